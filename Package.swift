@@ -1,0 +1,110 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+// Debian and Ubuntu name the serial HDF5 build `hdf5-serial`; Homebrew, Fedora and Arch name it `hdf5`.
+#if os(Linux)
+let hdf5PackageConfig = Context.environment["BITSFUSION_HDF5_PC"] ?? "hdf5-serial"
+#else
+let hdf5PackageConfig = Context.environment["BITSFUSION_HDF5_PC"] ?? "hdf5"
+#endif
+
+// Kernels are slow without optimisation even in debug builds; versioned dependants, which SwiftPM forbids
+// unsafe flags, set BITSFUSION_NO_UNSAFE_FLAGS=1.
+let kernelFlags: [CSetting] =
+    Context.environment["BITSFUSION_NO_UNSAFE_FLAGS"] == nil ? [.unsafeFlags(["-O3", "-fno-math-errno"])] : []
+
+let package = Package(
+    name: "bitsfusion",
+    platforms: [.macOS(.v15)],
+    products: [
+        .library(name: "BitsFusion", targets: ["BitsFusion"]),
+        .executable(name: "bitsfusion", targets: ["BitsFusionCLI"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    ],
+    targets: [
+        // Level 0: system libraries, kernels, plain documents.
+        .systemLibrary(
+            name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"]), .brew(["openblas"])]),
+        .systemLibrary(
+            name: "CHDF5", pkgConfig: hdf5PackageConfig, providers: [.apt(["libhdf5-dev"]), .brew(["hdf5"])]),
+        .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"]), .brew(["libpng"])]),
+        .systemLibrary(
+            name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"]), .brew(["openssl@3"])]),
+        .target(name: "CKernels", cSettings: kernelFlags),
+        .target(name: "Recipes"),
+
+        // Level 1
+        .target(name: "Tensors", dependencies: ["COpenBLAS", "CKernels"]),
+        .target(name: "Packing", dependencies: ["CKernels"]),
+        .target(name: "BitAllocator", dependencies: ["Recipes"]),
+
+        // Level 2
+        .target(name: "Layers", dependencies: ["Tensors"]),
+        .target(name: "Quantization", dependencies: ["Tensors", "Packing", "Recipes"]),
+
+        // Level 3
+        .target(name: "Diffusion", dependencies: ["Layers", "Tensors"]),
+        .target(
+            name: "Checkpoints",
+            dependencies: ["CHDF5", "CCrypto", "CKernels", "Layers", "Quantization", "Packing", "Recipes", "Tensors"]),
+
+        // Level 4
+        .target(
+            name: "Shapes", dependencies: ["Diffusion", "Checkpoints", "Layers", "Tensors", "CPNG"],
+            resources: [.copy("Resources")]),
+        .target(name: "Evaluation", dependencies: ["Tensors"]),
+
+        // Level 5
+        .target(
+            name: "Analyzer",
+            dependencies: ["Shapes", "Evaluation", "Diffusion", "Quantization", "Layers", "Recipes", "Tensors"]),
+        .target(
+            name: "QAT",
+            dependencies: [
+                "Shapes", "Evaluation", "Diffusion", "Checkpoints", "Quantization", "Layers", "Recipes", "Tensors",
+            ]),
+
+        // Level 6 and 7
+        .target(
+            name: "BitsFusion",
+            dependencies: [
+                "Analyzer", "BitAllocator", "Checkpoints", "Diffusion", "Evaluation", "Layers", "Packing", "QAT",
+                "Quantization", "Recipes", "Shapes", "Tensors",
+            ]),
+        .executableTarget(
+            name: "BitsFusionCLI",
+            dependencies: [
+                "BitsFusion", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Yams", package: "Yams"),
+            ]),
+
+        // Tests
+        .target(name: "TestSupport", dependencies: ["Tensors"], path: "Tests/TestSupport"),
+        .testTarget(name: "TensorsTests", dependencies: ["Tensors", "CKernels", "TestSupport"]),
+        .testTarget(name: "RecipesTests", dependencies: ["Recipes"], resources: [.copy("Fixtures")]),
+        .testTarget(name: "BitAllocatorTests", dependencies: ["BitAllocator", "Recipes"]),
+        .testTarget(name: "PackingTests", dependencies: ["Packing", "CKernels"]),
+        .testTarget(
+            name: "QuantizationTests", dependencies: ["Quantization", "Packing", "Recipes", "Tensors", "TestSupport"],
+            resources: [.copy("Fixtures")]),
+        .testTarget(
+            name: "DiffusionTests", dependencies: ["Diffusion", "Checkpoints", "Layers", "Tensors", "TestSupport"],
+            resources: [.copy("Fixtures")]),
+        .testTarget(
+            name: "CheckpointsTests",
+            dependencies: ["Checkpoints", "Quantization", "Layers", "Tensors", "TestSupport"]),
+        .testTarget(name: "ShapesTests", dependencies: ["Shapes", "Evaluation", "Tensors", "TestSupport"]),
+        .testTarget(name: "EvaluationTests", dependencies: ["Evaluation", "Tensors", "TestSupport"]),
+        .testTarget(
+            name: "QATTests",
+            dependencies: ["QAT", "Analyzer", "Checkpoints", "Diffusion", "Quantization", "TestSupport"]),
+        .testTarget(
+            name: "BitsFusionCLITests",
+            dependencies: [
+                "BitsFusionCLI", "BitsFusion", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]),
+    ]
+)

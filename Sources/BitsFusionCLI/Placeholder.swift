@@ -1,0 +1,6 @@
+import ArgumentParser
+
+@main
+struct BitsFusionCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "bitsfusion")
+}

@@ -1,0 +1,3 @@
+// Headers of the system library behind `COpenBLAS`.
+#pragma once
+#include <cblas.h>

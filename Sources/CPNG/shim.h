@@ -1,0 +1,3 @@
+// Headers of the system library behind `CPNG`.
+#pragma once
+#include <png.h>
