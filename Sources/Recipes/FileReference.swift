@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// A file by path and content, as manifests and documents name their inputs.
+
+/// A file that a document was made from.
+public struct FileReference: Hashable, Codable, Sendable {
+    /// The path as it was given, or a shipped model's name such as `shapes`.
+    public let path: String
+    /// SHA-256 of the content: 64 lowercase hexadecimal digits.
+    public let sha256: String
+
+    /// Names a file.
+    public init(path: String, sha256: String) {
+        self.path = path
+        self.sha256 = sha256
+    }
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reading and writing the JSON documents that pass between commands: a header with format and version, sorted keys,
+// one value per line. The same value always gives the same bytes, and every number reads back as the same number.
+
+import Foundation
+
+/// A versioned JSON document.
+public protocol RecipeDocument: Codable, Sendable {
+    /// The value of the `format` key.
+    static var format: String { get }
+    /// The value of the `version` key that this program writes and reads.
+    static var version: Int { get }
+    /// Whether a document without a `format` key is refused.
+    static var requiresHeader: Bool { get }
+    /// Checks what the types cannot: finite numbers, unique layers, consistent counts.
+    ///
+    /// - Throws: the first fault, as a case that names the layer.
+    func validate() throws(RecipeError)
+}
+
+extension RecipeDocument {
+    /// Reads a document from JSON text and checks it.
+    ///
+    /// - Throws: `RecipeError`: `malformed` (not JSON, or a missing or mistyped key), `wrongFormat`,
+    ///   `unsupportedVersion`, or what `validate()` throws.
+    public static func decode(from data: Data) throws(RecipeError) -> Self {
+        let document: Self
+        do {
+            try checkHeader(JSONDecoder().decode(DocumentHeader.self, from: data))
+            document = try JSONDecoder().decode(Self.self, from: data)
+        } catch {
+            throw nonFiniteLiteral(in: data) ?? RecipeError(decoding: error)
+        }
+        try document.validate()
+        return document
+    }
+
+    /// The document as JSON text: sorted keys, indented, ending in a line break.
+    ///
+    /// - Throws: what `validate()` throws, so that no faulty document is ever written.
+    public func encoded() throws(RecipeError) -> Data {
+        try validate()
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        do {
+            return try encoder.encode(self) + Data("\n".utf8)
+        } catch {
+            throw .malformed(location: "", reason: "\(error)")
+        }
+    }
+
+    /// Reads and checks the document in the file `url`.
+    ///
+    /// - Throws: `RecipeError.inFile` with the file's name around `fileMissing`, `unreadable` or what
+    ///   `decode(from:)` throws.
+    public static func load(contentsOf url: URL) throws(RecipeError) -> Self {
+        do {
+            return try decode(from: readFile(url))
+        } catch {
+            throw .inFile(name: url.relativePath, error)
+        }
+    }
+
+    /// Replaces the file `url` by this document; an interrupted write leaves the old file whole.
+    ///
+    /// - Throws: `RecipeError.inFile` with the file's name around `unwritable` or what `encoded()` throws.
+    public func write(to url: URL) throws(RecipeError) {
+        do {
+            try replaceFile(url, with: encoded())
+        } catch {
+            throw .inFile(name: url.relativePath, error)
+        }
+    }
+
+    private static func checkHeader(_ header: DocumentHeader) throws(RecipeError) {
+        guard header.format != nil || requiresHeader else { return }
+        guard header.format == format else { throw .wrongFormat(expected: format, found: header.format) }
+        guard let found = header.version else {
+            throw .malformed(location: "version", reason: "missing; expected \(version)")
+        }
+        guard found == version else {
+            throw .unsupportedVersion(format: format, expected: version, found: found)
+        }
+    }
+
+    /// Python writes `NaN` and `Infinity`, which are not JSON. Reads the text again with these allowed, only to
+    /// find out which layer holds one.
+    private static func nonFiniteLiteral(in data: Data) -> RecipeError? {
+        let decoder = JSONDecoder()
+        decoder.allowsJSON5 = true
+        guard let document = try? decoder.decode(Self.self, from: data) else { return nil }
+        do {
+            try document.validate()
+            return nil
+        } catch {
+            if case .nonFinite = error { return error }
+            return nil
+        }
+    }
+}
+
+/// The two keys that say what a document is.
+private struct DocumentHeader: Decodable {
+    let format: String?
+    let version: Int?
+}
+
+extension RecipeError {
+    /// The case for an error of `JSONDecoder`, which may be one that a document's own initializer threw.
+    init(decoding error: any Error) {
+        guard let error = error as? DecodingError else {
+            self = (error as? RecipeError) ?? .malformed(location: "", reason: "\(error)")
+            return
+        }
+        switch error {
+        case .keyNotFound(let key, let context):
+            self = .malformed(location: Self.location(context.codingPath + [key]), reason: "missing")
+        case .typeMismatch(let type, let context):
+            self = .malformed(location: Self.location(context.codingPath), reason: "expected \(type)")
+        case .valueNotFound(let type, let context):
+            self = .malformed(
+                location: Self.location(context.codingPath), reason: "expected \(type), found null")
+        case .dataCorrupted(let context):
+            let reason = context.underlyingError.map { "\($0)" } ?? context.debugDescription
+            self = .malformed(
+                location: Self.location(context.codingPath),
+                reason: reason.replacingOccurrences(of: "\n", with: " "))
+        @unknown default:
+            self = .malformed(location: "", reason: "\(error)")
+        }
+    }
+
+    private static func location(_ path: [any CodingKey]) -> String {
+        path.map { $0.intValue.map { "[\($0)]" } ?? $0.stringValue }.joined(separator: ": ")
+    }
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// The JSON form of a sensitivity table, and the checks that keep NaN out of the allocator:
+// {"format": "bitsfusion-sensitivity", "version": 1,
+//  "layers": [{"path", "kind", "weights", "skewness", "bits": {"1": {"mse", "psnr", "clipDrop"}, ...}}],
+//  "correlations": [{"x", "y", "pearson", "layers"}], "model", "inventory", "generation", "manifest"}
+
+extension LayerSensitivity: Codable {
+    enum CodingKeys: String, CodingKey {
+        case path, kind, weights, skewness, bits
+    }
+
+    /// Reads one layer.
+    ///
+    /// - Throws: `RecipeError.bitsOutOfRange` and `RecipeError.malformed`, both naming the layer.
+    public init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        path = try container.decode(LayerID.self, forKey: .path)
+        do {
+            kind = try container.decode(LayerShape.Kind.self, forKey: .kind)
+            weights = try container.decode(Int.self, forKey: .weights)
+            skewness = try container.decode(Double.self, forKey: .skewness)
+            let measures = try container.decode([String: SensitivityMeasure].self, forKey: .bits)
+            bits = try Self.widths(of: measures, path: path)
+        } catch {
+            // The position in the array says nothing to a reader: name the layer.
+            guard case .malformed(let location, let reason) = RecipeError(decoding: error) else {
+                throw error
+            }
+            let place = location.isEmpty ? "\(path)" : "\(path): \(location)"
+            throw RecipeError.malformed(location: place, reason: reason)
+        }
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(path, forKey: .path)
+        try container.encode(kind, forKey: .kind)
+        try container.encode(weights, forKey: .weights)
+        try container.encode(skewness, forKey: .skewness)
+        try container.encode(bits, forKey: .bits)
+    }
+
+    private static func widths(
+        of measures: [String: SensitivityMeasure], path: LayerID
+    ) throws(RecipeError) -> [BitWidth: SensitivityMeasure] {
+        var bits: [BitWidth: SensitivityMeasure] = [:]
+        for (text, measure) in measures.sorted(by: { $0.key < $1.key }) {
+            guard let nominal = Int(text) else {
+                throw .malformed(location: "\(path): bits", reason: "\"\(text)\" is not a nominal width")
+            }
+            guard let width = BitWidth(rawValue: nominal) else {
+                throw .bitsOutOfRange(path: path, found: nominal)
+            }
+            bits[width] = measure
+        }
+        return bits
+    }
+}
+
+extension SensitivityTable: RecipeDocument {
+    public static let format = "bitsfusion-sensitivity"
+    public static let version = 1
+    public static let requiresHeader = true
+
+    enum CodingKeys: String, CodingKey {
+        case format, version, model, inventory, generation, layers, correlations, manifest
+    }
+
+    public init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        model = try container.decodeIfPresent(FileReference.self, forKey: .model)
+        inventory = try container.decodeIfPresent(ModelInventory.self, forKey: .inventory)
+        generation = try container.decodeIfPresent(SensitivityProtocol.self, forKey: .generation)
+        layers = try container.decode([LayerSensitivity].self, forKey: .layers)
+        correlations =
+            try container.decodeIfPresent([SensitivityCorrelation].self, forKey: .correlations) ?? []
+        manifest = try container.decodeIfPresent(RunManifest.self, forKey: .manifest)
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(Self.format, forKey: .format)
+        try container.encode(Self.version, forKey: .version)
+        try container.encodeIfPresent(model, forKey: .model)
+        try container.encodeIfPresent(inventory, forKey: .inventory)
+        try container.encodeIfPresent(generation, forKey: .generation)
+        try container.encode(layers.sorted { $0.path < $1.path }, forKey: .layers)
+        try container.encode(correlations, forKey: .correlations)
+        try container.encodeIfPresent(manifest, forKey: .manifest)
+    }
+
+    /// Checks every layer's numbers, that no layer is listed twice or never quantized, and the inventory's counts.
+    ///
+    /// - Throws: `RecipeError`: `duplicateLayer`, `notQuantizable`, `malformed`, `nonFinite`, `negative`,
+    ///   `unknownLayer` or `weightCount`, for the first faulty layer.
+    public func validate() throws(RecipeError) {
+        guard !layers.isEmpty else { throw .malformed(location: "layers", reason: "no layers") }
+        var seen: Set<LayerID> = []
+        for layer in layers {
+            guard seen.insert(layer.path).inserted else { throw .duplicateLayer(path: layer.path) }
+            try layer.validate()
+        }
+        for correlation in correlations where !correlation.pearson.isFinite {
+            throw .malformed(
+                location: "correlations: \(correlation.x), \(correlation.y)",
+                reason: "expected a finite number, found \(correlation.pearson)")
+        }
+        guard let inventory else { return }
+        var counts: [LayerID: Int] = [:]
+        for layer in inventory.layers { counts[layer.path] = layer.weights }
+        for layer in layers {
+            guard let expected = counts[layer.path] else { throw .unknownLayer(path: layer.path) }
+            guard expected == layer.weights else {
+                throw .weightCount(path: layer.path, expected: expected, found: layer.weights)
+            }
+        }
+    }
+}
+
+extension LayerSensitivity {
+    /// Checks that the layer is one that is quantized and that its numbers are numbers.
+    fileprivate func validate() throws(RecipeError) {
+        let role = LayerRole(of: path)
+        guard role.isQuantized else { throw .notQuantizable(path: path, role: role) }
+        guard weights > 0 else {
+            throw .malformed(
+                location: "\(path): weights", reason: "expected a positive count, found \(weights)")
+        }
+        try requireFinite(skewness, "skewness")
+        for (width, measure) in bits.sorted(by: { $0.key < $1.key }) {
+            try requireFinite(measure.mse, "bits.\(width).mse")
+            try requireFinite(measure.psnr, "bits.\(width).psnr")
+            try requireFinite(measure.clipDrop, "bits.\(width).clipDrop")
+            guard measure.mse >= 0 else {
+                throw .negative(path: path, field: "bits.\(width).mse", found: measure.mse)
+            }
+        }
+    }
+
+    private func requireFinite(_ value: Double?, _ field: String) throws(RecipeError) {
+        guard let value, !value.isFinite else { return }
+        throw .nonFinite(path: path, field: field, found: "\(value)")
+    }
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import Recipes
+import Testing
+
+@Suite struct BitRecipeTests {
+    private func decode(_ text: String) throws(RecipeError) -> BitRecipe {
+        try BitRecipe.decode(from: Data(text.utf8))
+    }
+
+    @Test("a written recipe reads back equal, and writes the same bytes again")
+    func roundTrip() throws {
+        let recipe = BitRecipe(
+            layers: ["mid.b": BitWidth(2), "mid.a": BitWidth(7)], averageBits: 0.1 + 0.2, storedBytes: 12345,
+            method: "threshold", cachedSteps: 50, model: FileReference(path: "a/model.h5", sha256: "00ff"),
+            source: "a test",
+            manifest: RunManifest(
+                toolVersion: "0.1.0", commandLine: ["bitsfusion", "allocate"], seed: .max,
+                inputs: [FileReference(path: "sensitivity.json", sha256: "ab")]))
+        let data = try recipe.encoded()
+        #expect(try BitRecipe.decode(from: data) == recipe)
+        #expect(try BitRecipe.decode(from: data).encoded() == data)
+        let text = String(decoding: data, as: UTF8.self)
+        #expect(text.contains(#""path" : "a/model.h5""#))
+        #expect(text.contains(#""averageBits" : 0.30000000000000004"#))
+        #expect(text.hasSuffix("}\n"))
+        let order = try ["averageBits", "layers", "mid.a", "mid.b", "version"].map {
+            try #require(text.range(of: "\"\($0)\""))
+        }
+        #expect(zip(order, order.dropFirst()).allSatisfy { $0.lowerBound < $1.lowerBound })
+    }
+
+    @Test("the shipped recipe is written in our own form")
+    func shippedRecipe() throws {
+        let recipe = try BitRecipe.load(contentsOf: RecipeFixtures.publishedRecipe)
+        #expect(recipe.layers.count == 258)
+        #expect(recipe.method == "published")
+        #expect(try recipe.encoded() == Data(contentsOf: RecipeFixtures.publishedRecipe))
+        try recipe.validate(against: RecipeFixtures.stableDiffusion15())
+    }
+
+    @Test("a plain table of layers is a recipe")
+    func plainForm() throws {
+        let recipe = try decode(#"{"layers": {"conv_in": 8, "mid.a": 1}}"#)
+        #expect(recipe == BitRecipe(layers: ["conv_in": BitWidth(8), "mid.a": BitWidth(1)]))
+    }
+
+    @Test("a published table with keys of its own is a recipe")
+    func publishedForm() throws {
+        let recipe = try decode(
+            """
+            {"source": "a paper", "model": "Stable Diffusion v1.5 UNet", "published_average_bits": 1.99,
+             "published_size_megabytes": 219, "layers": {"mid.a": 3}}
+            """)
+        #expect(recipe == BitRecipe(layers: ["mid.a": BitWidth(3)], source: "a paper"))
+    }
+
+    @Test(
+        "faulty recipes are refused as data",
+        arguments: [
+            (#"{"layers": {"mid.a": 9}}"#, RecipeError.bitsOutOfRange(path: "mid.a", found: 9)),
+            (#"{"layers": {"mid.a": 0}}"#, .bitsOutOfRange(path: "mid.a", found: 0)),
+            (
+                #"{"format": "bitsfusion-sensitivity", "version": 1, "layers": {"mid.a": 1}}"#,
+                .wrongFormat(expected: "bitsfusion-recipe", found: "bitsfusion-sensitivity")
+            ),
+            (
+                #"{"format": "bitsfusion-recipe", "version": 2, "layers": {"mid.a": 1}}"#,
+                .unsupportedVersion(format: "bitsfusion-recipe", expected: 1, found: 2)
+            ),
+            (
+                #"{"format": "bitsfusion-recipe", "layers": {"mid.a": 1}}"#,
+                .malformed(location: "version", reason: "missing; expected 1")
+            ),
+            (#"{"layers": {}}"#, .malformed(location: "layers", reason: "no layers")),
+            (#"{"bits": {}}"#, .malformed(location: "layers", reason: "missing")),
+            (
+                #"{"layers": {"time_embedding.linear_1": 4}}"#,
+                .notQuantizable(path: "time_embedding.linear_1", role: .timeEmbedding)
+            ),
+        ])
+    func faults(text: String, expected: RecipeError) {
+        #expect(recipeError { () throws(RecipeError) in _ = try decode(text) } == expected)
+        #expect(!expected.description.contains("\n"))
+    }
+
+    @Test(
+        "a width that is not a whole number is refused with its layer", arguments: ["1.5", "\"2\"", "null"])
+    func mistypedWidth(value: String) {
+        let error = recipeError { () throws(RecipeError) in
+            _ = try decode("{\"layers\": {\"mid.a\": \(value)}}")
+        }
+        #expect(error?.description.hasPrefix("layers: mid.a: malformed") == true)
+    }
+
+    @Test("text that is not JSON is refused on one line")
+    func notJSON() throws {
+        for text in ["", "{", "layers", "[1, 2]", "{\"layers\": {\"a\" 1}}"] {
+            let error = recipeError { () throws(RecipeError) in _ = try decode(text) }
+            let description = try #require(error).description
+            #expect(description.contains("malformed"))
+            #expect(!description.contains("\n"))
+        }
+    }
+
+    @Test("writing replaces the old file and leaves nothing beside it")
+    func writing() throws {
+        try RecipeFixtures.withTemporaryFolder { folder in
+            let url = folder.appending(path: "recipe.json")
+            try Data("old".utf8).write(to: url)
+            let recipe = BitRecipe(layers: ["mid.a": BitWidth(3)])
+            try recipe.write(to: url)
+            #expect(try BitRecipe.load(contentsOf: url) == recipe)
+            #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["recipe.json"])
+        }
+    }
+
+    @Test("a missing file and an unwritable place are named")
+    func files() throws {
+        try RecipeFixtures.withTemporaryFolder { folder in
+            let url = folder.appending(path: "none/recipe.json")
+            #expect(throws: RecipeError.inFile(name: url.path, .fileMissing)) {
+                try BitRecipe.load(contentsOf: url)
+            }
+            #expect(
+                throws: RecipeError.inFile(name: url.path, .unwritable(reason: "No such file or directory"))
+            ) {
+                try BitRecipe(layers: ["mid.a": BitWidth(3)]).write(to: url)
+            }
+        }
+    }
+
+    @Test("a faulty recipe is never written")
+    func refusesToWrite() throws {
+        let recipe = BitRecipe(layers: ["mid.a": BitWidth(3)], averageBits: .nan)
+        #expect(throws: RecipeError.self) { try recipe.encoded() }
+    }
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import Recipes
+import Testing
+
+@Suite struct BitWidthTests {
+    @Test(
+        "nominal width b has 2^b + 1 levels",
+        arguments: [(1, 3), (2, 5), (3, 9), (4, 17), (5, 33), (6, 65), (7, 129), (8, 257)])
+    func levels(nominal: Int, levels: Int) {
+        #expect(BitWidth(nominal).levels == levels)
+        #expect(pow(2, BitWidth(nominal).bits).rounded() == Double(levels))
+    }
+
+    @Test("there is no width outside of 1...8", arguments: [-1, 0, 9, Int.max])
+    func outOfRange(nominal: Int) {
+        #expect(BitWidth(rawValue: nominal) == nil)
+        #expect(throws: DecodingError.self) {
+            try JSONDecoder().decode([BitWidth].self, from: Data("[\(nominal)]".utf8))
+        }
+    }
+
+    @Test("widening stops at 8 bits")
+    func widening() {
+        #expect(BitWidth(4).widened(by: 3) == BitWidth(7))
+        #expect(BitWidth(7).widened(by: 3) == BitWidth(8))
+        #expect(BitWidth(2).widened(by: 0) == BitWidth(2))
+    }
+
+    @Test("a dictionary keyed by width is a JSON object")
+    func dictionaryKeys() throws {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = .sortedKeys
+        let text = try String(decoding: encoder.encode([BitWidth(1): 5, BitWidth(3): 7]), as: UTF8.self)
+        #expect(text == #"{"1":5,"3":7}"#)
+        let back = try JSONDecoder().decode([BitWidth: Int].self, from: Data(text.utf8))
+        #expect(back == [BitWidth(1): 5, BitWidth(3): 7])
+    }
+}
+
+@Suite struct LayerRoleTests {
+    @Test(
+        "the path decides the role",
+        arguments: [
+            ("time_embedding.linear_1", LayerRole.timeEmbedding),
+            ("time_embedding.cond_proj", .timeEmbedding),
+            ("add_embedding.linear_2", .timeEmbedding),
+            ("class_embedding", .timeEmbedding),
+            ("class_embedding.linear_1", .timeEmbedding),
+            ("down_blocks.0.resnets.1.time_emb_proj", .timeProjection),
+            ("conv_in", .firstOrLast),
+            ("conv_out", .firstOrLast),
+            ("down_blocks.0.downsamplers.0.conv", .quantizable),
+            ("up_blocks.1.resnets.0.conv_shortcut", .quantizable),
+            ("mid_block.attentions.0.transformer_blocks.0.attn2.to_out.0", .quantizable),
+            ("time_embedding_2", .quantizable),
+            ("encoder.conv_in", .quantizable),
+        ])
+    func role(path: String, role: LayerRole) {
+        #expect(LayerRole(of: LayerID(path)) == role)
+        #expect(role.isQuantized != role.isTimeLayer)
+    }
+}
