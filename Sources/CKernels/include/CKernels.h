@@ -1,3 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+// SIMD kernels behind one table of function pointers. No allocation, no threads, no globals but the table.
+//
+// The bodies are plain C loops written for the auto-vectoriser (`kernels.inc`) and compiled once per
+// instruction set; `bf_kernels()` picks the widest that the processor runs. `bf_reference()` is the scalar
+// twin (double precision, libm) that the tests hold every other table against.
+// All pointers are Float32, unaligned, and must not overlap unless a comment says "in place".
 #pragma once
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+// Function pointers are annotated for Swift; data pointers stay as they are (NULL where a comment says so).
+#pragma clang diagnostic ignored "-Wnullability-completeness"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum {
+    BF_SILU = 0,
+    BF_GELU,        // exact, by erf
+    BF_GELU_TANH,   // tanh approximation
+    BF_QUICK_GELU,  // x * sigmoid(1.702 x)
+    BF_RELU,
+    BF_MISH,
+    BF_EXP,
+    BF_SQUARE,
+    BF_SQRT,
+    BF_TANH,
+    BF_UNARY_COUNT
+} bf_unary;
+
+typedef enum { BF_ADD = 0, BF_SUB, BF_MUL, BF_DIV, BF_BINARY_COUNT } bf_binary;
+
+/// Geometry of one image of a 2-D convolution; NCHW, one group, no dilation.
+typedef struct {
+    int height, width;            // input
+    int out_height, out_width;
+    int kernel_height, kernel_width;
+    int stride;
+    int pad_top, pad_left;
+} bf_conv_shape;
+
+typedef struct {
+    const char *_Nonnull name;  // "avx512", "avx2", "portable", "reference"
+
+    // out[i] = a[i] op b[i];  in place allowed
+    void (*_Nonnull binary[BF_BINARY_COUNT])(const float *a, const float *b, float *out, size_t n);
+    // out[i] = a[i] op b;  in place allowed
+    void (*_Nonnull binary_scalar[BF_BINARY_COUNT])(const float *a, float b, float *out, size_t n);
+    // out[i] = a op b[i];  in place allowed
+    void (*_Nonnull scalar_binary[BF_BINARY_COUNT])(float a, const float *b, float *out, size_t n);
+    // y[i] += alpha * x[i]
+    void (*_Nonnull axpy)(float alpha, const float *x, float *y, size_t n);
+    // y[i] += a[i] * b[i]
+    void (*_Nonnull multiply_add)(const float *a, const float *b, float *y, size_t n);
+
+    // out[i] = f(x[i])
+    void (*_Nonnull unary[BF_UNARY_COUNT])(const float *x, float *out, size_t n);
+    // gx[i] = gy[i] * f'(x[i])
+    void (*_Nonnull unary_grad[BF_UNARY_COUNT])(const float *x, const float *gy, float *gx, size_t n);
+    // x: value half then gate half, `d` each: out[i] = x[i] * gelu(x[d + i])
+    void (*_Nonnull geglu)(const float *x, float *out, size_t d);
+    void (*_Nonnull geglu_grad)(const float *x, const float *gy, float *gx, size_t d);
+
+    // Sums are pairwise over blocks, so the error grows with log n.
+    float (*_Nonnull sum)(const float *x, size_t n);
+    float (*_Nonnull dot)(const float *a, const float *b, size_t n);
+    // sum of (a[i] - b[i])^2 in double
+    double (*_Nonnull squared_distance)(const float *a, const float *b, size_t n);
+    // out[j] += sum over rows of x[row * columns + j]
+    void (*_Nonnull add_rows)(const float *x, float *out, size_t rows, size_t columns);
+    bool (*_Nonnull all_finite)(const float *x, size_t n);
+
+    // One (image, group): x, out [channels, inner]; weight, bias [channels] or NULL.
+    void (*_Nonnull group_norm)(const float *x, const float *weight, const float *bias, float *out, size_t channels,
+                       size_t inner, float epsilon, bool silu, float *mean, float *rstd);
+    // gweight, gbias [channels] are overwritten with this image's share.
+    void (*_Nonnull group_norm_grad)(const float *x, const float *gy, const float *weight, const float *bias, float mean,
+                            float rstd, bool silu, float *gx, float *gweight, float *gbias, size_t channels,
+                            size_t inner);
+    // rows of `d`; weight, bias may be NULL; mean, rstd [rows]
+    void (*_Nonnull layer_norm)(const float *x, const float *weight, const float *bias, float *out, size_t rows, size_t d,
+                       float epsilon, float *mean, float *rstd);
+    // gweight, gbias [d] are added to (NULL: skipped)
+    void (*_Nonnull layer_norm_grad)(const float *x, const float *gy, const float *weight, const float *mean,
+                            const float *rstd, float *gx, float *gweight, float *gbias, size_t rows, size_t d);
+    void (*_Nonnull softmax)(const float *x, float *out, size_t rows, size_t d);
+    void (*_Nonnull softmax_grad)(const float *y, const float *gy, float *gx, size_t rows, size_t d);
+
+    // One tile of online softmax. scores [rows, columns] (leading dimension ld) become exp(scale * s - max);
+    // row_max, row_sum are updated; correction[row] = exp(old max - new max) rescales what was accumulated.
+    void (*_Nonnull softmax_tile)(float *scores, size_t rows, size_t columns, size_t ld, float scale, float *row_max,
+                         float *row_sum, float *correction);
+    // scores -> probabilities exp(scale * s - logsumexp[row]) in place
+    void (*_Nonnull softmax_restore)(float *scores, size_t rows, size_t columns, size_t ld, float scale,
+                            const float *logsumexp);
+    // gs = p * (gp - delta[row]) * scale, written over gp
+    void (*_Nonnull softmax_tile_grad)(const float *p, float *gp, size_t rows, size_t columns, size_t ld, float scale,
+                              const float *delta);
+    // rows of x scaled by factor[row], in place
+    void (*_Nonnull scale_rows)(float *x, size_t rows, size_t columns, size_t ld, const float *factor);
+
+    // Columns [first, first + count) of output pixels: col [channels * kh * kw, count] (leading dimension ld).
+    void (*_Nonnull im2col)(const float *x, float *col, bf_conv_shape shape, size_t channels, size_t first, size_t count,
+                   size_t ld);
+    // Adds a whole image's columns [channels * kh * kw, oh * ow] back; x must be cleared by the caller.
+    void (*_Nonnull col2im)(const float *col, float *x, bf_conv_shape shape, size_t channels);
+    // out [columns, rows] = transpose of x [rows, columns]; leading dimensions ldx, ldo
+    void (*_Nonnull transpose)(const float *x, float *out, size_t rows, size_t columns, size_t ldx, size_t ldo);
+
+    // LSQ fake quantization of one output channel: out = s * clip(round_half_even(w / s), -q, q)
+    void (*_Nonnull fake_quantize)(const float *w, float scale, float q, float *out, size_t n);
+    // gw = gy inside the clipping range, else 0; returns the scale's gradient (without LSQ's factor)
+    float (*_Nonnull fake_quantize_grad)(const float *w, float scale, float q, const float *gy, float *gw, size_t n);
+    // codes clip(round_half_even(w / s)) and the two inner products that the optimal scale needs
+    void (*_Nonnull quantize)(const float *w, float scale, float q, int8_t *codes, size_t n);
+    void (*_Nonnull quantize_products)(const float *w, float scale, float q, double *wq, double *qq, size_t n);
+    void (*_Nonnull dequantize)(const int8_t *codes, float scale, float *out, size_t n);
+
+    // Decoupled weight decay (AdamW): all in place. c1 = 1 / (1 - beta1^t), c2 = 1 / (1 - beta2^t).
+    void (*_Nonnull adamw)(float *w, const float *g, float *m, float *v, size_t n, float lr, float beta1, float beta2,
+                  float epsilon, float weight_decay, float c1, float c2, float gradient_scale);
+    // y[i] += rate * (x[i] - y[i])
+    void (*_Nonnull lerp)(float *y, const float *x, float rate, size_t n);
+
+    void (*_Nonnull float_from_half)(const uint16_t *x, float *out, size_t n);
+    void (*_Nonnull half_from_float)(const float *x, uint16_t *out, size_t n);     // round to nearest even
+    void (*_Nonnull float_from_bfloat)(const uint16_t *x, float *out, size_t n);
+    void (*_Nonnull bfloat_from_float)(const float *x, uint16_t *out, size_t n);   // round to nearest even
+} bf_kernel_table;
+
+/// The widest table that this processor runs; BITSFUSION_KERNELS=portable|avx2|avx512 narrows the choice.
+const bf_kernel_table *_Nonnull bf_kernels(void);
+/// Scalar twin in double precision.
+const bf_kernel_table *_Nonnull bf_reference(void);
+/// A table by name, or NULL when unknown or not runnable here.
+const bf_kernel_table *_Nullable bf_kernels_named(const char *_Nonnull name);
+
+/// Philox 4x32-10 (Salmon et al. 2011): out[4 * i ...] = block (counter + i) of the stream.
+void bf_philox(uint64_t seed, uint64_t stream, uint64_t counter, uint32_t *out, size_t blocks);
+/// Standard normals by Box-Muller, two per block half: element i depends on (seed, stream, first + i) only.
+void bf_philox_normal(uint64_t seed, uint64_t stream, uint64_t first, float *out, size_t n);
+/// Uniform in [0, 1) with 24 bits.
+void bf_philox_uniform(uint64_t seed, uint64_t stream, uint64_t first, float *out, size_t n);
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernels compiled for AVX2; only ever called after the run-time check in dispatch.c.
+#if defined(__x86_64__)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c,bmi2"))), apply_to = function)
+#define BF_TABLE bf_table_avx2
+#define BF_NAME "avx2"
+#include "kernels.inc"
+#pragma clang attribute pop
+#endif

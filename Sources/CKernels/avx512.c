@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernels compiled for AVX-512; only ever called after the run-time check in dispatch.c.
+#if defined(__x86_64__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi2"))), apply_to = function)
+#define BF_TABLE bf_table_avx512
+#define BF_NAME "avx512"
+#include "kernels.inc"
+#pragma clang attribute pop
+#endif

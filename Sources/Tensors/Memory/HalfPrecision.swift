@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// Half precision as storage: IEEE half and bfloat16 live as 16-bit patterns and are decoded to compute.
+
+import CKernels
+
+/// How a stored number is encoded.
+public enum ElementType: String, Codable, Sendable, CaseIterable {
+    case float32, float16, bfloat16
+
+    public var bytesPerElement: Int { self == .float32 ? 4 : 2 }
+}
+
+/// Conversions to and from 16-bit floats; rounding is to nearest even.
+public enum HalfPrecision {
+    /// The 16-bit patterns of `values`.
+    ///
+    /// - Precondition: `type` is a 16-bit type.
+    public static func encode(_ values: UnsafeBufferPointer<Float>, _ type: ElementType) -> [UInt16] {
+        precondition(type != .float32, "HalfPrecision.encode: float32 is no 16-bit type")
+        guard let source = values.baseAddress else { return [] }
+        return [UInt16](unsafeUninitializedCapacity: values.count) { bits, initialized in
+            initialized = values.count
+            guard let base = bits.baseAddress else { return }
+            let encode = type == .float16 ? kernels.half_from_float : kernels.bfloat_from_float
+            nonisolated(unsafe) let (from, to) = (source, base)
+            Threads.parallelFor(values.count, grain: elementwiseGrain) { range in
+                encode(from + range.lowerBound, to + range.lowerBound, range.count)
+            }
+        }
+    }
+
+    /// Decodes `bits` into `destination`, which has room for as many floats.
+    ///
+    /// - Precondition: `type` is a 16-bit type.
+    public static func decode(
+        _ bits: UnsafeBufferPointer<UInt16>, _ type: ElementType,
+        into destination: UnsafeMutablePointer<Float>
+    ) {
+        precondition(type != .float32, "HalfPrecision.decode: float32 is no 16-bit type")
+        guard let source = bits.baseAddress else { return }
+        let decode = type == .float16 ? kernels.float_from_half : kernels.float_from_bfloat
+        nonisolated(unsafe) let (from, to) = (source, destination)
+        Threads.parallelFor(bits.count, grain: elementwiseGrain) { range in
+            decode(from + range.lowerBound, to + range.lowerBound, range.count)
+        }
+    }
+}
+
+/// A frozen weight kept in 16 bits and decoded at each use.
+public final class HalfWeight: WeightSource, @unchecked Sendable {
+    public let name: String
+    public let shape: [Int]
+    public let type: ElementType
+    /// The stored patterns, row-major.
+    public let bits: [UInt16]
+
+    public init(name: String, bits: [UInt16], shape: [Int], type: ElementType) {
+        precondition(bits.count == shape.reduce(1, *), "\(name): \(bits.count) values for shape \(shape)")
+        self.name = name
+        self.bits = bits
+        self.shape = shape
+        self.type = type
+    }
+
+    public var parameters: [Parameter] { [] }
+
+    public func tensor() -> Tensor {
+        let dense = Tensor(unsafeUninitialized: shape)
+        bits.withUnsafeBufferPointer { HalfPrecision.decode($0, type, into: dense.pointer) }
+        return dense
+    }
+}

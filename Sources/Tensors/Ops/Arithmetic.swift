@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+// Elementwise arithmetic with NumPy broadcasting.
+
+import CKernels
+
+extension Tensor {
+    public static func + (a: Tensor, b: Tensor) -> Tensor {
+        custom("add", inputs: [a, b], output: broadcast(a, b, BF_ADD)) { g in
+            [a.node == nil ? nil : g.reduced(to: a.shape), b.node == nil ? nil : g.reduced(to: b.shape)]
+        }
+    }
+
+    public static func - (a: Tensor, b: Tensor) -> Tensor {
+        custom("subtract", inputs: [a, b], output: broadcast(a, b, BF_SUB)) { g in
+            [a.node == nil ? nil : g.reduced(to: a.shape), b.node == nil ? nil : (-g).reduced(to: b.shape)]
+        }
+    }
+
+    public static func * (a: Tensor, b: Tensor) -> Tensor {
+        let (x, y) = (a.detached(), b.detached())
+        return custom("multiply", inputs: [a, b], output: broadcast(a, b, BF_MUL)) {
+            [needs = (a.node != nil, b.node != nil)] g in
+            [needs.0 ? (g * y).reduced(to: x.shape) : nil, needs.1 ? (g * x).reduced(to: y.shape) : nil]
+        }
+    }
+
+    public static func / (a: Tensor, b: Tensor) -> Tensor {
+        let (x, y) = (a.detached(), b.detached())
+        return custom("divide", inputs: [a, b], output: broadcast(a, b, BF_DIV)) {
+            [needs = (a.node != nil, b.node != nil)] g in
+            let shareOfNumerator = g / y
+            return [
+                needs.0 ? shareOfNumerator.reduced(to: x.shape) : nil,
+                needs.1 ? (-(shareOfNumerator * x) / y).reduced(to: y.shape) : nil,
+            ]
+        }
+    }
+
+    public static func + (a: Tensor, b: Float) -> Tensor {
+        custom("add", inputs: [a], output: a.mapped { kernels.binary_scalar.0($0, b, $1, $2) }) { [$0] }
+    }
+    public static func + (a: Float, b: Tensor) -> Tensor { b + a }
+    public static func - (a: Tensor, b: Float) -> Tensor { a + (-b) }
+    public static func - (a: Float, b: Tensor) -> Tensor {
+        custom("subtract", inputs: [b], output: b.mapped { kernels.scalar_binary.1(a, $0, $1, $2) }) { [-$0] }
+    }
+    public static func * (a: Tensor, b: Float) -> Tensor {
+        custom("scale", inputs: [a], output: a.mapped { kernels.binary_scalar.2($0, b, $1, $2) }) { [$0 * b] }
+    }
+    public static func * (a: Float, b: Tensor) -> Tensor { b * a }
+    public static func / (a: Tensor, b: Float) -> Tensor { a * (1 / b) }
+    public static func / (a: Float, b: Tensor) -> Tensor {
+        let result = b.mapped { kernels.scalar_binary.3(a, $0, $1, $2) }
+        let divisor = b.detached()
+        return custom("divide", inputs: [b], output: result) { [-($0 * result) / divisor] }
+    }
+    public static prefix func - (a: Tensor) -> Tensor { a * -1 }
+
+    /// The tensor repeated along axes of length 1 (or new leading axes) to `shape`.
+    ///
+    /// - Precondition: NumPy's broadcasting rule.
+    public func expanded(_ shape: [Int]) -> Tensor {
+        precondition(
+            broadcastShape(self.shape, shape) == shape,
+            "expanded: \(self.shape) does not broadcast to \(shape)")
+        let own = self.shape
+        let output = broadcast(self, .zeros(shape), BF_ADD)
+        return .custom("expand", inputs: [self], output: output) { [$0.reduced(to: own)] }
+    }
+
+    /// One pass of `kernel(source, destination, count)` over all elements, cut over the threads.
+    func mapped(_ kernel: (UnsafePointer<Float>, UnsafeMutablePointer<Float>, Int) -> Void) -> Tensor {
+        let result = Tensor(unsafeUninitialized: shape)
+        Threads.parallelFor(count, grain: elementwiseGrain) { range in
+            kernel(pointer + range.lowerBound, result.pointer + range.lowerBound, range.count)
+        }
+        return result
+    }
+
+    /// Sums away what broadcasting added, back to `target`.
+    func reduced(to target: [Int]) -> Tensor {
+        guard shape != target else { return self }
+        let lead = rank - target.count
+        let axes = (0..<rank).filter { $0 < lead || (target[$0 - lead] == 1 && shape[$0] != 1) }
+        return sum(axes: axes, keepDims: true).reshaped(target)
+    }
+}
+
+/// NumPy's rule: axes are aligned at the right; equal, or one of them is 1.
+func broadcastShape(_ a: [Int], _ b: [Int]) -> [Int] {
+    let rank = max(a.count, b.count)
+    return (0..<rank).map { i in
+        let (p, q) = (i - (rank - a.count), i - (rank - b.count))
+        let (x, y) = (p < 0 ? 1 : a[p], q < 0 ? 1 : b[q])
+        precondition(x == y || x == 1 || y == 1, "broadcast: \(a) and \(b) differ at axis \(i): \(x) ≠ \(y)")
+        return x == 1 ? y : x
+    }
+}
+
+/// `a op b` with broadcasting, off the tape.
+private func broadcast(_ a: Tensor, _ b: Tensor, _ operation: bf_binary) -> Tensor {
+    let vector = select(kernels.binary, operation)
+    if a.shape == b.shape {
+        let result = Tensor(unsafeUninitialized: a.shape)
+        Threads.parallelFor(a.count, grain: elementwiseGrain) { range in
+            vector(
+                a.pointer + range.lowerBound, b.pointer + range.lowerBound, result.pointer + range.lowerBound,
+                range.count)
+        }
+        return result
+    }
+    let shape = broadcastShape(a.shape, b.shape)
+    let result = Tensor(unsafeUninitialized: shape)
+    guard result.count > 0 else { return result }
+    let plan = BroadcastPlan(a.shape, b.shape, result: shape)
+    let rightScalar = select(kernels.binary_scalar, operation),
+        leftScalar = select(kernels.scalar_binary, operation)
+    let inner = plan.inner
+    Threads.parallelFor(result.count / inner, grain: max(elementwiseGrain / inner, 1)) { rows in
+        for row in rows {
+            let (x, y) = plan.offsets(row)
+            let out = result.pointer + row * inner
+            switch (plan.innerStepA, plan.innerStepB) {
+            case (1, 1): vector(a.pointer + x, b.pointer + y, out, inner)
+            case (1, _): rightScalar(a.pointer + x, b.pointer[y], out, inner)
+            default: leftScalar(a.pointer[x], b.pointer + y, out, inner)
+            }
+        }
+    }
+    return result
+}
+
+/// How a broadcast falls into rows on which each operand is either contiguous or constant.
+private struct BroadcastPlan {
+    /// Elements of a row, and the step (1 or 0) of each operand inside it.
+    var inner = 1
+    var innerStepA = 1, innerStepB = 1
+    private var outerShape: [Int] = []
+    private var outerStepsA: [Int] = [], outerStepsB: [Int] = []
+
+    init(_ a: [Int], _ b: [Int], result: [Int]) {
+        let rank = result.count
+        func steps(_ shape: [Int]) -> [Int] {
+            var steps = [Int](repeating: 0, count: rank)
+            var step = 1
+            for i in stride(from: shape.count - 1, through: 0, by: -1) {
+                steps[i + rank - shape.count] = shape[i] == 1 ? 0 : step
+                step *= shape[i]
+            }
+            return steps
+        }
+        let (stepsA, stepsB) = (steps(a), steps(b))
+        // Trailing axes join the row while both operands go on in the same manner.
+        var axis = rank - 1
+        while axis >= 0 && result[axis] == 1 { axis -= 1 }
+        if axis >= 0 {
+            innerStepA = stepsA[axis] == 0 ? 0 : 1
+            innerStepB = stepsB[axis] == 0 ? 0 : 1
+            while axis >= 0 {
+                let continues =
+                    result[axis] == 1
+                    || (stepsA[axis] == innerStepA * inner && stepsB[axis] == innerStepB * inner)
+                guard continues else { break }
+                inner *= result[axis]
+                axis -= 1
+            }
+        }
+        let outerCount = axis + 1
+        outerShape = Array(result.prefix(outerCount))
+        outerStepsA = Array(stepsA.prefix(outerCount))
+        outerStepsB = Array(stepsB.prefix(outerCount))
+    }
+
+    func offsets(_ row: Int) -> (Int, Int) {
+        var rest = row
+        var (x, y) = (0, 0)
+        for axis in stride(from: outerShape.count - 1, through: 0, by: -1) {
+            let index = rest % outerShape[axis]
+            rest /= outerShape[axis]
+            x += index * outerStepsA[axis]
+            y += index * outerStepsB[axis]
+        }
+        return (x, y)
+    }
+}
+
+/// C arrays of function pointers arrive as tuples.
+private func select<F>(_ table: (F, F, F, F), _ operation: bf_binary) -> F {
+    switch operation {
+    case BF_ADD: table.0
+    case BF_SUB: table.1
+    case BF_MUL: table.2
+    default: table.3
+    }
+}

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// Table look-up.
+
+/// Rows of `weight` `[V, D]` by `ids` (row-major for `shape`) → `shape + [D]`.
+///
+/// - Precondition: every id is in `0..<V`.
+public func embedding(_ ids: [Int32], shape: [Int], weight: Tensor) -> Tensor {
+    precondition(weight.rank == 2, "embedding: weight \(weight.shape) is not [V, D]")
+    precondition(ids.count == shape.reduce(1, *), "embedding: \(ids.count) ids for shape \(shape)")
+    let (rows, width) = (weight.shape[0], weight.shape[1])
+    let output = Tensor(unsafeUninitialized: shape + [width])
+    for (position, id) in ids.enumerated() {
+        precondition(id >= 0 && id < rows, "embedding: id \(id) outside a table of \(rows) rows")
+        (output.pointer + position * width).update(from: weight.pointer + Int(id) * width, count: width)
+    }
+    return .custom("embedding", inputs: [weight], output: output) { g in
+        let gw = Tensor.zeros([rows, width])
+        for (position, id) in ids.enumerated() {
+            kernels.axpy(1, g.pointer + position * width, gw.pointer + Int(id) * width, width)
+        }
+        return [gw]
+    }
+}

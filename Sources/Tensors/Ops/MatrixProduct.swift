@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+// Matrix products on OpenBLAS, one thread a call, cut over our own threads.
+
+import COpenBLAS
+
+/// Row-major `c = alpha · op(a) op(b) + beta · c`; op(a) is [m, k], op(b) [k, n].
+@inline(__always)
+func gemm(
+    _ transposeA: Bool, _ transposeB: Bool, _ m: Int, _ n: Int, _ k: Int, _ alpha: Float,
+    _ a: UnsafePointer<Float>, _ lda: Int, _ b: UnsafePointer<Float>, _ ldb: Int, _ beta: Float,
+    _ c: UnsafeMutablePointer<Float>, _ ldc: Int
+) {
+    guard m > 0, n > 0 else { return }
+    _ = Threads.singleThreadedBLAS
+    cblas_sgemm(
+        CblasRowMajor, transposeA ? CblasTrans : CblasNoTrans, transposeB ? CblasTrans : CblasNoTrans,
+        blasint(m), blasint(n), blasint(k), alpha, a, blasint(lda), b, blasint(ldb), beta, c, blasint(ldc))
+}
+
+/// Which core OpenBLAS computes for, e.g. `Cooperlake`; the environment variable OPENBLAS_CORETYPE chooses it.
+public var openBLASCoreName: String { String(cString: openblas_get_corename()) }
+
+/// One product cut into bands of rows or columns, whichever is longer.
+func parallelGEMM(
+    _ transposeA: Bool, _ transposeB: Bool, _ m: Int, _ n: Int, _ k: Int, _ a: UnsafePointer<Float>,
+    _ b: UnsafePointer<Float>, _ c: UnsafeMutablePointer<Float>
+) {
+    let (lda, ldb) = (transposeA ? m : k, transposeB ? k : n)
+    let parts = m * n * k < 1 << 18 ? 1 : Threads.count
+    if m >= n {
+        let band = max((m + parts - 1) / parts, 1)
+        Threads.parallelFor((m + band - 1) / band) { range in
+            let (first, last) = (range.lowerBound * band, min(range.upperBound * band, m))
+            gemm(
+                transposeA, transposeB, last - first, n, k, 1, transposeA ? a + first : a + first * k, lda, b,
+                ldb, 0,
+                c + first * n, n)
+        }
+    } else {
+        let band = max((n + parts - 1) / parts, 1)
+        Threads.parallelFor((n + band - 1) / band) { range in
+            let (first, last) = (range.lowerBound * band, min(range.upperBound * band, n))
+            gemm(
+                transposeA, transposeB, m, last - first, k, 1, a, lda, transposeB ? b + first * k : b + first,
+                ldb, 0,
+                c + first, n)
+        }
+    }
+}
+
+/// `x` `[..., IC]` · `weight` `[OC, IC]`ᵀ + `bias` `[OC]` → `[..., OC]`.
+public func linear(_ x: Tensor, weight: Tensor, bias: Tensor?) -> Tensor {
+    precondition(
+        weight.rank == 2 && x.rank > 0 && x.shape[x.rank - 1] == weight.shape[1],
+        "linear: x \(x.shape) · weight \(weight.shape)ᵀ: inner dimensions differ")
+    let (outputs, inputs) = (weight.shape[0], weight.shape[1])
+    if let bias { precondition(bias.shape == [outputs], "linear: bias \(bias.shape) for \(outputs) outputs") }
+    let rows = x.count / max(inputs, 1)
+    let output = Tensor(unsafeUninitialized: x.shape.dropLast() + [outputs])
+    parallelGEMM(false, true, rows, outputs, inputs, x.pointer, weight.pointer, output.pointer)
+    if let bias {
+        Threads.parallelFor(rows, grain: max(elementwiseGrain / max(outputs, 1), 1)) { range in
+            for row in range {
+                let to = output.pointer + row * outputs
+                kernels.axpy(1, bias.pointer, to, outputs)
+            }
+        }
+    }
+    let (input, matrix) = (x.detached(), weight.detached())
+    let needs = (x.node != nil, weight.node != nil, bias?.node != nil)
+    return .custom("linear", inputs: [x, weight] + (bias.map { [$0] } ?? []), output: output) { g in
+        var gx: Tensor?, gw: Tensor?, gb: Tensor?
+        if needs.0 {
+            let gradient = Tensor(unsafeUninitialized: input.shape)
+            parallelGEMM(false, false, rows, inputs, outputs, g.pointer, matrix.pointer, gradient.pointer)
+            gx = gradient
+        }
+        if needs.1 {
+            let gradient = Tensor(unsafeUninitialized: matrix.shape)
+            parallelGEMM(true, false, outputs, inputs, rows, g.pointer, input.pointer, gradient.pointer)
+            gw = gradient
+        }
+        if needs.2 { gb = g.reshaped([rows, outputs]).sum(axes: [0]) }
+        return [gx, gw] + (needs.2 ? [gb] : bias == nil ? [] : [nil])
+    }
+}
+
+/// `[..., M, K]` · `[..., K, N]` → `[..., M, N]`; leading axes are equal, or `b` is one matrix for all.
+public func matmul(_ a: Tensor, _ b: Tensor, transposeA: Bool = false, transposeB: Bool = false) -> Tensor {
+    precondition(
+        a.rank >= 2 && b.rank >= 2, "matmul: lhs \(a.shape) · rhs \(b.shape): both need two axes or more")
+    let (a0, a1) = (a.shape[a.rank - 2], a.shape[a.rank - 1]),
+        (b0, b1) = (b.shape[b.rank - 2], b.shape[b.rank - 1])
+    let (m, k) = transposeA ? (a1, a0) : (a0, a1)
+    let (inner, n) = transposeB ? (b1, b0) : (b0, b1)
+    precondition(k == inner, "matmul: lhs \(a.shape) · rhs \(b.shape): inner dimensions \(k) ≠ \(inner)")
+    let lead = Array(a.shape.dropLast(2))
+    let isShared = b.rank == 2 && a.rank > 2
+    precondition(
+        isShared || lead == Array(b.shape.dropLast(2)),
+        "matmul: lhs \(a.shape) · rhs \(b.shape): leading axes differ")
+    let batches = lead.reduce(1, *)
+    let output = Tensor(unsafeUninitialized: lead + [m, n])
+    let perB = isShared ? 0 : b0 * b1
+    batchedGEMM(batches, transposeA, transposeB, m, n, k, a.pointer, a0 * a1, b.pointer, perB, output.pointer)
+    let (x, y) = (a.detached(), b.detached())
+    let needs = (a.node != nil, b.node != nil)
+    return .custom("matmul", inputs: [a, b], output: output) { g in
+        var ga: Tensor?, gb: Tensor?
+        if needs.0 {
+            // d/dA of C = op(A) op(B): dA = dC op(B)ᵀ, or its transpose where A came transposed.
+            ga =
+                transposeA
+                ? matmul(
+                    y, g, transposeA: transposeB, transposeB: true, broadcastingLeft: isShared, lead: lead)
+                : matmul(g, y, transposeA: false, transposeB: !transposeB)
+        }
+        if needs.1 {
+            let perBatch =
+                transposeB
+                ? matmul(g, x, transposeA: true, transposeB: transposeA)
+                : matmul(x, g, transposeA: !transposeA, transposeB: false)
+            gb = isShared ? perBatch.sum(axes: Array(0..<lead.count)) : perBatch
+        }
+        return [ga, gb]
+    }
+}
+
+/// matmul whose left operand may be one matrix for all batches.
+private func matmul(
+    _ a: Tensor, _ b: Tensor, transposeA: Bool, transposeB: Bool, broadcastingLeft: Bool, lead: [Int]
+) -> Tensor {
+    let left = broadcastingLeft ? a.expanded(lead + a.shape) : a
+    return matmul(left, b, transposeA: transposeA, transposeB: transposeB)
+}
+
+private func batchedGEMM(
+    _ batches: Int, _ transposeA: Bool, _ transposeB: Bool, _ m: Int, _ n: Int, _ k: Int,
+    _ a: UnsafePointer<Float>,
+    _ stepA: Int, _ b: UnsafePointer<Float>, _ stepB: Int, _ c: UnsafeMutablePointer<Float>
+) {
+    if batches == 1 {
+        parallelGEMM(transposeA, transposeB, m, n, k, a, b, c)
+        return
+    }
+    Threads.parallelFor(batches) { range in
+        for i in range {
+            gemm(
+                transposeA, transposeB, m, n, k, 1, a + i * stepA, transposeA ? m : k, b + i * stepB,
+                transposeB ? k : n, 0, c + i * m * n, n)
+        }
+    }
+}

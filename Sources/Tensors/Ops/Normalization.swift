@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// GroupNorm (with SiLU fused on request), LayerNorm, softmax and L2 normalisation.
+
+import CKernels
+
+/// Group normalisation over `[N, C, ...]` (Wu and He 2018), then SiLU when asked, in one pass.
+///
+/// - Parameters:
+///   - weight: `[C]`, the scale.
+///   - bias: `[C]`, the shift.
+public func groupNorm(
+    _ x: Tensor, groups: Int, weight: Tensor, bias: Tensor, epsilon: Float, silu: Bool = false
+) -> Tensor {
+    precondition(
+        x.rank >= 2 && x.shape[1] % groups == 0,
+        "groupNorm: \(x.shape) does not divide into \(groups) groups of channels")
+    let (batch, channels) = (x.shape[0], x.shape[1])
+    precondition(
+        weight.shape == [channels] && bias.shape == [channels],
+        "groupNorm: weight \(weight.shape), bias \(bias.shape) for \(channels) channels")
+    let inner = x.shape[2...].reduce(1, *)
+    let width = channels / groups
+    let output = Tensor(unsafeUninitialized: x.shape)
+    let mean = Tensor(unsafeUninitialized: [batch, groups]),
+        rstd = Tensor(unsafeUninitialized: [batch, groups])
+    let grain = max(elementwiseGrain / max(width * inner, 1), 1)
+    Threads.parallelFor(batch * groups, grain: grain) { range in
+        for index in range {
+            let start = index * width * inner, channel = index % groups * width
+            kernels.group_norm(
+                x.pointer + start, weight.pointer + channel, bias.pointer + channel, output.pointer + start,
+                width,
+                inner, epsilon, silu, mean.pointer + index, rstd.pointer + index)
+        }
+    }
+    let (input, scale, shift) = (x.detached(), weight.detached(), bias.detached())
+    let needs = (weight.node != nil, bias.node != nil)
+    return .custom("groupNorm", inputs: [x, weight, bias], output: output) { g in
+        let gx = Tensor(unsafeUninitialized: input.shape)
+        let gw = Tensor(unsafeUninitialized: [batch, channels]),
+            gb = Tensor(unsafeUninitialized: [batch, channels])
+        Threads.parallelFor(batch * groups, grain: grain) { range in
+            for index in range {
+                let start = index * width * inner, channel = index % groups * width
+                let row = index / groups * channels + channel
+                kernels.group_norm_grad(
+                    input.pointer + start, g.pointer + start, scale.pointer + channel,
+                    shift.pointer + channel,
+                    mean.pointer[index], rstd.pointer[index], silu, gx.pointer + start, gw.pointer + row,
+                    gb.pointer + row, width, inner)
+            }
+        }
+        return [gx, needs.0 ? gw.sum(axes: [0]) : nil, needs.1 ? gb.sum(axes: [0]) : nil]
+    }
+}
+
+/// Layer normalisation over the last axis (Ba et al. 2016); `weight` and `bias` are `[D]`.
+public func layerNorm(_ x: Tensor, weight: Tensor?, bias: Tensor?, epsilon: Float = 1e-5) -> Tensor {
+    precondition(x.rank > 0, "layerNorm: a scalar has no axis to normalise")
+    let width = x.shape[x.rank - 1]
+    for parameter in [weight, bias] {
+        precondition(
+            parameter?.shape ?? [width] == [width],
+            "layerNorm: parameter \(parameter?.shape ?? []) for \(x.shape)")
+    }
+    let rows = width == 0 ? 0 : x.count / width
+    let output = Tensor(unsafeUninitialized: x.shape)
+    let mean = Tensor(unsafeUninitialized: [rows]), rstd = Tensor(unsafeUninitialized: [rows])
+    let grain = max(elementwiseGrain / max(width, 1), 1)
+    Threads.parallelFor(rows, grain: grain) { range in
+        let first = range.lowerBound
+        kernels.layer_norm(
+            x.pointer + first * width, weight?.pointer, bias?.pointer, output.pointer + first * width,
+            range.count, width,
+            epsilon, mean.pointer + first, rstd.pointer + first)
+    }
+    let (input, scale) = (x.detached(), weight?.detached())
+    let (hasWeight, hasBias) = (weight != nil, bias != nil)
+    let inputs = [x] + [weight, bias].compactMap { $0 }
+    return .custom("layerNorm", inputs: inputs, output: output) { g in
+        let gx = Tensor(unsafeUninitialized: input.shape)
+        // Parts are fixed by the row count, so that sums do not depend on the number of threads.
+        let part = max(grain, (rows + 15) / 16)
+        let parts = (rows + part - 1) / part
+        let gw = Tensor.zeros([parts, width]), gb = Tensor.zeros([parts, width])
+        Threads.parallelFor(parts) { range in
+            for index in range {
+                let first = index * part
+                kernels.layer_norm_grad(
+                    input.pointer + first * width, g.pointer + first * width, scale?.pointer,
+                    mean.pointer + first,
+                    rstd.pointer + first, gx.pointer + first * width,
+                    hasWeight ? gw.pointer + index * width : nil,
+                    hasBias ? gb.pointer + index * width : nil, min(part, rows - first), width)
+            }
+        }
+        return [gx] + (hasWeight ? [gw.sum(axes: [0])] : []) + (hasBias ? [gb.sum(axes: [0])] : [])
+    }
+}
+
+extension Tensor {
+    /// Softmax over the last axis.
+    public func softmax() -> Tensor {
+        precondition(rank > 0, "softmax: a scalar has no axis")
+        let width = shape[rank - 1]
+        let rows = width == 0 ? 0 : count / width
+        let output = Tensor(unsafeUninitialized: shape)
+        let grain = max(elementwiseGrain / max(width, 1), 1)
+        Threads.parallelFor(rows, grain: grain) { range in
+            kernels.softmax(
+                pointer + range.lowerBound * width, output.pointer + range.lowerBound * width, range.count,
+                width)
+        }
+        return .custom("softmax", inputs: [self], output: output) { g in
+            let gx = Tensor(unsafeUninitialized: output.shape)
+            Threads.parallelFor(rows, grain: grain) { range in
+                let first = range.lowerBound * width
+                kernels.softmax_grad(
+                    output.pointer + first, g.pointer + first, gx.pointer + first, range.count, width)
+            }
+            return [gx]
+        }
+    }
+
+    /// Rows of the last axis scaled to length 1 (length measured as √(Σx² + ε)).
+    public func l2Normalized(epsilon: Float = 1e-12) -> Tensor {
+        self / (square().sum(axes: [-1], keepDims: true) + epsilon).sqrt()
+    }
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// Seeded random numbers: Philox 4x32-10, a function of (seed, stream, index) and of nothing else.
+
+import CKernels
+
+/// A counter-based random stream (Salmon et al. 2011): reproducible for any thread count, resumable by position.
+public struct Philox: Sendable, Codable, Equatable {
+    public let seed: UInt64
+    public let stream: UInt64
+    /// The index of the next value; store it to resume.
+    public var position: UInt64
+
+    public init(seed: UInt64, stream: UInt64 = 0, position: UInt64 = 0) {
+        self.seed = seed
+        self.stream = stream
+        self.position = position
+    }
+
+    /// Standard normal values.
+    public mutating func normal(_ shape: [Int]) -> Tensor { fill(shape, with: bf_philox_normal) }
+
+    /// Uniform values in [0, 1).
+    public mutating func uniform(_ shape: [Int]) -> Tensor { fill(shape, with: bf_philox_uniform) }
+
+    /// One uniform value in [0, 1), 24 bits.
+    public mutating func nextUniform() -> Float {
+        var value: Float = 0
+        bf_philox_uniform(seed, stream, position, &value, 1)
+        position += 1
+        return value
+    }
+
+    /// One standard normal value.
+    public mutating func nextNormal() -> Float {
+        var value: Float = 0
+        bf_philox_normal(seed, stream, position, &value, 1)
+        position += 1
+        return value
+    }
+
+    /// A whole number in `0..<bound`.
+    public mutating func nextInt(below bound: Int) -> Int {
+        precondition(bound > 0, "nextInt: bound \(bound) is not positive")
+        return min(Int(Double(nextUniform()) * Double(bound)), bound - 1)
+    }
+
+    private mutating func fill(
+        _ shape: [Int],
+        with generate: @Sendable (UInt64, UInt64, UInt64, UnsafeMutablePointer<Float>?, Int) -> Void
+    ) -> Tensor {
+        let result = Tensor(unsafeUninitialized: shape)
+        let (seed, stream, first) = (seed, stream, position)
+        Threads.parallelFor(result.count, grain: 4096) { range in
+            generate(
+                seed, stream, first + UInt64(range.lowerBound), result.pointer + range.lowerBound, range.count
+            )
+        }
+        position += UInt64(result.count)
+        return result
+    }
+}
