@@ -43,7 +43,7 @@ let package = Package(
 
         // Level 2
         .target(name: "Layers", dependencies: ["Tensors"]),
-        .target(name: "Quantization", dependencies: ["Tensors", "Packing", "Recipes"]),
+        .target(name: "Quantization", dependencies: ["CKernels", "Layers", "Tensors", "Packing", "Recipes"]),
 
         // Level 3
         .target(name: "Diffusion", dependencies: ["Layers", "Tensors"]),

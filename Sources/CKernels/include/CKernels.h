@@ -115,9 +115,9 @@ typedef struct {
     // gw = gy inside the clipping range, else 0; returns the scale's gradient (without LSQ's factor)
     float (*_Nonnull fake_quantize_grad)(const float *w, float scale, float q, const float *gy, float *gw, size_t n);
     // codes clip(round_half_even(w / s)) and the two inner products that the optimal scale needs
-    void (*_Nonnull quantize)(const float *w, float scale, float q, int8_t *codes, size_t n);
+    void (*_Nonnull quantize)(const float *w, float scale, float q, int16_t *codes, size_t n);
     void (*_Nonnull quantize_products)(const float *w, float scale, float q, double *wq, double *qq, size_t n);
-    void (*_Nonnull dequantize)(const int8_t *codes, float scale, float *out, size_t n);
+    void (*_Nonnull dequantize)(const int16_t *codes, float scale, float *out, size_t n);
 
     // Decoupled weight decay (AdamW): all in place. c1 = 1 / (1 - beta1^t), c2 = 1 / (1 - beta2^t).
     void (*_Nonnull adamw)(float *w, const float *g, float *m, float *v, size_t n, float lr, float beta1, float beta2,

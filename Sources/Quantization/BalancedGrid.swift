@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// The balanced integer grid of the paper: {-2^(b-1), ..., 2^(b-1)} times a scale, zero point 0
+// (BitsFusion, arXiv:2406.04333, section 4.1).
+
+import Recipes
+
+/// The symmetric grid of one nominal width.
+public struct BalancedGrid: Hashable, Sendable {
+    /// The nominal width b.
+    public let width: BitWidth
+
+    public init(_ width: BitWidth) { self.width = width }
+
+    /// Grid points: 2^b + 1.
+    public var levels: Int { width.levels }
+
+    /// The largest code, 2^(b-1); codes are `-maximumCode ... maximumCode`.
+    public var maximumCode: Int { (levels - 1) / 2 }
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// One pass per output channel over weights `[OC, ...]`, cut over the threads.
+
+import CKernels
+import Tensors
+
+nonisolated(unsafe) let kernels: bf_kernel_table = bf_kernels().pointee
+
+/// The number of rows of `weight` and their length, checked against the scales.
+func checkedRows(_ weight: Tensor, _ scales: Tensor) -> (channels: Int, width: Int) {
+    precondition(
+        weight.rank >= 1 && scales.shape == [weight.shape[0]],
+        "quantization: scales \(scales.shape) for weight \(weight.shape): one per output channel is needed")
+    let channels = weight.shape[0]
+    return (channels, channels == 0 ? 0 : weight.count / channels)
+}
+
+func forEachRow(_ channels: Int, _ width: Int, _ body: (Int) -> Void) {
+    Threads.parallelFor(channels, grain: max((1 << 15) / max(width, 1), 1)) { range in
+        for channel in range { body(channel) }
+    }
+}
+
+extension Tensor {
+    /// The address of the element at `offset`; valid while the tensor lives.
+    func rowPointer(_ offset: Int) -> UnsafeMutablePointer<Float> {
+        withUnsafeMutableBufferPointer { buffer in
+            guard let base = buffer.baseAddress else { preconditionFailure("a tensor always has storage") }
+            return base + offset
+        }
+    }
+}

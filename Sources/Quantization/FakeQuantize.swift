@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fake quantization with the straight-through estimator and LSQ's gradient of the scale
+// (Esser et al. 2020, arXiv:1902.08153, equations 1 to 3 and section 2.2).
+
+import Tensors
+
+/// s · clip(round(w / s), -Q, Q) per output channel, Q = 2^(b-1), with gradients for weights and scales.
+///
+/// - The weight's gradient passes where |w / s| ≤ Q and is 0 outside (straight-through).
+/// - The scale's is g · Σ (code − w/s inside, code outside), times g = 1 / √(N·Q) with N weights in the channel.
+///
+/// - Parameters:
+///   - weight: `[OC, ...]`, on or off the tape.
+///   - scales: `[OC]`, > 0, on or off the tape.
+///   - grid: the codes to be used.
+/// - Returns: the shape of `weight`.
+public func fakeQuantize(_ weight: Tensor, scales: Tensor, grid: BalancedGrid) -> Tensor {
+    let (channels, width) = checkedRows(weight, scales)
+    let maximumCode = Float(grid.maximumCode)
+    let output = Tensor(unsafeUninitialized: weight.shape)
+    let (values, steps) = (weight.detached(), scales.detached())
+    forEachRow(channels, width) { channel in
+        kernels.fake_quantize(
+            values.rowPointer(channel * width), steps[channel], maximumCode,
+            output.rowPointer(channel * width), width)
+    }
+    return .custom("fakeQuantize", inputs: [weight, scales], output: output) { gradient in
+        let ofWeight = Tensor(unsafeUninitialized: values.shape)
+        let ofScales = Tensor(unsafeUninitialized: [channels])
+        let factor = 1 / (Float(width) * maximumCode).squareRoot()
+        forEachRow(channels, width) { channel in
+            let total = kernels.fake_quantize_grad(
+                values.rowPointer(channel * width), steps[channel], maximumCode,
+                gradient.rowPointer(channel * width),
+                ofWeight.rowPointer(channel * width), width)
+            ofScales.rowPointer(channel).pointee = total * factor
+        }
+        return [ofWeight, ofScales]
+    }
+}

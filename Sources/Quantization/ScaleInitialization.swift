@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// Scales before training: min-max, and the paper's alternating optimisation
+// (BitsFusion, arXiv:2406.04333, section 4.1 and appendix), one scale per output channel.
+
+import Tensors
+
+/// How scales are chosen from full-precision weights.
+public enum ScaleInitialization: Hashable, Sendable {
+    /// s = max|w| / 2^(b-1).
+    case minMax
+    /// Rounds of q = clip(round(w / s)), s = ⟨w, q⟩ / ⟨q, q⟩, from min-max.
+    case alternating(rounds: Int)
+
+    /// The paper's: ten rounds.
+    public static let paper = ScaleInitialization.alternating(rounds: 10)
+
+    /// The scales of `weight`, one per output channel.
+    ///
+    /// Every round lowers ‖s·q − w‖² or leaves it, and the scale with the smallest error seen is kept. A channel of
+    /// zeros gets scale 1 (any scale represents it).
+    ///
+    /// - Parameters:
+    ///   - weight: `[OC, ...]`, finite.
+    ///   - grid: the codes to be used.
+    /// - Returns: `[OC]`, each > 0, in units of the weights.
+    public func scales(of weight: Tensor, grid: BalancedGrid) -> Tensor {
+        precondition(weight.rank >= 1, "scales: weight \(weight.shape) has no output channels")
+        let channels = weight.shape[0]
+        let width = channels == 0 ? 0 : weight.count / channels
+        let result = Tensor(unsafeUninitialized: [channels])
+        let maximumCode = Float(grid.maximumCode)
+        result.withUnsafeMutableBufferPointer { scales in
+            weight.withUnsafeBufferPointer { values in
+                nonisolated(unsafe) let (scales, values) = (scales, values)
+                Threads.parallelFor(channels, grain: max((1 << 15) / max(width, 1), 1)) { range in
+                    for channel in range {
+                        let row = UnsafeBufferPointer(
+                            rebasing: values[channel * width..<(channel + 1) * width])
+                        scales[channel] = scale(of: row, maximumCode: maximumCode)
+                    }
+                }
+            }
+        }
+        return result
+    }
+
+    private func scale(of row: UnsafeBufferPointer<Float>, maximumCode: Float) -> Float {
+        let largest = row.reduce(0) { max($0, abs($1)) }
+        guard largest > 0 else { return 1 }
+        var scale = max(largest / maximumCode, .leastNormalMagnitude)
+        guard case .alternating(let rounds) = self else { return scale }
+        for _ in 0..<rounds {
+            let products = BalancedQuantizer.products(row, scale: scale, maximumCode: maximumCode)
+            guard products.codesWithCodes > 0, products.weightsWithCodes > 0 else { break }
+            let next = Float(products.weightsWithCodes / products.codesWithCodes)
+            guard next.isNormal, next != scale else { break }
+            scale = next
+        }
+        return scale
+    }
+}
