@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// Two-dimensional convolution, as torch.nn.Conv2d with square kernels: layout NCHW, weights OIHW.
+// IC/OC input/output channels, K kernel size, H W input size, OH OW output size.
+
+import Tensors
+
+/// A convolution with keys `weight` `[OC, IC, K, K]` and `bias` `[OC]`.
+public final class Conv2d: WeightedLayer {
+    /// Zeros added around the input before the convolution.
+    public enum Padding: Sendable, Equatable {
+        /// The same number of rows or columns on all four sides.
+        case symmetric(Int)
+        /// One row below and one column to the right: what diffusers does for `downsample_padding: 0`.
+        case bottomRight
+    }
+
+    public let path: String
+    public var weight: any WeightSource {
+        didSet { preconditionSameShape(path, oldValue, weight) }
+    }
+    public let bias: Parameter?
+    public let kind = LayerKind.conv2d
+    /// Step between two output pixels, in input pixels.
+    public let stride: Int
+    /// Zeros around the input.
+    public let padding: Padding
+
+    /// Reads `weight` and `bias` below `parameters`.
+    ///
+    /// - Throws: the provider's error, or `ParameterError.shapeMismatch`.
+    public init(
+        _ parameters: Parameters, in inputs: Int, out outputs: Int, kernel: Int, stride: Int = 1,
+        padding: Padding = .symmetric(0)
+    ) throws {
+        path = parameters.path
+        self.stride = stride
+        self.padding = padding
+        weight = try parameters.weight(
+            "weight", shape: [outputs, inputs, kernel, kernel],
+            initializer: .gaussianFanIn(inputs * kernel * kernel))
+        bias = try parameters.unregisteredParameter("bias", shape: [outputs], initializer: .zeros)
+        parameters.store.register(self)
+    }
+
+    /// `x` `[B, IC, H, W]` -> `[B, OC, OH, OW]`, with `OH = (H + padding - K) / stride + 1`, rounded down.
+    public func callAsFunction(_ x: Tensor) -> Tensor {
+        switch padding {
+        case .symmetric(let padding):
+            conv2d(x, weight: weight.tensor(), bias: bias?.tensor(), stride: stride, padding: padding)
+        case .bottomRight:
+            conv2d(
+                x, weight: weight.tensor(), bias: bias?.tensor(), stride: stride,
+                paddings: (top: 0, left: 0, bottom: 1, right: 1))
+        }
+    }
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// Parameters from tensors in memory: copies of another model, tests.
+
+import Tensors
+
+/// Hands out tensors by key, each as a fresh trainable `Parameter`.
+public struct TensorParameterProvider: ParameterProvider {
+    private let tensors: [String: Tensor]
+
+    /// A provider of the given values, by full diffusers key.
+    public init(_ tensors: [String: Tensor]) {
+        self.tensors = tensors
+    }
+
+    /// The present dense values of every entry of `store`: what a copy of that model is built from.
+    ///
+    /// Tensors are copied, so that training one model never moves the other.
+    public init(copying store: ParameterStore) {
+        var tensors: [String: Tensor] = [:]
+        for entry in store.entries {
+            let tensor = entry.source.tensor()
+            tensors[entry.key] = Tensor(tensor.values, shape: tensor.shape)
+        }
+        self.tensors = tensors
+    }
+
+    /// The tensor under `key`.
+    ///
+    /// - Throws: `ParameterError.missing`.
+    public func weight(_ key: String, shape: [Int], initializer: Initializer) throws -> any WeightSource {
+        guard let tensor = tensors[key] else { throw ParameterError.missing(key: key) }
+        return Parameter(key, tensor)
+    }
+}
