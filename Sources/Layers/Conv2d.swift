@@ -6,14 +6,6 @@ import Tensors
 
 /// A convolution with keys `weight` `[OC, IC, K, K]` and `bias` `[OC]`.
 public final class Conv2d: WeightedLayer {
-    /// Zeros added around the input before the convolution.
-    public enum Padding: Sendable, Equatable {
-        /// The same number of rows or columns on all four sides.
-        case symmetric(Int)
-        /// One row below and one column to the right: what diffusers does for `downsample_padding: 0`.
-        case bottomRight
-    }
-
     public let path: String
     public var weight: any WeightSource {
         didSet { preconditionSameShape(path, oldValue, weight) }
@@ -22,7 +14,7 @@ public final class Conv2d: WeightedLayer {
     public let kind = LayerKind.conv2d
     /// Step between two output pixels, in input pixels.
     public let stride: Int
-    /// Zeros around the input.
+    /// Zeros added around the input.
     public let padding: Padding
 
     /// Reads `weight` and `bias` below `parameters`.
@@ -30,7 +22,7 @@ public final class Conv2d: WeightedLayer {
     /// - Throws: the provider's error, or `ParameterError.shapeMismatch`.
     public init(
         _ parameters: Parameters, in inputs: Int, out outputs: Int, kernel: Int, stride: Int = 1,
-        padding: Padding = .symmetric(0)
+        padding: Padding = Padding(0)
     ) throws {
         path = parameters.path
         self.stride = stride
@@ -44,13 +36,6 @@ public final class Conv2d: WeightedLayer {
 
     /// `x` `[B, IC, H, W]` -> `[B, OC, OH, OW]`, with `OH = (H + padding - K) / stride + 1`, rounded down.
     public func callAsFunction(_ x: Tensor) -> Tensor {
-        switch padding {
-        case .symmetric(let padding):
-            conv2d(x, weight: weight.tensor(), bias: bias?.tensor(), stride: stride, padding: padding)
-        case .bottomRight:
-            conv2d(
-                x, weight: weight.tensor(), bias: bias?.tensor(), stride: stride,
-                paddings: (top: 0, left: 0, bottom: 1, right: 1))
-        }
+        conv2d(x, weight: weight.tensor(), bias: bias?.tensor(), stride: stride, paddings: padding)
     }
 }

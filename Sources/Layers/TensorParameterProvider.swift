@@ -3,7 +3,8 @@
 
 import Tensors
 
-/// Hands out tensors by key, each as a fresh trainable `Parameter`.
+/// Hands out copies of tensors by key, each as a fresh trainable `Parameter`, so that training one model never moves
+/// another one built from the same values.
 public struct TensorParameterProvider: ParameterProvider {
     private let tensors: [String: Tensor]
 
@@ -13,15 +14,9 @@ public struct TensorParameterProvider: ParameterProvider {
     }
 
     /// The present dense values of every entry of `store`: what a copy of that model is built from.
-    ///
-    /// Tensors are copied, so that training one model never moves the other.
     public init(copying store: ParameterStore) {
-        var tensors: [String: Tensor] = [:]
-        for entry in store.entries {
-            let tensor = entry.source.tensor()
-            tensors[entry.key] = Tensor(tensor.values, shape: tensor.shape)
-        }
-        self.tensors = tensors
+        tensors = Dictionary(
+            uniqueKeysWithValues: store.entries.map { ($0.key, $0.source.tensor().detached()) })
     }
 
     /// The tensor under `key`.
@@ -29,6 +24,6 @@ public struct TensorParameterProvider: ParameterProvider {
     /// - Throws: `ParameterError.missing`.
     public func weight(_ key: String, shape: [Int], initializer: Initializer) throws -> any WeightSource {
         guard let tensor = tensors[key] else { throw ParameterError.missing(key: key) }
-        return Parameter(key, tensor)
+        return Parameter(key, Tensor(tensor.values, shape: tensor.shape))
     }
 }
