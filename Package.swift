@@ -64,7 +64,8 @@ let package = Package(
         .target(
             name: "QAT",
             dependencies: [
-                "Shapes", "Evaluation", "Diffusion", "Checkpoints", "Quantization", "Layers", "Recipes", "Tensors",
+                "CKernels", "Shapes", "Evaluation", "Diffusion", "Checkpoints", "Quantization", "Layers", "Recipes",
+                "Tensors",
             ]),
 
         // Level 6 and 7

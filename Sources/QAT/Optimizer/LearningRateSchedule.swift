@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// The learning rate over the steps of a run, as a factor of its peak.
+
+import Foundation
+
+/// Linear warm-up, then constant or half a cosine down to a floor.
+public struct LearningRateSchedule: Codable, Hashable, Sendable {
+    public enum Decay: String, Codable, Sendable, CaseIterable {
+        case constant, cosine
+    }
+
+    public var warmupSteps: Int
+    public var decay: Decay
+    /// What the cosine ends at, as a share of the peak, 0...1.
+    public var finalFactor: Float
+
+    public init(warmupSteps: Int = 20, decay: Decay = .cosine, finalFactor: Float = 0.05) {
+        self.warmupSteps = warmupSteps
+        self.decay = decay
+        self.finalFactor = finalFactor
+    }
+
+    /// The factor at `step` (from 0) of a run of `steps`.
+    public func factor(step: Int, of steps: Int) -> Float {
+        if step < warmupSteps { return Float(step + 1) / Float(warmupSteps + 1) }
+        guard decay == .cosine, steps > warmupSteps else { return 1 }
+        let progress = Float(step - warmupSteps) / Float(max(steps - warmupSteps, 1))
+        return finalFactor + (1 - finalFactor) * 0.5 * (1 + cos(.pi * min(progress, 1)))
+    }
+}

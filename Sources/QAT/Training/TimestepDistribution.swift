@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which timesteps training sees. The paper draws them from Beta(3, 1), since quantization hurts noisy steps most
+// (BitsFusion, arXiv:2406.04333, section 4.3).
+
+import Foundation
+import Tensors
+
+/// t = floor(T · x) with x ~ Beta(alpha, beta) on [0, 1); Beta(1, 1) is uniform.
+public struct TimestepDistribution: Codable, Hashable, Sendable {
+    public var alpha: Float
+    public var beta: Float
+
+    public init(alpha: Float, beta: Float) {
+        self.alpha = alpha
+        self.beta = beta
+    }
+
+    /// The paper's choice for both stages.
+    public static let paper = TimestepDistribution(alpha: 3, beta: 1)
+    public static let uniform = TimestepDistribution(alpha: 1, beta: 1)
+
+    /// `count` timesteps in `0..<trainTimesteps`.
+    public func draw(_ count: Int, trainTimesteps: Int, using random: inout Philox) -> [Int] {
+        (0..<count).map { _ in
+            min(Int(Double(sample(&random)) * Double(trainTimesteps)), trainTimesteps - 1)
+        }
+    }
+
+    /// The point below which a share `probability` of the draws lies, in timesteps; exact for beta = 1.
+    public func quantile(_ probability: Float, trainTimesteps: Int) -> Int {
+        precondition(beta == 1, "quantile: known in closed form for beta = 1, not \(beta)")
+        return min(Int(pow(probability, 1 / alpha) * Float(trainTimesteps)), trainTimesteps - 1)
+    }
+
+    private func sample(_ random: inout Philox) -> Float {
+        // With beta = 1 the distribution function is x^alpha, which inverts.
+        if beta == 1 { return pow(random.nextUniform(), 1 / alpha) }
+        let x = gamma(alpha, &random), y = gamma(beta, &random)
+        return x / (x + y)
+    }
+
+    /// Gamma(shape, 1) by Marsaglia and Tsang (2000); shapes below 1 through shape + 1.
+    private func gamma(_ shape: Float, _ random: inout Philox) -> Float {
+        if shape < 1 {
+            let boost = pow(max(random.nextUniform(), .leastNormalMagnitude), 1 / shape)
+            return gamma(shape + 1, &random) * boost
+        }
+        let d = shape - 1 / 3
+        let c = 1 / (9 * d).squareRoot()
+        while true {
+            let normal = random.nextNormal()
+            let root = 1 + c * normal
+            guard root > 0 else { continue }
+            let v = root * root * root
+            let u = max(random.nextUniform(), .leastNormalMagnitude)
+            if log(u) < 0.5 * normal * normal + d - d * v + d * log(v) { return d * v }
+        }
+    }
+}

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+// The loop that every training of this project runs: draw a batch, differentiate, update, average, report, save.
+// All randomness of step k comes from Philox(seed, stream: k), so a resumed run repeats the uninterrupted one.
+
+import Foundation
+import Tensors
+
+/// How long and how fast to train.
+public struct TrainingOptions: Codable, Hashable, Sendable {
+    public var steps: Int
+    public var batchSize: Int
+    public var learningRate: Float
+    public var schedule: LearningRateSchedule
+    public var weightDecay: Float
+    public var beta1: Float
+    public var beta2: Float
+    /// Gradients are clipped to this global norm; nil: never.
+    public var maximumGradientNorm: Float?
+    /// Decay of the weights' moving average; nil: none is kept.
+    public var averageDecay: Float?
+    public var seed: UInt64
+    /// Steps between two saves of the training state.
+    public var saveEvery: Int
+
+    public init(
+        steps: Int, batchSize: Int, learningRate: Float, schedule: LearningRateSchedule = .init(),
+        weightDecay: Float = 0,
+        beta1: Float = 0.9, beta2: Float = 0.99, maximumGradientNorm: Float? = 1, averageDecay: Float? = nil,
+        seed: UInt64 = 0, saveEvery: Int = 500
+    ) {
+        self.steps = steps
+        self.batchSize = batchSize
+        self.learningRate = learningRate
+        self.schedule = schedule
+        self.weightDecay = weightDecay
+        self.beta1 = beta1
+        self.beta2 = beta2
+        self.maximumGradientNorm = maximumGradientNorm
+        self.averageDecay = averageDecay
+        self.seed = seed
+        self.saveEvery = saveEvery
+    }
+}
+
+/// What one step computed.
+public struct StepLoss {
+    /// What is differentiated.
+    public let total: Tensor
+    /// Named parts, for the log.
+    public let parts: [String: Float]
+
+    public init(_ total: Tensor, parts: [String: Float] = [:]) {
+        self.total = total
+        self.parts = parts
+    }
+}
+
+/// One line of a loss curve: means since the line before.
+public struct LossRecord: Codable, Hashable, Sendable {
+    public var step: Int
+    public var loss: Float
+    public var parts: [String: Float]
+    public var gradientNorm: Float
+}
+
+/// Why a training run ended early.
+public enum TrainingError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// The loss or a gradient became infinite or NaN.
+    case diverged(step: Int, learningRate: Float)
+
+    public var description: String {
+        switch self {
+        case .diverged(let step, let rate):
+            "training: the loss at step \(step) is not finite with learning rate \(rate); resume from the last save "
+                + "with a lower rate"
+        }
+    }
+}
+
+/// Parameters, optimizer and average of one run, advanced step by step.
+public final class TrainingLoop {
+    public let options: TrainingOptions
+    public let optimizer: AdamW
+    public let average: ExponentialMovingAverage?
+    /// Steps done.
+    public internal(set) var step = 0
+    /// The loss curve so far.
+    public internal(set) var history: [LossRecord] = []
+    /// Steps that one line of the curve averages.
+    public static let recordEvery = 50
+
+    private var pending = LossSums()
+
+    public init(_ options: TrainingOptions, groups: [ParameterGroup]) {
+        self.options = options
+        optimizer = AdamW(groups, beta1: options.beta1, beta2: options.beta2)
+        average = options.averageDecay.map {
+            ExponentialMovingAverage(of: groups.flatMap(\.parameters), decay: $0)
+        }
+    }
+
+    /// Runs the steps that are left.
+    ///
+    /// - Parameters:
+    ///   - objective: the loss of one step, from the step's index and its own random stream.
+    ///   - progress: called after every step.
+    ///   - save: called every `saveEvery` steps and at the end.
+    ///   - shouldStop: asked after every step; true ends the run after a save.
+    /// - Returns: true when all steps are done, false when stopped.
+    /// - Throws: `TrainingError.diverged`, and what `save` throws.
+    @discardableResult
+    public func run(
+        objective: (_ step: Int, _ random: inout Philox) throws -> StepLoss,
+        progress: (_ done: Int, _ of: Int, _ recent: LossRecord) -> Void = { _, _, _ in },
+        save: () throws -> Void = {}, shouldStop: () -> Bool = { false }
+    ) throws -> Bool {
+        while step < options.steps {
+            try advance(objective)
+            progress(
+                step, options.steps, pending.count > 0 ? pending.record(at: step) : history[history.count - 1]
+            )
+            let isStopping = shouldStop()
+            if isStopping || step % options.saveEvery == 0 || step == options.steps { try save() }
+            if isStopping && step < options.steps { return false }
+        }
+        return true
+    }
+
+    private func advance(_ objective: (Int, inout Philox) throws -> StepLoss) throws {
+        var random = Philox(seed: options.seed, stream: UInt64(step))
+        let loss = try objective(step, &random)
+        let value = loss.total.item
+        loss.total.backward()
+        let factor = options.schedule.factor(step: step, of: options.steps)
+        let norm = optimizer.update(factor: factor, maximumNorm: options.maximumGradientNorm)
+        guard value.isFinite, norm.isFinite else {
+            throw TrainingError.diverged(step: step, learningRate: options.learningRate * factor)
+        }
+        average?.update(step: step)
+        step += 1
+        pending.add(value, loss.parts, norm)
+        if step % Self.recordEvery == 0 || step == options.steps {
+            history.append(pending.record(at: step))
+            pending = LossSums()
+        }
+    }
+
+    /// Sums of a line of the loss curve that is not finished yet; part of the saved state.
+    var pendingState: LossSums {
+        get { pending }
+        set { pending = newValue }
+    }
+}
+
+/// Running sums behind one line of the loss curve.
+struct LossSums: Codable, Hashable, Sendable {
+    var count = 0
+    var loss: Float = 0
+    var norm: Float = 0
+    var parts: [String: Float] = [:]
+
+    mutating func add(_ value: Float, _ named: [String: Float], _ gradientNorm: Float) {
+        count += 1
+        loss += value
+        norm += gradientNorm
+        for (name, part) in named { parts[name, default: 0] += part }
+    }
+
+    func record(at step: Int) -> LossRecord {
+        let n = Float(max(count, 1))
+        return LossRecord(
+            step: step, loss: loss / n, parts: parts.mapValues { $0 / n }, gradientNorm: norm / n)
+    }
+}
