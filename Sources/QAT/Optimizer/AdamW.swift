@@ -101,7 +101,6 @@ public final class AdamW {
                             let m = first.baseAddress,
                             let v = second.baseAddress
                         else { return }
-                        nonisolated(unsafe) let (w, g, m, v) = (w, g, m, v)
                         Threads.parallelFor(values.count, grain: 1 << 15) { range in
                             let at = range.lowerBound
                             kernels.adamw(

@@ -27,7 +27,6 @@ public final class ExponentialMovingAverage {
             average.withUnsafeMutableBufferPointer { to in
                 parameter.value.withUnsafeBufferPointer { from in
                     guard let y = to.baseAddress, let x = from.baseAddress else { return }
-                    nonisolated(unsafe) let (y, x) = (y, x)
                     Threads.parallelFor(to.count, grain: 1 << 16) { range in
                         kernels.lerp(y + range.lowerBound, x + range.lowerBound, 1 - kept, range.count)
                     }
