@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// Everything that can be wrong with a checkpoint file or folder, as facts. `CheckpointError+Text.swift` makes the words.
+
+/// What kept a file or folder from being read or written.
+public enum CheckpointError: Error, Equatable, Sendable {
+    // MARK: The file as such
+
+    /// Nothing lies at `path`.
+    case missingFile(path: String)
+    /// The system refused to read `path`; `code` is its errno.
+    case unreadable(path: String, code: Int32)
+    /// Nothing can be created at `path`: its folder is missing, not writable, or something else is in the way.
+    case cannotCreate(path: String, code: Int32)
+    /// Writing began and failed (a full disk, say); `code` is the system's errno. The old file is untouched.
+    case writeFailed(path: String, code: Int32)
+    /// The file is of another kind than the one needed.
+    case wrongKind(path: String, expected: FileKind, found: FileKind)
+
+    // MARK: HDF5
+
+    /// HDF5 failed: `object` is the path inside the file, `cause` the first record of HDF5's error stack.
+    case hdf5(file: String, object: String, operation: String, cause: String)
+    /// A group that a checkpoint of this format needs is not there, or holds something that cannot be (`fault`).
+    case object(file: String, object: String, fault: ObjectFault)
+    /// An attribute is missing, or holds something else than it must.
+    case attribute(file: String, object: String, name: String, fault: AttributeFault)
+
+    // MARK: safetensors
+
+    /// The header of a safetensors file or of a shard index is not valid.
+    case safetensors(file: String, fault: SafetensorsFault)
+
+    // MARK: Tensors by key
+
+    /// A tensor that the model needs is not in the file.
+    case missingKey(file: String, key: String)
+    /// Tensors lie in the file that the model does not have: the config does not belong to these weights.
+    case unusedKeys(file: String, keys: [String])
+    /// A tensor has another shape than the model gives it.
+    case shapeMismatch(file: String, key: String, expected: [Int], found: [Int])
+    /// A tensor has an element type that cannot be used where it is needed.
+    case elementType(file: String, key: String, expected: [String], found: String)
+    /// A tensor holds NaN or infinity: `index` is the first such element (row-major), `count` how many there are.
+    case notFinite(file: String, key: String, index: Int, count: Int)
+    /// A key cannot be stored: an empty component, a slash, or it names a tensor and a group at once.
+    case invalidKey(file: String, key: String)
+    /// A key was written twice.
+    case duplicateKey(file: String, key: String)
+
+    // MARK: Folders
+
+    /// No weights file that can be read lies in the folder; `present` are the weight files that cannot.
+    case noWeights(folder: String, present: [String])
+    /// `document` ("the shard index", "config") is not valid JSON or not the document that it must be.
+    case json(file: String, document: String, fault: JSONFault)
+}
+
+/// What a file is, as told by its first bytes.
+public enum FileKind: String, Equatable, Sendable {
+    case hdf5 = "an HDF5 file"
+    case safetensors = "a safetensors file"
+    case zip = "a zip archive (a PyTorch .bin or .ckpt)"
+    case json = "a JSON document"
+    case empty = "an empty file"
+    case folder = "a folder"
+    case special = "not a regular file"
+    case unknown = "neither HDF5 nor safetensors"
+    case diffusersFolder = "a diffusers folder (config.json and *.safetensors, or a pipeline with unet/)"
+}
+
+/// What is wrong with an object inside an HDF5 file.
+public enum ObjectFault: Equatable, Sendable {
+    /// It is not there.
+    case missing
+    /// A soft, external or user-defined link, which checkpoints never hold.
+    case notAHardLink
+    /// Its element type is none that checkpoints store.
+    case unsupportedType(String)
+    /// Its extents do not fit into the file or into memory.
+    case impossibleExtents([Int])
+    /// Groups nest deeper than, or objects are more than, `limit`: the file loops or is damaged.
+    case tooMany(limit: Int)
+    /// A number of bytes or elements that must agree with others does not.
+    case size(expected: Int, found: Int)
+    /// A value outside what the format allows.
+    case value(expected: String, found: String)
+}
+
+/// What is wrong with an attribute.
+public enum AttributeFault: Equatable, Sendable {
+    case missing
+    /// Its type is not the one that it must have ("a string", "an integer", "integers").
+    case wrongType(expected: String)
+    case value(expected: String, found: String)
+}
+
+extension CheckpointError {
+    /// Which of the four kinds of trouble this is; the command line chooses its exit code by it.
+    public enum Category: Sendable { case inputMissing, badData, cannotCreate, inputOutput }
+
+    /// The kind of trouble: a missing input, wrong content, an output that cannot be made, or failing I/O.
+    public var category: Category {
+        switch self {
+        case .missingFile, .noWeights: .inputMissing
+        case .cannotCreate: .cannotCreate
+        case .unreadable, .writeFailed: .inputOutput
+        case .hdf5(_, _, let operation, _):
+            HDF5Operation.writing.contains(operation) ? .inputOutput : .badData
+        default: .badData
+        }
+    }
+}
