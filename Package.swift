@@ -38,7 +38,7 @@ let package = Package(
 
         // Level 1
         .target(name: "Tensors", dependencies: ["COpenBLAS", "CKernels"]),
-        .target(name: "Packing", dependencies: ["CKernels"]),
+        .target(name: "Packing"),
         .target(name: "BitAllocator", dependencies: ["Recipes"]),
 
         // Level 2
@@ -87,7 +87,7 @@ let package = Package(
         .testTarget(name: "TensorsTests", dependencies: ["Tensors", "CKernels", "TestSupport"]),
         .testTarget(name: "RecipesTests", dependencies: ["Recipes"], resources: [.copy("Fixtures")]),
         .testTarget(name: "BitAllocatorTests", dependencies: ["BitAllocator", "Recipes"]),
-        .testTarget(name: "PackingTests", dependencies: ["Packing", "CKernels"]),
+        .testTarget(name: "PackingTests", dependencies: ["Packing", "Recipes"]),
         .testTarget(
             name: "QuantizationTests", dependencies: ["Quantization", "Packing", "Recipes", "Tensors", "TestSupport"],
             resources: [.copy("Fixtures")]),
