@@ -40,12 +40,12 @@ extension DiffusionPipeline {
     ///   - conditions: one per picture.
     ///   - seeds: one per picture.
     ///   - options: sampler, steps and guidance.
-    ///   - progress: called with the share of the work done, 0...1; may throw to interrupt.
+    ///   - progress: called with the share of the work done, 0...1; it may throw to interrupt.
     /// - Returns: in the model's range: [-1, 1] for pictures, latents for latent models.
     /// - Throws: `SamplerError`, `TimeFeatureError`, `ConfigError`, and what `progress` throws.
     public func generate(
         _ conditions: TextConditions, seeds: [UInt64], options: GenerationOptions,
-        progress: (Double) throws -> Void = { _ in }
+        progress: ((Double) throws -> Void)? = nil
     ) throws -> Tensor {
         precondition(
             seeds.count == conditions.count, "generate: \(seeds.count) seeds for \(conditions.count) prompts")
@@ -63,7 +63,7 @@ extension DiffusionPipeline {
                     from: initialNoise(seeds: Array(seeds[range])), sampler: sampler, predictor: predictor
                 ) {
                     let within = Double($0.step) / Double($0.total) * Double(range.count)
-                    try progress((Double(start) + within) / Double(seeds.count))
+                    try progress?((Double(start) + within) / Double(seeds.count))
                 })
         }
         return .concatenated(parts, axis: 0)
