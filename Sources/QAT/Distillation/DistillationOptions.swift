@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// The two stages' settings (BitsFusion, arXiv:2406.04333, sections 4.2 to 4.4), as `Configs/distill-*.yaml` gives them.
+
+/// One of the paper's two training stages.
+public enum DistillationStage: Int, Codable, Sendable, CaseIterable {
+    /// CFG-aware distillation from the full-precision teacher, with feature distillation.
+    case one = 1
+    /// Fine-tuning on the noise itself.
+    case two = 2
+}
+
+/// Settings of one stage.
+public struct StageOptions: Codable, Hashable, Sendable {
+    public var training: TrainingOptions
+    /// Learning rate of the scales; `training.learningRate` is that of weights, norms and biases.
+    public var scaleLearningRate: Float
+    /// Probability p of replacing the caption by the empty prompt, for teacher and student alike.
+    public var textDropping: Float
+    /// Where timesteps are drawn from.
+    public var timesteps: TimestepDistribution
+    /// λ, the weight of the feature loss; stage I only.
+    public var featureWeight: Float
+
+    public init(
+        training: TrainingOptions, scaleLearningRate: Float, textDropping: Float = 0.1,
+        timesteps: TimestepDistribution = .paper, featureWeight: Float = 0.01
+    ) {
+        self.training = training
+        self.scaleLearningRate = scaleLearningRate
+        self.textDropping = textDropping
+        self.timesteps = timesteps
+        self.featureWeight = featureWeight
+    }
+
+    /// - Throws: `TeacherRecipeError.range`, naming the key.
+    public func validate() throws {
+        try training.validate()
+        for (key, value) in [("textDropping", textDropping)] where !(0...1).contains(value) {
+            throw TeacherRecipeError.range(key: key, value: "\(value)", expected: "0 to 1")
+        }
+        guard scaleLearningRate >= 0, scaleLearningRate.isFinite else {
+            throw TeacherRecipeError.range(
+                key: "scaleLearningRate", value: "\(scaleLearningRate)", expected: "0 or more")
+        }
+        guard featureWeight >= 0, featureWeight.isFinite else {
+            throw TeacherRecipeError.range(
+                key: "featureWeight", value: "\(featureWeight)", expected: "0 or more")
+        }
+        guard timesteps.alpha > 0, timesteps.beta > 0 else {
+            throw TeacherRecipeError.range(
+                key: "timesteps", value: "\(timesteps.alpha), \(timesteps.beta)",
+                expected: "positive alpha and beta")
+        }
+    }
+}
+
+/// Settings of both stages.
+public struct DistillationOptions: Codable, Hashable, Sendable {
+    public var stage1: StageOptions
+    public var stage2: StageOptions
+
+    public init(stage1: StageOptions, stage2: StageOptions) {
+        self.stage1 = stage1
+        self.stage2 = stage2
+    }
+
+    public subscript(stage: DistillationStage) -> StageOptions {
+        get { stage == .one ? stage1 : stage2 }
+        set { if stage == .one { stage1 = newValue } else { stage2 = newValue } }
+    }
+}

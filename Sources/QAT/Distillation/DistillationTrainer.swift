@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// One stage of training on one student.
+
+import Diffusion
+import Pipelines
+import Tensors
+
+/// A run of stage I or stage II.
+public final class DistillationTrainer {
+    /// The student: its UNet has fake-quantized weights.
+    public let student: DiffusionPipeline
+    public let loop: TrainingLoop
+    private let objective: DistillationObjective
+
+    /// A run from the student's present weights and scales.
+    ///
+    /// - Parameters:
+    ///   - student: quantized by `StudentModel.quantize`; its text encoder is frozen here.
+    ///   - teacher: full precision; needed in stage I, frozen here.
+    ///   - data: what is trained on.
+    ///   - stage: which losses.
+    ///   - options: the stage's settings.
+    /// - Throws: `TeacherRecipeError` for impossible settings, `ConfigError` for the model's scheduler.
+    public init(
+        student: DiffusionPipeline, teacher: DiffusionPipeline?, data: any DistillationData,
+        stage: DistillationStage,
+        options: StageOptions
+    ) throws {
+        try options.validate()
+        teacher?.freeze()
+        student.textEncoder?.store.setTrainable(false)
+        self.student = student
+        objective = DistillationObjective(
+            teacher: teacher?.unet, student: student.unet, schedule: try student.noiseSchedule(), data: data,
+            stage: stage, options: options)
+        let (weights, scales) = StudentModel.trainableParameters(student.unet)
+        loop = TrainingLoop(
+            options.training,
+            groups: [
+                ParameterGroup(
+                    weights, learningRate: options.training.learningRate,
+                    weightDecay: options.training.weightDecay),
+                ParameterGroup(scales, learningRate: options.scaleLearningRate),
+            ])
+    }
+
+    /// Runs the steps that are left; see `TrainingLoop.run`.
+    @discardableResult
+    public func run(
+        progress: (Int, Int, LossRecord) -> Void, save: () throws -> Void, shouldStop: () -> Bool
+    ) throws -> Bool {
+        try loop.run(
+            objective: { step, random in try objective(step: step, random: &random) }, progress: progress,
+            save: save,
+            shouldStop: shouldStop)
+    }
+
+    /// Runs `body` with the weights that are handed on: their moving average where one is kept.
+    public func withFinalWeights<R>(_ body: (DiffusionPipeline) throws -> R) rethrows -> R {
+        guard let average = loop.average else { return try body(student) }
+        return try average.withAverages { try body(student) }
+    }
+}
