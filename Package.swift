@@ -55,7 +55,7 @@ let package = Package(
         .target(
             name: "Shapes", dependencies: ["Diffusion", "Checkpoints", "Layers", "Tensors", "CPNG"],
             resources: [.copy("Resources")]),
-        .target(name: "Evaluation", dependencies: ["Tensors"]),
+        .target(name: "Evaluation", dependencies: ["Diffusion", "Layers", "Recipes", "Tensors"]),
 
         // Level 5
         .target(
@@ -98,7 +98,10 @@ let package = Package(
             name: "CheckpointsTests",
             dependencies: ["Checkpoints", "Quantization", "Layers", "Tensors", "TestSupport"]),
         .testTarget(name: "ShapesTests", dependencies: ["Shapes", "Evaluation", "Tensors", "TestSupport"]),
-        .testTarget(name: "EvaluationTests", dependencies: ["Evaluation", "Tensors", "TestSupport"]),
+        .testTarget(
+            name: "EvaluationTests",
+            dependencies: ["Evaluation", "Diffusion", "Layers", "Recipes", "Tensors", "TestSupport"],
+            resources: [.copy("Fixtures")]),
         .testTarget(
             name: "QATTests",
             dependencies: ["QAT", "Analyzer", "Checkpoints", "Diffusion", "Quantization", "TestSupport"]),

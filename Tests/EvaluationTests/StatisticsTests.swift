@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// Scores with standard errors, and correlations.
+
+import Evaluation
+import Recipes
+import Testing
+
+@Suite struct CompositionalScoreTests {
+    private let score = CompositionalScore(
+        [("counting", true), ("counting", false), ("colors", true), ("counting", false), ("counting", false)]
+            .map { (family: $0.0, isSatisfied: $0.1) })
+
+    @Test("families keep their order, shares and counts") func families() {
+        #expect(score.families.map(\.name) == ["counting", "colors"])
+        #expect(score.families.map(\.score) == [0.25, 1])
+        #expect(score.families.map(\.count) == [4, 1])
+        #expect(score.count == 5)
+    }
+
+    @Test("the overall score weighs families equally, not pictures") func overall() {
+        #expect(score.overall == 0.625)
+    }
+
+    @Test("standard errors follow the binomial distribution") func standardErrors() {
+        expectClose(score.families.map(\.standardError), [(0.25 * 0.75 / 4).squareRoot(), 0])
+        expectClose([score.overallStandardError], [(0.25 * 0.75 / 4).squareRoot() / 2])
+    }
+
+    @Test("no pictures have no score") func empty() {
+        #expect(CompositionalScore([]).overall.isNaN)
+    }
+}
+
+@Suite struct MeanEstimateTests {
+    @Test("mean and standard error are NumPy's") func reference() throws {
+        let numbers = try EvaluationReferences.load()
+        let estimate = MeanEstimate(of: numbers.xs)
+        let error = try #require(estimate.standardError)
+        expectClose([estimate.mean, error], [numbers.xs.reduce(0, +) / 12, numbers.standardError])
+        #expect(estimate.count == 12)
+    }
+
+    @Test("one value has no standard error, none has no mean") func small() {
+        #expect(MeanEstimate(of: [3]).mean == 3)
+        #expect(MeanEstimate(of: [3]).standardError == nil)
+        #expect(MeanEstimate(of: []).mean.isNaN)
+    }
+}
+
+@Suite struct RankCorrelationTests {
+    @Test("Pearson's and Spearman's coefficients are NumPy's, ties included") func reference() throws {
+        let numbers = try EvaluationReferences.load()
+        let pearson = try #require(pearsonCorrelation(numbers.xs, numbers.ys))
+        let spearman = try #require(spearmanCorrelation(numbers.xs, numbers.ys))
+        expectClose([pearson, spearman], [numbers.pearson, numbers.spearman])
+    }
+
+    @Test("any increasing function keeps Spearman's coefficient at 1") func monotone() throws {
+        let xs: [Double] = [5, 1, 3, 2, 4]
+        let rising = try #require(spearmanCorrelation(xs, xs.map { $0 * $0 * $0 }))
+        let falling = try #require(spearmanCorrelation(xs, xs.map { -$0 * $0 }))
+        expectClose([rising, falling], [1, -1])
+    }
+
+    @Test("constant and single samples have no correlation") func degenerate() {
+        #expect(spearmanCorrelation([1, 1, 1], [1, 2, 3]) == nil)
+        #expect(spearmanCorrelation([1], [2]) == nil)
+    }
+}
