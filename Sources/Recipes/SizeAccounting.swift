@@ -83,7 +83,10 @@ public struct SizeAccounting: Equatable, Sendable {
     }
 
     /// The paper's average: quantized weights and time features over all weights, in bits.
-    public var averageBits: Double { averageBits(of: quantizedWeights) + averageBits(of: timeFeatures) }
+    public var averageBits: Double {
+        Recipes.averageBits(
+            weightsByWidth: weightsByWidth, timeBits: Int(timeFeatures.bits), weightCount: weightCount)
+    }
 
     /// What `part` adds per weight of the model, in bits: its share of a bit budget.
     public func averageBits(of part: Part) -> Double {

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// The allocation problem in the numbers that the rules need: what each layer's width may be, what is fixed, and the
+// average that a choice comes to.
+
+import Foundation
+import Recipes
+
+/// A sensitivity table and a budget, checked and reduced to numbers.
+struct AllocationProblem {
+    /// A layer whose width is to be chosen.
+    struct Candidate {
+        let path: LayerID
+        /// N.
+        let weights: Int
+        /// The measurements.
+        let measures: [BitWidth: SensitivityMeasure]
+    }
+
+    /// The layers to choose for, sorted by path.
+    let candidates: [Candidate]
+    /// The weights of the first and last layer, at 8 bits.
+    let fixed: [LayerID: Int]
+    /// Bits of everything that is stored for the time layers.
+    let timeBits: Int
+    /// N_w.
+    let weightCount: Int
+
+    /// Takes the layers from the table, and what the table does not measure from its inventory. Without an inventory
+    /// the listed layers are the whole model, and no time features are counted.
+    ///
+    /// - Throws: `AllocationError.table` for faulty tables; `.invalidSteps`.
+    init(_ table: SensitivityTable, timeFeatures: TimeFeatureStorage) throws(AllocationError) {
+        guard timeFeatures.cachedSteps >= 0 else { throw .invalidSteps(timeFeatures.cachedSteps) }
+        do {
+            try table.validate()
+        } catch {
+            throw .table(error)
+        }
+        let listed = table.layers.sorted { $0.path < $1.path }
+        candidates = listed.filter { LayerRole(of: $0.path) == .quantizable }.map {
+            Candidate(path: $0.path, weights: $0.weights, measures: $0.bits)
+        }
+        var fixed: [LayerID: Int] = [:]
+        for layer in listed where LayerRole(of: layer.path) == .firstOrLast {
+            fixed[layer.path] = layer.weights
+        }
+        guard let inventory = table.inventory else {
+            self.fixed = fixed
+            timeBits = 0
+            weightCount = listed.reduce(0) { $0 + $1.weights }
+            return
+        }
+        let measured = Set(listed.map(\.path))
+        for layer in inventory.quantizedLayers {
+            if layer.role == .firstOrLast {
+                fixed[layer.path] = layer.weights
+            } else if !measured.contains(layer.path) {
+                throw .table(.missingLayer(path: layer.path))
+            }
+        }
+        self.fixed = fixed
+        let time = timeFeatures.values(of: inventory)
+        timeBits = time.count * time.bitsPerValue
+        weightCount = inventory.weightCount
+    }
+
+    /// The average bits of the whole model where candidate i has width `widths[i]`.
+    func averageBits(_ widths: [BitWidth]) -> Double {
+        var weightsByWidth: [BitWidth: Int] = [.firstAndLast: fixed.values.reduce(0, +)]
+        for (candidate, width) in zip(candidates, widths) {
+            weightsByWidth[width, default: 0] += candidate.weights
+        }
+        return Recipes.averageBits(
+            weightsByWidth: weightsByWidth, timeBits: timeBits, weightCount: weightCount)
+    }
+
+    /// The width of every quantized layer where candidate i has width `widths[i]`.
+    func layers(_ widths: [BitWidth]) -> [LayerID: BitWidth] {
+        var layers = fixed.mapValues { _ in BitWidth.firstAndLast }
+        for (candidate, width) in zip(candidates, widths) { layers[candidate.path] = width }
+        return layers
+    }
+}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import BitAllocator
+import Foundation
+import Recipes
+import Testing
+
+@Suite struct ThresholdAllocationTests {
+    /// The rule once more, straight from the paper, over every threshold that could matter.
+    private func bruteForce(_ table: SensitivityTable, budget: Double, eta: Double, bonus: ClipBonus)
+        -> Double?
+    {
+        func score(_ layer: LayerSensitivity, _ bits: Int) -> Double {
+            (layer.bits[BitWidth(bits)]?.mse ?? .nan) * pow(Double(layer.weights), -eta)
+        }
+        let total = Double(table.layers.reduce(0) { $0 + $1.weights })
+        let limits = table.layers.flatMap { layer in (1...3).map { score(layer, $0) } } + [Double.infinity]
+        let averages = limits.map { limit in
+            table.layers.reduce(0.0) { sum, layer in
+                let bits = (1...3).first { score(layer, $0) < limit } ?? 4
+                let levels = pow(2, Double(bits + bonus.bits(for: layer.path))) + 1
+                return sum + log2(levels) * Double(layer.weights)
+            } / total
+        }
+        return averages.filter { $0 <= budget }.max()
+    }
+
+    @Test("the threshold search finds what trying every threshold finds", arguments: 0..<200)
+    func bruteForce(seed: UInt64) throws {
+        let table = RandomTables.small(seed: seed)
+        var random = SeededGenerator(state: seed ^ 0xF00D)
+        for eta in [0, 0.3, 1] {
+            let options = AllocationOptions(eta: eta)
+            for _ in 0..<10 {
+                let budget = Double.random(in: 1.2...6, using: &random)
+                do {
+                    let found = try allocateBits(
+                        table, budget: BitBudget(averageBits: budget), options: options)
+                    let best = try #require(bruteForce(table, budget: budget, eta: eta, bonus: found.bonus))
+                    #expect(found.averageBits <= budget)
+                    // The two sums run in another order: at most a few roundings of 2^-53 apart.
+                    #expect(abs(found.averageBits - best) < 1e-12)
+                } catch AllocationError.infeasible(let requested, let minimum, _) {
+                    #expect(requested == budget)
+                    #expect(minimum > budget)
+                    let bonus = try allocateBits(table, budget: BitBudget(averageBits: 9), options: options)
+                        .bonus
+                    #expect(bruteForce(table, budget: budget, eta: eta, bonus: bonus) == nil)
+                }
+            }
+        }
+    }
+
+    @Test("every layer has the narrowest width whose score is below the threshold", arguments: 0..<50)
+    func rule(seed: UInt64) throws {
+        let table = RandomTables.small(seed: seed)
+        let attainable = try allocateBits(table, budget: BitBudget(averageBits: 9)).attainable
+        for step in 0...20 {
+            let span = attainable.upperBound - attainable.lowerBound
+            let budget = attainable.lowerBound + span * Double(step) / 20
+            let found = try allocateBits(table, budget: BitBudget(averageBits: budget))
+            for layer in table.layers {
+                let scores = (1...3).map {
+                    (layer.bits[BitWidth($0)]?.mse ?? .nan) * pow(Double(layer.weights), -0.3)
+                }
+                let expected = (scores.firstIndex { $0 < found.threshold } ?? 3) + 1
+                #expect(
+                    found.recipe.layers[layer.path]?.rawValue == expected + found.bonus.bits(for: layer.path))
+            }
+        }
+    }
+
+    @Test("a larger budget never narrows a layer", arguments: 0..<50)
+    func monotone(seed: UInt64) throws {
+        let table = RandomTables.small(seed: seed)
+        var previous: BitAllocation?
+        for step in 0...60 {
+            let budget = BitBudget(averageBits: 1.5 + Double(step) * 0.08)
+            guard let found = try? allocateBits(table, budget: budget) else {
+                #expect(previous == nil)
+                continue
+            }
+            if let previous {
+                #expect(previous.averageBits <= found.averageBits)
+                for (path, width) in previous.recipe.layers {
+                    #expect(try width <= #require(found.recipe.layers[path]))
+                }
+            }
+            previous = found
+        }
+        #expect(previous != nil)
+    }
+
+    @Test("the smallest and the largest average are reached, and nothing below the smallest")
+    func ends() throws {
+        let table = RandomTables.small(seed: 3)
+        let all = try allocateBits(table, budget: BitBudget(averageBits: 100))
+        #expect(all.averageBits == all.attainable.upperBound)
+        let least = try allocateBits(table, budget: BitBudget(averageBits: all.attainable.lowerBound))
+        #expect(least.averageBits == all.attainable.lowerBound)
+        #expect(
+            throws: AllocationError.infeasible(
+                requested: all.attainable.lowerBound.nextDown, minimum: all.attainable.lowerBound,
+                maximum: all.attainable.upperBound)
+        ) {
+            try allocateBits(table, budget: BitBudget(averageBits: all.attainable.lowerBound.nextDown))
+        }
+    }
+
+    @Test("layers with equal scores get equal widths, also where only some would fit")
+    func ties() throws {
+        let table = SensitivityTable(
+            layers: ["a", "b", "c"].map { layer($0, weights: 100, mse: [0.5, 0.2, 0.1]) })
+        let found = try allocateBits(table, budget: BitBudget(averageBits: 2))
+        #expect(Set(found.recipe.layers.values) == [BitWidth(1)])
+        #expect(found.averageBits == log2(3))
+        let wider = try allocateBits(table, budget: BitBudget(averageBits: 2.4))
+        #expect(Set(wider.recipe.layers.values) == [BitWidth(2)])
+    }
+
+    @Test("layers without any damage are as narrow as their neighbours allow, never an error")
+    func zeroDamage() throws {
+        let table = SensitivityTable(layers: [
+            layer("a", weights: 10, mse: [0, 0, 0]), layer("b", weights: 10, mse: [1, 0.5, 0.25]),
+        ])
+        let found = try allocateBits(table, budget: BitBudget(averageBits: 3))
+        #expect(found.recipe.layers == ["a": BitWidth(1), "b": BitWidth(4)])
+        let same = SensitivityTable(layers: [layer("a", weights: 10, mse: [0, 0, 0])])
+        #expect(try allocateBits(same, budget: BitBudget(averageBits: 2)).recipe.layers == ["a": BitWidth(1)])
+        #expect(try allocateBits(same, budget: BitBudget(averageBits: 5)).recipe.layers == ["a": BitWidth(4)])
+    }
+
+    @Test("eta spares large layers")
+    func eta() throws {
+        let table = SensitivityTable(layers: [
+            layer("large", weights: 100_000, mse: [0.3, 0.2, 0.1]),
+            layer("small", weights: 100, mse: [0.2, 0.1, 0.05]),
+        ])
+        let budget = BitBudget(averageBits: 1.6)
+        let found = try allocateBits(table, budget: budget).recipe.layers
+        #expect(found == ["large": BitWidth(1), "small": BitWidth(4)])
+        let ignored = try allocateBits(table, budget: budget, options: AllocationOptions(eta: 0)).recipe
+            .layers
+        #expect(ignored == ["large": BitWidth(1), "small": BitWidth(1)])
+    }
+
+    @Test("the order of the layers in the table does not matter", arguments: 0..<20)
+    func order(seed: UInt64) throws {
+        let table = RandomTables.small(seed: seed)
+        var shuffled = table
+        var random = SeededGenerator(state: seed)
+        shuffled.layers.shuffle(using: &random)
+        let budget = BitBudget(averageBits: 4.5)
+        #expect(try allocateBits(table, budget: budget) == allocateBits(shuffled, budget: budget))
+    }
+
+    @Test("widths that were not measured are not chosen")
+    func missingWidths() throws {
+        var only = layer("a", weights: 10, mse: [0.3, 0.2, 0.1])
+        only.bits[BitWidth(1)] = nil
+        only.bits[BitWidth(3)] = nil
+        let table = SensitivityTable(layers: [only])
+        #expect(
+            try allocateBits(table, budget: BitBudget(averageBits: 2.4)).recipe.layers == ["a": BitWidth(2)])
+        #expect(
+            try allocateBits(table, budget: BitBudget(averageBits: 9)).recipe.layers == ["a": BitWidth(4)])
+        only.bits = [BitWidth(5): SensitivityMeasure(mse: 0, psnr: nil, clipDrop: nil)]
+        #expect(
+            throws: AllocationError.unmeasuredLayer(
+                path: "a", widths: [BitWidth(1), BitWidth(2), BitWidth(3)])
+        ) {
+            try allocateBits(SensitivityTable(layers: [only]), budget: BitBudget(averageBits: 9))
+        }
+    }
+}
