@@ -57,23 +57,32 @@ let package = Package(
             resources: [.copy("Resources")]),
         .target(name: "Evaluation", dependencies: ["Diffusion", "Layers", "Recipes", "Tensors"]),
 
+        .target(
+            name: "Pipelines",
+            dependencies: [
+                "Shapes", "Diffusion", "Checkpoints", "Quantization", "Layers", "Packing", "Recipes", "Tensors",
+            ]),
+
         // Level 5
         .target(
             name: "Analyzer",
-            dependencies: ["Shapes", "Evaluation", "Diffusion", "Quantization", "Layers", "Recipes", "Tensors"]),
+            dependencies: [
+                "Pipelines", "Shapes", "Evaluation", "Diffusion", "Checkpoints", "Quantization", "Layers", "Recipes",
+                "Tensors",
+            ]),
         .target(
             name: "QAT",
             dependencies: [
-                "CKernels", "Shapes", "Evaluation", "Diffusion", "Checkpoints", "Quantization", "Layers", "Recipes",
-                "Tensors",
+                "CKernels", "Pipelines", "Shapes", "Evaluation", "Diffusion", "Checkpoints", "Quantization", "Layers",
+                "Recipes", "Tensors",
             ]),
 
         // Level 6 and 7
         .target(
             name: "BitsFusion",
             dependencies: [
-                "Analyzer", "BitAllocator", "Checkpoints", "Diffusion", "Evaluation", "Layers", "Packing", "QAT",
-                "Quantization", "Recipes", "Shapes", "Tensors",
+                "Analyzer", "BitAllocator", "Checkpoints", "Diffusion", "Evaluation", "Layers", "Packing", "Pipelines",
+                "QAT", "Quantization", "Recipes", "Shapes", "Tensors",
             ]),
         .executableTarget(
             name: "BitsFusionCLI",
