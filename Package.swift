@@ -3,15 +3,16 @@ import PackageDescription
 
 // Debian and Ubuntu name the serial HDF5 build `hdf5-serial`; Homebrew, Fedora and Arch name it `hdf5`.
 #if os(Linux)
-let hdf5PackageConfig = Context.environment["BITSFUSION_HDF5_PC"] ?? "hdf5-serial"
+    let hdf5PackageConfig = Context.environment["BITSFUSION_HDF5_PC"] ?? "hdf5-serial"
 #else
-let hdf5PackageConfig = Context.environment["BITSFUSION_HDF5_PC"] ?? "hdf5"
+    let hdf5PackageConfig = Context.environment["BITSFUSION_HDF5_PC"] ?? "hdf5"
 #endif
 
 // Kernels are slow without optimisation even in debug builds; versioned dependants, which SwiftPM forbids
 // unsafe flags, set BITSFUSION_NO_UNSAFE_FLAGS=1.
 let kernelFlags: [CSetting] =
-    Context.environment["BITSFUSION_NO_UNSAFE_FLAGS"] == nil ? [.unsafeFlags(["-O3", "-fno-math-errno"])] : []
+    Context.environment["BITSFUSION_NO_UNSAFE_FLAGS"] == nil
+    ? [.unsafeFlags(["-O3", "-fno-math-errno"])] : []
 
 let package = Package(
     name: "bitsfusion",
@@ -27,10 +28,12 @@ let package = Package(
     targets: [
         // Level 0: system libraries, kernels, plain documents.
         .systemLibrary(
-            name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"]), .brew(["openblas"])]),
+            name: "COpenBLAS", pkgConfig: "openblas",
+            providers: [.apt(["libopenblas-dev"]), .brew(["openblas"])]),
         .systemLibrary(
             name: "CHDF5", pkgConfig: hdf5PackageConfig, providers: [.apt(["libhdf5-dev"]), .brew(["hdf5"])]),
-        .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"]), .brew(["libpng"])]),
+        .systemLibrary(
+            name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"]), .brew(["libpng"])]),
         .systemLibrary(
             name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"]), .brew(["openssl@3"])]),
         .target(name: "CKernels", cSettings: kernelFlags),
@@ -38,7 +41,7 @@ let package = Package(
 
         // Level 1
         .target(name: "Tensors", dependencies: ["COpenBLAS", "CKernels"]),
-        .target(name: "Packing", dependencies: ["CKernels"]),
+        .target(name: "Packing"),
         .target(name: "BitAllocator", dependencies: ["Recipes"]),
 
         // Level 2
@@ -49,7 +52,9 @@ let package = Package(
         .target(name: "Diffusion", dependencies: ["Layers", "Tensors"]),
         .target(
             name: "Checkpoints",
-            dependencies: ["CHDF5", "CCrypto", "CKernels", "Layers", "Quantization", "Packing", "Recipes", "Tensors"]),
+            dependencies: [
+                "CHDF5", "CCrypto", "CKernels", "Layers", "Quantization", "Packing", "Recipes", "Tensors",
+            ]),
 
         // Level 4
         .target(
@@ -60,20 +65,23 @@ let package = Package(
         .target(
             name: "Pipelines",
             dependencies: [
-                "Shapes", "Diffusion", "Checkpoints", "Quantization", "Layers", "Packing", "Recipes", "Tensors",
+                "Shapes", "Diffusion", "Checkpoints", "Quantization", "Layers", "Packing", "Recipes",
+                "Tensors",
             ]),
 
         // Level 5
         .target(
             name: "Analyzer",
             dependencies: [
-                "Pipelines", "Shapes", "Evaluation", "Diffusion", "Checkpoints", "Quantization", "Layers", "Recipes",
+                "Pipelines", "Shapes", "Evaluation", "Diffusion", "Checkpoints", "Quantization", "Layers",
+                "Recipes",
                 "Tensors",
             ]),
         .target(
             name: "QAT",
             dependencies: [
-                "CKernels", "Pipelines", "Shapes", "Evaluation", "Diffusion", "Checkpoints", "Quantization", "Layers",
+                "CKernels", "Pipelines", "Shapes", "Evaluation", "Diffusion", "Checkpoints", "Quantization",
+                "Layers",
                 "Recipes", "Tensors",
             ]),
 
@@ -81,7 +89,8 @@ let package = Package(
         .target(
             name: "BitsFusion",
             dependencies: [
-                "Analyzer", "BitAllocator", "Checkpoints", "Diffusion", "Evaluation", "Layers", "Packing", "Pipelines",
+                "Analyzer", "BitAllocator", "Checkpoints", "Diffusion", "Evaluation", "Layers", "Packing",
+                "Pipelines",
                 "QAT", "Quantization", "Recipes", "Shapes", "Tensors",
             ]),
         .executableTarget(
@@ -96,12 +105,14 @@ let package = Package(
         .testTarget(name: "TensorsTests", dependencies: ["Tensors", "CKernels", "TestSupport"]),
         .testTarget(name: "RecipesTests", dependencies: ["Recipes"], resources: [.copy("Fixtures")]),
         .testTarget(name: "BitAllocatorTests", dependencies: ["BitAllocator", "Recipes"]),
-        .testTarget(name: "PackingTests", dependencies: ["Packing", "CKernels"]),
+        .testTarget(name: "PackingTests", dependencies: ["Packing", "Recipes"]),
         .testTarget(
-            name: "QuantizationTests", dependencies: ["Quantization", "Packing", "Recipes", "Tensors", "TestSupport"],
+            name: "QuantizationTests",
+            dependencies: ["Quantization", "Packing", "Recipes", "Tensors", "TestSupport"],
             resources: [.copy("Fixtures")]),
         .testTarget(
-            name: "DiffusionTests", dependencies: ["Diffusion", "Checkpoints", "Layers", "Tensors", "TestSupport"],
+            name: "DiffusionTests",
+            dependencies: ["Diffusion", "Checkpoints", "Layers", "Tensors", "TestSupport"],
             resources: [.copy("Fixtures")]),
         .testTarget(
             name: "CheckpointsTests",
@@ -117,7 +128,8 @@ let package = Package(
         .testTarget(
             name: "BitsFusionCLITests",
             dependencies: [
-                "BitsFusionCLI", "BitsFusion", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "BitsFusionCLI", "BitsFusion",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
     ]
 )

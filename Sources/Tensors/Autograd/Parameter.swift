@@ -19,6 +19,7 @@ public final class Parameter: WeightSource, @unchecked Sendable {
     public var value: Tensor {
         didSet {
             precondition(value.shape == oldValue.shape, "\(name): \(value.shape) replaces \(oldValue.shape)")
+            if value.requiresGradient { value = value.detached() }
         }
     }
     /// What `backward` has added up since it was last set to nil.

@@ -28,6 +28,7 @@ extension Tensor {
     /// An own differentiable operation.
     ///
     /// - Parameters:
+    ///   - name: what messages call it.
     ///   - inputs: what `output` was computed from.
     ///   - output: the result, computed by the caller, off the tape.
     ///   - backward: from the gradient of the output, one gradient per input (nil: none), each of its input's shape.
@@ -40,7 +41,7 @@ extension Tensor {
         let shapes = inputs.map(\.shape)
         result.node = GradientNode(inputs: inputs.map(\.node)) { gradient in
             let shares = backward(gradient)
-            assert(
+            precondition(
                 shares.count == shapes.count
                     && zip(shares, shapes).allSatisfy { $0 == nil || $0?.shape == $1 },
                 "\(name): gradients \(shares.map { $0?.shape }) for inputs \(shapes)")

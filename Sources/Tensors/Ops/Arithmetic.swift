@@ -5,14 +5,17 @@ import CKernels
 
 extension Tensor {
     public static func + (a: Tensor, b: Tensor) -> Tensor {
-        custom("add", inputs: [a, b], output: broadcast(a, b, BF_ADD)) { g in
-            [a.node == nil ? nil : g.reduced(to: a.shape), b.node == nil ? nil : g.reduced(to: b.shape)]
+        // Only shapes are captured: the operands' memory is free as soon as nobody else needs it.
+        custom("add", inputs: [a, b], output: broadcast(a, b, BF_ADD)) {
+            [shapes = (a.shape, b.shape), needs = (a.node != nil, b.node != nil)] g in
+            [needs.0 ? g.reduced(to: shapes.0) : nil, needs.1 ? g.reduced(to: shapes.1) : nil]
         }
     }
 
     public static func - (a: Tensor, b: Tensor) -> Tensor {
-        custom("subtract", inputs: [a, b], output: broadcast(a, b, BF_SUB)) { g in
-            [a.node == nil ? nil : g.reduced(to: a.shape), b.node == nil ? nil : (-g).reduced(to: b.shape)]
+        custom("subtract", inputs: [a, b], output: broadcast(a, b, BF_SUB)) {
+            [shapes = (a.shape, b.shape), needs = (a.node != nil, b.node != nil)] g in
+            [needs.0 ? g.reduced(to: shapes.0) : nil, needs.1 ? -g.reduced(to: shapes.1) : nil]
         }
     }
 

@@ -11,6 +11,7 @@ import Foundation
 ///   - q: `[B, T, H·d]`, as a projection gives it.
 ///   - k: `[B, S, H·d]`.
 ///   - v: `[B, S, H·d]`.
+///   - heads: H; divides the last axis.
 ///   - causal: query t sees keys 0...t only; T = S.
 ///   - scale: 1/√d when nil.
 /// - Returns: `[B, T, H·d]`.

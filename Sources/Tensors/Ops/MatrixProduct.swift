@@ -14,7 +14,8 @@ func gemm(
     _ = Threads.singleThreadedBLAS
     cblas_sgemm(
         CblasRowMajor, transposeA ? CblasTrans : CblasNoTrans, transposeB ? CblasTrans : CblasNoTrans,
-        blasint(m), blasint(n), blasint(k), alpha, a, blasint(lda), b, blasint(ldb), beta, c, blasint(ldc))
+        blasint(m), blasint(n), blasint(k), alpha, a, blasint(max(lda, 1)), b, blasint(max(ldb, 1)), beta, c,
+        blasint(ldc))
 }
 
 /// Which core OpenBLAS computes for, e.g. `Cooperlake`; the environment variable OPENBLAS_CORETYPE chooses it.

@@ -6,8 +6,13 @@ import CKernels
 /// Group normalisation over `[N, C, ...]` (Wu and He 2018), then SiLU when asked, in one pass.
 ///
 /// - Parameters:
+///   - x: `[N, C, ...]`.
+///   - groups: G, divides C; mean and variance (biased) are taken over each group of C/G channels.
 ///   - weight: `[C]`, the scale.
 ///   - bias: `[C]`, the shift.
+///   - epsilon: added to the variance.
+///   - silu: applies x · sigmoid(x) to the result.
+/// - Returns: the shape of `x`.
 public func groupNorm(
     _ x: Tensor, groups: Int, weight: Tensor, bias: Tensor, epsilon: Float, silu: Bool = false
 ) -> Tensor {

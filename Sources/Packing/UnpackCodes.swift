@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bytes -> codes, with every check that corrupted bytes can be told by. `PackingLayout` says where each code lies;
+// `ReferencePacking` is the slow twin that the tests compare this with.
+
+/// Unpacks `codes.count` codes from `bytes` into `codes`.
+///
+/// - Parameters:
+///   - bytes: exactly `packedByteCount(count: codes.count, levels: levels, encoding: encoding)` of them.
+///   - levels: L, in `PackingLayout.supportedLevels`.
+///   - encoding: how the codes became bits.
+///   - codes: where they go: stored codes (unsigned types) or grid codes (signed types), see `PackableCode`. Its
+///     content is unspecified after an error.
+/// - Throws: `PackingError.unsupportedLevels`; `.wrongByteCount`; for corrupted bytes `.codeOutOfRange`,
+///   `.groupOutOfRange` or `.nonZeroPadding`.
+/// - Precondition: `Code` holds L levels; the buffers do not overlap.
+/// - Complexity: O(n), one pass; builds a table of at most 2048 words first.
+public func unpackCodes<Code: PackableCode>(
+    _ bytes: UnsafeRawBufferPointer, levels: Int, encoding: PackingEncoding,
+    into codes: UnsafeMutableBufferPointer<Code>
+) throws(PackingError) {
+    let layout = try PackingLayout(levels: levels, encoding: encoding)
+    Code.requireRoom(levels: levels, "unpackCodes")
+    let expected = layout.byteCount(codes.count)
+    guard bytes.count == expected else {
+        throw .wrongByteCount(
+            count: codes.count, levels: levels, encoding: encoding, expected: expected, found: bytes.count)
+    }
+    // A stored code less the offset, in wrapping arithmetic, has the bits of the signed code: two loops serve all types.
+    let raw = UnsafeMutableRawBufferPointer(codes)
+    let groups = BitGroups(layout)
+    let offset = Code.offset(levels: levels)
+    if MemoryLayout<Code>.size == 1 {
+        try unpack(bytes, groups, offset: UInt8(offset), into: raw.bindMemory(to: UInt8.self))
+    } else {
+        try unpack(bytes, groups, offset: UInt16(offset), into: raw.bindMemory(to: UInt16.self))
+    }
+}
+
+/// Unpacks `count` codes from `bytes`; see the function on buffers.
+///
+/// - Returns: `count` codes.
+/// - Throws: as the function on buffers does.
+public func unpackCodes<Code: PackableCode>(
+    _ bytes: [UInt8], count: Int, levels: Int, encoding: PackingEncoding, as type: Code.Type = Code.self
+) throws(PackingError) -> [Code] {
+    var codes = [Code](repeating: 0, count: count)
+    try codes.withUnsafeMutableBufferPointer { target throws(PackingError) in
+        try bytes.withUnsafeBufferPointer { source throws(PackingError) in
+            try unpackCodes(UnsafeRawBufferPointer(source), levels: levels, encoding: encoding, into: target)
+        }
+    }
+    return codes
+}
+
+private func unpack<Pattern: FixedWidthInteger & UnsignedInteger>(
+    _ bytes: UnsafeRawBufferPointer, _ groups: BitGroups, offset: Pattern,
+    into codes: UnsafeMutableBufferPointer<Pattern>
+) throws(PackingError) {
+    let reader = BitReader(bytes)
+    // Blocks go the fast way while whole words can be read and written, the last few go digit by digit.
+    let quick = unpackQuickly(reader, groups, offset: offset, into: codes)
+    var bit = quick * groups.bits
+    for start in stride(from: quick * groups.codes, to: codes.count, by: groups.codes) {
+        let count = min(groups.codes, codes.count - start)
+        let bits = count == groups.codes ? groups.bits : groups.bits(ofBlockWith: count)
+        let value = reader.careful(at: bit, bits: bits)
+        try unpackCarefully(value, groups, offset: offset, into: codes, start..<(start + count))
+        bit += bits
+    }
+    if let last = bytes.last, bit & 7 != 0, last >> UInt8(bit & 7) != 0 {
+        throw .nonZeroPadding(lastByte: last, usedBits: bit & 7)
+    }
+}
+
+/// Writes the codes of one block one by one, and checks each.
+private func unpackCarefully<Pattern: FixedWidthInteger & UnsignedInteger>(
+    _ value: UInt64, _ groups: BitGroups, offset: Pattern, into codes: UnsafeMutableBufferPointer<Pattern>,
+    _ range: Range<Int>
+) throws(PackingError) {
+    let maximum = largestNumber(base: groups.base, digits: range.count)
+    guard value <= maximum else {
+        throw .groupOutOfRange(
+            firstIndex: range.lowerBound, found: value, maximum: maximum, levels: groups.levels)
+    }
+    var rest = value
+    for index in range {
+        let (quotient, stored) = rest.quotientAndRemainder(dividingBy: groups.base)
+        guard stored < UInt64(groups.levels) else {
+            throw .codeOutOfRange(index: index, stored: Int(stored), levels: groups.levels)
+        }
+        codes[index] = Pattern(truncatingIfNeeded: stored) &- offset
+        rest = quotient
+    }
+}
+
+/// Writes the codes of as many blocks as whole words can be read and written for.
+///
+/// - Returns: the number of blocks that are done; 0 where one of them is faulty, so that the careful way finds it.
+private func unpackQuickly<Pattern: FixedWidthInteger & UnsignedInteger>(
+    _ reader: BitReader, _ groups: BitGroups, offset: Pattern, into codes: UnsafeMutableBufferPointer<Pattern>
+) -> Int {
+    let readable = reader.bytes.count < 9 ? 0 : ((reader.bytes.count - 9) * 8 + 7) / groups.bits + 1
+    let writable = (codes.count - 8) / groups.codes
+    let blocks = min(readable, writable)
+    // Building the table costs as much as a few dozen blocks.
+    guard blocks >= 64 else { return 0 }
+    let chunks = DigitChunks(groups, offset: offset)
+    let chunksPerBlock = (groups.codes + chunks.digits - 1) / chunks.digits
+    let target = UnsafeMutableRawBufferPointer(codes)
+    var faults: UInt64 = 0
+    chunks.table.withUnsafeBufferPointer { table in
+        for block in 0..<blocks {
+            var rest = reader.quick(at: block * groups.bits, bits: groups.bits)
+            if rest > groups.maximum {
+                faults = DigitChunks<Pattern>.fault
+                break
+            }
+            var byte = block * groups.codes * MemoryLayout<Pattern>.size
+            for _ in 1..<chunksPerBlock {
+                let (quotient, index) = chunks.split(rest)
+                let word = table[Int(index)]
+                faults |= word
+                target.storeBytes(of: word.littleEndian, toByteOffset: byte, as: UInt64.self)
+                byte += chunks.digits * MemoryLayout<Pattern>.size
+                rest = quotient
+            }
+            let word = table[Int(rest)]
+            faults |= word
+            target.storeBytes(of: word.littleEndian, toByteOffset: byte, as: UInt64.self)
+        }
+    }
+    return faults & DigitChunks<Pattern>.fault == 0 ? blocks : 0
+}
+
+/// Reads numbers from a stream of bits, lowest bit first.
+private struct BitReader {
+    let bytes: UnsafeRawBufferPointer
+
+    init(_ bytes: UnsafeRawBufferPointer) {
+        self.bytes = bytes
+    }
+
+    /// The `bits` bits from bit `position` on, 1...64 of them.
+    ///
+    /// - Precondition: nine bytes from byte `position / 8` on are there.
+    @inline(__always)
+    func quick(at position: Int, bits: Int) -> UInt64 {
+        let shift = UInt64(position & 7)
+        let low = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: position >> 3, as: UInt64.self))
+        let high = UInt64(bytes[(position >> 3) + 8])
+        // Two shifts, as one by 64 would leave the value as it is.
+        let value = (low &>> shift) | ((high &<< 1) &<< (63 - shift))
+        return value & (UInt64.max &>> UInt64(64 - bits))
+    }
+
+    /// As `quick`, at any place; bits after the last byte are zero.
+    func careful(at position: Int, bits: Int) -> UInt64 {
+        var value: UInt64 = 0
+        for bit in 0..<bits where (position + bit) >> 3 < bytes.count {
+            let isSet = bytes[(position + bit) >> 3] >> UInt8((position + bit) & 7) & 1
+            value |= UInt64(isSet) << UInt64(bit)
+        }
+        return value
+    }
+}

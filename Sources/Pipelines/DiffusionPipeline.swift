@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// A model with everything that it takes to make pictures: UNet, noise schedule and, where there is one, text encoder.
+// B batch, T tokens, D context width.
+
+import Diffusion
+import Foundation
+import Layers
+import Shapes
+import Tensors
+
+/// A text-to-image model, or a UNet on its own whose conditions come as embeddings.
+public final class DiffusionPipeline {
+    public let unet: UNet2DConditionModel
+    /// nil for an imported UNet.
+    public let textEncoder: TextEncoder?
+    /// The diffusers `scheduler_config.json` that the model came with; nil: Stable Diffusion's options.
+    public let schedulerJSON: String?
+
+    public init(unet: UNet2DConditionModel, textEncoder: TextEncoder?, schedulerJSON: String?) {
+        self.unet = unet
+        self.textEncoder = textEncoder
+        self.schedulerJSON = schedulerJSON
+    }
+
+    /// The options of a sampler of `kind` for this model.
+    ///
+    /// - Throws: `ConfigError` for scheduler options that are not supported.
+    public func samplerConfig(_ kind: SamplerKind) throws -> SamplerConfig {
+        guard let schedulerJSON else { return SamplerConfig() }
+        return try SamplerConfig(json: Data(schedulerJSON.utf8), for: kind)
+    }
+
+    /// The noise schedule that the model was trained with.
+    ///
+    /// - Throws: `ConfigError` for scheduler options that are not supported.
+    public func noiseSchedule() throws -> NoiseSchedule { try samplerConfig(.ddim).schedule }
+
+    /// Every parameter of UNet and text encoder.
+    public var stores: [ParameterStore] { [unet.store] + (textEncoder.map { [$0.store] } ?? []) }
+
+    /// Keeps everything off the tape.
+    public func freeze() { for store in stores { store.setTrainable(false) } }
+
+    /// `[B, C, H, W]` of one sample of this model for `batch` pictures.
+    public func sampleShape(batch: Int) -> [Int] {
+        // A config without sample_size leaves the size open; Stable Diffusion's is what its users expect then.
+        let size = unet.config.sampleSize
+        return [batch, unet.config.inChannels, size?.height ?? 64, size?.width ?? 64]
+    }
+}

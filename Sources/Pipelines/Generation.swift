@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// Making pictures: noise from one seed per picture, so that a picture does not depend on the batch it is made in.
+
+import Diffusion
+import Foundation
+import Tensors
+
+/// How pictures are made.
+public struct GenerationOptions: Codable, Hashable, Sendable {
+    public var sampler: SamplerKind
+    public var steps: Int
+    /// 1 turns classifier-free guidance off.
+    public var guidanceScale: Float
+    /// Pictures computed at once; changes memory and speed, not the result beyond rounding.
+    public var batchSize: Int
+
+    public init(sampler: SamplerKind = .pndm, steps: Int = 50, guidanceScale: Float = 3, batchSize: Int = 16)
+    {
+        self.sampler = sampler
+        self.steps = steps
+        self.guidanceScale = guidanceScale
+        self.batchSize = batchSize
+    }
+}
+
+extension DiffusionPipeline {
+    /// Standard normal noise `[B, C, H, W]`, one random stream per seed.
+    public func initialNoise(seeds: [UInt64]) -> Tensor {
+        let shape = sampleShape(batch: 1)
+        return .concatenated(
+            seeds.map { seed in
+                var random = Philox(seed: seed)
+                return random.normal(shape)
+            }, axis: 0)
+    }
+
+    /// Samples `[B, C, H, W]`, picture i for condition i from seed i.
+    ///
+    /// - Parameters:
+    ///   - conditions: one per picture.
+    ///   - seeds: one per picture.
+    ///   - options: sampler, steps and guidance.
+    ///   - progress: called with the share of the work done, 0...1; it may throw to interrupt.
+    /// - Returns: in the model's range: [-1, 1] for pictures, latents for latent models.
+    /// - Throws: `SamplerError`, `TimeFeatureError`, `ConfigError`, and what `progress` throws.
+    public func generate(
+        _ conditions: TextConditions, seeds: [UInt64], options: GenerationOptions,
+        progress: ((Double) throws -> Void)? = nil
+    ) throws -> Tensor {
+        precondition(
+            seeds.count == conditions.count, "generate: \(seeds.count) seeds for \(conditions.count) prompts")
+        let sampler = try samplerConfig(options.sampler).sampler(options.sampler, steps: options.steps)
+        var parts: [Tensor] = []
+        for start in stride(from: 0, to: seeds.count, by: max(options.batchSize, 1)) {
+            let range = start..<min(start + max(options.batchSize, 1), seeds.count)
+            let part = conditions[range]
+            let predictor = GuidedPredictor(
+                unet, conditional: Conditions(encoderHiddenStates: part.conditional),
+                unconditional: Conditions(encoderHiddenStates: part.unconditional),
+                guidanceScale: options.guidanceScale)
+            parts.append(
+                try sampleLoop(
+                    from: initialNoise(seeds: Array(seeds[range])), sampler: sampler, predictor: predictor
+                ) {
+                    let within = Double($0.step) / Double($0.total) * Double(range.count)
+                    try progress?((Double(start) + within) / Double(seeds.count))
+                })
+        }
+        return .concatenated(parts, axis: 0)
+    }
+}

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// What can be wrong with a request to a pipeline.
+
+/// A request that the model cannot serve.
+public enum PipelineError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// Prompts for a model that has no text encoder.
+    case noTextEncoder
+    /// Embeddings whose shape does not suit the model.
+    case embeddingShape(key: String, expected: String, found: [Int])
+    /// The text encoder's table does not match the words of the shapes world.
+    case vocabulary(expected: Int, found: Int)
+
+    public var description: String {
+        switch self {
+        case .noTextEncoder:
+            "this model has no text encoder; pass --embeddings e.safetensors (encoder_hidden_states, "
+                + "negative_encoder_hidden_states) instead of a prompt"
+        case .embeddingShape(let key, let expected, let found):
+            "embeddings: \(key) has shape \(found), expected \(expected)"
+        case .vocabulary(let expected, let found):
+            "text encoder: its table has \(found) words, the prompt vocabulary \(expected); this model was made for "
+                + "another tokenizer: pass --embeddings instead of a prompt"
+        }
+    }
+}

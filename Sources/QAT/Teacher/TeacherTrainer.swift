@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// Trains the full-precision shapes model that the project ships: UNet and text encoder from scratch.
+
+import Diffusion
+import Foundation
+import Layers
+import Pipelines
+import Shapes
+import Tensors
+
+/// One training run of a teacher.
+public final class TeacherTrainer {
+    public let recipe: TeacherRecipe
+    public let pipeline: DiffusionPipeline
+    public let loop: TrainingLoop
+    private let objective: TeacherObjective
+
+    /// A run from random initial weights (seed: the recipe's).
+    ///
+    /// - Throws: `TeacherRecipeError`, and `ParameterError` for an impossible architecture.
+    public init(_ recipe: TeacherRecipe, unetConfig: UNet2DConditionConfig) throws {
+        try recipe.validate()
+        guard unetConfig.inChannels == 3, unetConfig.outChannels == 3 else {
+            throw TeacherRecipeError.unsuitableUNet(
+                key: "in_channels, out_channels",
+                value: "\(unetConfig.inChannels), \(unetConfig.outChannels)",
+                expected: "3, 3")
+        }
+        guard unetConfig.crossAttentionDim.allSatisfy({ $0 == recipe.textEncoder.width }) else {
+            throw TeacherRecipeError.unsuitableUNet(
+                key: "cross_attention_dim", value: "\(unetConfig.crossAttentionDim)",
+                expected: "\(recipe.textEncoder.width), the text encoder's width")
+        }
+        let seed = recipe.training.seed
+        let unet = try UNet2DConditionModel(
+            config: unetConfig,
+            parameters: Parameters(ParameterStore(provider: RandomParameterProvider(seed: seed))))
+        let encoder = try TextEncoder(
+            config: recipe.textEncoder,
+            parameters: Parameters(ParameterStore(provider: RandomParameterProvider(seed: seed))))
+        self.recipe = recipe
+        pipeline = DiffusionPipeline(
+            unet: unet, textEncoder: encoder, schedulerJSON: try Self.schedulerJSON(recipe.schedule))
+        objective = TeacherObjective(
+            unet: unet, textEncoder: encoder, schedule: recipe.schedule,
+            dataset: ShapesDataset(seed: seed, mixture: try recipe.familyMixture()),
+            batchSize: recipe.training.batchSize, textDropping: recipe.textDropping,
+            timesteps: recipe.timesteps,
+            weighting: recipe.weighting)
+        loop = TrainingLoop(
+            recipe.training,
+            groups: [
+                ParameterGroup(
+                    unet.store.parameters + encoder.store.parameters,
+                    learningRate: recipe.training.learningRate,
+                    weightDecay: recipe.training.weightDecay)
+            ])
+    }
+
+    /// Runs the steps that are left; see `TrainingLoop.run`.
+    @discardableResult
+    public func run(
+        progress: (Int, Int, LossRecord) -> Void, save: () throws -> Void, shouldStop: () -> Bool
+    ) throws -> Bool {
+        try loop.run(
+            objective: { step, random in objective(step: step, random: &random) }, progress: progress,
+            save: save,
+            shouldStop: shouldStop)
+    }
+
+    /// Runs `body` with the weights that are shipped: their moving average where one is kept.
+    public func withFinalWeights<R>(_ body: (DiffusionPipeline) throws -> R) rethrows -> R {
+        guard let average = loop.average else { return try body(pipeline) }
+        return try average.withAverages { try body(pipeline) }
+    }
+
+    /// A diffusers `scheduler_config.json` of the schedule; clipping suits pictures in [-1, 1].
+    static func schedulerJSON(_ schedule: NoiseSchedule) throws -> String {
+        let encoder = JSONEncoder()
+        var object = try JSONSerialization.jsonObject(with: encoder.encode(schedule)) as? [String: Any] ?? [:]
+        object["_class_name"] = "PNDMScheduler"
+        object["clip_sample"] = false
+        object["set_alpha_to_one"] = false
+        object["skip_prk_steps"] = true
+        object["steps_offset"] = 1
+        object["timestep_spacing"] = "leading"
+        let data = try JSONSerialization.data(withJSONObject: object, options: [.sortedKeys, .prettyPrinted])
+        return String(decoding: data, as: UTF8.self)
+    }
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a resumed run needs to end bit-equal to an uninterrupted one: values, moments, averages, the step and the loss
+// curve. Random numbers need no state, since every step has a stream of its own.
+
+import Foundation
+import Tensors
+
+/// A snapshot of a training run as named tensors and one JSON text.
+public struct TrainingState {
+    /// Names are `values/<key>`, `first_moments/<key>`, `second_moments/<key>`, `averages/<key>`.
+    public var tensors: [(name: String, value: Tensor)]
+    /// Step, loss curve and the run's own description.
+    public var json: Data
+
+    public init(tensors: [(name: String, value: Tensor)], json: Data) {
+        self.tensors = tensors
+        self.json = json
+    }
+}
+
+/// A snapshot that does not belong to the run it is resumed into.
+public enum TrainingStateError: Error, Equatable, Sendable, CustomStringConvertible {
+    case missingTensor(name: String)
+    case shapeMismatch(name: String, expected: [Int], found: [Int])
+    case malformed(reason: String)
+    /// An option that must not change within a run.
+    case differentRun(option: String, saved: String, requested: String)
+
+    public var description: String {
+        switch self {
+        case .missingTensor(let name):
+            "training state: \(name) is missing; start the run anew without --resume"
+        case .shapeMismatch(let name, let expected, let found):
+            "training state: \(name) has shape \(found), expected \(expected); it belongs to another model"
+        case .malformed(let reason): "training state: \(reason); start the run anew without --resume"
+        case .differentRun(let option, let saved, let requested):
+            "training state: the run was started with \(option) \(saved), not \(requested); "
+                + "resume with the same, or start anew without --resume"
+        }
+    }
+}
+
+extension TrainingLoop {
+    private struct Document: Codable {
+        var step: Int
+        var updates: Int
+        var history: [LossRecord]
+        var pending: LossSums
+        var options: TrainingOptions
+        /// The trainer's own options, as JSON text.
+        var run: String
+    }
+
+    /// A snapshot; `run` describes what is trained and must be the same when resumed.
+    public func state(run: String) throws -> TrainingState {
+        var tensors: [(name: String, value: Tensor)] = []
+        for parameter in optimizer.groups.flatMap(\.parameters) {
+            tensors.append(("values/\(parameter.name)", parameter.value))
+            guard let moment = optimizer.moments[parameter.name] else { continue }
+            tensors.append(("first_moments/\(parameter.name)", moment.first))
+            tensors.append(("second_moments/\(parameter.name)", moment.second))
+            if let average = average?.averages[parameter.name] {
+                tensors.append(("averages/\(parameter.name)", average))
+            }
+        }
+        let document = Document(
+            step: step, updates: optimizer.updates, history: history, pending: pendingState, options: options,
+            run: run)
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys]
+        return TrainingState(tensors: tensors, json: try encoder.encode(document))
+    }
+
+    /// Continues from a snapshot of the same run.
+    ///
+    /// - Parameters:
+    ///   - json: the snapshot's JSON.
+    ///   - run: what this run trains, as given to `state(run:)`.
+    ///   - tensor: reads one of the snapshot's tensors; nil when there is none of that name.
+    /// - Throws: `TrainingStateError`, and what `tensor` throws.
+    public func restore(json: Data, run: String, tensor: (String) throws -> Tensor?) throws {
+        let document: Document
+        do {
+            document = try JSONDecoder().decode(Document.self, from: json)
+        } catch {
+            throw TrainingStateError.malformed(reason: "its description does not parse")
+        }
+        guard document.run == run else {
+            throw TrainingStateError.differentRun(
+                option: "configuration", saved: document.run, requested: run)
+        }
+        var comparable = document.options
+        comparable.saveEvery = options.saveEvery
+        guard comparable == options else {
+            throw TrainingStateError.differentRun(
+                option: "training options", saved: "\(comparable)", requested: "\(options)")
+        }
+        func required(_ name: String, _ shape: [Int]) throws -> Tensor {
+            guard let value = try tensor(name) else { throw TrainingStateError.missingTensor(name: name) }
+            guard value.shape == shape else {
+                throw TrainingStateError.shapeMismatch(name: name, expected: shape, found: value.shape)
+            }
+            return value
+        }
+        for parameter in optimizer.groups.flatMap(\.parameters) {
+            let (name, shape) = (parameter.name, parameter.shape)
+            parameter.value = try required("values/\(name)", shape)
+            optimizer.restore(
+                name, first: try required("first_moments/\(name)", shape),
+                second: try required("second_moments/\(name)", shape))
+            if let average { average.restore(name, try required("averages/\(name)", shape)) }
+        }
+        step = document.step
+        optimizer.updates = document.updates
+        history = document.history
+        pendingState = document.pending
+    }
+}

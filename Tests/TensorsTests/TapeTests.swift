@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// The rules of the tape: what is recorded, what accumulates, what traps.
+
+import Tensors
+import TestSupport
+import Testing
+
+@Suite struct TapeTests {
+    @Test("a tape can be used once: the second backward traps")
+    func secondUse() async {
+        await #expect(processExitsWith: .failure) {
+            let p = Parameter("p", .ones([2]))
+            let loss = (p.tensor() * 2).sum()
+            loss.backward()
+            loss.backward()
+        }
+    }
+
+    @Test("two results that share a used part trap as well")
+    func sharedPart() async {
+        await #expect(processExitsWith: .failure) {
+            let p = Parameter("p", .ones([2]))
+            let shared = p.tensor() * 2
+            let (first, second) = (shared.sum(), shared.square().sum())
+            first.backward()
+            second.backward()
+        }
+    }
+
+    @Test("withoutGradients keeps no tape, and recording resumes behind it")
+    func off() {
+        let p = Parameter("p", .ones([2]))
+        let inside = withoutGradients { p.tensor() * 2 }
+        #expect(!inside.requiresGradient)
+        inside.backward()
+        #expect(p.gradient == nil)
+        #expect((p.tensor() * 2).requiresGradient)
+    }
+
+    @Test("frozen parameters get no gradient, and nothing is recorded above them alone")
+    func frozen() {
+        let frozen = Parameter("frozen", .full([2], 3), isTrainable: false)
+        let trained = Parameter("trained", .full([2], 5))
+        #expect(!(frozen.tensor() * 2).requiresGradient)
+        (frozen.tensor() * trained.tensor()).sum().backward()
+        #expect(frozen.gradient == nil)
+        #expect(trained.gradient?.values == [3, 3])
+    }
+
+    @Test("a parameter used twice gets the sum of both uses")
+    func usedTwice() {
+        let p = Parameter("p", Tensor([1, 2, 3], shape: [3]))
+        (p.tensor() * p.tensor()).sum().backward()
+        #expect(p.gradient?.values == [2, 4, 6])
+        p.gradient = nil
+        let once = p.tensor()
+        (once * once + once).sum().backward()
+        #expect(p.gradient?.values == [3, 5, 7])
+    }
+
+    @Test("gradients accumulate over two backward passes")
+    func accumulation() {
+        let p = Parameter("p", Tensor([1, 2, 3], shape: [3]))
+        p.tensor().square().sum().backward()
+        (p.tensor() * 10).sum().backward()
+        #expect(p.gradient?.values == [12, 14, 16])
+    }
+
+    @Test("a gradient that two parameters share is not changed by what one of them adds")
+    func noAliasing() {
+        let (p, q) = (Parameter("p", .ones([3])), Parameter("q", .ones([3])))
+        (p.tensor() + q.tensor()).sum().backward()
+        p.tensor().sum().backward()
+        #expect(p.gradient?.values == [2, 2, 2])
+        #expect(q.gradient?.values == [1, 1, 1])
+    }
+
+    @Test("detached values take no part")
+    func detaching() {
+        let p = Parameter("p", .full([2], 3))
+        (p.tensor().detached() * p.tensor()).sum().backward()
+        #expect(p.gradient?.values == [3, 3])
+        #expect(!p.tensor().detached().requiresGradient)
+    }
+
+    @Test("a given gradient weights the result")
+    func weighted() {
+        let p = Parameter("p", .ones([2]))
+        (p.tensor() * 2).backward(Tensor([10, 100], shape: [2]))
+        #expect(p.gradient?.values == [20, 200])
+    }
+
+    @Test("a gradient of another shape traps")
+    func wrongShape() async {
+        await #expect(processExitsWith: .failure) {
+            (Parameter("p", .ones([2])).tensor() * 2).backward(.ones([3]))
+        }
+    }
+
+    @Test("an own operation passes its gradients on, and may give none")
+    func custom() {
+        let (p, q) = (Parameter("p", .ones([2])), Parameter("q", .ones([2])))
+        let result = Tensor.custom("own", inputs: [p.tensor(), q.tensor()], output: .zeros([2])) {
+            [$0 * 7, nil]
+        }
+        result.sum().backward()
+        #expect(p.gradient?.values == [7, 7])
+        #expect(q.gradient == nil)
+    }
+
+    @Test("the tape of a long chain is freed without recursion trouble")
+    func longChain() {
+        let p = Parameter("p", .ones([1]))
+        var x = p.tensor()
+        for _ in 0..<20_000 { x = x + 1 }
+        x.backward()
+        #expect(p.gradient?.values == [1])
+    }
+}
