@@ -2,6 +2,8 @@
 // Headers of the system library behind `CHDF5`. HDF5's constants are macros that expand to globals which are -1 until
 // the library is open, and Swift cannot see them: each is a function here. Every real HDF5 function is called as it is.
 #pragma once
+// The one API of the two that every HDF5 from 1.10 to 2.0 offers.
+#define H5_USE_110_API
 #include <hdf5.h>
 #include <stdio.h>
 
@@ -25,6 +27,8 @@ BF_H5_ID(bf_h5p_file_create, H5P_FILE_CREATE)
 BF_H5_ID(bf_h5p_group_create, H5P_GROUP_CREATE)
 BF_H5_ID(bf_h5p_dataset_create, H5P_DATASET_CREATE)
 BF_H5_ID(bf_h5p_default, H5P_DEFAULT)
+
+BF_H5_ID(bf_h5s_all, H5S_ALL)
 
 BF_H5_FLAG(bf_h5f_acc_rdonly, H5F_ACC_RDONLY)
 BF_H5_FLAG(bf_h5f_acc_trunc, H5F_ACC_TRUNC)
@@ -77,4 +81,27 @@ static inline void bf_h5_first_error(char *text, size_t capacity) {
     bf_h5_text out = {text, capacity};
     if (capacity > 0) text[0] = 0;
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, bf_h5_take_first_record, &out);
+}
+
+// The calls below have a number in their name from HDF5 1.12 on, which 1.10 does not know; C picks the right one.
+
+/// 1 where the link `name` in `group` is a hard one, 0 where it leads elsewhere, negative on failure.
+static inline int bf_h5_is_hard_link(hid_t group, const char *name) {
+    H5L_info_t info;
+    if (H5Lget_info(group, name, &info, H5P_DEFAULT) < 0) return -1;
+    return info.type == H5L_TYPE_HARD;
+}
+
+/// The `H5O_type_t` of the object `name` in `group`, negative on failure.
+static inline int bf_h5_object_type(hid_t group, const char *name) {
+    H5O_info_t info;
+    if (H5Oget_info_by_name2(group, name, &info, H5O_INFO_BASIC, H5P_DEFAULT) < 0) return -1;
+    return (int)info.type;
+}
+
+/// The address of an open object's header, in bytes from the file's base address, negative on failure.
+static inline int64_t bf_h5_object_address(hid_t object) {
+    H5O_info_t info;
+    if (H5Oget_info2(object, &info, H5O_INFO_BASIC) < 0) return -1;
+    return (int64_t)info.addr;
 }

@@ -13,7 +13,7 @@ enum HDF5Attributes {
     ///
     /// - Throws: `.attribute(.wrongType)` where it is no string, `.value` where it is not UTF-8, `.hdf5`.
     static func string(
-        _ name: String, of object: borrowing HDF5Handle, at place: HDF5Place
+        _ name: String, of object: borrowing HDF5Handle, at place: HDF5Place, content: MappedFile?
     ) throws(CheckpointError) -> String? {
         let owner = object.id
         guard try place.call(HDF5Operation.readAttribute, { H5Aexists(owner, name) }) > 0 else { return nil }
@@ -29,7 +29,7 @@ enum HDF5Attributes {
         }
         let bytes: [UInt8]
         if try place.call(HDF5Operation.readAttribute, { H5Tis_variable_str(type.id) }) > 0 {
-            bytes = try variableString(attribute, type, space, place)
+            bytes = try variableString(attribute, name, type, of: object, place, content)
         } else {
             let size = HDF5Place.locked { H5Tget_size(type.id) }
             var buffer = [UInt8](repeating: 0, count: size)
@@ -114,10 +114,24 @@ enum HDF5Attributes {
         }
     }
 
+    /// HDF5 follows variable-length text into a heap whose sizes it does not check, so a damaged file can make it read
+    /// outside of its memory. Where the text can be found without HDF5 (in every file that we write), it is.
     private static func variableString(
-        _ attribute: borrowing HDF5Handle, _ type: borrowing HDF5Handle, _ space: borrowing HDF5Handle,
-        _ place: HDF5Place
+        _ attribute: borrowing HDF5Handle, _ name: String, _ type: borrowing HDF5Handle,
+        of object: borrowing HDF5Handle, _ place: HDF5Place, _ content: MappedFile?
     ) throws(CheckpointError) -> [UInt8] {
+        let owner = object.id
+        if let content {
+            let address = try place.call(HDF5Operation.readAttribute) { bf_h5_object_address(owner) }
+            switch HeapText(content.bytes).attribute(name, headerAddress: Int(address)) {
+            case .found(let bytes): return bytes
+            case .damaged(let cause):
+                throw .hdf5(
+                    file: place.file, object: place.object, operation: HDF5Operation.readAttribute,
+                    cause: cause)
+            case .elsewhere: break
+            }
+        }
         let attributeID = attribute.id
         let typeID = type.id
         var characters: UnsafeMutablePointer<CChar>?
@@ -146,7 +160,7 @@ extension HDF5File {
     /// - Throws: `.attribute` where it is not text in UTF-8, `.object(.missing)`, `.hdf5`.
     package func text(_ name: String, of object: String = "/") throws(CheckpointError) -> String? {
         let opened = try open(object)
-        return try HDF5Attributes.string(name, of: opened, at: place(object))
+        return try HDF5Attributes.string(name, of: opened, at: place(object), content: content)
     }
 
     /// The integers in attribute `name` of the group or dataset at `object`, or nil where there is none.
@@ -179,25 +193,11 @@ extension HDF5File {
     private func open(_ object: String) throws(CheckpointError) -> HDF5Handle {
         let place = place(object)
         guard contains(object) else { throw .object(file: path, object: object, fault: .missing) }
-        let isDataset = try kind(at: object) == .dataset
+        let isDataset = try kind(of: object, in: handle.id, place) == .dataset
         return try place.open(HDF5Operation.openObject, isDataset ? .dataset : .group) {
             isDataset
                 ? H5Dopen2(handle.id, object, bf_h5p_default())
                 : H5Gopen2(handle.id, object, bf_h5p_default())
-        }
-    }
-
-    /// Whether the object at `object`, which must exist, is a group or a dataset.
-    private func kind(at object: String) throws(CheckpointError) -> Entry.Kind {
-        let place = place(object)
-        var info = H5O_info_t()
-        try place.call(HDF5Operation.openObject) {
-            H5Oget_info_by_name2(handle.id, object, &info, UInt32(H5O_INFO_BASIC), bf_h5p_default())
-        }
-        switch info.type {
-        case H5O_TYPE_GROUP: return .group
-        case H5O_TYPE_DATASET: return .dataset
-        default: throw .object(file: path, object: object, fault: .unsupportedType("a named datatype"))
         }
     }
 }

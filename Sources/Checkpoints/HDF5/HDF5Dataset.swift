@@ -45,7 +45,8 @@ package struct HDF5Dataset: ~Copyable {
             H5Dopen2(fileID, object, bf_h5p_default())
         }
         let stored = try place.open(HDF5Operation.openObject, .datatype) { H5Dget_type(handle.id) }
-        let label = try HDF5Attributes.string(typeAttribute, of: handle, at: place)
+        let label = try HDF5Attributes.string(
+            typeAttribute, of: handle, at: place, content: file.content)
         let type = try place.storageType(of: stored, isBfloat16: label == StorageType.bfloat16.rawValue)
         let shape = try extents(of: handle, place)
         let count = try checkedCount(shape, type, handle, place, fileSize: file.size)
@@ -92,7 +93,7 @@ package struct HDF5Dataset: ~Copyable {
         precondition(buffer.count == byteCount, "HDF5 read: buffer of \(buffer.count) bytes for \(byteCount)")
         guard let address = buffer.baseAddress, count > 0 else { return }
         try place.call(HDF5Operation.read) {
-            H5Dread(handle.id, memoryType.id, hid_t(H5S_ALL), hid_t(H5S_ALL), bf_h5p_default(), address)
+            H5Dread(handle.id, memoryType.id, bf_h5s_all(), bf_h5s_all(), bf_h5p_default(), address)
         }
     }
 
@@ -118,7 +119,7 @@ package struct HDF5Dataset: ~Copyable {
             buffer.count == byteCount, "HDF5 write: buffer of \(buffer.count) bytes for \(byteCount)")
         guard let address = buffer.baseAddress, count > 0 else { return }
         try place.call(HDF5Operation.write) {
-            H5Dwrite(handle.id, memoryType.id, hid_t(H5S_ALL), hid_t(H5S_ALL), bf_h5p_default(), address)
+            H5Dwrite(handle.id, memoryType.id, bf_h5s_all(), bf_h5s_all(), bf_h5p_default(), address)
         }
     }
 

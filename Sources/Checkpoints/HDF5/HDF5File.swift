@@ -11,13 +11,15 @@ package struct HDF5File: ~Copyable {
     let handle: HDF5Handle
     /// The path that was asked for, for messages.
     package let path: String
+    /// The file's bytes, for what HDF5 cannot be trusted to check; nil for a file being created.
+    let content: MappedFile?
     /// Bytes in the file when it was opened; 0 for one being created.
-    let size: Int
+    var size: Int { content?.bytes.count ?? 0 }
 
-    private init(_ handle: consuming HDF5Handle, path: String, size: Int) {
+    private init(_ handle: consuming HDF5Handle, path: String, content: MappedFile?) {
         self.handle = handle
         self.path = path
-        self.size = size
+        self.content = content
     }
 
     /// A member of a group.
@@ -34,13 +36,14 @@ package struct HDF5File: ~Copyable {
     package static func open(_ path: String) throws(CheckpointError) -> HDF5File {
         let found = try FileInspection(path)
         guard found.kind == .hdf5 else { throw .wrongKind(path: path, expected: .hdf5, found: found.kind) }
+        let content = try MappedFile(path, expected: .hdf5)
         let place = HDF5Place(path)
         // Weak: an open dataset keeps the file open, so that neither must be kept for the other.
         let access = try accessProperties(place, closing: H5F_CLOSE_WEAK)
         let handle = try place.open(HDF5Operation.openFile, .file) {
             H5Fopen(path, bf_h5f_acc_rdonly(), access.id)
         }
-        return HDF5File(handle, path: path, size: found.size)
+        return HDF5File(handle, path: path, content: content)
     }
 
     /// Creates a file at `path`, over whatever lies there. `displayPath` is the name that errors carry.
@@ -56,7 +59,7 @@ package struct HDF5File: ~Copyable {
         let handle = try place.open(HDF5Operation.createFile, .file) {
             H5Fcreate(path, bf_h5f_acc_trunc(), creation.id, access.id)
         }
-        return HDF5File(handle, path: place.file, size: 0)
+        return HDF5File(handle, path: place.file, content: nil)
     }
 
     private static func accessProperties(
@@ -202,19 +205,19 @@ package struct HDF5File: ~Copyable {
         let id = group.id
         let object = (place.object == "/" ? "" : place.object) + "/" + name
         let member = HDF5Place(path, object)
-        var link = H5L_info_t()
-        try member.call(HDF5Operation.list) { H5Lget_info(id, name, &link, bf_h5p_default()) }
-        guard link.type == H5L_TYPE_HARD else {
+        guard try member.call(HDF5Operation.list, { bf_h5_is_hard_link(id, name) }) > 0 else {
             throw .object(file: path, object: object, fault: .notAHardLink)
         }
-        var info = H5O_info_t()
-        try member.call(HDF5Operation.list) {
-            H5Oget_info_by_name2(id, name, &info, UInt32(H5O_INFO_BASIC), bf_h5p_default())
-        }
-        switch info.type {
+        return try kind(of: name, in: id, member)
+    }
+
+    /// Whether the object `name` below the open object `parent` is a group or a dataset.
+    func kind(of name: String, in parent: hid_t, _ place: HDF5Place) throws(CheckpointError) -> Entry.Kind {
+        let type = try place.call(HDF5Operation.list) { bf_h5_object_type(parent, name) }
+        switch H5O_type_t(type) {
         case H5O_TYPE_GROUP: return .group
         case H5O_TYPE_DATASET: return .dataset
-        default: throw .object(file: path, object: object, fault: .unsupportedType("a named datatype"))
+        default: throw .object(file: path, object: place.object, fault: .unsupportedType("a named datatype"))
         }
     }
 }
