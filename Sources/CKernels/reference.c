@@ -1,3 +1,20 @@
-#define BF_TABLE bf_table_reference
-#define BF_NAME "reference"
-#include "kernels.inc"
+// SPDX-License-Identifier: Apache-2.0
+// The scalar twin of every kernel: one plain loop each, in double precision with libm, one rounding at the end.
+// Slow, obviously right, and never used by the library: the tests hold every other table against it.
+#include <math.h>
+#include <string.h>
+
+#include "CKernels.h"
+
+#include "reference_elementwise.inc"
+
+#include "reference_normalization.inc"
+
+#include "reference_layout.inc"
+
+#include "reference_quantization.inc"
+
+const bf_kernel_table bf_table_reference = {
+    .name = "reference",
+#include "table.inc"
+};

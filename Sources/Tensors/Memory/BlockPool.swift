@@ -7,8 +7,8 @@ import Synchronization
 
 /// Hands out blocks of Float32 and keeps returned ones for reuse.
 ///
-/// Size classes are an eighth of a power of two apart, so a block wastes at most 12.5 %. Blocks of 1 MiB and more
-/// are aligned to 2 MiB and offered to the kernel as huge pages. Thread-safe.
+/// Size classes are an eighth of a power of two apart, so a block wastes less than 12.5 % (or 64 bytes). Blocks
+/// of 1 MiB and more are aligned to 2 MiB and offered to the kernel as huge pages. Thread-safe.
 package final class BlockPool: Sendable {
     package static let shared = BlockPool()
 

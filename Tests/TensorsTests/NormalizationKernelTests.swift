@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+// Normalisation and attention kernels of every table against the scalar twins, over awkward lengths.
+
+import CKernels
+import Tensors
+import TestSupport
+import Testing
+
+@Suite struct NormalizationKernelTests {
+    @Test(
+        "group normalisation and its gradient agree with the twins", arguments: KernelTable.available,
+        awkwardLengths)
+    func groups(table: KernelTable, inner: Int) {
+        guard inner > 0 else { return }
+        for (channels, hasParameters, silu) in [
+            (1, true, false), (3, true, true), (2, false, false), (3, false, true),
+        ] {
+            let n = channels * inner
+            let x = (normal([n], stream: 1) + 0.5).values, g = normal([n], stream: 2).values
+            let weight = (normal([channels], stream: 3) + 1).values,
+                bias = normal([channels], stream: 4).values
+            func run(_ kernels: bf_kernel_table, mean: Float? = nil, rstd: Float? = nil) -> [[Float]] {
+                var statistics: (Float, Float) = (0, 0)
+                let out = floats(n) {
+                    kernels.group_norm(
+                        x, hasParameters ? weight : nil, hasParameters ? bias : nil, $0, channels, inner,
+                        1e-5, silu,
+                        &statistics.0, &statistics.1)
+                }
+                var gbias = [Float](repeating: 0, count: channels)
+                var gx: [Float] = []
+                let gweight = floats(channels) { gweight in
+                    gx = floats(n) {
+                        kernels.group_norm_grad(
+                            x, g, hasParameters ? weight : nil, hasParameters ? bias : nil,
+                            mean ?? statistics.0,
+                            rstd ?? statistics.1, silu, $0, gweight, &gbias, channels, inner)
+                    }
+                }
+                return [out, [statistics.0, statistics.1], gx, gweight, gbias]
+            }
+            let expected = run(reference)
+            // Both sides differentiate at the twin's statistics: near a vanishing variance they amplify their own error.
+            let got = run(table.kernels, mean: expected[1][0], rstd: expected[1][1])
+            let rstd = Double(expected[1][1])
+            let label = "\(channels)x\(inner) parameters \(hasParameters) silu \(silu)"
+            expectClose(got[0], expected[0], .normalized.scaled(by: rstd), label)
+            expectClose(got[1], expected[1], .roundings(16, absolute: 1e-6), label + " statistics")
+            let size = Double(n).squareRoot()
+            expectClose(got[2], expected[2], .normalizedGradient.scaled(by: rstd * rstd), label + " gx")
+            expectClose(got[3], expected[3], .normalizedGradient.scaled(by: rstd * size), label + " gweight")
+            expectClose(got[4], expected[4], .normalizedGradient.scaled(by: size), label + " gbias")
+        }
+    }
+
+    @Test(
+        "layer normalisation and its gradient agree with the twins", arguments: KernelTable.available,
+        awkwardLengths)
+    func layers(table: KernelTable, d: Int) {
+        guard d > 1 else { return }
+        let rows = 3
+        let x = (normal([rows * d], stream: 1) + 0.5).values, g = normal([rows * d], stream: 2).values
+        let weight = (normal([d], stream: 3) + 1).values, bias = normal([d], stream: 4).values
+        for (hasWeight, hasBias) in [(true, true), (true, false), (false, true), (false, false)] {
+            var mean = [Float](repeating: 0, count: rows), rstd = mean
+            func forward(_ kernels: bf_kernel_table) -> [Float] {
+                floats(rows * d) {
+                    kernels.layer_norm(
+                        x, hasWeight ? weight : nil, hasBias ? bias : nil, $0, rows, d, 1e-5, &mean, &rstd)
+                }
+            }
+            let got = forward(table.kernels)
+            let expected = forward(reference)
+            let amplification = rstd.reduce(1) { max($0, Double($1)) }
+            expectClose(got, expected, .normalized.scaled(by: amplification), "\(hasWeight) \(hasBias)")
+            func backward(_ kernels: bf_kernel_table) -> [[Float]] {
+                var gx: [Float] = [], gbias: [Float] = []
+                let gweight = floats(d, from: weight) { gweight in
+                    gbias = floats(d, from: bias) { gbias in
+                        gx = floats(rows * d) {
+                            kernels.layer_norm_grad(
+                                x, g, hasWeight ? weight : nil, mean, rstd, $0, hasWeight ? gweight : nil,
+                                hasBias ? gbias : nil, rows, d)
+                        }
+                    }
+                }
+                return [gx, gweight, gbias]
+            }
+            let limit = Tolerance.normalizedGradient.scaled(by: amplification * amplification)
+            for (vector, scalar) in zip(backward(table.kernels), backward(reference)) {
+                expectClose(vector, scalar, limit, "gradient \(hasWeight) \(hasBias)")
+            }
+        }
+    }
+
+    @Test("softmax and its gradient agree with the twins", arguments: KernelTable.available, awkwardLengths)
+    func softmax(table: KernelTable, d: Int) {
+        let rows = 3
+        let x = (normal([rows * d], stream: 1) * 5).values, g = normal([rows * d], stream: 2).values
+        let expected = floats(rows * d) { reference.softmax(x, $0, rows, d) }
+        // exp (6u plus the rounding of x - max, up to 40u·1/2), the sum and the quotient.
+        let limit = Tolerance.roundings(64, absolute: 1e-30)
+        expectClose(floats(rows * d) { table.kernels.softmax(x, $0, rows, d) }, expected, limit, "softmax")
+        expectClose(
+            floats(rows * d) { table.kernels.softmax_grad(expected, g, $0, rows, d) },
+            floats(rows * d) { reference.softmax_grad(expected, g, $0, rows, d) },
+            Tolerance(absolute: 2e-6, relative: 8 * Tolerance.unitRoundoff), "softmax gradient")
+        let far = floats(3) { table.kernels.softmax([-.infinity, 1000, 1000], $0, 1, 3) }
+        #expect(far == [0, 0.5, 0.5])
+    }
+
+    @Test("tiles of online softmax agree with the twins", arguments: KernelTable.available, awkwardLengths)
+    func tiles(table: KernelTable, columns: Int) {
+        guard columns > 0 else { return }
+        let (rows, ld, scale) = (3, columns + 5, Float(0.3))
+        let scores = (normal([rows * ld], stream: 1) * 8).values,
+            other = normal([rows * ld], stream: 2).values
+        let limit = Tolerance.roundings(64, absolute: 1e-30)
+        func tile(_ kernels: bf_kernel_table) -> [[Float]] {
+            var top: [Float] = [-.infinity, 0.5, 9], sum: [Float] = [0, 2, 3],
+                correction: [Float] = [7, 7, 7]
+            let out = floats(rows * ld, from: scores) {
+                kernels.softmax_tile($0, rows, columns, ld, scale, &top, &sum, &correction)
+            }
+            return [out, top, sum, correction]
+        }
+        for (vector, scalar) in zip(tile(table.kernels), tile(reference)) {
+            expectClose(vector, scalar, limit, "tile")
+        }
+        let logSumExp: [Float] = [1, 2, 3], delta: [Float] = [0.1, -0.2, 0.3]
+        expectClose(
+            floats(rows * ld, from: scores) {
+                table.kernels.softmax_restore($0, rows, columns, ld, scale, logSumExp)
+            },
+            floats(rows * ld, from: scores) {
+                reference.softmax_restore($0, rows, columns, ld, scale, logSumExp)
+            },
+            limit, "restore")
+        expectClose(
+            floats(rows * ld, from: other) {
+                table.kernels.softmax_tile_grad(scores, $0, rows, columns, ld, scale, delta)
+            },
+            floats(rows * ld, from: other) {
+                reference.softmax_tile_grad(scores, $0, rows, columns, ld, scale, delta)
+            },
+            Tolerance(absolute: 1e-6, relative: 8 * Tolerance.unitRoundoff), "tile gradient")
+        expectClose(
+            floats(rows * ld, from: other) { table.kernels.scale_rows($0, rows, columns, ld, delta) },
+            floats(rows * ld, from: other) { reference.scale_rows($0, rows, columns, ld, delta) }, .exact,
+            "scale_rows")
+    }
+
+    @Test("masked scores become zero probability", arguments: KernelTable.available)
+    func masked(table: KernelTable) {
+        var top: [Float] = [-.infinity], sum: [Float] = [0], correction: [Float] = [5]
+        let out = floats(3, from: [-.infinity, 2, -.infinity]) {
+            table.kernels.softmax_tile($0, 1, 3, 3, 1, &top, &sum, &correction)
+        }
+        #expect(out == [0, 1, 0] && top == [2] && sum == [1] && correction == [0])
+    }
+}
+
+extension Tolerance {
+    /// The same for numbers `factor` (at least 1) times as large: the absolute part grows.
+    func scaled(by factor: Double) -> Tolerance {
+        Tolerance(absolute: absolute * max(factor, 1), relative: relative)
+    }
+}

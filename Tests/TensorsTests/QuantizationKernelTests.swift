@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// Quantization kernels of every table against the scalar twins; rounding at ties.
+
+import CKernels
+import Tensors
+import TestSupport
+import Testing
+
+@Suite struct QuantizationKernelTests {
+    private func codes(_ kernels: bf_kernel_table, _ w: [Float], _ scale: Float, _ q: Float) -> [Int16] {
+        output([Int16](repeating: 0, count: w.count), guarded: 777) {
+            kernels.quantize(w, scale, q, $0, w.count)
+        }
+    }
+
+    @Test("ties round to even and codes stop at the ends of the grid", arguments: KernelTable.available)
+    func ties(table: KernelTable) {
+        let w: [Float] = [
+            -2.5, -1.5, -0.5, -0.49999997, 0, 0.49999997, 0.5, 0.50000006, 1.5, 2.5, 3.5, 100, -100,
+        ]
+        #expect(codes(table.kernels, w, 1, 4) == [-2, -2, 0, 0, 0, 0, 0, 1, 2, 2, 4, 4, -4])
+        #expect(codes(table.kernels, w, 1, 1) == [-1, -1, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, -1])
+        #expect(codes(table.kernels, w.map { $0 * 0.25 }, 0.25, 4) == codes(table.kernels, w, 1, 4))
+    }
+
+    @Test(
+        "codes are those of the quotient w/s for scales that are no powers of two",
+        arguments: KernelTable.available)
+    func quotients(table: KernelTable) {
+        // (k + 1/2)·s rounded to Float32, and its neighbours: just where a reciprocal would go astray.
+        for scale in [Float(0.1), 0.3, 0.0123, 7.7] {
+            let middles = (-130...130).map { (Float($0) + 0.5) * scale }
+            let w = middles + middles.map(\.nextUp) + middles.map(\.nextDown)
+            #expect(codes(table.kernels, w, scale, 128) == codes(reference, w, scale, 128))
+        }
+    }
+
+    @Test("quantization agrees with the twins", arguments: KernelTable.available, awkwardLengths)
+    func lengths(table: KernelTable, n: Int) {
+        let w = normal([n], stream: 1).values, g = normal([n], stream: 2).values
+        for q in [Float(1), 2, 4, 128] {
+            let scale = 1.7 / q
+            let expected = codes(reference, w, scale, q)
+            #expect(codes(table.kernels, w, scale, q) == expected)
+            expectClose(
+                floats(n) { table.kernels.dequantize(expected, scale, $0, n) },
+                floats(n) { reference.dequantize(expected, scale, $0, n) }, .exact, "dequantize")
+            let fake = floats(n) { reference.fake_quantize(w, scale, q, $0, n) }
+            expectClose(floats(n) { table.kernels.fake_quantize(w, scale, q, $0, n) }, fake, .exact, "fake")
+            #expect(fake == floats(n) { reference.dequantize(expected, scale, $0, n) })
+
+            var shareOfScale: (Float, Float) = (0, 0)
+            let gw = floats(n) { shareOfScale.0 = table.kernels.fake_quantize_grad(w, scale, q, g, $0, n) }
+            let expectedGW = floats(n) {
+                shareOfScale.1 = reference.fake_quantize_grad(w, scale, q, g, $0, n)
+            }
+            expectClose(gw, expectedGW, .exact, "gw")
+            // Terms are g·(code − v): half a step at most inside, v itself carrying u·q; codes up to q outside.
+            let magnitude = g.reduce(0) { $0 + abs(Double($1)) } * Double(q)
+            expectClose(
+                [shareOfScale.0], [shareOfScale.1], .float32Reduction(n: n, magnitude: magnitude),
+                "scale gradient")
+
+            var (wq, qq, expectedWQ, expectedQQ) = (0.0, 0.0, 0.0, 0.0)
+            table.kernels.quantize_products(w, scale, q, &wq, &qq, n)
+            reference.quantize_products(w, scale, q, &expectedWQ, &expectedQQ, n)
+            expectClose([Float(wq)], [expectedWQ], .float32Reduction(n: n, magnitude: expectedWQ), "wq")
+            expectClose([Float(qq)], [expectedQQ], .float32Reduction(n: n, magnitude: expectedQQ), "qq")
+        }
+    }
+
+    @Test(
+        "the straight-through gradient stops outside the grid, ends included",
+        arguments: KernelTable.available)
+    func clipping(table: KernelTable) {
+        let w: [Float] = [-2, -1.0000001, -1, -0.3, 1, 1.0000001, 5]
+        let g = [Float](repeating: 1, count: w.count)
+        var total: Float = 0
+        let gw = floats(w.count) { total = table.kernels.fake_quantize_grad(w, 1, 1, g, $0, w.count) }
+        #expect(gw == [0, 0, 1, 1, 1, 0, 0])
+        // Outside: -1 - 1 + 1 + 1; inside: 0 + (0 + 0.3) + 0.
+        expectClose([total], [0.3], .roundings(4))
+    }
+}
