@@ -42,7 +42,7 @@ public struct SamplerConfig: Sendable, Equatable, Codable {
     public var setAlphaToOne = false
     /// DDIM: clips the predicted noiseless sample to ± this; nil for none.
     public var clipSampleRange: Double?
-    /// PNDM: begins with Adams-Bashforth steps of rising order instead of Runge-Kutta steps.
+    /// PNDM: begins with one refined step and rising orders instead of three Runge-Kutta steps.
     public var skipPRKSteps = true
     /// DPM-Solver++: 1 or 2.
     public var solverOrder = 2

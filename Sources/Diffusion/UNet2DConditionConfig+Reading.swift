@@ -124,6 +124,7 @@ extension UNet2DConditionConfig {
         try reader.mustBeDefault("addition_embed_type_num_heads", .number(64))
         try reader.finish()
         try checkHeads()
+        try checkFrequencies()
     }
 
     /// The keys whose default is null in diffusers.
@@ -148,6 +149,16 @@ extension UNet2DConditionConfig {
             throw .unsupported(
                 key: "attention_head_dim", value: String(heads),
                 supported: "at most \(channels) heads in a block of \(channels) channels")
+        }
+    }
+
+    /// The sinusoids' frequencies are spaced by dividing by half their number minus `freq_shift`.
+    private func checkFrequencies() throws(ConfigError) {
+        for channels in [blockOutChannels[0], additionTimeEmbedDim ?? 0] where channels > 0 {
+            guard Float(channels / 2) == freqShift else { continue }
+            throw .unsupported(
+                key: "freq_shift", value: JSONValue.number(Double(freqShift)).description,
+                supported: "numbers other than half the \(channels) sinusoidal features")
         }
     }
 

@@ -10,7 +10,7 @@ import Tensors
 public struct AddedConditions {
     /// Pooled text features, `[B, P]`.
     public let textEmbeds: Tensor
-    /// Original size, crop and target size in pixels, `[B, 6]`.
+    /// Original size, crop and target size in pixels, `[B, 6]`; SDXL's refiner has five of its own.
     public let timeIDs: Tensor
 
     /// Conditions of a batch; both tensors have one row per sample.

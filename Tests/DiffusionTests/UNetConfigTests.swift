@@ -74,7 +74,8 @@ private func config(_ json: String) throws -> UNet2DConditionConfig {
             ("in_channels", "4.5"), ("sample_size", "[1, 2, 3]"), ("attention_head_dim", #""8""#),
             ("flip_sin_to_cos", "1"), ("norm_eps", "0"), ("only_cross_attention", "0"),
             ("addition_time_embed_dim", "256"), ("mid_block_scale_factor", "0"),
-            ("_class_name", #""UNet2DModel""#), ("some_new_key", "3"), ("another_new_key", "null"),
+            ("freq_shift", "160"), ("_class_name", #""UNet2DModel""#), ("some_new_key", "3"),
+            ("another_new_key", "null"),
         ])
     func unsupported(key: String, value: String) {
         let error = #expect(throws: ConfigError.self) { try config("{\"\(key)\": \(value)}") }

@@ -36,6 +36,8 @@ CASES = [
     ("pndm", PNDMScheduler, SD_PNDM, 2),
     ("pndm", PNDMScheduler, dict(SD_PNDM, timestep_spacing="trailing", set_alpha_to_one=True), 8),
     ("pndm", PNDMScheduler, dict(skip_prk_steps=True, timestep_spacing="linspace"), 5),
+    ("pndm", PNDMScheduler, dict(SD_PNDM, skip_prk_steps=False), 8),
+    ("pndm", PNDMScheduler, dict(**V), 4),
     ("dpm++", DPMSolverMultistepScheduler, SD, 20),
     ("dpm++", DPMSolverMultistepScheduler, dict(SD, **V), 8),
     ("dpm++", DPMSolverMultistepScheduler, dict(SD, timestep_spacing="leading", steps_offset=1), 10),
