@@ -102,9 +102,7 @@ let package = Package(
 
         // Tests
         .target(name: "TestSupport", dependencies: ["Tensors"], path: "Tests/TestSupport"),
-        .testTarget(
-            name: "TensorsTests", dependencies: ["Tensors", "CKernels", "TestSupport"],
-            resources: [.copy("Fixtures")]),
+        .testTarget(name: "TensorsTests", dependencies: ["Tensors", "CKernels", "TestSupport"]),
         .testTarget(name: "RecipesTests", dependencies: ["Recipes"], resources: [.copy("Fixtures")]),
         .testTarget(name: "BitAllocatorTests", dependencies: ["BitAllocator", "Recipes"]),
         .testTarget(name: "PackingTests", dependencies: ["Packing", "Recipes"]),
@@ -126,7 +124,10 @@ let package = Package(
             resources: [.copy("Fixtures")]),
         .testTarget(
             name: "QATTests",
-            dependencies: ["QAT", "Analyzer", "Checkpoints", "Diffusion", "Quantization", "TestSupport"]),
+            dependencies: [
+                "QAT", "Analyzer", "Checkpoints", "Diffusion", "Evaluation", "Layers", "Quantization", "Shapes",
+                "Tensors", "TestSupport",
+            ]),
         .testTarget(
             name: "BitsFusionCLITests",
             dependencies: [

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// The description of a CLIP-proxy: architecture, data and training, as `Configs/clip-proxy.yaml` gives it.
+
+import Evaluation
+import Shapes
+
+/// Everything that decides what a CLIP-proxy's training makes.
+public struct ClipProxyRecipe: Codable, Sendable, Equatable {
+    /// The architecture; its text tower takes the word tokenizer's ids.
+    public var model: ClipProxyConfig
+    /// False captions per picture, >= 0, each one word or one exchange away from the true one.
+    public var hardNegatives: Int
+    /// Pictures get Gaussian noise of a standard deviation drawn from 0 ... this, in units of the range [-1, 1].
+    public var imageNoise: Float
+    /// What the loss divides cosines by at first, > 0.
+    public var initialTemperature: Float
+    /// Pace. Pictures and all other randomness of step k follow from `training.seed` and k.
+    public var training: TrainingOptions
+
+    /// A recipe from its values.
+    public init(
+        model: ClipProxyConfig, hardNegatives: Int = 1, imageNoise: Float = 0.05,
+        initialTemperature: Float = 0.07, training: TrainingOptions
+    ) {
+        self.model = model
+        self.hardNegatives = hardNegatives
+        self.imageNoise = imageNoise
+        self.initialTemperature = initialTemperature
+        self.training = training
+    }
+
+    /// Checks what the types do not.
+    ///
+    /// - Throws: `TeacherRecipeError.range`, naming the key.
+    public func validate() throws {
+        try training.validate()
+        let (words, length) = (WordTokenizer.vocabularySize, model.text.maxLength)
+        guard model.text.vocabSize == words else {
+            throw Self.range(
+                "model.text.vocab_size", model.text.vocabSize, "\(words), the words of the shapes world")
+        }
+        guard length >= 9 else { throw Self.range("model.text.max_length", length, "9 or more") }
+        guard training.batchSize >= 2 else {
+            throw Self.range("training.batchSize", training.batchSize, "2 or more, to contrast")
+        }
+        guard hardNegatives >= 0 else { throw Self.range("hardNegatives", hardNegatives, "0 or more") }
+        guard imageNoise >= 0, imageNoise.isFinite else {
+            throw Self.range("imageNoise", imageNoise, "0 or more")
+        }
+        guard initialTemperature > 0, initialTemperature.isFinite else {
+            throw Self.range("initialTemperature", initialTemperature, "a positive number")
+        }
+    }
+
+    private static func range(_ key: String, _ value: some Any, _ expected: String) -> TeacherRecipeError {
+        .range(key: key, value: "\(value)", expected: expected)
+    }
+}
