@@ -102,7 +102,9 @@ let package = Package(
 
         // Tests
         .target(name: "TestSupport", dependencies: ["Tensors"], path: "Tests/TestSupport"),
-        .testTarget(name: "TensorsTests", dependencies: ["Tensors", "CKernels", "TestSupport"]),
+        .testTarget(
+            name: "TensorsTests", dependencies: ["Tensors", "CKernels", "TestSupport"],
+            resources: [.copy("Fixtures")]),
         .testTarget(name: "RecipesTests", dependencies: ["Recipes"], resources: [.copy("Fixtures")]),
         .testTarget(name: "BitAllocatorTests", dependencies: ["BitAllocator", "Recipes"]),
         .testTarget(name: "PackingTests", dependencies: ["Packing", "Recipes"]),

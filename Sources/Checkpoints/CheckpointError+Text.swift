@@ -38,6 +38,10 @@ extension CheckpointError: CustomStringConvertible, LocalizedError {
         case .notFinite(let file, let key, let index, let count):
             "\(file): tensor \(key) holds \(count) values that are NaN or infinite, the first at index \(index); "
                 + "the weights are damaged or training diverged"
+        case .exceedsType(let file, let key, let type, let index):
+            "\(file): tensor \(key), index \(index): the value is too large for \(type.rawValue); store it as float32"
+        case .packedLayer(let file, let layer, let fault):
+            "\(file): packed layer \(layer): \(fault)"
         case .invalidKey(let file, let key):
             "\(file): tensor key \"\(key)\" cannot be stored: its parts between dots must be non-empty, without "
                 + "slashes, and not name a tensor and a group at once"
@@ -141,6 +145,23 @@ extension JSONFault: CustomStringConvertible {
         case .syntax(let offset, let expected): "expected \(expected) at byte \(offset)"
         case .notUTF8: "it is not UTF-8"
         case .duplicateKey(let key): "the key \"\(key)\" occurs twice"
+        }
+    }
+}
+
+extension PackedLayerFault: CustomStringConvertible {
+    public var description: String {
+        switch self {
+        case .shape(let shape): "shape \(shape) is not that of a weight"
+        case .codeBytes(let expected, let found): "expected \(expected) bytes of codes, found \(found)"
+        case .scaleCount(let expected, let found): "expected \(expected) scales, found \(found)"
+        case .scale(let channel, let found):
+            "scale \(found) of channel \(channel) is not a number that can be stored, > 0"
+        case .levels(let bits, let found): "\(found) levels do not belong to \(bits) bits"
+        case .encoding(let name): "unknown encoding \"\(name)\""
+        case .checksum(let expected, let found):
+            "codes have the checksum \(found), written were codes with \(expected); the file is damaged"
+        case .codes(let error): "\(error)"
         }
     }
 }

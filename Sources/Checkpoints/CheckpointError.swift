@@ -42,6 +42,10 @@ public enum CheckpointError: Error, Equatable, Sendable {
     case elementType(file: String, key: String, expected: [String], found: String)
     /// A tensor holds NaN or infinity: `index` is the first such element (row-major), `count` how many there are.
     case notFinite(file: String, key: String, index: Int, count: Int)
+    /// A finite value at `index` of a tensor is too large for the 16-bit type that it shall be stored in.
+    case exceedsType(file: String, key: String, type: StorageType, index: Int)
+    /// The parts of a packed layer do not belong together, or are damaged.
+    case packedLayer(file: String, layer: String, fault: PackedLayerFault)
     /// A key cannot be stored: an empty component, a slash, or it names a tensor and a group at once.
     case invalidKey(file: String, key: String)
     /// A key was written twice.

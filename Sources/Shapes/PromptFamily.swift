@@ -3,7 +3,7 @@
 // The six task families of GenEval (Ghosh et al. 2023, arXiv:2310.11513), and how often each is drawn.
 
 /// What a caption asks for; the raw values are GenEval's tags.
-public enum PromptFamily: String, CaseIterable, Hashable, Sendable, Codable {
+public enum PromptFamily: String, CaseIterable, Hashable, Sendable, Codable, CodingKeyRepresentable {
     /// "a circle"
     case singleObject = "single_object"
     /// "a circle and a square"

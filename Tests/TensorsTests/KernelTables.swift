@@ -23,7 +23,8 @@ nonisolated(unsafe) let reference: bf_kernel_table = bf_reference().pointee
 /// Lengths around vector widths and unrolled blocks, empty included; 4097 passes the block of the sums.
 let awkwardLengths = [0, 1, 2, 3, 5, 7, 8, 15, 16, 17, 31, 33, 63, 67, 4097]
 
-/// Runs `body` on a buffer of `count` elements, `initial` at first, and returns them; a write outside is reported.
+/// Runs `body` on a buffer of `count` elements, `initial` at first, and returns them; a write outside is
+/// reported.
 func output<T: Equatable & BitwiseCopyable>(
     _ initial: [T], guarded guardValue: T, sourceLocation: SourceLocation = #_sourceLocation,
     _ body: (UnsafeMutablePointer<T>) -> Void

@@ -4,28 +4,30 @@
 import TestSupport
 
 extension Tolerance {
-    /// exp: 2 ulp = 4u by the degree-6 polynomial on [-ln2/2, ln2/2], one more for the rounding of the argument's
-    /// reduction; results below 2⁻¹²⁶ are flushed to zero.
+    /// exp: 2 ulp = 4u by the degree-6 polynomial on [-ln2/2, ln2/2], one more for the rounding of the
+    /// argument's reduction; results below 2⁻¹²⁶ are flushed to zero.
     static let exponential = Tolerance(absolute: 0x1p-126, relative: 6 * unitRoundoff)
 
-    /// Functions of a sigmoid (silu, quickGELU, mish): exp (6u), a quotient and products (6u); relative where exp
-    /// neither overflows nor underflows. The absolute part bounds |x·sigmoid(x)| below -87.
+    /// Functions of a sigmoid (silu, quickGELU, mish): exp (6u), a quotient and products (6u); relative where
+    /// exp neither overflows nor underflows. The absolute part bounds |x·sigmoid(x)| below -87.
     static let sigmoidFamily = Tolerance(absolute: 1e-35, relative: 16 * unitRoundoff)
 
-    /// Slopes of the sigmoid family pass through zero: an absolute error of some u relative to terms of order |x| ≤ 8.
+    /// Slopes of the sigmoid family pass through zero: an absolute error of some u relative to terms of order
+    /// |x| ≤ 8.
     static let sigmoidSlope = Tolerance(absolute: 2e-6, relative: 16 * unitRoundoff)
 
-    /// tanh as 1 - 2/(e²ˣ + 1): cancels near zero, so the error is absolute, 3u; erf likewise with 1.5e-7 from the
-    /// approximation (Abramowitz and Stegun 7.1.26) plus 3u.
+    /// tanh as 1 - 2/(e²ˣ + 1): cancels near zero, so the error is absolute, 3u; erf likewise with 1.5e-7
+    /// from the approximation (Abramowitz and Stegun 7.1.26) plus 3u.
     static let tanhAbsolute = Tolerance(absolute: 4e-7, relative: 0)
 
     /// x·Φ(x): the error of erf times |x|/2 for |x| ≤ 8, and of the products.
     static let geluFamily = Tolerance(absolute: 2e-6, relative: 4 * unitRoundoff)
 
-    /// Normalised rows: inputs of order 1 with mean and variance of some roundings, times weights of order 1; the
-    /// sigmoid of SiLU on top.
+    /// Normalised rows: inputs of order 1 with mean and variance of some roundings, times weights of order 1;
+    /// the sigmoid of SiLU on top.
     static let normalized = Tolerance(absolute: 4e-6, relative: 16 * unitRoundoff)
 
-    /// Gradients of normalisations: sums of products with random signs, n ≤ 4097, relative to the gradient's size.
+    /// Gradients of normalisations: sums of products with random signs, n ≤ 4097, relative to the gradient's
+    /// size.
     static let normalizedGradient = Tolerance(absolute: 1e-5, relative: 32 * unitRoundoff)
 }

@@ -40,7 +40,8 @@ import Testing
                 return [out, [statistics.0, statistics.1], gx, gweight, gbias]
             }
             let expected = run(reference)
-            // Both sides differentiate at the twin's statistics: near a vanishing variance they amplify their own error.
+            // Both sides differentiate at the twin's statistics: near a vanishing variance they amplify their
+            // own error.
             let got = run(table.kernels, mean: expected[1][0], rstd: expected[1][1])
             let rstd = Double(expected[1][1])
             let label = "\(channels)x\(inner) parameters \(hasParameters) silu \(silu)"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Philox 4x32-10 against the known answers of Random123 (kat_vectors), its distributions, and its independence of cuts.
+// Philox 4x32-10 against the known answers of Random123 (kat_vectors), its distributions, and its
+// independence of cuts.
 
 import CKernels
 import Foundation

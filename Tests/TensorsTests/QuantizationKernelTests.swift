@@ -55,7 +55,8 @@ import Testing
                 shareOfScale.1 = reference.fake_quantize_grad(w, scale, q, g, $0, n)
             }
             expectClose(gw, expectedGW, .exact, "gw")
-            // Terms are g·(code − v): half a step at most inside, v itself carrying u·q; codes up to q outside.
+            // Terms are g·(code − v): half a step at most inside, v itself carrying u·q; codes up to q
+            // outside.
             let magnitude = g.reduce(0) { $0 + abs(Double($1)) } * Double(q)
             expectClose(
                 [shareOfScale.0], [shareOfScale.1], .float32Reduction(n: n, magnitude: magnitude),

@@ -10,8 +10,8 @@ import Testing
 ///
 ///     (8 (L(x + h) − L(x − h)) − (L(x + 2h) − L(x − 2h))) / 12h        h = step
 ///
-/// and compared with an error relative to the gradient's root mean square, so that the test means the same for any
-/// output size. At most `sampled` elements of each input are probed, evenly spread.
+/// and compared with an error relative to the gradient's root mean square, so that the test means the same
+/// for any output size. At most `sampled` elements of each input are probed, evenly spread.
 ///
 /// - Parameters:
 ///   - inputs: values at which to differentiate; keep them further than 2h from kinks.

@@ -37,17 +37,18 @@ public struct Tolerance: Sendable, CustomStringConvertible {
         Tolerance(absolute: absolute, relative: Double(roundings) * unitRoundoff * 1.01)
     }
 
-    /// A sum of `n` terms with Σ|term| = `magnitude`: every term passes through at most `n` roundings of partial sums
-    /// no larger than the magnitude. Random rounding errors grow with √n; four standard deviations are allowed.
+    /// A sum of `n` terms with Σ|term| = `magnitude`: every term passes through at most `n` roundings of
+    /// partial sums no larger than the magnitude. Random rounding errors grow with √n; four standard
+    /// deviations are allowed.
     public static func float32Reduction(n: Int, magnitude: Double) -> Tolerance {
         Tolerance(absolute: (4 * Double(max(n, 1)).squareRoot() + 2) * unitRoundoff * magnitude, relative: 0)
     }
 
-    /// A composite op (normalisation, attention, convolution) against PyTorch in Float32: both sides err by some
-    /// tens of u relative to the largest intermediate, which for inputs of order 1 is of order 1.
+    /// A composite op (normalisation, attention, convolution) against PyTorch in Float32: both sides err by
+    /// some tens of u relative to the largest intermediate, which for inputs of order 1 is of order 1.
     public static let float32Golden = Tolerance(absolute: 2e-5, relative: 2e-5)
 
-    /// Central differences of fourth order with step 2⁻⁵: truncation h⁴·f⁽⁵⁾/30 ≈ 3e-8, and rounding of the two
-    /// losses, about 4u·|y| / h ≈ 1e-5 for outputs of order 1, times the spread of the projection.
+    /// Central differences of fourth order with step 2⁻⁵: truncation h⁴·f⁽⁵⁾/30 ≈ 3e-8, and rounding of the
+    /// two losses, about 4u·|y| / h ≈ 1e-5 for outputs of order 1, times the spread of the projection.
     public static let finiteDifference = Tolerance(absolute: 1e-3, relative: 2e-3)
 }

@@ -18,6 +18,20 @@ public struct TeacherRecipe: Codable, Sendable {
     public var weighting: LossWeighting
     public var training: TrainingOptions
 
+    public init(
+        unet: String, textEncoder: TextEncoderConfig, schedule: NoiseSchedule, mixture: [PromptFamily: Double],
+        textDropping: Float, timesteps: TimestepDistribution, weighting: LossWeighting, training: TrainingOptions
+    ) {
+        self.unet = unet
+        self.textEncoder = textEncoder
+        self.schedule = schedule
+        self.mixture = mixture
+        self.textDropping = textDropping
+        self.timesteps = timesteps
+        self.weighting = weighting
+        self.training = training
+    }
+
     /// The data mixture.
     ///
     /// - Throws: `TeacherRecipeError` for weights that are negative, not finite, or all zero.

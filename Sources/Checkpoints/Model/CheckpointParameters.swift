@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stored tensors as the parameters of a model: what a model asks for by key while it is built. A model that is built
+// this way gets exactly what lies in the file; `checkAllUsed()` then says whether the file holds more.
+
+import Layers
+import Packing
+import Quantization
+import Synchronization
+import Tensors
+
+/// What becomes of weights that are stored in 16 bits.
+public enum WeightPrecision: Sendable {
+    /// Large weights stay in 16 bits and are widened at each use: half the memory.
+    case keepHalf
+    /// Everything is widened at load: needed for training.
+    case float32
+}
+
+/// The parameters of one model in a container of tensors.
+public final class CheckpointParameters: ParameterProvider {
+    /// Makes the weight of a packed layer.
+    public typealias PackedWeightMaker = (PackedLayerRecord) throws -> any WeightSource
+
+    private let source: any TensorSource
+    private let precision: WeightPrecision
+    private let checkpoint: CheckpointReader?
+    private let quantized: Set<String>
+    private let packed: Set<String>
+    private let makePackedWeight: PackedWeightMaker
+    private let used = Mutex<Set<String>>([])
+
+    /// The parameters in a container of dense tensors: a safetensors file, a diffusers folder.
+    public init(_ source: any TensorSource, precision: WeightPrecision = .float32) {
+        self.source = source
+        self.precision = precision
+        checkpoint = nil
+        quantized = []
+        packed = []
+        makePackedWeight = Self.dense
+    }
+
+    /// The UNet's parameters in a checkpoint of any kind. A student's quantized layers get a `FakeQuantizedWeight`; a
+    /// packed model's get what `packedWeight` makes of their codes, the dense weight unless told otherwise.
+    public init(
+        _ checkpoint: CheckpointReader, precision: WeightPrecision = .float32,
+        packedWeight: @escaping PackedWeightMaker = CheckpointParameters.dense
+    ) {
+        source = checkpoint.unet
+        self.precision = precision
+        self.checkpoint = checkpoint
+        quantized = Set(checkpoint.quantizedLayers)
+        packed = Set(checkpoint.packedLayers)
+        makePackedWeight = packedWeight
+    }
+
+    /// The dense Float32 weight of a packed layer, frozen.
+    public static func dense(_ record: PackedLayerRecord) throws -> any WeightSource {
+        Parameter(record.path + ".weight", try record.dequantized(), isTrainable: false)
+    }
+
+    /// The value stored under `key`.
+    ///
+    /// - Throws: `CheckpointError.missingKey`, `.shapeMismatch`, `.elementType`, `.notFinite`, `.packedLayer`, or what
+    ///   reading the file throws.
+    public func weight(_ key: String, shape: [Int], initializer: Initializer) throws -> any WeightSource {
+        used.withLock { _ = $0.insert(key) }
+        let layer = key.hasSuffix(".weight") ? String(key.dropLast(".weight".count)) : ""
+        if let checkpoint, packed.contains(layer) {
+            return try packedWeight(checkpoint, layer, key, shape)
+        }
+        let stored = try source.require(key)
+        try check(stored.shape, shape, key)
+        if precision == .keepHalf, shape.count > 1, let type = stored.type,
+            type == .float16 || type == .bfloat16
+        {
+            return try source.halfWeight(key)
+        }
+        let value = Parameter(key, try source.tensor(key))
+        guard let checkpoint, quantized.contains(layer) else { return value }
+        let record = try checkpoint.quantization(of: layer)
+        try check(record.scales.shape, [shape[0]], key + ".scale")
+        let scales = Parameter(key + ".scale", record.scales)
+        return FakeQuantizedWeight(latent: value, scales: scales, grid: BalancedGrid(record.width))
+    }
+
+    /// Checks, after the model is built, that it used everything in the file.
+    ///
+    /// - Throws: `CheckpointError.unusedKeys`.
+    public func checkAllUsed() throws(CheckpointError) {
+        let asked = used.withLock { $0 }
+        let unused =
+            source.keys.filter { !asked.contains($0) }
+            + packed.union(quantized).map { $0 + ".weight" }.filter {
+                !asked.contains($0) && source.stored($0) == nil
+            }
+            .sorted(by: byBytes)
+        if !unused.isEmpty { throw .unusedKeys(file: source.path, keys: unused) }
+    }
+
+    private func packedWeight(
+        _ checkpoint: CheckpointReader, _ layer: String, _ key: String, _ shape: [Int]
+    ) throws -> any WeightSource {
+        let record = try checkpoint.packedLayer(layer)
+        try check(record.shape, shape, key)
+        do {
+            return try makePackedWeight(record)
+        } catch let error as PackingError {
+            throw CheckpointError.packedLayer(file: checkpoint.path, layer: layer, fault: .codes(error))
+        }
+    }
+
+    private func check(_ found: [Int], _ expected: [Int], _ key: String) throws(CheckpointError) {
+        if found != expected {
+            throw .shapeMismatch(file: source.path, key: key, expected: expected, found: found)
+        }
+    }
+}

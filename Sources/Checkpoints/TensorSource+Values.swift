@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stored tensors as values to compute with, and as bytes of another float type. Every float that passes here is checked
+// to be finite.
+
+import Tensors
+
+extension StorageType {
+    /// The float type of this name, nil for integers.
+    public var elementType: ElementType? { ElementType(rawValue: rawValue) }
+
+    /// The storage type of a float type.
+    public init(_ type: ElementType) {
+        switch type {
+        case .float32: self = .float32
+        case .float16: self = .float16
+        case .bfloat16: self = .bfloat16
+        }
+    }
+
+    static let floats: [StorageType] = [.float32, .float16, .bfloat16]
+}
+
+extension TensorSource {
+    /// The tensor `key` in Float32, widened from 16 bits where it is stored so. Read straight into the tensor's memory.
+    ///
+    /// - Throws: `CheckpointError.missingKey`, `.elementType` where it holds no floats, `.notFinite`.
+    public func tensor(_ key: String) throws(CheckpointError) -> Tensor {
+        let (type, found) = try require(key, StorageType.floats)
+        guard type == .float32 else { return try halfWeight(key).tensor() }
+        let tensor = Tensor(unsafeUninitialized: found.shape)
+        try tensor.withUnsafeMutableBufferPointer { values in
+            Result { () throws(CheckpointError) in
+                try read(key, into: UnsafeMutableRawBufferPointer(values))
+                try check(key, NonFinite.find(in: UnsafeBufferPointer(values)))
+            }
+        }.get()
+        return tensor
+    }
+
+    /// The tensor `key`, stored in 16 bits, as it is.
+    ///
+    /// - Throws: `CheckpointError.missingKey`, `.elementType` where it is not float16 or bfloat16, `.notFinite`.
+    public func halfWeight(_ key: String) throws(CheckpointError) -> HalfWeight {
+        let (type, found) = try require(key, [.float16, .bfloat16])
+        let half: ElementType = type == .float16 ? .float16 : .bfloat16
+        let bits = try elements(key, as: UInt16.self, [type])
+        try check(key, bits.withUnsafeBufferPointer { NonFinite.find(in: $0, half) })
+        return HalfWeight(name: key, bits: bits, shape: found.shape, type: half)
+    }
+
+    private func check(_ key: String, _ fault: NonFinite?) throws(CheckpointError) {
+        if let fault { throw .notFinite(file: path, key: key, index: fault.index, count: fault.count) }
+    }
+
+    /// The float tensor `key` as bytes of `type`, or of its own type where `type` is nil; for copying between files.
+    ///
+    /// - Throws: as `tensor(_:)`, and `.exceedsType` where a value is too large for `type`.
+    public func encoded(
+        _ key: String, as type: ElementType? = nil
+    ) throws(CheckpointError) -> (StoredTensor, [UInt8]) {
+        let (stored, found) = try require(key, StorageType.floats)
+        let wanted = type ?? stored.elementType ?? .float32
+        if stored == .float32 || wanted != stored.elementType {
+            let bytes = try encode(try tensor(key), as: wanted, key: key, file: path)
+            return (StoredTensor(type: StorageType(wanted), shape: found.shape), bytes)
+        }
+        let bits = try halfWeight(key).bits
+        return (StoredTensor(type: stored, shape: found.shape), bits.withUnsafeBytes { Array($0) })
+    }
+}
+
+/// The elements of `tensor` as bytes of `type`, rounded to nearest even.
+///
+/// - Throws: `CheckpointError.exceedsType` where a finite value becomes infinite.
+func encode(
+    _ tensor: Tensor, as type: ElementType, key: String, file: String
+) throws(CheckpointError) -> [UInt8] {
+    try tensor.withUnsafeBufferPointer { values in
+        Result { () throws(CheckpointError) in
+            if type == .float32 { return Array(UnsafeRawBufferPointer(values)) }
+            let bits = HalfPrecision.encode(values, type)
+            let fault = bits.withUnsafeBufferPointer { NonFinite.find(in: $0, type) }
+            if let fault, values[fault.index].isFinite {
+                throw .exceedsType(file: file, key: key, type: StorageType(type), index: fault.index)
+            }
+            return bits.withUnsafeBytes { Array($0) }
+        }
+    }.get()
+}
