@@ -60,7 +60,8 @@ let package = Package(
         .target(
             name: "Shapes", dependencies: ["Diffusion", "Checkpoints", "Layers", "Tensors", "CPNG"],
             resources: [.copy("Resources")]),
-        .target(name: "Evaluation", dependencies: ["Diffusion", "Layers", "Recipes", "Tensors"]),
+        .target(
+            name: "Evaluation", dependencies: ["Checkpoints", "Diffusion", "Layers", "Recipes", "Tensors"]),
 
         .target(
             name: "Pipelines",
@@ -122,7 +123,9 @@ let package = Package(
         .testTarget(name: "ShapesTests", dependencies: ["Shapes", "Evaluation", "Tensors", "TestSupport"]),
         .testTarget(
             name: "EvaluationTests",
-            dependencies: ["Evaluation", "Diffusion", "Layers", "Recipes", "Tensors", "TestSupport"],
+            dependencies: [
+                "Evaluation", "Checkpoints", "Diffusion", "Layers", "Recipes", "Tensors", "TestSupport",
+            ],
             resources: [.copy("Fixtures")]),
         .testTarget(
             name: "QATTests",

@@ -8,8 +8,9 @@
 //     /training        students and unfinished models: what a resumed run needs; attribute state
 //     /packed          packed models: codes and scales of each quantized layer
 //     /time_features   packed models: cached time features
+//     /clip            image-text encoders, in place of /unet: all parameters
 
-/// The three kinds of checkpoint.
+/// The kinds of checkpoint: three of a UNet, one of the encoder that scores its pictures.
 public enum CheckpointFormat: String, CaseIterable, Sendable {
     /// Every parameter as floats.
     case model = "bitsfusion-model"
@@ -17,6 +18,14 @@ public enum CheckpointFormat: String, CaseIterable, Sendable {
     case student = "bitsfusion-student"
     /// Codes.
     case packed = "bitsfusion-packed"
+    /// Every parameter of an image-text encoder as floats.
+    case clip = "bitsfusion-clip"
+
+    /// The kinds that hold a UNet.
+    public static let models: [CheckpointFormat] = [.model, .student, .packed]
+
+    /// Where the parameters lie.
+    var section: CheckpointSection { self == .clip ? .clip : .unet }
 
     /// The version of the layout that this program writes and reads.
     public static let version = 1
@@ -25,7 +34,7 @@ public enum CheckpointFormat: String, CaseIterable, Sendable {
 /// What a checkpoint file says about itself.
 public struct CheckpointHeader: Equatable, Sendable {
     public var format: CheckpointFormat
-    /// The diffusers `config.json` of the UNet, byte for byte.
+    /// The diffusers `config.json` of the UNet, byte for byte; of an image-text encoder its own JSON.
     public var config: String
     /// What produced the file: a `RunManifest` as JSON.
     public var manifest: String
@@ -54,6 +63,7 @@ public enum CheckpointSection: String, CaseIterable, Sendable {
     case training
     case packed
     case timeFeatures = "time_features"
+    case clip
 
     /// The group's absolute path.
     var group: String { "/" + rawValue }

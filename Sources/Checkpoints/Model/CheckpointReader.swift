@@ -4,7 +4,7 @@
 import Foundation
 import Tensors
 
-/// An open checkpoint: a dense model, a student, or a packed model. Safe to read from several threads.
+/// An open checkpoint: a dense model, a student, a packed model, or an image-text encoder. Safe to read from several threads.
 public final class CheckpointReader: Sendable {
     /// Where the file lies.
     public let path: String
@@ -15,19 +15,24 @@ public final class CheckpointReader: Sendable {
 
     /// Opens the file at `path` and lists what it holds.
     ///
+    /// - Parameters:
+    ///   - path: the file.
+    ///   - formats: the kinds of checkpoint that will do; those that hold a UNet unless told otherwise.
     /// - Throws: `CheckpointError`: `.missingFile`; `.wrongKind` where it is no HDF5 file; `.attribute` where it is no
-    ///   checkpoint or of a later version; `.json` where an attribute is not the JSON that it must be; `.object` and
+    ///   checkpoint, of another kind or of a later version; `.json` where an attribute is not the JSON that it must be; `.object` and
     ///   `.hdf5` where it is damaged.
-    public init(_ path: String) throws(CheckpointError) {
+    public init(
+        _ path: String, formats: [CheckpointFormat] = CheckpointFormat.models
+    ) throws(CheckpointError) {
         self.path = path
         let shared = SharedHDF5File(try HDF5File.open(path))
-        header = try Self.header(shared.file)
+        header = try Self.header(shared.file, formats)
         var sections: [CheckpointSection: HDF5Tensors] = [:]
         for section in CheckpointSection.allCases where shared.file.contains(section.group) {
             sections[section] = try HDF5Tensors(shared, group: section.group, naming: section.naming)
         }
         let wanted: [CheckpointSection] =
-            [.unet] + (header.format == .student ? [.quantization] : [])
+            [header.format.section] + (header.format == .student ? [.quantization] : [])
             + (header.format == .packed ? [.packed] : []) + (header.textConfig == nil ? [] : [.textEncoder])
         for section in wanted where sections[section] == nil {
             throw .object(file: path, object: section.group, fault: .missing)
@@ -36,12 +41,19 @@ public final class CheckpointReader: Sendable {
         self.sections = sections
     }
 
-    /// Which of the three kinds of checkpoint this is.
+    /// Which kind of checkpoint this is.
     public var format: CheckpointFormat { header.format }
 
     /// The UNet's tensors as stored: all parameters of a model, latent weights of a student, and of a packed model
     /// what is not packed.
+    ///
+    /// - Precondition: the format is one of `CheckpointFormat.models`.
     public var unet: any TensorSource { tensors(.unet) }
+
+    /// The tensors of an image-text encoder.
+    ///
+    /// - Precondition: the format is `.clip`.
+    public var clip: any TensorSource { tensors(.clip) }
 
     /// The text encoder's tensors, or nil where the model has none.
     public var textEncoder: (any TensorSource)? { section(.textEncoder) }
@@ -61,7 +73,7 @@ public final class CheckpointReader: Sendable {
 
     private func tensors(_ section: CheckpointSection) -> HDF5Tensors {
         guard let found = sections[section] else {
-            preconditionFailure("\(section.group) was there on opening")
+            preconditionFailure("\(path): a \(format.rawValue) file has no \(section.group)")
         }
         return found
     }
@@ -105,13 +117,15 @@ public final class CheckpointReader: Sendable {
         return values[0]
     }
 
-    private static func header(_ file: borrowing HDF5File) throws(CheckpointError) -> CheckpointHeader {
+    private static func header(
+        _ file: borrowing HDF5File, _ formats: [CheckpointFormat]
+    ) throws(CheckpointError) -> CheckpointHeader {
         let path = file.path
         guard let name = try file.text(CheckpointName.format) else {
             throw .attribute(file: path, object: "/", name: CheckpointName.format, fault: .missing)
         }
-        guard let format = CheckpointFormat(rawValue: name) else {
-            let known = CheckpointFormat.allCases.map(\.rawValue).joined(separator: ", ")
+        guard let format = formats.first(where: { $0.rawValue == name }) else {
+            let known = formats.map(\.rawValue).joined(separator: ", ")
             throw .attribute(
                 file: path, object: "/", name: CheckpointName.format,
                 fault: .value(expected: known, found: name))

@@ -27,7 +27,7 @@ public final class CheckpointWriter {
         try created.setText(CheckpointName.manifest, header.manifest)
         if let scheduler = header.scheduler { try created.setText(CheckpointName.scheduler, scheduler) }
         if let textConfig = header.textConfig { try created.setText(CheckpointName.textConfig, textConfig) }
-        try created.createGroup(CheckpointSection.unet.group)
+        try created.createGroup(header.format.section.group)
         file = consume created
     }
 
