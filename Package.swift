@@ -130,8 +130,8 @@ let package = Package(
         .testTarget(
             name: "QATTests",
             dependencies: [
-                "QAT", "Analyzer", "Checkpoints", "Diffusion", "Evaluation", "Layers", "Quantization", "Shapes",
-                "Tensors", "TestSupport",
+                "QAT", "Analyzer", "Checkpoints", "Diffusion", "Evaluation", "Layers", "Quantization", "Recipes",
+                "Shapes", "Tensors", "TestSupport",
             ]),
         .testTarget(
             name: "BitsFusionCLITests",

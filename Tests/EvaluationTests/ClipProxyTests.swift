@@ -66,6 +66,41 @@ import Testing
         )
     }
 
+    @Test("the perceptual distance is its formula on the maps") func perceptualFormula() throws {
+        let proxy = try Self.proxy()
+        let images = Self.images(2)
+        let (one, other) = (images.sliced(axis: 0, 0..<1), images.sliced(axis: 0, 1..<2))
+        var expected = 0.0
+        for (u, v) in zip(proxy.imageFeatureMaps(one), proxy.imageFeatureMaps(other)) {
+            let (channels, pixels) = (u.shape[1], u.shape[2] * u.shape[3])
+            func unit(_ map: Tensor, _ pixel: Int) -> [Double] {
+                let values = (0..<channels).map { Double(map[$0 * pixels + pixel]) }
+                let length = values.reduce(0) { $0 + $1 * $1 }.squareRoot()
+                return values.map { $0 / length }
+            }
+            for pixel in 0..<pixels {
+                expected += zip(unit(u, pixel), unit(v, pixel)).reduce(0) {
+                    $0 + ($1.0 - $1.1) * ($1.0 - $1.1) / Double(pixels)
+                }
+            }
+        }
+        expectClose(proxy.perceptualDistances(one, reference: other), [expected], within: 1e-5)
+    }
+
+    @Test("the perceptual distance is 0 for equal pictures and grows with noise") func perceptualNoise()
+        throws
+    {
+        let proxy = try Self.proxy()
+        let images = Self.images(65)
+        #expect(proxy.perceptualDistances(images, reference: images) == [Double](repeating: 0, count: 65))
+        var random = Philox(seed: 8)
+        let noise = random.normal(images.shape)
+        let means = [0.1, 0.3, 1].map { (deviation: Float) in
+            MeanEstimate(of: proxy.perceptualDistances(images + noise * deviation, reference: images)).mean
+        }
+        #expect(means[0] > 0 && means[0] < means[1] && means[1] < means[2])
+    }
+
     @Test("word order matters to a caption's embedding") func wordOrder() throws {
         let proxy = try Self.proxy()
         let embeddings = proxy.textEmbeddings([1, 2, 3, 4, 0, 1, 4, 3, 2, 0], batch: 2)

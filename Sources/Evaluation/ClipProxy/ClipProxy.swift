@@ -99,7 +99,8 @@ public final class ClipProxy {
         withoutGradients { vision.featureMaps(images) }
     }
 
-    private func chunks(of count: Int) -> [Range<Int>] {
+    /// The ranges of pictures that are encoded at once.
+    func chunks(of count: Int) -> [Range<Int>] {
         stride(from: 0, to: count, by: Self.chunk).map { $0..<min($0 + Self.chunk, count) }
     }
 }

@@ -4,6 +4,7 @@
 import Diffusion
 import Evaluation
 import Foundation
+import Recipes
 import Shapes
 import Tensors
 import Testing
@@ -29,7 +30,17 @@ private func run(_ trainer: ClipProxyTrainer, until stop: Int = .max) throws {
     try trainer.run(progress: { _, _, _ in }, save: {}, shouldStop: { trainer.loop.step >= stop })
 }
 
+/// Gives `body` the path of a file in a folder of its own.
+private func withFile(_ body: (String) throws -> Void) throws {
+    let folder = FileManager.default.temporaryDirectory.appending(path: "clip-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    try body(folder.appending(path: "clip.h5").path)
+}
+
 @Suite struct ClipProxyTrainerTests {
+    private let manifest = RunManifest(toolVersion: "0", commandLine: ["test"], seed: 3, inputs: [])
+
     @Test("a short run lowers the loss and tells captions of other pictures apart") func learns() throws {
         let trainer = try ClipProxyTrainer(tinyRecipe(steps: 200))
         try run(trainer)
@@ -53,25 +64,50 @@ private func run(_ trainer: ClipProxyTrainer, until stop: Int = .max) throws {
         #expect(try weights(seed: 2) != first)
     }
 
-    @Test("a resumed run ends bit-equal to an uninterrupted one") func resumes() throws {
+    @Test("a run resumed from its file ends bit-equal to an uninterrupted one") func resumes() throws {
         let whole = try ClipProxyTrainer(tinyRecipe(steps: 6))
         try run(whole)
         let interrupted = try ClipProxyTrainer(tinyRecipe(steps: 6))
         try run(interrupted, until: 3)
         #expect(interrupted.loop.step == 3)
-        let state = try interrupted.loop.state(run: "tiny")
-        let saved = Dictionary(
-            uniqueKeysWithValues: state.tensors.map {
-                ($0.name, Tensor($0.value.values, shape: $0.value.shape))
+        try withFile { path in
+            try interrupted.write(to: path, manifest: manifest)
+            let resumed = try ClipProxyTrainer(tinyRecipe(steps: 6))
+            #expect(try resumed.resume(from: path))
+            #expect(resumed.loop.step == 3)
+            try run(resumed)
+            for (one, other) in zip(whole.proxy.store.parameters, resumed.proxy.store.parameters) {
+                #expect(one.value.values == other.value.values, "\(one.name)")
             }
-        )
-        let resumed = try ClipProxyTrainer(tinyRecipe(steps: 6))
-        try resumed.loop.restore(json: state.json, run: "tiny") { saved[$0] }
-        try run(resumed)
-        for (one, other) in zip(whole.proxy.store.parameters, resumed.proxy.store.parameters) {
-            #expect(one.value.values == other.value.values, "\(one.name)")
+            #expect(
+                whole.loop.average?.averages.mapValues(\.values)
+                    == resumed.loop.average?.averages.mapValues(\.values))
+            #expect(whole.loop.history == resumed.loop.history)
         }
-        #expect(whole.loop.history == resumed.loop.history)
+    }
+
+    @Test("a finished run leaves the averaged proxy and no state") func finished() throws {
+        let trainer = try ClipProxyTrainer(tinyRecipe(steps: 2))
+        try run(trainer)
+        try withFile { path in
+            try trainer.write(to: path, manifest: manifest)
+            let written = try ClipProxy(file: path).store.parameters.map(\.value.values)
+            #expect(written == trainer.withFinalWeights { $0.store.parameters.map(\.value.values) })
+            #expect(try !ClipProxyTrainer(tinyRecipe(steps: 2)).resume(from: path))
+        }
+    }
+
+    @Test("the file of another run is refused") func anotherRun() throws {
+        let trainer = try ClipProxyTrainer(tinyRecipe(steps: 4))
+        try run(trainer, until: 2)
+        try withFile { path in
+            try trainer.write(to: path, manifest: manifest)
+            let other = try ClipProxyTrainer(tinyRecipe(steps: 4, hardNegatives: 2))
+            #expect(throws: TrainingStateError.self) { try other.resume(from: path) }
+            var sparser = try tinyRecipe(steps: 4)
+            sparser.training.saveEvery += 1
+            #expect(try ClipProxyTrainer(sparser).resume(from: path))
+        }
     }
 
     @Test("every trainable value, the temperature included, gets a gradient") func gradients() throws {

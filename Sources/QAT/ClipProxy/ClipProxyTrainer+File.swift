@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// A CLIP-proxy's training as a file: the proxy as it would be shipped now and, while steps are left, what a resumed
+// run needs.
+
+import Checkpoints
+import Evaluation
+import Foundation
+import Recipes
+import Tensors
+
+extension ClipProxyTrainer {
+    /// Writes the proxy with its final weights and, unless all steps are done, the state of the run.
+    ///
+    /// - Parameters:
+    ///   - path: where the file will lie; a file of that name is replaced.
+    ///   - manifest: this run.
+    ///   - type: the element type of the proxy's parameters; the state stays in Float32.
+    /// - Throws: `CheckpointError`.
+    public func write(to path: String, manifest: RunManifest, as type: ElementType = .float32) throws {
+        let state =
+            loop.step < recipe.training.steps ? try loop.state(run: try Self.description(of: recipe)) : nil
+        try withFinalWeights { proxy in
+            try proxy.write(to: path, manifest: manifest, as: type) { writer in
+                guard let state else { return }
+                try writer.writeTrainingState(json: String(decoding: state.json, as: UTF8.self))
+                for (name, value) in state.tensors { try writer.write(name, in: .training, value) }
+            }
+        }
+    }
+
+    /// Continues the run that `path` was written by.
+    ///
+    /// - Returns: false where the file holds no state, as after the last step; the trainer is unchanged then.
+    /// - Throws: `CheckpointError`, and `TrainingStateError` where the run was another one.
+    public func resume(from path: String) throws -> Bool {
+        let checkpoint = try CheckpointReader(path, formats: [.clip])
+        guard let state = try checkpoint.trainingState() else { return false }
+        try loop.restore(json: Data(state.json.utf8), run: try Self.description(of: recipe)) { name in
+            state.tensors.stored(name) == nil ? nil : try state.tensors.tensor(name)
+        }
+        return true
+    }
+
+    /// What must not change within a run, as JSON text; how often a run is saved may.
+    private static func description(of recipe: ClipProxyRecipe) throws -> String {
+        var fixed = recipe
+        fixed.training.saveEvery = 1
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys]
+        return String(decoding: try encoder.encode(fixed), as: UTF8.self)
+    }
+}
