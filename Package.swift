@@ -119,7 +119,9 @@ let package = Package(
             resources: [.copy("Fixtures")]),
         .testTarget(
             name: "CheckpointsTests",
-            dependencies: ["Checkpoints", "Quantization", "Layers", "Tensors", "TestSupport"]),
+            dependencies: [
+                "Checkpoints", "Quantization", "Packing", "Recipes", "Layers", "Tensors", "TestSupport",
+            ]),
         .testTarget(name: "ShapesTests", dependencies: ["Shapes", "Evaluation", "Tensors", "TestSupport"]),
         .testTarget(
             name: "EvaluationTests",

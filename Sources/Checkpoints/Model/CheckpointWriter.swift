@@ -11,14 +11,13 @@ public final class CheckpointWriter {
     private var file: HDF5File?
     /// Where the file will lie.
     public let path: String
-    private let format: CheckpointFormat
+    private var written: Set<String> = []
 
     /// Creates the file and writes its attributes.
     ///
     /// - Throws: `CheckpointError.cannotCreate`, `.hdf5`.
     public init(_ path: String, header: CheckpointHeader) throws(CheckpointError) {
         self.path = path
-        format = header.format
         pending = try PendingFile(path)
         let created = try HDF5File.create(pending.temporaryPath, displayPath: path)
         try created.setText(CheckpointName.format, header.format.rawValue)
@@ -150,9 +149,21 @@ public final class CheckpointWriter {
         at object: String, _ key: String, type: StorageType, shape: [Int], bytes: UnsafeRawBufferPointer
     ) throws(CheckpointError) {
         try withFile { file throws(CheckpointError) in
-            if file.contains(object) { throw .duplicateKey(file: path, key: key) }
+            guard written.insert(object).inserted else { throw .duplicateKey(file: path, key: key) }
+            // A path cannot be a tensor and a group at once.
+            guard !file.contains(object), Self.parents(of: object).isDisjoint(with: written) else {
+                throw .invalidKey(file: path, key: key)
+            }
             try file.createDataset(object, type: type, shape: shape).write(bytes)
         }
+    }
+}
+
+extension CheckpointWriter {
+    /// The paths of all groups above `object`.
+    private static func parents(of object: String) -> Set<String> {
+        let parts = object.split(separator: "/")
+        return Set((1..<max(parts.count, 1)).map { "/" + parts.prefix($0).joined(separator: "/") })
     }
 }
 
