@@ -93,14 +93,14 @@ import Testing
         #expect(features.features["down_blocks.0.resnets.0"]?.values == [0.5, 1, -2, 4])
     }
 
-    @Test("the same content gives the same bytes", arguments: CheckpointFormat.allCases)
+    @Test("the same content gives the same bytes", arguments: CheckpointFormat.models)
     func deterministic(_ format: CheckpointFormat) throws {
         let folder = try TemporaryFolder()
         for name in ["1", "2"] {
             switch format {
-            case .model: try SampleCheckpoint.writeModel(folder.file(name))
             case .student: try SampleCheckpoint.writeStudent(folder.file(name))
             case .packed: try SampleCheckpoint.writePacked(folder.file(name))
+            default: try SampleCheckpoint.writeModel(folder.file(name))
             }
         }
         #expect(try folder.bytes("1") == folder.bytes("2"))
