@@ -31,9 +31,11 @@ extension HDF5Place {
     func storageType(of datatype: borrowing HDF5Handle, isBfloat16: Bool) throws(CheckpointError)
         -> StorageType
     {
-        for type in StorageType.allCases where (type == .bfloat16) == isBfloat16 {
+        let id = datatype.id
+        let size = HDF5Place.locked { H5Tget_size(id) }
+        for type in StorageType.allCases
+        where (type == .bfloat16) == isBfloat16 && type.bytesPerElement == size {
             let candidate = try self.datatype(type)
-            let id = datatype.id
             if try call(HDF5Operation.describeType, { H5Tequal(id, candidate.id) }) > 0 { return type }
         }
         throw .object(file: file, object: object, fault: .unsupportedType(name(of: datatype)))
