@@ -4,7 +4,8 @@
 import Foundation
 import Tensors
 
-/// An open checkpoint: a dense model, a student, a packed model, or an image-text encoder. Safe to read from several threads.
+/// An open checkpoint: a dense model, a student, a packed model, or an image-text encoder. Safe to read from several
+/// threads.
 public final class CheckpointReader: Sendable {
     /// Where the file lies.
     public let path: String
@@ -19,8 +20,8 @@ public final class CheckpointReader: Sendable {
     ///   - path: the file.
     ///   - formats: the kinds of checkpoint that will do; those that hold a UNet unless told otherwise.
     /// - Throws: `CheckpointError`: `.missingFile`; `.wrongKind` where it is no HDF5 file; `.attribute` where it is no
-    ///   checkpoint, of another kind or of a later version; `.json` where an attribute is not the JSON that it must be; `.object` and
-    ///   `.hdf5` where it is damaged.
+    ///   checkpoint, of another kind or of a later version; `.json` where an attribute is not the JSON that it must be;
+    ///   `.object` and `.hdf5` where it is damaged.
     public init(
         _ path: String, formats: [CheckpointFormat] = CheckpointFormat.models
     ) throws(CheckpointError) {
