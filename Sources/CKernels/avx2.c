@@ -4,6 +4,10 @@
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c,bmi2"))), apply_to = function)
 #define BF_TABLE bf_table_avx2
 #define BF_NAME "avx2"
+// Floats per vector, and the blocks that fill the register file without spilling.
+#define BF_VECTOR 8
+#define BF_CONV_BLOCK 6
+#define BF_CONV_GRAD_BLOCK 1
 #include "kernels.inc"
 #pragma clang attribute pop
 #endif

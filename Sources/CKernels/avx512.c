@@ -4,6 +4,10 @@
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi2"))), apply_to = function)
 #define BF_TABLE bf_table_avx512
 #define BF_NAME "avx512"
+// Floats per vector, and the blocks that fill the register file without spilling.
+#define BF_VECTOR 16
+#define BF_CONV_BLOCK 12
+#define BF_CONV_GRAD_BLOCK 3
 #include "kernels.inc"
 #pragma clang attribute pop
 #endif

@@ -2,4 +2,8 @@
 // The kernels for the compiler's baseline: SSE2 on x86-64, NEON on AArch64.
 #define BF_TABLE bf_table_portable
 #define BF_NAME "portable"
+// Floats per vector, and the blocks that fill the register file without spilling.
+#define BF_VECTOR 4
+#define BF_CONV_BLOCK 6
+#define BF_CONV_GRAD_BLOCK 1
 #include "kernels.inc"

@@ -12,6 +12,12 @@
 
 #include "reference_layout.inc"
 
+#define BF_VECTOR 1
+#define BF_CONV_BLOCK 1
+#define BF_CONV_GRAD_BLOCK 1
+
+#include "reference_convolution.inc"
+
 #include "reference_quantization.inc"
 
 const bf_kernel_table bf_table_reference = {

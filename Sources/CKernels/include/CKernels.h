@@ -42,6 +42,13 @@ typedef struct {
     int pad_top, pad_left;
 } bf_conv_shape;
 
+/// Planes with a border of one zero pixel: row y of channel c starts at `c * plane + (y + 1) * pitch + 1`.
+/// `pitch` >= width + 2 and a multiple of the vector plus 2, so that loads past the last pixel stay inside.
+typedef struct {
+    size_t plane, pitch;
+    int height, width;  // without the border
+} bf_padded;
+
 typedef struct {
     const char *_Nonnull name;  // "avx512", "avx2", "portable", "reference"
 
@@ -107,6 +114,22 @@ typedef struct {
                    size_t ld);
     // Adds a whole image's columns [channels * kh * kw, oh * ow] back; x must be cleared by the caller.
     void (*_Nonnull col2im)(const float *col, float *x, bf_conv_shape shape, size_t channels);
+    // Direct 3x3 convolutions with stride 1 and padding 1.
+    size_t vector_width;     // floats per vector
+    size_t conv_block;       // output channels per block of packed weights
+    size_t conv_grad_block;  // fewest output channels that conv3x3_weight_grad takes
+    void (*_Nonnull pad_planes)(const float *x, float *padded, bf_padded shape, size_t planes);
+    // w [outputs, inputs, 3, 3] -> [ceil(outputs / conv_block), inputs, 9, conv_block], zeros past the end. flip: w is
+    // [inputs, outputs, 3, 3] and is turned by 180 degrees, for the gradient of the input.
+    void (*_Nonnull pack_conv3x3)(const float *w, float *packed, size_t outputs, size_t inputs, bool flip);
+    // One image, rows [first_row, first_row + rows) of every output channel; bias [outputs] or NULL.
+    void (*_Nonnull conv3x3)(const float *padded, bf_padded shape, const float *packed, const float *bias, float *out,
+                             size_t inputs, size_t outputs, int first_row, int rows);
+    // gw [outputs_total, inputs, 3, 3], output channels [first_output, first_output + outputs), summed over images;
+    // width is a multiple of vector_width, outputs >= conv_grad_block. gy is one image's gradient planes.
+    void (*_Nonnull conv3x3_weight_grad)(const float *padded, bf_padded shape, size_t image_stride, const float *gy,
+                                         size_t gy_stride, size_t images, float *gw, size_t inputs,
+                                         size_t first_output, size_t outputs);
     // out [columns, rows] = transpose of x [rows, columns]; leading dimensions ldx, ldo
     void (*_Nonnull transpose)(const float *x, float *out, size_t rows, size_t columns, size_t ldx, size_t ldo);
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// 2-D convolution, NCHW and OIHW, by columns and matrix products: the reference path that is right for every shape.
+// 2-D convolution, NCHW and OIHW: by columns and matrix products, which is right for every shape, or directly where
+// `DirectConvolution` takes the shape.
 
 import CKernels
 
@@ -88,8 +89,24 @@ struct ConvolutionGeometry: Sendable {
 
     // MARK: Forward
 
+    /// The direct kernels, where they take this shape and are faster.
+    private var direct: DirectConvolution? {
+        guard shape.kernel_height == 3, shape.kernel_width == 3, shape.stride == 1, shape.pad_top == 1,
+            shape.pad_left == 1, shape.out_height == shape.height, shape.out_width == shape.width,
+            DirectConvolution.suits(inputs: inputs, outputs: outputs, width: Int(shape.width))
+        else { return nil }
+        return DirectConvolution(
+            batch: batch, inputs: inputs, outputs: outputs, height: Int(shape.height), width: Int(shape.width)
+        )
+    }
+
     func forward(_ x: Tensor, _ weight: Tensor, _ bias: Tensor?) -> Tensor {
-        joinsBatch ? forwardJoined(x, weight, bias) : forwardTiled(x, weight, bias)
+        if let direct {
+            let output = Tensor(unsafeUninitialized: outputShape)
+            direct.forward(x, weight, bias, isFlipped: false, into: output)
+            return output
+        }
+        return joinsBatch ? forwardJoined(x, weight, bias) : forwardTiled(x, weight, bias)
     }
 
     private func forwardTiled(_ x: Tensor, _ weight: Tensor, _ bias: Tensor?) -> Tensor {
@@ -173,7 +190,16 @@ struct ConvolutionGeometry: Sendable {
     // MARK: Gradient of the input
 
     func gradientOfInput(_ g: Tensor, _ weight: Tensor) -> Tensor {
-        shape.stride == 1 ? gradientByFlippedKernel(g, weight) : gradientByColumns(g, weight)
+        if direct != nil {
+            let gx = Tensor(unsafeUninitialized: inputShape)
+            // The turned kernel takes the output channels in and gives the input channels out.
+            DirectConvolution(
+                batch: batch, inputs: outputs, outputs: inputs, height: Int(shape.height),
+                width: Int(shape.width)
+            ).forward(g, weight, nil, isFlipped: true, into: gx)
+            return gx
+        }
+        return shape.stride == 1 ? gradientByFlippedKernel(g, weight) : gradientByColumns(g, weight)
     }
 
     /// With stride 1 the gradient is a convolution of `g` with the kernel turned by 180 degrees, channels exchanged.
@@ -218,6 +244,7 @@ struct ConvolutionGeometry: Sendable {
     /// Each task owns a block of input channels and adds up the images in order: no partial sums, same bits for any
     /// number of threads.
     func gradientOfWeight(_ g: Tensor, _ x: Tensor) -> Tensor {
+        if let direct, direct.hasWeightGradient { return direct.gradientOfWeight(g, x) }
         let gw = Tensor(unsafeUninitialized: weightShape)
         let joined = joinsBatch
         let gradient = joined ? g.detached().permuted([1, 0, 2, 3]) : g
