@@ -24,10 +24,12 @@ public final class TextEncoder {
         self.config = config
         store = parameters.store
         let model = parameters / "text_model"
+        // Unit tables: with CLIP's 0.02 the first layer's output would drown words and places, and a small encoder
+        // takes long to tell them apart again.
         tokenEmbedding = try Embedding(
-            model / "embeddings.token_embedding", rows: config.vocabSize, width: config.width, std: 0.02)
+            model / "embeddings.token_embedding", rows: config.vocabSize, width: config.width, std: 1)
         positionEmbedding = try Embedding(
-            model / "embeddings.position_embedding", rows: config.maxLength, width: config.width, std: 0.02)
+            model / "embeddings.position_embedding", rows: config.maxLength, width: config.width, std: 1)
         layers = try (0..<config.layers).map {
             try TextEncoderLayer(model / "encoder.layers" / $0, config)
         }
