@@ -32,11 +32,14 @@ public final class FakeQuantizedWeight: WeightSource, @unchecked Sendable {
     public var shape: [Int] { latent.shape }
     public var parameters: [Parameter] { [latent, scales] }
 
+    /// The scales that the layer computes with, off the tape: `[OC]`, each > 0.
+    public var usedScales: Tensor { usableScales.detached() }
+
     public func tensor() -> Tensor { fakeQuantize(latent.tensor(), scales: usableScales, grid: grid) }
 
     /// The codes that the layer sees now, row-major.
     public var codes: [Int16] {
-        BalancedQuantizer.codes(of: latent.value, scales: usableScales.detached(), grid: grid)
+        BalancedQuantizer.codes(of: latent.value, scales: usedScales, grid: grid)
     }
 
     /// An optimizer's step may carry a tiny scale to zero or below; the layer never sees that.

@@ -5,6 +5,7 @@
 
 import Diffusion
 import Layers
+import Pipelines
 import Quantization
 import Recipes
 import Tensors
@@ -23,7 +24,7 @@ public enum StudentModel {
         _ unet: UNet2DConditionModel, recipe: BitRecipe, initialization: ScaleInitialization,
         progress: (Int, Int) throws -> Void = { _, _ in }
     ) throws {
-        try recipe.validate(against: unet.inventory())
+        try recipe.validate(against: ModelInventory(unet: unet.config))
         let layers = unet.quantizableLayers
         for (index, layer) in layers.enumerated() {
             let id = LayerID(layer.path)
@@ -44,27 +45,6 @@ public enum StudentModel {
         let weights = unet.store.parameters.filter { !scaleNames.contains($0.name) }
         for parameter in weights { parameter.isTrainable = !LayerRole(of: parameter.layerID).isTimeLayer }
         return (weights.filter(\.isTrainable), scales)
-    }
-}
-
-extension UNet2DConditionModel {
-    /// The layers that the method quantizes, in construction order.
-    public var quantizableLayers: [any WeightedLayer] {
-        store.weightedLayers.filter { LayerRole(of: LayerID($0.path)).isQuantized }
-    }
-
-    /// Shapes of all linear and convolution layers, and the number of other parameters.
-    ///
-    /// - Throws: `RecipeError` for a model that the accounting cannot describe.
-    public func inventory() throws -> ModelInventory {
-        let layers = store.weightedLayers.map { layer in
-            LayerShape(
-                path: LayerID(layer.path), kind: layer.kind == .linear ? .linear : .conv2d,
-                shape: layer.weight.shape,
-                hasBias: layer.bias != nil)
-        }
-        return try ModelInventory(
-            layers: layers, otherParameters: store.elementCount - layers.reduce(0) { $0 + $1.weights })
     }
 }
 

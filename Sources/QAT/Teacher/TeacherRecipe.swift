@@ -19,8 +19,10 @@ public struct TeacherRecipe: Codable, Sendable {
     public var training: TrainingOptions
 
     public init(
-        unet: String, textEncoder: TextEncoderConfig, schedule: NoiseSchedule, mixture: [PromptFamily: Double],
-        textDropping: Float, timesteps: TimestepDistribution, weighting: LossWeighting, training: TrainingOptions
+        unet: String, textEncoder: TextEncoderConfig, schedule: NoiseSchedule,
+        mixture: [PromptFamily: Double],
+        textDropping: Float, timesteps: TimestepDistribution, weighting: LossWeighting,
+        training: TrainingOptions
     ) {
         self.unet = unet
         self.textEncoder = textEncoder

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// Opening a checkpoint of any kind as a model that makes pictures.
+
+import Checkpoints
+import Diffusion
+import Foundation
+import Layers
+import Quantization
+import Recipes
+import Tensors
+
+extension DiffusionPipeline {
+    /// Opens a dense model, a student or a packed model.
+    ///
+    /// - Parameters:
+    ///   - path: the file.
+    ///   - precision: `.keepHalf` leaves large 16-bit weights in 16 bits; training needs `.float32`.
+    /// - Throws: `CheckpointError`, `ConfigError`, `ParameterError`, `TimeFeatureError`.
+    public convenience init(contentsOf path: String, precision: WeightPrecision = .float32) throws {
+        try self.init(CheckpointReader(path), precision: precision)
+    }
+
+    /// Builds the model from an open checkpoint; every tensor of the file must be used.
+    ///
+    /// - Throws: as `init(contentsOf:precision:)`.
+    public convenience init(_ reader: CheckpointReader, precision: WeightPrecision = .float32) throws {
+        let config = try UNet2DConditionConfig(json: Data(reader.header.config.utf8))
+        let parameters = CheckpointParameters(reader, precision: precision, packedWeight: Self.packedWeight)
+        let table = try reader.timeFeatures().map {
+            TimeFeatureTable(timesteps: $0.timesteps, features: $0.features)
+        }
+        let unet = try UNet2DConditionModel(
+            config: config, parameters: Parameters(ParameterStore(provider: parameters)), timeFeatures: table)
+        try parameters.checkAllUsed()
+        var encoder: TextEncoder?
+        if let json = reader.header.textConfig, let source = reader.textEncoder {
+            let parameters = CheckpointParameters(source, precision: .float32)
+            encoder = try TextEncoder(
+                config: TextEncoderConfig(json: Data(json.utf8)),
+                parameters: Parameters(ParameterStore(provider: parameters)))
+            try parameters.checkAllUsed()
+        }
+        self.init(unet: unet, textEncoder: encoder, schedulerJSON: reader.header.scheduler)
+    }
+
+    private static func packedWeight(_ record: PackedLayerRecord) throws -> any WeightSource {
+        try PackedWeight(
+            shape: record.shape, width: record.width, encoding: record.encoding, codes: record.codes,
+            scales: Tensor(record.scales, shape: [record.scales.count]))
+    }
+
+    /// The widths of the quantized layers of a student or packed model; nil for a dense one.
+    public var recipe: BitRecipe? {
+        var layers: [LayerID: BitWidth] = [:]
+        for layer in unet.store.weightedLayers {
+            switch layer.weight {
+            case let student as FakeQuantizedWeight: layers[LayerID(layer.path)] = student.grid.width
+            case let packed as PackedWeight: layers[LayerID(layer.path)] = packed.grid.width
+            default: continue
+            }
+        }
+        return layers.isEmpty ? nil : BitRecipe(layers: layers)
+    }
+}

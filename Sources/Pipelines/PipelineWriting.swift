@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// Writing a pipeline as a dense model, a student or a packed model.
+
+import Checkpoints
+import Diffusion
+import Foundation
+import Layers
+import Packing
+import Quantization
+import Recipes
+import Tensors
+
+/// How a packed model is stored.
+public struct PackingOptions: Hashable, Sendable {
+    public var encoding: PackingEncoding
+    /// Float16 halves the scales' bytes at a relative error of 2^-11.
+    public var scaleType: ElementType
+    /// The timesteps whose time features are cached, in place of the time layers; nil keeps the layers.
+    public var cachedTimesteps: [Int]?
+
+    public init(
+        encoding: PackingEncoding = .radix, scaleType: ElementType = .float32, cachedTimesteps: [Int]?
+    ) {
+        self.encoding = encoding
+        self.scaleType = scaleType
+        self.cachedTimesteps = cachedTimesteps
+    }
+}
+
+extension DiffusionPipeline {
+    /// Writes every parameter as floats; quantized layers are written as what they compute with.
+    ///
+    /// - Parameters:
+    ///   - path: the file; it appears when complete.
+    ///   - manifest: the run that made it.
+    ///   - type: of every tensor; nil keeps 16-bit weights and writes the rest as Float32.
+    /// - Throws: `CheckpointError`.
+    public func writeModel(to path: String, manifest: RunManifest, as type: ElementType? = nil) throws {
+        let writer = try CheckpointWriter(path, header: try header(.model, manifest))
+        for entry in unet.store.entries {
+            if let type {
+                try writer.write(entry.key, entry.source.tensor().detached(), as: type)
+            } else {
+                try writer.write(entry.key, entry.source)
+            }
+        }
+        try writeTextEncoder(with: writer, as: type ?? .float32)
+        try writer.finish()
+    }
+
+    /// Writes a student: latent weights, scales and widths, and what a resumed run needs.
+    ///
+    /// - Parameters:
+    ///   - path: the file; it appears when complete.
+    ///   - manifest: the run that made it.
+    ///   - training: named tensors and the trainer's JSON; nil for a finished student.
+    /// - Throws: `CheckpointError`.
+    public func writeStudent(
+        to path: String, manifest: RunManifest,
+        training: (tensors: [(name: String, value: Tensor)], json: Data)? = nil
+    ) throws {
+        let writer = try CheckpointWriter(path, header: try header(.student, manifest))
+        for entry in unet.store.entries {
+            let latent = (entry.source as? FakeQuantizedWeight)?.latent
+            try writer.write(entry.key, latent ?? entry.source)
+        }
+        for layer in unet.store.weightedLayers {
+            guard let weight = layer.weight as? FakeQuantizedWeight else { continue }
+            try writer.write(
+                QuantizationRecord(path: layer.path, width: weight.grid.width, scales: weight.usedScales))
+        }
+        try writeTextEncoder(with: writer, as: .float32)
+        if let training {
+            for (name, value) in training.tensors { try writer.write(name, in: .training, value) }
+            try writer.writeTrainingState(json: String(decoding: training.json, as: UTF8.self))
+        }
+        try writer.finish()
+    }
+
+    /// Writes a packed model: codes and scales of every quantized layer, cached time features, all else as Float32.
+    ///
+    /// - Parameters:
+    ///   - path: the file; it appears when complete.
+    ///   - manifest: the run that made it.
+    ///   - options: encoding and caching.
+    ///   - progress: called with the layers packed and their number; it may throw to interrupt.
+    /// - Throws: `CheckpointError`, `PackingError`, `TimeFeatureError` where time features cannot be cached.
+    public func writePacked(
+        to path: String, manifest: RunManifest, options: PackingOptions,
+        progress: (Int, Int) throws -> Void = { _, _ in }
+    ) throws {
+        let table = try cachedTimeFeatures(options)
+        let writer = try CheckpointWriter(path, header: try header(.packed, manifest))
+        let packs = unet.store.weightedLayers.filter {
+            $0.weight is FakeQuantizedWeight || $0.weight is PackedWeight
+        }
+        let packedKeys = Set(packs.map { $0.path + ".weight" })
+        for entry in unet.store.entries where !packedKeys.contains(entry.key) {
+            let layer = LayerID(entry.key.split(separator: ".").dropLast().joined(separator: "."))
+            if table != nil, LayerRole(of: layer).isTimeLayer { continue }
+            try writer.write(entry.key, entry.source)
+        }
+        for (index, layer) in packs.enumerated() {
+            try writer.write(try record(of: layer, options), scaleType: options.scaleType)
+            try progress(index + 1, packs.count)
+        }
+        if let table {
+            try writer.write(TimeFeatureRecord(timesteps: table.timesteps, features: table.features))
+        }
+        try writeTextEncoder(with: writer, as: .float32)
+        try writer.finish()
+    }
+
+    /// Timesteps that the model's samplers visit in `steps` steps, all samplers together, ascending.
+    ///
+    /// - Throws: `SamplerError`, `ConfigError`.
+    public func samplerTimesteps(_ kinds: [SamplerKind], steps: Int) throws -> [Int] {
+        let visited = try kinds.flatMap { try samplerConfig($0).sampler($0, steps: steps).timesteps }
+        return Set(visited).sorted()
+    }
+
+    private func header(_ format: CheckpointFormat, _ manifest: RunManifest) throws -> CheckpointHeader {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        return CheckpointHeader(
+            format: format, config: String(decoding: unet.config.json, as: UTF8.self),
+            manifest: String(decoding: try encoder.encode(manifest), as: UTF8.self), scheduler: schedulerJSON,
+            textConfig: try textEncoder.map { String(decoding: try encoder.encode($0.config), as: UTF8.self) }
+        )
+    }
+
+    private func writeTextEncoder(with writer: CheckpointWriter, as type: ElementType) throws {
+        for entry in textEncoder?.store.entries ?? [] {
+            try writer.write(entry.key, in: .textEncoder, entry.source.tensor().detached(), as: type)
+        }
+    }
+
+    private func cachedTimeFeatures(_ options: PackingOptions) throws -> TimeFeatureTable? {
+        guard let timesteps = options.cachedTimesteps else { return nil }
+        if let table = unet.timeFeatures as? TimeFeatureTable {
+            try table.validate(timesteps: timesteps)
+            return table
+        }
+        return try TimeFeatureTable(unet, timesteps: timesteps)
+    }
+
+    private func record(of layer: any WeightedLayer, _ options: PackingOptions) throws -> PackedLayerRecord {
+        let (grid, scales, codes): (BalancedGrid, Tensor, [Int16])
+        switch layer.weight {
+        case let student as FakeQuantizedWeight:
+            (grid, scales, codes) = (student.grid, student.usedScales, student.codes)
+        case let packed as PackedWeight:
+            (grid, scales, codes) = (packed.grid, packed.scales, try packed.unpacked())
+        default:
+            preconditionFailure("\(layer.path): its weight has no codes")
+        }
+        return try PackedLayerRecord(
+            path: layer.path, width: grid.width, encoding: options.encoding, shape: layer.weight.shape,
+            codes: try packCodes(codes, levels: grid.levels, encoding: options.encoding),
+            scales: scales.values)
+    }
+}
