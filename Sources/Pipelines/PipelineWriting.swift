@@ -27,6 +27,23 @@ public struct PackingOptions: Hashable, Sendable {
     }
 }
 
+/// The state of a training run as it lies in a checkpoint: the trainer's own JSON, and tensors by path.
+public struct StoredTraining {
+    public let json: Data
+    /// Empty when the run is finished and only its record is kept.
+    public let tensors: [(name: String, value: Tensor)]
+
+    public init(json: Data, tensors: [(name: String, value: Tensor)]) {
+        self.json = json
+        self.tensors = tensors
+    }
+
+    func write(with writer: CheckpointWriter) throws {
+        for (name, value) in tensors { try writer.write(name, in: .training, value) }
+        try writer.writeTrainingState(json: String(decoding: json, as: UTF8.self))
+    }
+}
+
 extension DiffusionPipeline {
     /// Writes every parameter as floats; quantized layers are written as what they compute with.
     ///
@@ -34,8 +51,11 @@ extension DiffusionPipeline {
     ///   - path: the file; it appears when complete.
     ///   - manifest: the run that made it.
     ///   - type: of every tensor; nil keeps 16-bit weights and writes the rest as Float32.
+    ///   - training: what a resumed run needs.
     /// - Throws: `CheckpointError`.
-    public func writeModel(to path: String, manifest: RunManifest, as type: ElementType? = nil) throws {
+    public func writeModel(
+        to path: String, manifest: RunManifest, as type: ElementType? = nil, training: StoredTraining? = nil
+    ) throws {
         let writer = try CheckpointWriter(path, header: try header(.model, manifest))
         for entry in unet.store.entries {
             if let type {
@@ -45,6 +65,7 @@ extension DiffusionPipeline {
             }
         }
         try writeTextEncoder(with: writer, as: type ?? .float32)
+        try training?.write(with: writer)
         try writer.finish()
     }
 
@@ -53,11 +74,11 @@ extension DiffusionPipeline {
     /// - Parameters:
     ///   - path: the file; it appears when complete.
     ///   - manifest: the run that made it.
-    ///   - training: named tensors and the trainer's JSON; nil for a finished student.
+    ///   - training: what a resumed run needs.
     /// - Throws: `CheckpointError`.
     public func writeStudent(
         to path: String, manifest: RunManifest,
-        training: (tensors: [(name: String, value: Tensor)], json: Data)? = nil
+        training: StoredTraining? = nil
     ) throws {
         let writer = try CheckpointWriter(path, header: try header(.student, manifest))
         for entry in unet.store.entries {
@@ -70,10 +91,7 @@ extension DiffusionPipeline {
                 QuantizationRecord(path: layer.path, width: weight.grid.width, scales: weight.usedScales))
         }
         try writeTextEncoder(with: writer, as: .float32)
-        if let training {
-            for (name, value) in training.tensors { try writer.write(name, in: .training, value) }
-            try writer.writeTrainingState(json: String(decoding: training.json, as: UTF8.self))
-        }
+        try training?.write(with: writer)
         try writer.finish()
     }
 

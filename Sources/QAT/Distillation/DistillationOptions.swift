@@ -69,3 +69,32 @@ public struct DistillationOptions: Codable, Hashable, Sendable {
         set { if stage == .one { stage1 = newValue } else { stage2 = newValue } }
     }
 }
+
+extension DistillationOptions {
+    /// For the shapes world: minutes on two cores. `Configs/distill-shapes.yaml` says the same.
+    public static let shapes = DistillationOptions(
+        stage1: StageOptions(
+            training: TrainingOptions(steps: 400, batchSize: 16, learningRate: 5e-4, saveEvery: 100),
+            scaleLearningRate: 1e-4),
+        stage2: StageOptions(
+            training: TrainingOptions(
+                steps: 300, batchSize: 16, learningRate: 1e-4, averageDecay: 0.99, saveEvery: 100),
+            scaleLearningRate: 2e-5))
+
+    /// The paper's numbers, for Stable Diffusion v1.5. `Configs/distill-sd15.yaml` says the same.
+    public static let paper = DistillationOptions(
+        stage1: StageOptions(
+            training: TrainingOptions(
+                steps: 20_000, batchSize: 256, learningRate: 1e-5,
+                schedule: LearningRateSchedule(warmupSteps: 0, decay: .constant, finalFactor: 1),
+                beta2: 0.999,
+                saveEvery: 100),
+            scaleLearningRate: 1e-5),
+        stage2: StageOptions(
+            training: TrainingOptions(
+                steps: 50_000, batchSize: 1024, learningRate: 1e-5,
+                schedule: LearningRateSchedule(warmupSteps: 0, decay: .constant, finalFactor: 1),
+                beta2: 0.999,
+                saveEvery: 100),
+            scaleLearningRate: 1e-5))
+}

@@ -10,6 +10,8 @@ public final class DistillationTrainer {
     /// The student: its UNet has fake-quantized weights.
     public let student: DiffusionPipeline
     public let loop: TrainingLoop
+    public let stage: DistillationStage
+    public let options: StageOptions
     private let objective: DistillationObjective
 
     /// A run from the student's present weights and scales.
@@ -30,6 +32,8 @@ public final class DistillationTrainer {
         teacher?.freeze()
         student.textEncoder?.store.setTrainable(false)
         self.student = student
+        self.stage = stage
+        self.options = options
         objective = DistillationObjective(
             teacher: teacher?.unet, student: student.unet, schedule: try student.noiseSchedule(), data: data,
             stage: stage, options: options)

@@ -3,19 +3,20 @@
 // curve. Random numbers need no state, since every step has a stream of its own.
 
 import Foundation
+import Pipelines
 import Tensors
 
-/// A snapshot of a training run as named tensors and one JSON text.
-public struct TrainingState {
-    /// Names are `values/<key>`, `first_moments/<key>`, `second_moments/<key>`, `averages/<key>`.
-    public var tensors: [(name: String, value: Tensor)]
-    /// Step, loss curve and the run's own description.
-    public var json: Data
+/// A snapshot of a training run: step, loss curve and the run's own description as JSON, and tensors named
+/// `values/<key>`, `first_moments/<key>`, `second_moments/<key>`, `averages/<key>`.
+public typealias TrainingState = StoredTraining
 
-    public init(tensors: [(name: String, value: Tensor)], json: Data) {
-        self.tensors = tensors
-        self.json = json
-    }
+/// How far a saved run came.
+public struct SavedProgress: Sendable {
+    public let step: Int
+    public let steps: Int
+    public let history: [LossRecord]
+
+    public var isFinished: Bool { step >= steps }
 }
 
 /// A snapshot that does not belong to the run it is resumed into.
@@ -68,7 +69,24 @@ extension TrainingLoop {
             run: run)
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys]
-        return TrainingState(tensors: tensors, json: try encoder.encode(document))
+        // A finished run keeps its record; nothing will be continued from it.
+        return TrainingState(json: try encoder.encode(document), tensors: step < options.steps ? tensors : [])
+    }
+
+    /// Reads how far a saved run came.
+    ///
+    /// - Throws: `TrainingStateError.malformed`.
+    public static func savedProgress(json: Data) throws -> SavedProgress {
+        let document = try decode(json)
+        return SavedProgress(step: document.step, steps: document.options.steps, history: document.history)
+    }
+
+    private static func decode(_ json: Data) throws -> Document {
+        do {
+            return try JSONDecoder().decode(Document.self, from: json)
+        } catch {
+            throw TrainingStateError.malformed(reason: "its description does not parse")
+        }
     }
 
     /// Continues from a snapshot of the same run.
@@ -79,12 +97,7 @@ extension TrainingLoop {
     ///   - tensor: reads one of the snapshot's tensors; nil when there is none of that name.
     /// - Throws: `TrainingStateError`, and what `tensor` throws.
     public func restore(json: Data, run: String, tensor: (String) throws -> Tensor?) throws {
-        let document: Document
-        do {
-            document = try JSONDecoder().decode(Document.self, from: json)
-        } catch {
-            throw TrainingStateError.malformed(reason: "its description does not parse")
-        }
+        let document = try Self.decode(json)
         guard document.run == run else {
             throw TrainingStateError.differentRun(
                 option: "configuration", saved: document.run, requested: run)

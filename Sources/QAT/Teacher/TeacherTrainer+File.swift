@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// A teacher's training as a file: the model as it would be shipped now and, while steps are left, what a resumed run
+// needs.
+
+import Checkpoints
+import Foundation
+import Recipes
+import Tensors
+
+extension TeacherTrainer {
+    /// Writes the model with its final weights, and the state of the run.
+    ///
+    /// - Parameters:
+    ///   - path: the file; one of that name is replaced when the new one is complete.
+    ///   - manifest: this run.
+    ///   - type: of the model's parameters; the state stays Float32.
+    /// - Throws: `CheckpointError`.
+    public func write(to path: String, manifest: RunManifest, as type: ElementType = .float32) throws {
+        let state = try loop.state(run: try recipe.identity())
+        try withFinalWeights { try $0.writeModel(to: path, manifest: manifest, as: type, training: state) }
+    }
+
+    /// Continues the run that `path` was written by.
+    ///
+    /// - Returns: false where that run is finished; the trainer is unchanged then.
+    /// - Throws: `CheckpointError`, and `TrainingStateError` where the run was another one.
+    public func resume(from path: String) throws -> Bool {
+        try loop.resume(from: CheckpointReader(path, formats: [.model]), run: try recipe.identity())
+    }
+}
+
+extension TeacherRecipe {
+    /// What must not change within a run, as JSON text; how often a run is saved may.
+    func identity() throws -> String {
+        var fixed = self
+        fixed.training.saveEvery = 1
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys]
+        return String(decoding: try encoder.encode(fixed), as: UTF8.self)
+    }
+}
+
+extension TrainingLoop {
+    /// Continues from the state in a checkpoint.
+    ///
+    /// - Parameters:
+    ///   - checkpoint: written by this kind of run.
+    ///   - run: what this run trains, as given to `state(run:)`.
+    /// - Returns: false where the file holds no unfinished run; the loop is unchanged then.
+    /// - Throws: `CheckpointError`, `TrainingStateError`.
+    func resume(from checkpoint: CheckpointReader, run: String) throws -> Bool {
+        guard let state = try checkpoint.trainingState() else { return false }
+        let json = Data(state.json.utf8)
+        guard try !Self.savedProgress(json: json).isFinished else { return false }
+        try restore(json: json, run: run) { name in
+            state.tensors.stored(name) == nil ? nil : try state.tensors.tensor(name)
+        }
+        return true
+    }
+}
