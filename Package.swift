@@ -61,7 +61,8 @@ let package = Package(
             name: "Shapes", dependencies: ["Diffusion", "Checkpoints", "Layers", "Tensors", "CPNG"],
             resources: [.copy("Resources")]),
         .target(
-            name: "Evaluation", dependencies: ["Checkpoints", "Diffusion", "Layers", "Recipes", "Tensors"]),
+            name: "Evaluation",
+            dependencies: ["Pipelines", "Shapes", "Checkpoints", "Diffusion", "Layers", "Recipes", "Tensors"]),
 
         .target(
             name: "Pipelines",
@@ -132,7 +133,8 @@ let package = Package(
         .testTarget(
             name: "QATTests",
             dependencies: [
-                "QAT", "Analyzer", "Checkpoints", "Diffusion", "Evaluation", "Layers", "Quantization", "Recipes",
+                "QAT", "Analyzer", "Checkpoints", "Diffusion", "Evaluation", "Layers", "Quantization",
+                "Recipes",
                 "Shapes", "Tensors", "TestSupport",
             ]),
         .testTarget(
