@@ -43,6 +43,11 @@ public struct ClipProxyRecipe: Codable, Sendable, Equatable {
         guard training.batchSize >= 2 else {
             throw Self.range("training.batchSize", training.batchSize, "2 or more, to contrast")
         }
+        guard training.microBatchSize ?? training.batchSize == training.batchSize else {
+            throw Self.range(
+                "training.microBatchSize", training.microBatchSize ?? 0,
+                "none: a batch is contrasted as a whole")
+        }
         guard hardNegatives >= 0 else { throw Self.range("hardNegatives", hardNegatives, "0 or more") }
         guard imageNoise >= 0, imageNoise.isFinite else {
             throw Self.range("imageNoise", imageNoise, "0 or more")

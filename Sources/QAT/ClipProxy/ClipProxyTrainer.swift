@@ -51,7 +51,7 @@ public final class ClipProxyTrainer {
         progress: (Int, Int, LossRecord) -> Void, save: () throws -> Void, shouldStop: () -> Bool
     ) throws -> Bool {
         try loop.run(
-            objective: { step, random in objective(step: step, random: &random) }, progress: progress,
+            objective: { part, random in objective(step: part.step, random: &random) }, progress: progress,
             save: save, shouldStop: shouldStop)
     }
 

@@ -23,10 +23,10 @@ public struct DistillationBatch {
     }
 }
 
-/// A source of batches; batch k is a function of k (and of `random`, which is the step's own) alone.
+/// A source of batches, each a function of its indices (and of `random`, which is the step's own) alone.
 public protocol DistillationData {
-    /// The batch of step `step`, with a share `textDropping` of the captions replaced by the empty prompt.
-    func batch(step: Int, size: Int, textDropping: Float, random: inout Philox) throws -> DistillationBatch
+    /// Samples `indices` of an endless row, with a share `textDropping` of the captions replaced by the empty prompt.
+    func batch(_ indices: Range<Int>, textDropping: Float, random: inout Philox) throws -> DistillationBatch
 }
 
 /// The shapes world, drawn on the fly and seen through the teacher's own text encoder.
@@ -45,9 +45,10 @@ public struct ShapesDistillationData: DistillationData {
         textEncoder = encoder
     }
 
-    public func batch(step: Int, size: Int, textDropping: Float, random: inout Philox) -> DistillationBatch {
+    public func batch(_ indices: Range<Int>, textDropping: Float, random: inout Philox) -> DistillationBatch {
+        let size = indices.count
         let batch = ShapesBatch(
-            dataset, from: step * size, count: size,
+            dataset, from: indices.lowerBound, count: size,
             tokenizer: WordTokenizer(length: textEncoder.config.maxLength),
             captionDropping: textDropping)
         let states = withoutGradients { textEncoder(batch.tokens, batch: size) }
@@ -76,8 +77,8 @@ public struct StoredDistillationData: DistillationData {
         self.emptyHiddenStates = emptyHiddenStates
     }
 
-    public func batch(step: Int, size: Int, textDropping: Float, random: inout Philox) -> DistillationBatch {
-        let indices = (0..<size).map { _ in random.nextInt(below: latents.shape[0]) }
+    public func batch(_ indices: Range<Int>, textDropping: Float, random: inout Philox) -> DistillationBatch {
+        let indices = indices.map { _ in random.nextInt(below: latents.shape[0]) }
         let states = indices.map { index in
             random.nextUniform() < textDropping
                 ? emptyHiddenStates : encoderHiddenStates.sliced(axis: 0, index..<index + 1)

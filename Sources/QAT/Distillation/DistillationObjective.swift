@@ -29,13 +29,12 @@ public struct DistillationObjective {
         self.options = options
     }
 
-    /// The loss of step `step`.
+    /// The mean loss over `part`'s samples.
     ///
     /// - Throws: what the data throws.
-    public func callAsFunction(step: Int, random: inout Philox) throws -> StepLoss {
-        let size = options.training.batchSize
-        let batch = try data.batch(
-            step: step, size: size, textDropping: options.textDropping, random: &random)
+    public func callAsFunction(_ part: MicroBatch, random: inout Philox) throws -> StepLoss {
+        let size = part.count
+        let batch = try data.batch(part.samples, textDropping: options.textDropping, random: &random)
         let times = options.timesteps.draw(size, trainTimesteps: schedule.trainTimesteps, using: &random)
         let noise = random.normal(batch.samples.shape)
         let noisy = schedule.addNoise(to: batch.samples, noise: noise, timesteps: times)

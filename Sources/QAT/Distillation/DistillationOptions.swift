@@ -85,14 +85,14 @@ extension DistillationOptions {
     public static let paper = DistillationOptions(
         stage1: StageOptions(
             training: TrainingOptions(
-                steps: 20_000, batchSize: 256, learningRate: 1e-5,
+                steps: 20_000, batchSize: 256, microBatchSize: 1, learningRate: 1e-5,
                 schedule: LearningRateSchedule(warmupSteps: 0, decay: .constant, finalFactor: 1),
                 beta2: 0.999,
                 saveEvery: 100),
             scaleLearningRate: 1e-5),
         stage2: StageOptions(
             training: TrainingOptions(
-                steps: 50_000, batchSize: 1024, learningRate: 1e-5,
+                steps: 50_000, batchSize: 1024, microBatchSize: 1, learningRate: 1e-5,
                 schedule: LearningRateSchedule(warmupSteps: 0, decay: .constant, finalFactor: 1),
                 beta2: 0.999,
                 saveEvery: 100),

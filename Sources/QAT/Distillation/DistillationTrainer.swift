@@ -54,7 +54,7 @@ public final class DistillationTrainer {
         progress: (Int, Int, LossRecord) -> Void, save: () throws -> Void, shouldStop: () -> Bool
     ) throws -> Bool {
         try loop.run(
-            objective: { step, random in try objective(step: step, random: &random) }, progress: progress,
+            objective: { part, random in try objective(part, random: &random) }, progress: progress,
             save: save,
             shouldStop: shouldStop)
     }

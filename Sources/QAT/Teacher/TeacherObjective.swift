@@ -23,16 +23,16 @@ public struct TeacherObjective {
     public let textEncoder: TextEncoder
     public let schedule: NoiseSchedule
     public let dataset: ShapesDataset
-    public let batchSize: Int
     /// Share of captions that are replaced by the empty prompt, 0...1.
     public let textDropping: Float
     public let timesteps: TimestepDistribution
     public let weighting: LossWeighting
 
-    /// The loss of step `step`: samples `step · B ..< (step + 1) · B` of the data set.
-    public func callAsFunction(step: Int, random: inout Philox) -> StepLoss {
+    /// The mean loss over `part`'s samples of the data set.
+    public func callAsFunction(_ part: MicroBatch, random: inout Philox) -> StepLoss {
+        let batchSize = part.count
         let batch = ShapesBatch(
-            dataset, from: step * batchSize, count: batchSize,
+            dataset, from: part.samples.lowerBound, count: batchSize,
             tokenizer: WordTokenizer(length: textEncoder.config.maxLength), captionDropping: textDropping)
         let times = timesteps.draw(batchSize, trainTimesteps: schedule.trainTimesteps, using: &random)
         let noise = random.normal(batch.pixels.shape)

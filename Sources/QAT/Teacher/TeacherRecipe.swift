@@ -99,7 +99,10 @@ public enum TeacherRecipeError: Error, Equatable, Sendable, CustomStringConverti
 extension TrainingOptions {
     /// - Throws: `TeacherRecipeError.range`, naming the key.
     public func validate() throws {
-        let positive = [("steps", steps), ("batchSize", batchSize), ("saveEvery", saveEvery)]
+        let positive = [
+            ("steps", steps), ("batchSize", batchSize), ("saveEvery", saveEvery),
+            ("microBatchSize", microBatchSize ?? 1),
+        ]
         for (key, value) in positive where value < 1 {
             throw TeacherRecipeError.range(key: "training.\(key)", value: "\(value)", expected: "1 or more")
         }

@@ -44,7 +44,7 @@ public final class TeacherTrainer {
         objective = TeacherObjective(
             unet: unet, textEncoder: encoder, schedule: recipe.schedule,
             dataset: ShapesDataset(seed: seed, mixture: try recipe.familyMixture()),
-            batchSize: recipe.training.batchSize, textDropping: recipe.textDropping,
+            textDropping: recipe.textDropping,
             timesteps: recipe.timesteps,
             weighting: recipe.weighting)
         loop = TrainingLoop(
@@ -63,7 +63,7 @@ public final class TeacherTrainer {
         progress: (Int, Int, LossRecord) -> Void, save: () throws -> Void, shouldStop: () -> Bool
     ) throws -> Bool {
         try loop.run(
-            objective: { step, random in objective(step: step, random: &random) }, progress: progress,
+            objective: { part, random in objective(part, random: &random) }, progress: progress,
             save: save,
             shouldStop: shouldStop)
     }

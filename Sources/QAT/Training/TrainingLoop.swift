@@ -9,6 +9,8 @@ import Tensors
 public struct TrainingOptions: Codable, Hashable, Sendable {
     public var steps: Int
     public var batchSize: Int
+    /// Samples computed at once: a step adds up the gradients of several parts of its batch; nil: all at once.
+    public var microBatchSize: Int?
     public var learningRate: Float
     public var schedule: LearningRateSchedule
     public var weightDecay: Float
@@ -23,13 +25,15 @@ public struct TrainingOptions: Codable, Hashable, Sendable {
     public var saveEvery: Int
 
     public init(
-        steps: Int, batchSize: Int, learningRate: Float, schedule: LearningRateSchedule = .init(),
+        steps: Int, batchSize: Int, microBatchSize: Int? = nil, learningRate: Float,
+        schedule: LearningRateSchedule = .init(),
         weightDecay: Float = 0,
         beta1: Float = 0.9, beta2: Float = 0.99, maximumGradientNorm: Float? = 1, averageDecay: Float? = nil,
         seed: UInt64 = 0, saveEvery: Int = 500
     ) {
         self.steps = steps
         self.batchSize = batchSize
+        self.microBatchSize = microBatchSize
         self.learningRate = learningRate
         self.schedule = schedule
         self.weightDecay = weightDecay
@@ -42,7 +46,17 @@ public struct TrainingOptions: Codable, Hashable, Sendable {
     }
 }
 
-/// What one step computed.
+/// A part of one step's batch that is computed at once.
+public struct MicroBatch: Sendable {
+    /// The step, from 0.
+    public let step: Int
+    /// Which of the run's samples: step · batch size and on.
+    public let samples: Range<Int>
+
+    public var count: Int { samples.count }
+}
+
+/// What one step, or one part of it, computed.
 public struct StepLoss {
     /// What is differentiated.
     public let total: Tensor
@@ -102,7 +116,7 @@ public final class TrainingLoop {
     /// Runs the steps that are left.
     ///
     /// - Parameters:
-    ///   - objective: the loss of one step, from the step's index and its own random stream.
+    ///   - objective: the mean loss over a part of a step's batch; the parts of a step share its random stream.
     ///   - progress: called after every step.
     ///   - save: called every `saveEvery` steps and at the end.
     ///   - shouldStop: asked after every step; true ends the run after a save.
@@ -110,7 +124,7 @@ public final class TrainingLoop {
     /// - Throws: `TrainingError.diverged`, and what `save` throws.
     @discardableResult
     public func run(
-        objective: (_ step: Int, _ random: inout Philox) throws -> StepLoss,
+        objective: (_ batch: MicroBatch, _ random: inout Philox) throws -> StepLoss,
         progress: (_ done: Int, _ of: Int, _ recent: LossRecord) -> Void = { _, _, _ in },
         save: () throws -> Void = {}, shouldStop: () -> Bool = { false }
     ) throws -> Bool {
@@ -126,11 +140,18 @@ public final class TrainingLoop {
         return true
     }
 
-    private func advance(_ objective: (Int, inout Philox) throws -> StepLoss) throws {
+    private func advance(_ objective: (MicroBatch, inout Philox) throws -> StepLoss) throws {
         var random = Philox(seed: options.seed, stream: UInt64(step))
-        let loss = try objective(step, &random)
-        let value = loss.total.item
-        loss.total.backward()
+        var (value, parts): (Float, [String: Float]) = (0, [:])
+        let (first, size) = (step * options.batchSize, options.microBatchSize ?? options.batchSize)
+        for start in stride(from: 0, to: options.batchSize, by: size) {
+            let end = min(start + size, options.batchSize)
+            let loss = try objective(MicroBatch(step: step, samples: first + start..<first + end), &random)
+            let share = Float(end - start) / Float(options.batchSize)
+            (share == 1 ? loss.total : loss.total * share).backward()
+            value += share * loss.total.item
+            for (name, part) in loss.parts { parts[name, default: 0] += share * part }
+        }
         let factor = options.schedule.factor(step: step, of: options.steps)
         let norm = optimizer.update(factor: factor, maximumNorm: options.maximumGradientNorm)
         guard value.isFinite, norm.isFinite else {
@@ -138,7 +159,7 @@ public final class TrainingLoop {
         }
         average?.update(step: step)
         step += 1
-        pending.add(value, loss.parts, norm)
+        pending.add(value, parts, norm)
         if step % Self.recordEvery == 0 || step == options.steps {
             history.append(pending.record(at: step))
             pending = LossSums()
