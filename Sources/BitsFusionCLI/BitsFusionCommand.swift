@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// The program's root command. A new command is one file in Commands/ and one line in `subcommands`.
+
+import ArgumentParser
+import BitsFusion
+
+@main
+struct BitsFusionCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "bitsfusion",
+        abstract: "Mixed-precision weight quantization of UNet diffusion models, after the paper BitsFusion.",
+        discussion: """
+            Commands chain through files in the current directory. The whole method on the shipped model:
+
+              bitsfusion analyze shapes
+              bitsfusion allocate --avg-bits 1.99
+              bitsfusion distill --stage 1
+              bitsfusion distill --stage 2
+              bitsfusion pack stage2.h5 -o packed.h5
+              bitsfusion sample packed.h5 --prompt "a red circle" -o grid.png
+
+            Results go to standard output, progress and warnings to standard error. Exit status: 0 success, \
+            64 wrong usage, 65 faulty input, 66 missing input, 70 internal error, 73 output cannot be created, \
+            74 reading or writing failed, 130 interrupted.
+            """,
+        version: toolVersion,
+        subcommands: [VersionCommand.self])
+
+    static func main() {
+        CommandMain.run()
+    }
+}

@@ -1,6 +1,0 @@
-import ArgumentParser
-
-@main
-struct BitsFusionCommand: ParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "bitsfusion")
-}

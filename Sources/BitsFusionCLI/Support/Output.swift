@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// What commands print and write: results on standard output, everything else on standard error, and the manifest that
+// every written file carries.
+
+import BitsFusion
+import Foundation
+
+enum Output {
+    /// Prints one line of a result.
+    static func line(_ text: String) {
+        write(text + "\n", to: STDOUT_FILENO)
+    }
+
+    /// Prints a result for programs: indented JSON with sorted keys.
+    ///
+    /// - Throws: `EncodingError` for numbers that JSON cannot hold.
+    static func json(_ value: some Encodable) throws {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        line(String(decoding: try encoder.encode(value), as: UTF8.self))
+    }
+
+    /// Prints a line that is no result, whatever `--quiet` says: something that the user should know.
+    static func warning(_ text: String) {
+        toStandardError("bitsfusion: warning: \(text)\n")
+    }
+
+    static func toStandardError(_ text: String) {
+        write(text, to: STDERR_FILENO)
+    }
+
+    /// Checks before long work that a file can be created at `path`.
+    ///
+    /// - Throws: `CheckpointError.cannotCreate`.
+    static func checkCanCreate(_ path: String) throws {
+        _ = try PendingFile(path)
+    }
+
+    /// The record of this run for a file that it writes.
+    ///
+    /// - Parameters:
+    ///   - models: models that were read.
+    ///   - inputs: paths of the other files that were read.
+    ///   - seed: the seed of the run's random numbers, nil where it drew none.
+    /// - Returns: the manifest, with the SHA-256 of every input.
+    /// - Throws: `CheckpointError` where an input cannot be read.
+    static func manifest(
+        models: [ModelReference] = [], inputs: [String] = [], seed: UInt64? = nil
+    ) throws -> RunManifest {
+        let files = try inputs.map {
+            FileReference(path: $0, sha256: try FileDigest.sha256(ofFile: $0))
+        }
+        return RunManifest(
+            toolVersion: toolVersion, commandLine: ["bitsfusion"] + CommandLine.arguments.dropFirst(),
+            seed: seed, inputs: try models.map { try $0.fileReference() } + files)
+    }
+
+    private static func write(_ text: String, to descriptor: Int32) {
+        var rest = Array(text.utf8)[...]
+        while !rest.isEmpty {
+            let count = rest.withUnsafeBytes { Foundation.write(descriptor, $0.baseAddress, $0.count) }
+            // A reader that has gone, or a full disk behind a redirection: nobody is left to tell.
+            guard count > 0 || errno == EINTR else { return }
+            rest = rest.dropFirst(max(count, 0))
+        }
+    }
+}
