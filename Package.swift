@@ -26,7 +26,8 @@ let package = Package(
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     ],
     targets: [
-        // Level 0: system libraries, kernels, plain documents.
+        // Levels as in Docs/Architecture.md, whose table `make test` holds imports against.
+        // Level 0
         .systemLibrary(
             name: "COpenBLAS", pkgConfig: "openblas",
             providers: [.apt(["libopenblas-dev"]), .brew(["openblas"])]),
@@ -46,17 +47,19 @@ let package = Package(
 
         // Level 2
         .target(name: "Layers", dependencies: ["Tensors"]),
-        .target(name: "Quantization", dependencies: ["CKernels", "Layers", "Tensors", "Packing", "Recipes"]),
 
         // Level 3
+        .target(name: "Quantization", dependencies: ["CKernels", "Layers", "Tensors", "Packing", "Recipes"]),
         .target(name: "Diffusion", dependencies: ["Layers", "Tensors"]),
+
+        // Level 4
         .target(
             name: "Checkpoints",
             dependencies: [
                 "CHDF5", "CCrypto", "CKernels", "Layers", "Quantization", "Packing", "Recipes", "Tensors",
             ]),
 
-        // Level 4
+        // Level 5
         .target(
             name: "Shapes", dependencies: ["Diffusion", "Checkpoints", "Layers", "Tensors", "CPNG"],
             resources: [.copy("Resources")]),
@@ -64,6 +67,7 @@ let package = Package(
             name: "Evaluation",
             dependencies: ["Pipelines", "Shapes", "Checkpoints", "Diffusion", "Layers", "Recipes", "Tensors"]),
 
+        // Level 6
         .target(
             name: "Pipelines",
             dependencies: [
@@ -71,7 +75,7 @@ let package = Package(
                 "Tensors",
             ]),
 
-        // Level 5
+        // Level 7
         .target(
             name: "Analyzer",
             dependencies: [
@@ -87,7 +91,7 @@ let package = Package(
                 "Recipes", "Tensors",
             ]),
 
-        // Level 6 and 7
+        // Level 8 and 9
         .target(
             name: "BitsFusion",
             dependencies: [
@@ -104,6 +108,7 @@ let package = Package(
 
         // Tests
         .target(name: "TestSupport", dependencies: ["Tensors"], path: "Tests/TestSupport"),
+        .testTarget(name: "ArchitectureTests"),
         .testTarget(
             name: "TensorsTests", dependencies: ["Tensors", "CKernels", "TestSupport"],
             resources: [.copy("Fixtures")]),

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// Imports only point down: every Swift file of Sources/ against the table in Docs/Architecture.md.
+
+import Foundation
+import Testing
+
+@Suite struct ImportTests {
+    private static let root = URL(fileURLWithPath: #filePath)
+        .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+
+    private static func map() throws -> ArchitectureMap {
+        try ArchitectureMap(
+            document: String(
+                contentsOf: root.appendingPathComponent("Docs/Architecture.md"), encoding: .utf8))
+    }
+
+    /// Three targets, one above the other.
+    private static let example = """
+        <!-- targets -->
+        | level | target | one idea | may import |
+        |---|---|---|---|
+        | 0 | `CBottom`, `Plain` | system library, documents | |
+        | 1 | `Middle` | arithmetic | `CBottom` |
+        | 2 | `Top` | commands | `Middle`, `ArgumentParser` |
+        | – | toolchain | comes with Swift | `Foundation` |
+        <!-- end of targets -->
+        """
+
+    @Test("every file under Sources imports only what Docs/Architecture.md lets its target import")
+    func sources() throws {
+        let map = try Self.map()
+        let sources = Self.root.appendingPathComponent("Sources")
+        let paths = try FileManager.default.subpathsOfDirectory(atPath: sources.path)
+            .filter { $0.hasSuffix(".swift") }.sorted()
+        #expect(paths.count > 100)
+        for path in paths {
+            let text = try String(contentsOf: sources.appendingPathComponent(path), encoding: .utf8)
+            let target = String(path.prefix { $0 != "/" })
+            for violation in map.violations(in: text, file: "Sources/" + path, target: target) {
+                Issue.record(violation)
+            }
+        }
+    }
+
+    @Test("the table in Docs/Architecture.md has a row for each folder of Sources and no other")
+    func rows() throws {
+        let folders = try FileManager.default.contentsOfDirectory(
+            atPath: Self.root.appendingPathComponent("Sources").path)
+        #expect(try Self.map().targets.keys.sorted() == folders.filter { !$0.hasPrefix(".") }.sorted())
+    }
+
+    @Test("an upward, a sideways and an unlisted import are each reported with file and line")
+    func violations() throws {
+        let map = try ArchitectureMap(document: Self.example)
+        let source = """
+            // SPDX-License-Identifier: Apache-2.0
+            import CBottom
+            @_exported public import Top
+            import Foundation; import Plain
+            internal import class Middle.Thing
+            """
+        #expect(
+            map.violations(in: source, file: "a.swift", target: "Middle") == [
+                .forbiddenImport(file: "a.swift", line: 3, target: "Middle", imports: "Top"),
+                .forbiddenImport(file: "a.swift", line: 4, target: "Middle", imports: "Plain"),
+                .forbiddenImport(file: "a.swift", line: 5, target: "Middle", imports: "Middle"),
+            ])
+        #expect(map.violations(in: "import Middle\nimport ArgumentParser", file: "a", target: "Top").isEmpty)
+        #expect(map.violations(in: "", file: "a", target: "New") == [.unknownTarget("New", file: "a")])
+    }
+
+    @Test("words in comments, strings and conditions are not imports")
+    func scanning() {
+        let source = """
+            // import A
+            /* import B
+            import C */ import D
+            #if canImport(E)
+                @preconcurrency import F.G
+            #endif
+            let text = "import H"; let quote = "\\"; import I"
+            let program = \"\"\"
+                import J
+                \"\"\"
+            let raw = #"a "quoted"; import K"#
+            importantCall()
+            """
+        #expect(
+            ImportScanner.imports(in: source) == [
+                .init(module: "D", line: 3), .init(module: "F", line: 5),
+            ])
+    }
+
+    @Test("a table that lets a target import its own level or a higher one is refused")
+    func pointingUp() {
+        let upward = Self.example.replacingOccurrences(of: "| `CBottom` |", with: "| `CBottom`, `Top` |")
+        #expect(throws: ArchitectureMap.Violation.rowPointsUp(target: "Middle", imports: "Top")) {
+            try ArchitectureMap(document: upward)
+        }
+        let sideways = Self.example.replacingOccurrences(of: "| 2 | `Top`", with: "| 1 | `Top`")
+        #expect(throws: ArchitectureMap.Violation.rowPointsUp(target: "Top", imports: "Middle")) {
+            try ArchitectureMap(document: sideways)
+        }
+    }
+
+    @Test("a malformed or repeated row is refused")
+    func malformed() {
+        #expect(throws: ArchitectureMap.Violation.repeatedTarget("Middle")) {
+            try ArchitectureMap(document: Self.example.replacingOccurrences(of: "`Top`", with: "`Middle`"))
+        }
+        #expect(
+            throws: ArchitectureMap.Violation.malformedRow(
+                "| two | `Top` | commands | `Middle`, `ArgumentParser` |")
+        ) {
+            try ArchitectureMap(document: Self.example.replacingOccurrences(of: "| 2 |", with: "| two |"))
+        }
+    }
+}
