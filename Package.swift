@@ -62,7 +62,7 @@ let package = Package(
         // Level 5
         .target(
             name: "Shapes", dependencies: ["Diffusion", "Checkpoints", "Layers", "Tensors", "CPNG"],
-            resources: [.copy("Resources")]),
+            resources: [.copy("Resources/clip-proxy.h5")]),
         .target(
             name: "Evaluation",
             dependencies: ["Pipelines", "Shapes", "Checkpoints", "Diffusion", "Layers", "Recipes", "Tensors"]),

@@ -4,7 +4,7 @@
 // n pictures of a family, F families.
 
 /// The share of satisfied prompts, per family and overall.
-public struct CompositionalScore: Hashable, Sendable {
+public struct CompositionalScore: Hashable, Codable, Sendable {
     /// One family's result.
     public struct Family: Hashable, Codable, Sendable {
         /// The family's name, such as GenEval's tag `color_attr`.

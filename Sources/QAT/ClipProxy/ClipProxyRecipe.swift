@@ -14,18 +14,22 @@ public struct ClipProxyRecipe: Codable, Sendable, Equatable {
     public var imageNoise: Float
     /// What the loss divides cosines by at first, > 0.
     public var initialTemperature: Float
+    /// What training may lower the temperature to, 0.01 in CLIP: true and false captions that the loss finds far enough
+    /// apart at a low temperature have closer cosines than at a high one.
+    public var minimumTemperature: Float
     /// Pace. Pictures and all other randomness of step k follow from `training.seed` and k.
     public var training: TrainingOptions
 
     /// A recipe from its values.
     public init(
         model: ClipProxyConfig, hardNegatives: Int = 1, imageNoise: Float = 0.05,
-        initialTemperature: Float = 0.07, training: TrainingOptions
+        initialTemperature: Float = 0.07, minimumTemperature: Float = 0.01, training: TrainingOptions
     ) {
         self.model = model
         self.hardNegatives = hardNegatives
         self.imageNoise = imageNoise
         self.initialTemperature = initialTemperature
+        self.minimumTemperature = minimumTemperature
         self.training = training
     }
 
@@ -54,6 +58,9 @@ public struct ClipProxyRecipe: Codable, Sendable, Equatable {
         }
         guard initialTemperature > 0, initialTemperature.isFinite else {
             throw Self.range("initialTemperature", initialTemperature, "a positive number")
+        }
+        guard minimumTemperature > 0, minimumTemperature <= initialTemperature else {
+            throw Self.range("minimumTemperature", minimumTemperature, "above 0, at most initialTemperature")
         }
     }
 

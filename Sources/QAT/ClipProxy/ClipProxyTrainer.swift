@@ -18,9 +18,6 @@ public final class ClipProxyTrainer {
     private let dataset: ShapesDataset
     private let tokenizer: WordTokenizer
 
-    /// τ of the loss stays below this, as in CLIP.
-    private static let maximumScale: Float = 100
-
     /// A run from random initial weights (seed: the recipe's).
     ///
     /// - Throws: `TeacherRecipeError`, naming the key, for a recipe that cannot be followed.
@@ -83,9 +80,9 @@ public final class ClipProxyTrainer {
         return StepLoss(loss, parts: ["matchedCosine": matched, "scale": scale.item])
     }
 
-    /// Keeps the last update from having made τ too large.
+    /// Keeps the last update from having made the scale too large.
     private func limitScale() {
-        let limit = log(Self.maximumScale)
+        let limit = -log(recipe.minimumTemperature)
         if proxy.logitScale.value.item > limit {
             proxy.logitScale.value = Tensor([limit], shape: [1])
         }

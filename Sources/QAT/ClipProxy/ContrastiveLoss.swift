@@ -8,7 +8,7 @@ import Tensors
 
 /// The symmetric contrastive loss over a batch of pairs.
 ///
-///     L = ½ (mean_i CE([τ i_i·c_1 ... τ i_i·c_B, τ i_i·h_i1 ... τ i_i·h_iK], i) + mean_j CE([τ i_1·c_j ... τ i_B·c_j], j))
+///     L = ½ (mean_i CE([s i_i·c_1 ... s i_i·c_B, s i_i·h_i1 ... s i_i·h_iK], i) + mean_j CE([s i_1·c_j ... s i_B·c_j], j))
 ///
 /// where pairs (i, j) that `mayMatch` are left out of both sums.
 ///
@@ -16,7 +16,7 @@ import Tensors
 ///   - images: i, `[B, D]`, rows of length 1.
 ///   - captions: c, `[B, D]`, rows of length 1.
 ///   - hardNegatives: h, `[B·K, D]`, the K false captions of the first picture, then of the second, ...; nil: none.
-///   - scale: τ, `[1]`, > 0.
+///   - scale: s, `[1]`, > 0.
 ///   - mayMatch: B·B flags, row i for picture i: true where caption j could be true of picture i without being its
 ///     own; the diagonal is not looked at.
 /// - Returns: the loss, shape `[]`.

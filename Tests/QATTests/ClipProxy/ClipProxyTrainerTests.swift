@@ -121,7 +121,7 @@ private func withFile(_ body: (String) throws -> Void) throws {
         }
     }
 
-    @Test("the loss's factor never exceeds 100") func temperature() throws {
+    @Test("the loss's factor never exceeds the inverse of the lowest temperature") func temperature() throws {
         let trainer = try ClipProxyTrainer(tinyRecipe(steps: 1))
         trainer.proxy.logitScale.value = Tensor([7], shape: [1])
         var random = Philox(seed: 3)
@@ -152,6 +152,7 @@ private func withFile(_ body: (String) throws -> Void) throws {
             ("hardNegatives", { $0.hardNegatives = -1 }),
             ("imageNoise", { $0.imageNoise = .nan }),
             ("initialTemperature", { $0.initialTemperature = 0 }),
+            ("minimumTemperature", { $0.minimumTemperature = 0.5 }),
             ("training.batchSize", { $0.training.batchSize = 1 }),
             ("training.steps", { $0.training.steps = 0 }),
             ("model.text.vocab_size", { $0.model = try Self.model(words: 25) }),
