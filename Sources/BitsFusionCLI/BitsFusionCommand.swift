@@ -24,7 +24,9 @@ struct BitsFusionCommand: ParsableCommand {
             74 reading or writing failed, 130 interrupted.
             """,
         version: toolVersion,
-        subcommands: [VersionCommand.self])
+        subcommands: [
+            TrainCommand.self, DistillCommand.self, EvaluateCommand.self, VersionCommand.self,
+        ])
 
     static func main() {
         CommandMain.run()

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+// `bitsfusion distill`: the paper's two training stages (BitsFusion, arXiv:2406.04333, sections 4.2 to 4.4).
+
+import ArgumentParser
+import BitsFusion
+import Foundation
+
+struct DistillCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "distill",
+        abstract: "Train a quantized student: stage 1 from its teacher, stage 2 on the noise itself.",
+        discussion: """
+            Stage 1 quantizes the model that recipe.json was made for and distils it from its own full-precision \
+            weights, text dropping and block features included. Stage 2 goes on from stage1.h5.
+
+              bitsfusion distill --stage 1                          # recipe.json -> stage1.h5
+              bitsfusion distill --stage 2                          # stage1.h5 -> stage2.h5
+              bitsfusion distill --stage 1 --model sd15.h5 --recipe Configs/recipes/sd15-published.json \
+            --config Configs/distill-sd15.yaml --data latents.h5
+
+            Shapes models draw their own data; any other model takes --data. Ctrl-C saves and stops; --resume goes on \
+            to the same result, bit for bit.
+            """)
+
+    @Option(help: "1: distillation from the teacher; 2: noise prediction.")
+    var stage: Int
+
+    @Option(help: "Stage 1: bits per layer.")
+    var recipe = "recipe.json"
+
+    @Option(help: "Stage 1: the full-precision model; default: the one that the recipe names.")
+    var model: ModelReference?
+
+    @Option(help: "Stage 2: the student to go on from.")
+    var student = "stage1.h5"
+
+    @Option(name: .shortAndLong, help: "The student to write (default: stage1.h5 or stage2.h5).")
+    var output: String?
+
+    @Option(
+        help: "Settings of both stages (default: built in, for shapes models as Configs/distill-shapes.yaml)."
+    )
+    var config: String?
+
+    @Option(help: "Train this many steps instead of the configured number.")
+    var steps: Int?
+
+    @Option(help: "An HDF5 set of latents and text embeddings to train on (Docs/Formats.md).")
+    var data: String?
+
+    @Option(help: "Seed of data, noise and timesteps.")
+    var seed: UInt64?
+
+    @OptionGroup var saving: TrainingFileOptions
+    @OptionGroup var common: CommonOptions
+
+    func validate() throws {
+        guard DistillationStage(rawValue: stage) != nil else {
+            throw ValidationError("--stage: expected 1 or 2, found \(stage)")
+        }
+        if let steps, steps < 1 { throw ValidationError("--steps: expected 1 or more, found \(steps)") }
+        if stage == 2, model != nil {
+            throw ValidationError("--model is for stage 1; stage 2 takes --student")
+        }
+    }
+
+    func run() throws {
+        common.apply()
+        InterruptFlag.install()
+        let stage: DistillationStage = self.stage == 1 ? .one : .two
+        let output = self.output ?? (stage == .one ? "stage1.h5" : "stage2.h5")
+        let start = try stage == .one ? stageOne(output) : stageTwo(output)
+        let options = try stageOptions(stage, for: start.student)
+        let trainer = try DistillationTrainer(
+            student: start.student, teacher: start.teacher, data: try trainingData(start.student, options),
+            stage: stage,
+            options: options)
+        let manifest = try Output.manifest(
+            models: start.models, inputs: start.inputs + [config, data].compactMap { $0 },
+            seed: options.training.seed)
+        try TrainingRun(
+            loop: trainer.loop, output: output, label: "stage \(stage.rawValue)", saving: saving,
+            common: common
+        ).run(
+            resume: trainer.resume(from:), train: trainer.run,
+            write: { try trainer.write(to: output, manifest: manifest) })
+    }
+
+    private struct Start {
+        var student: DiffusionPipeline
+        var teacher: DiffusionPipeline?
+        var models: [ModelReference] = []
+        var inputs: [String] = []
+    }
+
+    private func stageOne(_ output: String) throws -> Start {
+        let bits = try BitRecipe.load(contentsOf: URL(fileURLWithPath: recipe))
+        let reference = try teacherReference(bits)
+        let student = try reference.open()
+        if student.recipe != nil {
+            throw CommandError(
+                .badData, "\(reference.name) is quantized already; stage 1 starts from full precision")
+        }
+        try StudentModel.quantize(student.unet, recipe: bits, initialization: .paper)
+        return Start(student: student, teacher: try reference.open(), models: [reference], inputs: [recipe])
+    }
+
+    private func stageTwo(_ output: String) throws -> Start {
+        let checkpoint = try CheckpointReader(student, formats: [.student])
+        if let state = try checkpoint.trainingState() {
+            let progress = try TrainingLoop.savedProgress(json: Data(state.json.utf8))
+            if !progress.isFinished {
+                Output.warning(
+                    "\(student) is unfinished: step \(progress.step) of \(progress.steps); its present weights are used"
+                )
+            }
+        }
+        return Start(student: try DiffusionPipeline(checkpoint), inputs: [student])
+    }
+
+    /// The model given, or the one that the recipe names, which must be unchanged since.
+    private func teacherReference(_ bits: BitRecipe) throws -> ModelReference {
+        if let model { return model }
+        guard let named = bits.model else {
+            throw CommandError(.usage, "\(recipe) names no model; pass --model")
+        }
+        let reference = ModelReference(named.path)
+        let found = try reference.fileReference()
+        guard found.sha256 == named.sha256 else {
+            throw CommandError(
+                .badData,
+                "\(named.path) has changed since \(recipe) was made (SHA-256 \(found.sha256.prefix(12))…, expected "
+                    + "\(named.sha256.prefix(12))…); analyze and allocate again, or pass --model")
+        }
+        return reference
+    }
+
+    private func stageOptions(_ stage: DistillationStage, for student: DiffusionPipeline) throws
+        -> StageOptions
+    {
+        let builtIn: DistillationOptions = student.hasShapesVocabulary ? .shapes : .paper
+        let all = try config.map { try YAMLDocument.read(DistillationOptions.self, from: $0) } ?? builtIn
+        var options = all[stage]
+        if let steps { options.training.steps = steps }
+        if let seed { options.training.seed = seed }
+        return options
+    }
+
+    private func trainingData(_ student: DiffusionPipeline, _ options: StageOptions) throws
+        -> any DistillationData
+    {
+        if let data { return try StoredDistillationData(contentsOf: data, for: student.unet.config) }
+        guard student.hasShapesVocabulary else {
+            throw CommandError(
+                .usage,
+                "this model has no data of its own; pass --data with latents and text embeddings (Docs/Formats.md)"
+            )
+        }
+        // Other pictures than the evaluation's, and in stage 2 other ones than in stage 1.
+        let dataset = ShapesDataset(seed: options.training.seed &+ UInt64(stage) &* 0x9E37_79B9)
+        return try ShapesDistillationData(dataset, pipeline: student)
+    }
+}
+
+extension DiffusionPipeline {
+    /// Whether prompts are in the words of the shapes world, so that data can be drawn on the fly.
+    var hasShapesVocabulary: Bool { textEncoder?.config.vocabSize == WordTokenizer.vocabularySize }
+}

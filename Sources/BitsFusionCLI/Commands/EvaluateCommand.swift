@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// `bitsfusion evaluate`: quality, size and speed of shapes models, side by side.
+
+import ArgumentParser
+import BitsFusion
+import Foundation
+
+struct EvaluateCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "evaluate",
+        abstract: "Score models side by side: same prompts, same seeds.",
+        discussion: """
+            One row per model: compositional score (the share of pictures that satisfy their prompt, decided from the \
+            pixels, mean over GenEval's six families), CLIP-proxy score, Fréchet distance, error of the predicted \
+            noise against the reference, average bits, bytes, seconds per picture.
+
+              bitsfusion evaluate shapes packed.h5 stage1.h5 stage2.h5 --grid grid.png
+            """)
+
+    @Argument(
+        help: ArgumentHelp(
+            "Models, students or packed files; `shapes` is the shipped teacher.", valueName: "model"))
+    var models: [ModelReference]
+
+    @Option(help: "The model whose noise predictions are the yardstick (default: the first one).")
+    var reference: ModelReference?
+
+    @Option(help: "Prompts of each of the six families.")
+    var promptsPerFamily = 40
+
+    @OptionGroup var generation: GenerationArguments
+
+    @Option(help: "Write the pictures of the first prompts, one row per model.")
+    var grid: String?
+
+    @Option(help: "Pictures per row of the grid.")
+    var columns = 12
+
+    @Option(help: "A CLIP-proxy (default: the shipped one).")
+    var clip: String?
+
+    @Flag(help: "Print JSON.")
+    var json = false
+
+    @OptionGroup var common: CommonOptions
+
+    func validate() throws {
+        guard !models.isEmpty else { throw ValidationError("name at least one model") }
+        guard promptsPerFamily > 0 else {
+            throw ValidationError("--prompts-per-family: expected 1 or more, found \(promptsPerFamily)")
+        }
+        guard columns > 0 else { throw ValidationError("--columns: expected 1 or more, found \(columns)") }
+    }
+
+    func run() throws {
+        common.apply()
+        InterruptFlag.install()
+        if let grid { try Output.checkCanCreate(grid) }
+        let proxy = try ClipProxy(file: try clip ?? ShippedModels.clipProxy())
+        let yardstick = try (reference ?? models[0]).open()
+        let evaluator = ModelEvaluator(
+            EvaluationOptions(
+                promptsPerFamily: promptsPerFamily, seed: generation.seed, generation: generation.options()),
+            clip: proxy, reference: yardstick)
+        var rows: [EvaluatedModel] = []
+        var pictures: [Tensor] = []
+        for model in models {
+            let pipeline = try model.open()
+            let progress = common.progress(model.name, total: evaluator.suite.prompts.count, unit: "pictures")
+            let (score, images) = try evaluator.evaluate(pipeline) { share in
+                try InterruptFlag.check()
+                progress.update(share: share)
+            }
+            rows.append(
+                EvaluatedModel(
+                    model: model.name, score: score, size: try ModelSize(of: pipeline, file: model.path())))
+            pictures.append(images)
+        }
+        if let grid { try writeGrid(pictures, evaluator.suite, to: grid) }
+        try json ? Output.json(rows) : printTable(rows)
+    }
+
+    /// Prompts of all families in turn, so that a short row shows each.
+    private func writeGrid(_ pictures: [Tensor], _ suite: PromptSuite, to path: String) throws {
+        let families = PromptFamily.allCases.map { family in
+            suite.prompts.indices.filter { suite.prompts[$0].caption.family == family }
+        }
+        let turns = (0..<promptsPerFamily).flatMap { turn in
+            families.compactMap { turn < $0.count ? $0[turn] : nil }
+        }
+        let shown = turns.prefix(columns)
+        let rows = pictures.map { tensor in
+            let images = ModelEvaluator.images(tensor)
+            return shown.map { images[$0] }
+        }
+        let labels = models.map { URL(fileURLWithPath: $0.name).deletingPathExtension().lastPathComponent }
+        let image = ImageGrid(rows: rows, rowLabels: labels, columnLabels: [], pixelScale: 3).render()
+        try PNGWriter.write(image, to: path)
+        Output.line(
+            "\(path): columns are "
+                + shown.map { "“\(suite.prompts[$0].caption.text)”" }.joined(separator: ", "))
+    }
+
+    private func printTable(_ rows: [EvaluatedModel]) {
+        var table = TextTable([
+            "model", "overall", "±", "single", "two", "count", "colors", "position", "attrib.", "CLIP",
+            "Fréchet",
+            "noise error", "avg bits", "bytes", "s/picture",
+        ])
+        for row in rows {
+            let score = row.score
+            var shares: [String: Double] = [:]
+            for family in score.families { shares[family.name] = family.score }
+            let families = [
+                PromptFamily.singleObject, .twoObjects, .counting, .colors, .position, .colorAttribution,
+            ]
+            table.add(
+                [row.model, format(score.compositional, 3), format(score.compositionalStandardError, 3)]
+                    + families.map { format(shares[$0.rawValue], 2) }
+                    + [
+                        format(score.clipScore?.mean, 3), format(score.frechetDistance, 2),
+                        format(score.noiseError, 5), format(row.size.averageBits, 3),
+                        "\(row.size.packedBytes)",
+                        format(score.secondsPerPicture, 3),
+                    ])
+        }
+        table.print()
+    }
+
+    private func format(_ value: Double?, _ digits: Int) -> String {
+        value.map { String(format: "%.\(digits)f", $0) } ?? "–"
+    }
+}
+
+/// One row of the table.
+private struct EvaluatedModel: Codable {
+    let model: String
+    let score: ModelScore
+    let size: ModelSize
+}
