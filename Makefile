@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+# Everything that one does with this repository; `make` alone lists it.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test format lint fixtures teacher clip-proxy benchmark-forward sizes clean
+
+BITSFUSION := .build/release/bitsfusion
+SWIFT_SOURCES := Sources Tests Package.swift
+PYTHON := .venv/bin/python
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Check the Swift toolchain and install missing packages (apt, with sudo where needed)
+	@scripts/setup.sh
+
+build: setup ## Build the program: .build/release/bitsfusion
+	swift build -c release
+
+demo: build ## Take the shipped model to 1.99 bits and back: pictures, tables and a report in demo/
+	$(BITSFUSION) demo -o demo
+
+# Testability changes how every module is compiled; in a folder of its own it does not undo `make build`.
+test: ## Install what is missing, build and run every test
+	@scripts/setup.sh --tests
+	BITSFUSION_PYTHON="$$(scripts/python.sh || echo python3)" \
+		swift test -c release --scratch-path .build/tests --disable-xctest
+
+format: ## Format the Swift sources
+	swift format -i -r $(SWIFT_SOURCES)
+
+lint: ## Check format and style of the Swift sources
+	swift format lint --strict -r $(SWIFT_SOURCES)
+
+$(PYTHON): scripts/requirements.txt
+	python3 -m venv .venv
+	$(PYTHON) -m pip install --quiet --requirement scripts/requirements.txt
+	@touch $@
+
+fixtures: $(PYTHON) ## Make the tests' reference values again with PyTorch and diffusers
+	set -e; for maker in Tests/Fixtures/make_*.py; do echo "$$maker"; $(PYTHON) "$$maker"; done
+
+teacher: build ## Train the shipped model anew: teacher.h5 (hours)
+	$(BITSFUSION) train --config Configs/shapes.yaml -o teacher.h5
+
+clip-proxy: build ## Train the shipped picture-text scorer anew: clip-proxy.h5
+	$(BITSFUSION) train --config Configs/clip-proxy.yaml -o clip-proxy.h5
+
+benchmark-forward: build $(PYTHON) ## Time one pass of Stable Diffusion 1.5's UNet here and in PyTorch
+	$(PYTHON) Benchmarks/pytorch/forward.py --bitsfusion $(BITSFUSION) --config Configs/unet-sd15.json
+
+sizes: ## The longest source files
+	@git ls-files Sources Tests Benchmarks scripts | grep -E '\.(swift|c|h|inc|py|sh)$$' | xargs wc -l | sort -rn | sed -n 2,21p
+
+clean: ## Remove what was built
+	rm -rf .build .venv demo

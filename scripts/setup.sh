@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Checks the Swift toolchain and installs the packages that are missing. Does nothing where all is there.
+#
+#     scripts/setup.sh            what building takes
+#     scripts/setup.sh --tests    and what the tests use
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+readonly swift_major=6 swift_minor=2
+
+complain() { printf 'setup: %s\n' "$*" >&2; }
+die() { complain "$@"; exit 1; }
+
+check_swift() {
+    local hint="install Swift $swift_major.$swift_minor or later from https://www.swift.org/install/"
+    command -v swift >/dev/null || die "swift is not on the path; $hint"
+    local found major minor
+    found=$(swift --version 2>/dev/null | sed -n 's/.*Swift version \([0-9]*\.[0-9]*\).*/\1/p' | head -n 1)
+    IFS=. read -r major minor <<<"${found:-0.0}"
+    if ((major < swift_major || (major == swift_major && minor < swift_minor))); then
+        die "found Swift ${found:-of an unknown version}; $hint"
+    fi
+}
+
+# Prints the packages behind the libraries that pkg-config does not find.
+missing_libraries() {
+    command -v pkg-config >/dev/null || echo pkg-config
+    local hdf5=hdf5
+    if [ "$(uname)" = Linux ]; then hdf5=hdf5-serial; fi
+    local pair
+    for pair in openblas:libopenblas-dev "${BITSFUSION_HDF5_PC:-$hdf5}:libhdf5-dev" libpng:libpng-dev \
+        libcrypto:libssl-dev; do
+        pkg-config --exists "${pair%%:*}" 2>/dev/null || echo "${pair##*:}"
+    done
+}
+
+# Installs Debian packages; fetches the lists of packages only where the first try fails.
+install_packages() {
+    command -v apt-get >/dev/null || die "missing: $*; install them (or their namesakes) with your package manager"
+    local as_root=()
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null || die "missing: $*; run as root: apt-get install $*"
+        as_root=(sudo)
+    fi
+    local install=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends)
+    complain "installing $*"
+    "${install[@]}" "$@" </dev/null && return
+    complain "fetching the lists of packages, then trying again"
+    "${as_root[@]}" apt-get update </dev/null && "${install[@]}" "$@" </dev/null
+}
+
+check_swift
+read -r -a missing <<<"$(missing_libraries | tr '\n' ' ')"
+if ((${#missing[@]})); then
+    install_packages "${missing[@]}" || die "could not install ${missing[*]}"
+fi
+if [ "${1:-}" = --tests ] && ! scripts/python.sh >/dev/null; then
+    # Without them a few tests are skipped, which is no reason to run none.
+    (install_packages python3 python3-h5py python3-numpy) && scripts/python.sh >/dev/null ||
+        complain "no Python with h5py and NumPy: the tests that read our files with them will be skipped"
+fi
