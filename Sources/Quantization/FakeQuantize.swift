@@ -6,8 +6,8 @@ import Tensors
 
 /// s · clip(round(w / s), -Q, Q) per output channel, Q = 2^(b-1), with gradients for weights and scales.
 ///
-/// - The weight's gradient passes where |w / s| ≤ Q and is 0 outside (straight-through).
-/// - The scale's is g · Σ (code − w/s inside, code outside), times g = 1 / √(N·Q) with N weights in the channel.
+/// - The weight's gradient passes where |w / s| < Q and is 0 elsewhere (straight-through).
+/// - The scale's is g · Σ (code − w/s there, code elsewhere), times g = 1 / √(N·Q) with N weights in the channel.
 ///
 /// - Parameters:
 ///   - weight: `[OC, ...]`, on or off the tape.

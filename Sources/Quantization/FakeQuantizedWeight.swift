@@ -42,11 +42,12 @@ public final class FakeQuantizedWeight: WeightSource, @unchecked Sendable {
         BalancedQuantizer.codes(of: latent.value, scales: usedScales, grid: grid)
     }
 
-    /// An optimizer's step may carry a tiny scale to zero or below; the layer never sees that.
+    /// An optimizer's step may carry a tiny scale to zero or below; the layer never sees that. Initial scales are
+    /// normal numbers and pass unchanged.
     private var usableScales: Tensor {
-        let smallest = Float.leastNormalMagnitude * 1e6
+        let smallest = Float.leastNormalMagnitude
         scales.value.withUnsafeMutableBufferPointer { values in
-            for index in values.indices where !(values[index] > smallest) { values[index] = smallest }
+            for index in values.indices where !(values[index] >= smallest) { values[index] = smallest }
         }
         return scales.tensor()
     }

@@ -16,8 +16,8 @@ public enum ScaleInitialization: Hashable, Sendable {
 
     /// The scales of `weight`, one per output channel.
     ///
-    /// Every round lowers ‖s·q − w‖² or leaves it, and the scale with the smallest error seen is kept. A channel of
-    /// zeros gets scale 1 (any scale represents it).
+    /// Codes are the nearest ones for the scale and the scale is the best one for the codes, so that every round
+    /// lowers ‖s·q − w‖² or leaves it. A channel of zeros gets scale 1 (any scale represents it).
     ///
     /// - Parameters:
     ///   - weight: `[OC, ...]`, finite.

@@ -135,7 +135,7 @@ typedef struct {
 
     // LSQ fake quantization of one output channel: out = s * clip(round_half_even(w / s), -q, q)
     void (*_Nonnull fake_quantize)(const float *w, float scale, float q, float *out, size_t n);
-    // gw = gy inside the clipping range, else 0; returns the scale's gradient (without LSQ's factor)
+    // gw = gy inside the clipping range, 0 outside and at its ends; returns the scale's gradient (without LSQ's factor)
     float (*_Nonnull fake_quantize_grad)(const float *w, float scale, float q, const float *gy, float *gw, size_t n);
     // codes clip(round_half_even(w / s)) and the two inner products that the optimal scale needs
     void (*_Nonnull quantize)(const float *w, float scale, float q, int16_t *codes, size_t n);

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+// Codes on balanced grids: range, rounding, idempotence, and the same weight whether fake-quantized, packed or dense.
+
+import Packing
+import Quantization
+import Recipes
+import Tensors
+import TestSupport
+import Testing
+
+@Suite struct BalancedQuantizerTests {
+    @Test(
+        "width b has the codes -2^(b-1) ... 2^(b-1), all of them reached and none beyond",
+        arguments: BitWidth.all)
+    func range(width: BitWidth) {
+        let grid = BalancedGrid(width), largest = 1 << (width.rawValue - 1)
+        #expect(grid.levels == 2 * largest + 1)
+        #expect(grid.maximumCode == largest)
+        let all = (-largest - 2...largest + 2).map { Float($0) * 0.5 }
+        let scales = Tensor([0.5], shape: [1])
+        let codes = BalancedQuantizer.codes(
+            of: Tensor(all, shape: [1, all.count]), scales: scales, grid: grid)
+        #expect(codes == (-largest - 2...largest + 2).map { Int16(max(-largest, min(largest, $0))) })
+        let far = Tensor([-.greatestFiniteMagnitude, .greatestFiniteMagnitude, -1e20, 1e20], shape: [1, 4])
+        let ends = [-largest, largest, -largest, largest].map { Int16($0) }
+        #expect(BalancedQuantizer.codes(of: far, scales: scales, grid: grid) == ends)
+    }
+
+    @Test("8 bits make 257 levels, whose ends do not fit a byte")
+    func widest() {
+        let grid = BalancedGrid(BitWidth(8))
+        #expect(grid.levels == 257)
+        let weight = Tensor([-1, 1, 0.5, 1 / 128], shape: [1, 4])
+        let scales = ScaleInitialization.minMax.scales(of: weight, grid: grid)
+        #expect(BalancedQuantizer.codes(of: weight, scales: scales, grid: grid) == [-128, 128, 64, 1])
+    }
+
+    @Test("halves round to even codes", arguments: [Float(1), 0.25, 0x1p-60])
+    func ties(scale: Float) {
+        let multiples: [Float] = [-2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 3.5]
+        let codes = BalancedQuantizer.codes(
+            of: Tensor(multiples.map { $0 * scale }, shape: [1, 7]), scales: Tensor([scale], shape: [1]),
+            grid: BalancedGrid(BitWidth(3)))
+        #expect(codes == [-2, -2, 0, 0, 2, 2, 4])
+    }
+
+    @Test(
+        "weights on the grid keep their codes, and quantizing twice changes nothing", arguments: BitWidth.all)
+    func idempotent(width: BitWidth) {
+        let grid = BalancedGrid(width)
+        let weights = normal([7, 31], deviation: 0.3, stream: 8)
+        let scales = ScaleInitialization.paper.scales(of: weights, grid: grid)
+        let codes = BalancedQuantizer.codes(of: weights, scales: scales, grid: grid)
+        let once = BalancedQuantizer.dequantize(codes, scales: scales, shape: weights.shape)
+        #expect(BalancedQuantizer.codes(of: once, scales: scales, grid: grid) == codes)
+        #expect(fakeQuantize(once, scales: scales, grid: grid).values == once.values)
+        #expect(fakeQuantize(weights, scales: scales, grid: grid).values == once.values)
+        // Another ten rounds find nothing better than zero error.
+        let again = ScaleInitialization.paper.scales(of: once, grid: grid)
+        #expect(NaiveChannel(once.rows[0], grid).error(Double(again[0])) < 1e-3)
+    }
+
+    @Test("each weight gets the nearest point of the grid", arguments: BitWidth.all)
+    func nearest(width: BitWidth) {
+        let grid = BalancedGrid(width), scale: Float = 0.11
+        let weights = normal([1, 400], stream: 9)
+        let codes = BalancedQuantizer.codes(of: weights, scales: Tensor([scale], shape: [1]), grid: grid)
+        for (weight, code) in zip(weights.values, codes) {
+            func distance(_ code: Int) -> Double { abs(Double(weight) - Double(scale) * Double(code)) }
+            let best = (-grid.maximumCode...grid.maximumCode).map(distance).min() ?? 0
+            #expect(distance(Int(code)) <= best + 1e-7)
+        }
+    }
+
+    @Test(
+        "a packed weight is the student's, bit for bit, and so is a dense one made of either",
+        arguments: BitWidth.all, PackingEncoding.allCases)
+    func packed(width: BitWidth, encoding: PackingEncoding) throws {
+        for shape in [[5, 3, 3, 3], [4, 9], [1, 1], [3, 64]] {
+            let student = FakeQuantizedWeight(
+                latent: Parameter("layer.weight", normal(shape, deviation: 0.05, stream: 10)), width: width,
+                initialization: .paper)
+            let bytes = try packCodes(student.codes, levels: student.grid.levels, encoding: encoding)
+            let packed = try PackedWeight(
+                shape: shape, width: width, encoding: encoding, codes: bytes, scales: student.usedScales)
+            #expect(try packed.unpacked() == student.codes)
+            #expect(packed.tensor().shape == shape)
+            #expect(packed.tensor().values.map(\.bitPattern) == student.tensor().values.map(\.bitPattern))
+            #expect(packed.parameters.isEmpty)
+            #expect(!packed.tensor().requiresGradient)
+            // Dense weights of the student quantize to the student's codes again.
+            let dense = student.tensor().detached()
+            #expect(
+                BalancedQuantizer.codes(of: dense, scales: student.usedScales, grid: student.grid)
+                    == student.codes)
+        }
+    }
+
+    @Test("bytes of another length are refused when a packed weight is made")
+    func wrongBytes() throws {
+        let bytes = try packCodes([Int16](repeating: 1, count: 40), levels: 5, encoding: .radix)
+        #expect(throws: PackingError.self) {
+            try PackedWeight(
+                shape: [4, 11], width: BitWidth(2), encoding: .radix, codes: bytes, scales: .ones([4]))
+        }
+        #expect(throws: PackingError.self) {
+            try PackedWeight(
+                shape: [4, 10], width: BitWidth(2), encoding: .radix, codes: bytes.dropLast(),
+                scales: .ones([4]))
+        }
+    }
+
+    @Test("codes for another shape and scales of another length trap")
+    func traps() async {
+        await #expect(processExitsWith: .failure) {
+            _ = BalancedQuantizer.dequantize([1, 0, 1], scales: .ones([2]), shape: [2, 2])
+        }
+        await #expect(processExitsWith: .failure) {
+            _ = BalancedQuantizer.codes(
+                of: .ones([3, 2]), scales: .ones([4]), grid: BalancedGrid(BitWidth(1)))
+        }
+    }
+}
