@@ -47,33 +47,33 @@ let package = Package(
 
         // Level 2
         .target(name: "Layers", dependencies: ["Tensors"]),
+        .target(name: "Quantization", dependencies: ["CKernels", "Tensors", "Packing", "Recipes"]),
 
         // Level 3
-        .target(name: "Quantization", dependencies: ["CKernels", "Layers", "Tensors", "Packing", "Recipes"]),
         .target(name: "Diffusion", dependencies: ["Layers", "Tensors"]),
-
-        // Level 4
         .target(
             name: "Checkpoints",
             dependencies: [
                 "CHDF5", "CCrypto", "CKernels", "Layers", "Quantization", "Packing", "Recipes", "Tensors",
             ]),
 
-        // Level 5
+        // Level 4
         .target(
             name: "Shapes", dependencies: ["Diffusion", "Checkpoints", "Layers", "Tensors", "CPNG"],
             resources: [.copy("Resources/clip-proxy.h5")]),
-        .target(
-            name: "Evaluation",
-            dependencies: ["Pipelines", "Shapes", "Checkpoints", "Diffusion", "Layers", "Recipes", "Tensors"]),
 
-        // Level 6
+        // Level 5
         .target(
             name: "Pipelines",
             dependencies: [
                 "Shapes", "Diffusion", "Checkpoints", "Quantization", "Layers", "Packing", "Recipes",
                 "Tensors",
             ]),
+
+        // Level 6
+        .target(
+            name: "Evaluation",
+            dependencies: ["Pipelines", "Shapes", "Checkpoints", "Diffusion", "Layers", "Recipes", "Tensors"]),
 
         // Level 7
         .target(
