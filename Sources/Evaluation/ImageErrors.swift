@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // How far images are from reference images, pixel by pixel. BitsFusion's sensitivity analysis (arXiv:2406.04333,
-// section 3.3) compares the quantized model's images with the full-precision model's this way.
+// section 3.2) compares the quantized model's images with the full-precision model's this way.
 // N images, each C x H x W.
 
 import Foundation

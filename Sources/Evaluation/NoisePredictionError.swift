@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // How far a quantized model's predictions are from the full-precision model's, in the model's own output and in the
-// sample that it implies: E_t[(1 - ā_t)/ā_t ‖ε - ε_q‖²] of BitsFusion (arXiv:2406.04333, section 4.3), whose
+// sample that it implies: E_t[(1 - ā_t)/ā_t ‖ε - ε_q‖²] of BitsFusion (arXiv:2406.04333, section 4.2), whose
 // growth with t is why training draws noisy timesteps more often. N predictions.
 
 import Diffusion

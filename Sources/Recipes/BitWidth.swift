@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The nominal width of a balanced integer grid (BitsFusion, arXiv 2406.04333, section 3.2).
+// The nominal width of a balanced integer grid (BitsFusion, arXiv 2406.04333, section 4.1).
 // Nominal width b stands for the 2^b + 1 levels -2^(b-1) ... 2^(b-1), and is counted as log2(2^b + 1) bits.
 
 import Foundation

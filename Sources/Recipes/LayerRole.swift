@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which layers BitsFusion quantizes, decided by diffusers' module path (arXiv 2406.04333, sections 3 and 3.4):
+// Which layers BitsFusion quantizes, decided by diffusers' module path (arXiv 2406.04333, sections 3 and 4.1):
 // every linear and convolution layer but those that turn the timestep into time features.
 
 /// What a linear or convolution layer of `UNet2DConditionModel` is in the method.

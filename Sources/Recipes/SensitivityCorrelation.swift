@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // How the measures of a sensitivity analysis go together over the layers: the paper's table of findings (arXiv
-// 2406.04333, section 3.3: MSE against PSNR and CLIP drop at each width, and MSE between widths).
+// 2406.04333, section 3.2: MSE against PSNR and CLIP drop at each width, and MSE between widths).
 
 /// Pearson's correlation of two measures over the layers of a table.
 public struct SensitivityCorrelation: Hashable, Codable, Sendable {

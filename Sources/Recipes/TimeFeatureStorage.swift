@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What becomes of the time layers when a model is packed (BitsFusion, arXiv 2406.04333, section 3.4, time caching).
+// What becomes of the time layers when a model is packed (BitsFusion, arXiv 2406.04333, section 4.1, time caching).
 
 /// Whether time features are cached or the layers that make them are kept.
 public enum TimeFeatureStorage: Hashable, Sendable {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `bitsfusion distill`: the paper's two training stages (BitsFusion, arXiv:2406.04333, sections 4.2 to 4.4).
+// `bitsfusion distill`: the paper's two training stages (BitsFusion, arXiv:2406.04333, section 4.2).
 
 import ArgumentParser
 import BitsFusion

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The losses of the two stages (BitsFusion, arXiv:2406.04333): stage I, equations of section 4.2 and 4.3; stage II,
-// section 4.4. Squared norms are means over elements, so that λ does not depend on the model's size. B batch.
+// The losses of the two stages (BitsFusion, arXiv:2406.04333, section 4.2).
+// Squared norms are means over elements, so that λ does not depend on the model's size. B batch.
 
 import Diffusion
 import Tensors

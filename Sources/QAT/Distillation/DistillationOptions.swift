@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two stages' settings (BitsFusion, arXiv:2406.04333, sections 4.2 to 4.4), as `Configs/distill-*.yaml` gives them.
+// The two stages' settings (BitsFusion, arXiv:2406.04333, section 4.2), as `Configs/distill-*.yaml` gives them.
 
 /// One of the paper's two training stages.
 public enum DistillationStage: Int, Codable, Sendable, CaseIterable {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which timesteps training sees. The paper draws them from Beta(3, 1), since quantization hurts noisy steps most
-// (BitsFusion, arXiv:2406.04333, section 4.3).
+// (BitsFusion, arXiv:2406.04333, section 4.2).
 
 import Foundation
 import Tensors
