@@ -36,6 +36,9 @@ struct EvaluateCommand: ParsableCommand {
     @Option(help: "Pictures per row of the grid.")
     var columns = 12
 
+    @Option(name: .shortAndLong, help: "Write the scores as JSON.")
+    var output: String?
+
     @Option(help: "A CLIP-proxy (default: the shipped one).")
     var clip: String?
 
@@ -55,7 +58,7 @@ struct EvaluateCommand: ParsableCommand {
     func run() throws {
         common.apply()
         InterruptFlag.install()
-        if let grid { try Output.checkCanCreate(grid) }
+        for path in [grid, output].compactMap({ $0 }) { try Output.checkCanCreate(path) }
         let proxy = try ClipProxy(file: try clip ?? ShippedModels.clipProxy())
         let yardstick = try (reference ?? models[0]).open()
         let evaluator = ModelEvaluator(
@@ -77,7 +80,10 @@ struct EvaluateCommand: ParsableCommand {
             pictures.append(images)
         }
         if let grid { try writeGrid(pictures, evaluator.suite, to: grid) }
-        try json ? Output.json(rows) : printTable(rows)
+        let table = ScoreTable(
+            options: evaluator.options, reference: (reference ?? models[0]).name, rows: rows)
+        if let output { try AtomicFile.write(try table.encoded(), to: output) }
+        if json { try Output.json(table) } else { table.text.print() }
     }
 
     /// Prompts of all families in turn, so that a short row shows each.
@@ -100,41 +106,4 @@ struct EvaluateCommand: ParsableCommand {
             "\(path): columns are "
                 + shown.map { "“\(suite.prompts[$0].caption.text)”" }.joined(separator: ", "))
     }
-
-    private func printTable(_ rows: [EvaluatedModel]) {
-        var table = TextTable([
-            "model", "overall", "±", "single", "two", "count", "colors", "position", "attrib.", "CLIP",
-            "Fréchet",
-            "noise error", "avg bits", "bytes", "s/picture",
-        ])
-        for row in rows {
-            let score = row.score
-            var shares: [String: Double] = [:]
-            for family in score.families { shares[family.name] = family.score }
-            let families = [
-                PromptFamily.singleObject, .twoObjects, .counting, .colors, .position, .colorAttribution,
-            ]
-            table.add(
-                [row.model, format(score.compositional, 3), format(score.compositionalStandardError, 3)]
-                    + families.map { format(shares[$0.rawValue], 2) }
-                    + [
-                        format(score.clipScore?.mean, 3), format(score.frechetDistance, 2),
-                        format(score.noiseError, 5), format(row.size.averageBits, 3),
-                        "\(row.size.packedBytes)",
-                        format(score.secondsPerPicture, 3),
-                    ])
-        }
-        table.print()
-    }
-
-    private func format(_ value: Double?, _ digits: Int) -> String {
-        value.map { String(format: "%.\(digits)f", $0) } ?? "–"
-    }
-}
-
-/// One row of the table.
-private struct EvaluatedModel: Codable {
-    let model: String
-    let score: ModelScore
-    let size: ModelSize
 }
