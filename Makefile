@@ -42,10 +42,10 @@ fixtures: $(PYTHON) ## Make the tests' reference values again with PyTorch and d
 	set -e; for maker in Tests/Fixtures/make_*.py; do echo "$$maker"; $(PYTHON) "$$maker"; done
 
 teacher: build ## Train the shipped model anew: teacher.h5 (hours)
-	$(BITSFUSION) train --config Configs/shapes.yaml -o teacher.h5
+	$(BITSFUSION) train --config Configs/shapes.yaml -o teacher.h5 --dtype float16
 
 clip-proxy: build ## Train the shipped picture-text scorer anew: clip-proxy.h5
-	$(BITSFUSION) train --config Configs/clip-proxy.yaml -o clip-proxy.h5
+	$(BITSFUSION) train --config Configs/clip-proxy.yaml -o clip-proxy.h5 --dtype float16
 
 benchmark-forward: build $(PYTHON) ## Time one pass of Stable Diffusion 1.5's UNet here and in PyTorch
 	$(PYTHON) Benchmarks/pytorch/forward.py --bitsfusion $(BITSFUSION) --config Configs/unet-sd15.json
