@@ -136,6 +136,12 @@ let package = Package(
             ],
             resources: [.copy("Fixtures")]),
         .testTarget(
+            name: "AnalyzerTests",
+            dependencies: [
+                "Analyzer", "BitAllocator", "Checkpoints", "Diffusion", "Evaluation", "Layers", "Pipelines",
+                "Quantization", "Recipes", "Shapes", "Tensors",
+            ]),
+        .testTarget(
             name: "QATTests",
             dependencies: [
                 "QAT", "Analyzer", "Checkpoints", "Diffusion", "Evaluation", "Layers", "Quantization",

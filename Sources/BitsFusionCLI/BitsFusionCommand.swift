@@ -25,7 +25,8 @@ struct BitsFusionCommand: ParsableCommand {
             """,
         version: toolVersion,
         subcommands: [
-            TrainCommand.self, DistillCommand.self, EvaluateCommand.self, DemoCommand.self,
+            AnalyzeCommand.self, TrainCommand.self, DistillCommand.self, EvaluateCommand.self,
+            DemoCommand.self,
             VersionCommand.self,
         ])
 

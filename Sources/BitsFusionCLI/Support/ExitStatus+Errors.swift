@@ -36,6 +36,17 @@ extension AllocationError: ExitStatusProviding {
     }
 }
 
+extension SensitivityError: ExitStatusProviding {
+    var exitStatus: ExitStatus {
+        switch self {
+        case .noLayers, .pattern, .pictures, .clipNeedsPictures: .usage
+        case .alreadyQuantized, .referenceNotFinite, .differentRun, .journalLine: .badData
+        case .unfinished, .journalFile(_, _, .opening): .cannotCreate
+        case .journalFile: .inputOutput
+        }
+    }
+}
+
 extension SamplerError: ExitStatusProviding {
     var exitStatus: ExitStatus {
         switch self {

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// The pictures that an analysis compares: what they show, and the noise that each starts from. K pictures.
+
+import Checkpoints
+import Pipelines
+import Recipes
+import Shapes
+import Tensors
+
+/// K pictures by condition and seed, the same for the full-precision and every quantized model.
+public struct AnalysisSubjects {
+    /// The prompt of each picture; empty where embeddings were given.
+    public let prompts: [String]
+    /// The file of embeddings, where one was given.
+    public let embeddings: FileReference?
+    /// The seed of each picture's noise.
+    public let seeds: [UInt64]
+    /// What each picture is conditioned on.
+    public let conditions: TextConditions
+
+    /// Pictures of the shapes world, the six prompt families in turn.
+    ///
+    /// - Parameters:
+    ///   - count: K.
+    ///   - seed: chooses captions and noise; the default's differ from the evaluation's, so that a recipe is not
+    ///     made for the very prompts that judge it.
+    ///   - pipeline: the model, with its text encoder.
+    /// - Throws: `SensitivityError.pictures` for K < 1; `PipelineError` for models without a fitting text encoder.
+    public init(promptCount count: Int, seed: UInt64 = 0, pipeline: DiffusionPipeline) throws {
+        guard count > 0 else { throw SensitivityError.pictures(requested: count, available: nil) }
+        let families = PromptFamily.allCases
+        let perFamily = (count + families.count - 1) / families.count
+        let suite = PromptSuite(promptsPerFamily: perFamily, seed: seed)
+        let chosen = (0..<count).map { index in
+            suite.prompts[(index % families.count) * perFamily + index / families.count]
+        }
+        prompts = chosen.map(\.caption.text)
+        seeds = chosen.map(\.seed)
+        embeddings = nil
+        conditions = try TextConditions(prompts: prompts, pipeline: pipeline)
+    }
+
+    /// Pictures from a file of embeddings; picture i starts from seed `seed + i`.
+    ///
+    /// - Parameters:
+    ///   - path: a safetensors file, see `TextConditions.init(embeddings:config:)`.
+    ///   - count: K, the first rows of the file; nil for all.
+    ///   - seed: of the first picture.
+    ///   - pipeline: the model.
+    /// - Throws: `SensitivityError.pictures` where K is not in 1 ... rows; what reading the file throws.
+    public init(
+        embeddingsFile path: String, count: Int? = nil, seed: UInt64 = 0, pipeline: DiffusionPipeline
+    ) throws {
+        let all = try TextConditions(embeddings: path, config: pipeline.unet.config)
+        let count = count ?? all.count
+        guard (1...all.count).contains(count) else {
+            throw SensitivityError.pictures(requested: count, available: all.count)
+        }
+        prompts = []
+        seeds = (0..<count).map { seed &+ UInt64($0) }
+        embeddings = FileReference(path: path, sha256: try FileDigest.sha256(ofFile: path))
+        conditions = all[0..<count]
+    }
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// What keeps a sensitivity analysis from starting or going on. Cases carry facts; the text is made here once.
+
+import Recipes
+
+/// An error of a sensitivity analysis.
+public enum SensitivityError: Error, Equatable, Sendable {
+    /// A layer of the model is quantized already.
+    case alreadyQuantized(path: LayerID, width: BitWidth)
+    /// No layer's path matches the pattern.
+    case noLayers(pattern: String)
+    /// The pattern is no regular expression.
+    case pattern(String)
+    /// The full-precision model's pictures hold NaN or infinity.
+    case referenceNotFinite
+    /// More pictures are asked for than there are embeddings, or fewer than one.
+    case pictures(requested: Int, available: Int?)
+    /// The CLIP-proxy cannot look at what the model makes.
+    case clipNeedsPictures(channels: Int)
+    /// An unfinished analysis lies in the journal, and nobody said that it shall be continued.
+    case unfinished(journal: String, done: Int)
+    /// The journal belongs to another analysis; `option` differs.
+    case differentRun(journal: String, option: String, saved: String, requested: String)
+    /// A line of the journal, counted from 1, cannot be read.
+    case journalLine(journal: String, line: Int, reason: String)
+    /// The system refused to open the journal, or to read or write it later; `reason` is the system's text.
+    case journalFile(journal: String, reason: String, operation: JournalOperation)
+}
+
+/// What was done to a journal when the system refused.
+public enum JournalOperation: Equatable, Sendable {
+    case opening, reading, writing
+}
+
+extension SensitivityError: CustomStringConvertible {
+    /// One line: what, where, expected and found, what to do.
+    public var description: String {
+        switch self {
+        case .alreadyQuantized(let path, let width):
+            "\(path): already quantized to \(width) bits; analyze the full-precision model"
+        case .noLayers(let pattern):
+            "layers: no quantizable layer's path matches \"\(pattern)\"; list the paths with `bitsfusion info`"
+        case .pattern(let pattern):
+            "layers: \"\(pattern)\" is not a regular expression"
+        case .referenceNotFinite:
+            "the full-precision model's pictures hold NaN or infinity; check the model and the guidance scale"
+        case .pictures(let requested, let available):
+            "pictures: \(requested) requested; expected at least 1"
+                + (available.map { " and at most \($0), the rows of the embeddings" } ?? "")
+        case .clipNeedsPictures(let channels):
+            "CLIP-proxy: looks at pictures of 3 channels that were asked for in words, this model makes \(channels) "
+                + "channels or was given embeddings; leave the CLIP-proxy out"
+        case .unfinished(let journal, let done):
+            "\(journal): an unfinished analysis with \(done) measurements; continue it with --resume, or remove the "
+                + "file to start anew"
+        case .differentRun(let journal, let option, let saved, let requested):
+            "\(journal): the analysis was started with \(option) \(saved), not \(requested); resume with the same, or "
+                + "remove the file to start anew"
+        case .journalLine(let journal, let line, let reason):
+            "\(journal): line \(line): \(reason); remove the file to start anew"
+        case .journalFile(let journal, let reason, .opening):
+            "\(journal): cannot be created: \(reason); check the folder of the output"
+        case .journalFile(let journal, let reason, .reading): "\(journal): cannot be read: \(reason)"
+        case .journalFile(let journal, let reason, .writing):
+            "\(journal): cannot be written: \(reason); make room and continue with --resume"
+        }
+    }
+}

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sensitivity analysis (BitsFusion, arXiv:2406.04333, Algorithm 1, parts 1 and 2), post-training: quantize one
+// layer alone to one width (balanced grid, alternating initialisation), make the same pictures as the full-precision
+// model, measure how they differ, put the layer's weight back, go on with the next candidate.
+
+import Diffusion
+import Evaluation
+import Foundation
+import Layers
+import Pipelines
+import Quantization
+import Recipes
+import Tensors
+
+/// Measures every quantizable layer of one model at every width.
+public final class SensitivitySweep {
+    /// What is measured, in this order: layers in construction order, widths narrowest first.
+    public let candidates: [SensitivityCandidate]
+    /// Candidates whose pictures held NaN or infinity; the table leaves these widths out, so no rule can choose them.
+    public private(set) var unusable: [SensitivityCandidate] = []
+
+    private let pipeline: DiffusionPipeline
+    private let model: FileReference
+    private let subjects: AnalysisSubjects
+    private let captionScore: CaptionScore?
+    private let options: SensitivityOptions
+    private let manifest: RunManifest
+    private let inventory: ModelInventory
+    private let layers: [any WeightedLayer]
+
+    /// Prepares an analysis.
+    ///
+    /// - Parameters:
+    ///   - pipeline: a full-precision model. Its weights are exchanged while the sweep runs, and restored.
+    ///   - model: the file that the model is from.
+    ///   - subjects: the pictures to make.
+    ///   - clip: scores pictures against their prompts; nil leaves CLIP drops out.
+    ///   - options: widths, layers, sampling.
+    ///   - manifest: this run; its inputs pin what a resumed run must read again.
+    /// - Precondition: at least one width.
+    /// - Throws: `SensitivityError`: `.alreadyQuantized`, `.pattern`, `.noLayers`, `.clipNeedsPictures`; `PipelineError`
+    ///   and `CaptionError` for a CLIP-proxy of another vocabulary; `RecipeError`, `SamplerError`, `ConfigError`.
+    public init(
+        pipeline: DiffusionPipeline, model: FileReference, subjects: AnalysisSubjects, clip: ClipProxy?,
+        options: SensitivityOptions, manifest: RunManifest
+    ) throws {
+        precondition(!options.widths.isEmpty, "SensitivitySweep: no widths")
+        if let (path, width) = pipeline.recipe?.layers.min(by: { $0.key < $1.key }) {
+            throw SensitivityError.alreadyQuantized(path: path, width: width)
+        }
+        self.pipeline = pipeline
+        self.model = model
+        self.subjects = subjects
+        self.options = options
+        self.manifest = manifest
+        let channels = pipeline.unet.config.outChannels
+        if clip != nil && (channels != 3 || subjects.prompts.isEmpty) {
+            throw SensitivityError.clipNeedsPictures(channels: channels)
+        }
+        captionScore = try clip.map { try CaptionScore($0, prompts: subjects.prompts) }
+        inventory = try ModelInventory(unet: pipeline.unet.config)
+        layers = try Self.layers(of: pipeline.unet, matching: options.layerPattern)
+        candidates = layers.flatMap { layer in
+            Self.widths(of: LayerID(layer.path), options).map {
+                SensitivityCandidate(path: LayerID(layer.path), width: $0)
+            }
+        }
+        // Steps that the sampler cannot take are found here, not after the journal exists.
+        _ = try pipeline.samplerConfig(options.generation.sampler)
+            .sampler(options.generation.sampler, steps: options.generation.steps)
+    }
+
+    /// Measures what is left to measure.
+    ///
+    /// - Parameters:
+    ///   - output: where the table shall lie; beside it, at `<output>.partial`, the journal of the run is kept until
+    ///     the table is written. nil keeps everything in memory.
+    ///   - resume: continue the journal, if there is one; the finished table's bytes are those of a run in one go.
+    ///   - progress: called at the start and after every candidate.
+    ///   - shouldStop: asked after every sampling step; true ends the run and leaves the journal.
+    /// - Returns: the table; nil when stopped.
+    /// - Throws: `SensitivityError`, `RecipeError` where the table cannot be written, and what sampling throws.
+    public func run(
+        output: URL? = nil, resume: Bool = false, progress: (SensitivityProgress) -> Void = { _ in },
+        shouldStop: @escaping () -> Bool = { false }
+    ) throws -> SensitivityTable? {
+        let journal = try output.map {
+            try SensitivityJournal(
+                path: Self.journalPath(of: $0), header: header, candidates: Set(candidates), resume: resume)
+        }
+        var records = journal?.records ?? [:]
+        do {
+            try measure(into: &records, journal, progress) { if shouldStop() { throw Interruption() } }
+        } catch is Interruption {
+            return nil
+        }
+        unusable = candidates.filter { records[$0]?.measure == nil }
+        let table = table(records, manifest: journal?.header.manifest ?? manifest)
+        if let output, let journal {
+            try table.write(to: output)
+            try journal.remove()
+        }
+        return table
+    }
+
+    /// Where the journal of an analysis lies whose table goes to `output`.
+    public static func journalPath(of output: URL) -> String { output.path + ".partial" }
+
+    /// How the pictures are made, as the table records it.
+    public var generation: SensitivityProtocol {
+        SensitivityProtocol(
+            prompts: subjects.prompts, embeddings: subjects.embeddings, seeds: subjects.seeds,
+            sampler: options.generation.sampler.rawValue, steps: options.generation.steps,
+            // Through text, so that 7.3 is written as 7.3 and not with the digits of its nearest Float.
+            guidanceScale: Double("\(options.generation.guidanceScale)")
+                ?? Double(options.generation.guidanceScale),
+            qatSteps: 0)
+    }
+
+    // MARK: Candidates
+
+    private static func layers(
+        of unet: UNet2DConditionModel, matching pattern: String?
+    ) throws(SensitivityError) -> [any WeightedLayer] {
+        guard let pattern else { return unet.quantizableLayers }
+        let regex: Regex<AnyRegexOutput>
+        do {
+            regex = try Regex(pattern)
+        } catch {
+            throw .pattern(pattern)
+        }
+        let layers = unet.quantizableLayers.filter { $0.path.contains(regex) }
+        guard !layers.isEmpty else { throw .noLayers(pattern: pattern) }
+        return layers
+    }
+
+    private static func widths(of path: LayerID, _ options: SensitivityOptions) -> [BitWidth] {
+        LayerRole(of: path) == .firstOrLast ? [.firstAndLast] : options.widths
+    }
+
+    // MARK: Measuring
+
+    private struct Interruption: Error {}
+
+    private var header: SensitivityJournalHeader {
+        SensitivityJournalHeader(
+            generation: generation, widths: options.widths, layerPattern: options.layerPattern,
+            manifest: manifest)
+    }
+
+    private func measure(
+        into records: inout [SensitivityCandidate: SensitivityRecord], _ journal: SensitivityJournal?,
+        _ progress: (SensitivityProgress) -> Void, interruption: @escaping () throws -> Void
+    ) throws {
+        let known = records.count
+        func report(_ latest: SensitivityCandidate?, _ seconds: Double?) {
+            progress(
+                SensitivityProgress(
+                    done: records.count, total: candidates.count, secondsPerCandidate: seconds, latest: latest
+                ))
+        }
+        report(nil, nil)
+        guard known < candidates.count else { return }
+        let comparison = try PictureComparison(
+            reference: pictures(interruption), captionScore: captionScore)
+        let clock = ContinuousClock()
+        let start = clock.now
+        for layer in layers {
+            for width in Self.widths(of: LayerID(layer.path), options) {
+                let candidate = SensitivityCandidate(path: LayerID(layer.path), width: width)
+                guard records[candidate] == nil else { continue }
+                let made = try withQuantizedWeight(of: layer, at: width) { try pictures(interruption) }
+                let record = SensitivityRecord(candidate, comparison.measure(made))
+                try journal?.append(record)
+                records[candidate] = record
+                let seconds = (clock.now - start) / .seconds(1)
+                report(candidate, seconds / Double(records.count - known))
+            }
+        }
+    }
+
+    private func pictures(_ interruption: @escaping () throws -> Void) throws -> Tensor {
+        try pipeline.generate(subjects.conditions, seeds: subjects.seeds, options: options.generation) { _ in
+            try interruption()
+        }
+    }
+
+    /// Runs `body` while `layer` computes with its weight quantized; every other layer stays as it is.
+    ///
+    /// The quantized weight is worked out once, not in every step of every picture.
+    private func withQuantizedWeight<Result>(
+        of layer: any WeightedLayer, at width: BitWidth, _ body: () throws -> Result
+    ) rethrows -> Result {
+        let original = layer.weight
+        defer { layer.weight = original }
+        let dense = withoutGradients { original.tensor() }
+        let grid = BalancedGrid(width)
+        let scales = ScaleInitialization.paper.scales(of: dense, grid: grid)
+        layer.weight = Parameter(
+            layer.path + ".weight", fakeQuantize(dense, scales: scales, grid: grid), isTrainable: false)
+        return try body()
+    }
+
+    // MARK: The table
+
+    private func table(
+        _ records: [SensitivityCandidate: SensitivityRecord], manifest: RunManifest
+    ) -> SensitivityTable {
+        let shapes = Dictionary(uniqueKeysWithValues: inventory.layers.map { ($0.path, $0) })
+        let rows = layers.compactMap { layer -> LayerSensitivity? in
+            let path = LayerID(layer.path)
+            guard let shape = shapes[path] else { return nil }
+            var bits: [BitWidth: SensitivityMeasure] = [:]
+            for width in Self.widths(of: path, options) {
+                bits[width] = records[SensitivityCandidate(path: path, width: width)]?.measure
+            }
+            return LayerSensitivity(
+                path: path, kind: shape.kind, weights: shape.weights,
+                skewness: skewness(of: withoutGradients { layer.weight.tensor() }), bits: bits)
+        }
+        var table = SensitivityTable(
+            layers: rows.sorted { $0.path < $1.path }, model: model, inventory: inventory,
+            generation: generation, manifest: manifest)
+        table.correlations = table.measuredCorrelations()
+        return table
+    }
+}

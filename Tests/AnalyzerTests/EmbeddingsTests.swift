@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// Analyses of models without a text encoder: conditions come from a safetensors file.
+
+import Checkpoints
+import Foundation
+import Pipelines
+import Recipes
+import Tensors
+import Testing
+
+@testable import Analyzer
+
+/// Writes an embeddings file.
+private func write(_ positive: [Int], _ negative: [Int]?, to path: String) throws {
+    var random = Philox(seed: 3)
+    var tensors = ["encoder_hidden_states": random.normal(positive)]
+    if let negative { tensors["negative_encoder_hidden_states"] = random.normal(negative) }
+    let writer = try SafetensorsWriter(
+        path, tensors: tensors.mapValues { StoredTensor(type: .float32, shape: $0.shape) })
+    for (key, tensor) in tensors {
+        try tensor.withUnsafeBufferPointer { try writer.write(key, UnsafeRawBufferPointer($0)) }
+    }
+    try writer.finish()
+}
+
+@Suite struct EmbeddingsTests {
+    private func subjects(
+        _ positive: [Int], _ negative: [Int]?, count: Int? = nil
+    ) throws -> (AnalysisSubjects, DiffusionPipeline) {
+        let pipeline = try tinyPipeline(channels: 4, hasText: false)
+        var made: AnalysisSubjects?
+        try withFolder { folder in
+            let path = folder.appending(path: "e.safetensors").path
+            try write(positive, negative, to: path)
+            made = try AnalysisSubjects(embeddingsFile: path, count: count, seed: 40, pipeline: pipeline)
+        }
+        return (try #require(made), pipeline)
+    }
+
+    @Test("a latent model is analyzed with embeddings: no prompts, no CLIP drop, the file pinned")
+    func sweep() throws {
+        let (subjects, pipeline) = try subjects([3, 5, 8], [1, 5, 8], count: 2)
+        #expect(subjects.seeds == [40, 41] && subjects.conditions.count == 2)
+        let model = FileReference(path: "latent.h5", sha256: "0")
+        let options = SensitivityOptions(
+            widths: [BitWidth(2)], generation: GenerationOptions(sampler: .ddim, steps: 2),
+            layerPattern: "to_v")
+        let manifest = RunManifest(toolVersion: "0", commandLine: [], seed: 40, inputs: [model])
+        let sweep = try SensitivitySweep(
+            pipeline: pipeline, model: model, subjects: subjects, clip: nil, options: options,
+            manifest: manifest)
+        let table = try #require(try sweep.run())
+        #expect(table.generation?.prompts.isEmpty == true)
+        #expect(table.generation?.embeddings?.sha256.count == 64)
+        #expect(table.layers.flatMap(\.bits.values).allSatisfy { $0.mse > 0 && $0.clipDrop == nil })
+        #expect(throws: SensitivityError.clipNeedsPictures(channels: 4)) {
+            try SensitivitySweep(
+                pipeline: pipeline, model: model, subjects: subjects, clip: tinyClip(), options: options,
+                manifest: manifest)
+        }
+    }
+
+    @Test("a prompt for such a model says what to give instead") func prompt() throws {
+        #expect(throws: PipelineError.noTextEncoder) {
+            try AnalysisSubjects(promptCount: 1, pipeline: tinyPipeline(hasText: false))
+        }
+    }
+
+    @Test("embeddings of another width, other texts, and too few of them are refused") func unfitting() throws
+    {
+        #expect(
+            throws: PipelineError.embeddingShape(
+                key: "encoder_hidden_states", expected: "[B, T, 8]", found: [2, 5, 9])
+        ) { try subjects([2, 5, 9], [2, 5, 9]) }
+        #expect(
+            throws: PipelineError.embeddingShape(
+                key: "negative_encoder_hidden_states", expected: "[2, 5, 8] or one row of it",
+                found: [2, 4, 8])
+        ) { try subjects([2, 5, 8], [2, 4, 8]) }
+        #expect(throws: SensitivityError.pictures(requested: 3, available: 2)) {
+            try subjects([2, 5, 8], [2, 5, 8], count: 3)
+        }
+        #expect(throws: CheckpointError.self) { try subjects([2, 5, 8], nil) }
+    }
+}

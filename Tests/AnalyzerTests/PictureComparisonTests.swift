@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// The units of the measures, and that NaN never becomes one.
+
+import Recipes
+import Tensors
+import Testing
+
+@testable import Analyzer
+
+@Suite struct PictureComparisonTests {
+    private let reference = Tensor((0..<24).map { Float($0) / 12 - 1 }, shape: [2, 3, 2, 2])
+
+    @Test("the reference against itself has error 0, no PSNR and no CLIP drop") func identical() throws {
+        let big = Tensor((0..<2 * 3 * 64).map { Float($0 % 17) / 8 - 1 }, shape: [2, 3, 8, 8])
+        let score = try CaptionScore(tinyClip(), prompts: ["a red circle", "a square"])
+        let measure = try PictureComparison(reference: big, captionScore: score).measure(big)
+        #expect(measure == SensitivityMeasure(mse: 0, psnr: nil, clipDrop: 0))
+    }
+
+    @Test("pixels are compared in [0, 1]: half a range everywhere is an error of 1/4 and 6 dB") func pixels()
+        throws
+    {
+        let black = Tensor.full([2, 3, 2, 2], -1)
+        let comparison = try PictureComparison(reference: black, captionScore: nil)
+        let measure = try #require(comparison.measure(.zeros([2, 3, 2, 2])))
+        #expect(measure.mse == 0.25 && measure.clipDrop == nil)
+        #expect(abs((measure.psnr ?? 0) - 6.0206) < 1e-4)
+    }
+
+    @Test("pixels outside [-1, 1] count as the nearest that a picture can hold") func clamping() throws {
+        let comparison = try PictureComparison(reference: .full([1, 3, 2, 2], 5), captionScore: nil)
+        #expect(comparison.measure(.full([1, 3, 2, 2], 1))?.mse == 0)
+        #expect(comparison.measure(.full([1, 3, 2, 2], -40))?.mse == 1)
+    }
+
+    @Test("latents are compared in units of the reference's range, and not clamped") func latents() throws {
+        let latents = Tensor([-4, 0, 4, 4], shape: [1, 4, 1, 1])
+        let comparison = try PictureComparison(reference: latents, captionScore: nil)
+        let measure = try #require(comparison.measure(Tensor([-4, 0, 4, 12], shape: [1, 4, 1, 1])))
+        #expect(measure.mse == 0.25)
+        #expect(
+            try PictureComparison(reference: latents * 10, captionScore: nil).measure(latents * 10)?.mse == 0)
+    }
+
+    @Test("pictures with NaN or infinity have no measure", arguments: [Float.nan, .infinity, -.infinity])
+    func notFinite(value: Float) throws {
+        let comparison = try PictureComparison(reference: reference, captionScore: nil)
+        var values = reference.values
+        values[7] = value
+        let broken = Tensor(values, shape: reference.shape)
+        #expect(comparison.measure(broken) == nil)
+        #expect(throws: SensitivityError.referenceNotFinite) {
+            try PictureComparison(reference: broken, captionScore: nil)
+        }
+    }
+
+    @Test("latents so far off that their squares overflow have no measure") func overflow() throws {
+        let latents = Tensor([0, 1e-30, 0, 0], shape: [1, 4, 1, 1])
+        let comparison = try PictureComparison(reference: latents, captionScore: nil)
+        #expect(comparison.measure(.full([1, 4, 1, 1], 3e38)).map(\.mse.isFinite) ?? true)
+    }
+
+    @Test("a CLIP-proxy on latents is refused") func clipOnLatents() throws {
+        let score = try CaptionScore(tinyClip(), prompts: ["a circle"])
+        #expect(throws: SensitivityError.clipNeedsPictures(channels: 4)) {
+            try PictureComparison(reference: .zeros([1, 4, 8, 8]), captionScore: score)
+        }
+    }
+}
