@@ -24,11 +24,26 @@ struct BitsFusionCommand: ParsableCommand {
             74 reading or writing failed, 130 interrupted.
             """,
         version: toolVersion,
-        subcommands: [
-            AnalyzeCommand.self, TrainCommand.self, DistillCommand.self, EvaluateCommand.self,
-            DemoCommand.self,
-            VersionCommand.self,
-        ])
+        subcommands: subcommands)
+
+    /// Every command, in the order of the help page.
+    static let subcommands: [any ParsableCommand.Type] = [
+        ImportCommand.self,
+        ExportCommand.self,
+        InitCommand.self,
+        InfoCommand.self,
+        PredictCommand.self,
+        SampleCommand.self,
+        AnalyzeCommand.self,
+        AllocateCommand.self,
+        QuantizeCommand.self,
+        DistillCommand.self,
+        PackCommand.self,
+        EvaluateCommand.self,
+        TrainCommand.self,
+        DemoCommand.self,
+        VersionCommand.self,
+    ]
 
     static func main() {
         CommandMain.run()

@@ -38,7 +38,8 @@ private struct ShapeOnlyProvider: ParameterProvider {
     }
 }
 
-private final class ShapeOnlyWeight: WeightSource {
+/// A weight that has a shape and cannot be computed with: for looking at architectures.
+final class ShapeOnlyWeight: WeightSource {
     let shape: [Int]
 
     init(_ shape: [Int]) { self.shape = shape }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Library types that stand on the command line by their raw values.
+// The library's choices as command-line arguments, under the names that files use for them.
 
 import ArgumentParser
 import BitsFusion
@@ -7,3 +7,17 @@ import BitsFusion
 extension SamplerKind: ExpressibleByArgument {}
 extension ElementType: ExpressibleByArgument {}
 extension PackingEncoding: ExpressibleByArgument {}
+extension AllocationMethod: ExpressibleByArgument {}
+
+/// How scales start.
+enum ScaleStart: String, ExpressibleByArgument, CaseIterable {
+    case alternating
+    case minMax = "min-max"
+
+    var initialization: ScaleInitialization {
+        switch self {
+        case .alternating: .paper
+        case .minMax: .minMax
+        }
+    }
+}

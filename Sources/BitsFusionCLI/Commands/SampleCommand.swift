@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// `bitsfusion sample`: pictures of a model of any kind, in one grid.
+
+import ArgumentParser
+import BitsFusion
+import Foundation
+
+struct SampleCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "sample",
+        abstract: "Make pictures.",
+        discussion: """
+            Every prompt gets --rows rows of --columns pictures; picture i of each prompt starts from seed \
+            --seed + i, so that models and prompts compare picture by picture.
+
+            A model without a text encoder takes --embeddings instead of prompts: a safetensors file with \
+            encoder_hidden_states [N, T, D] and negative_encoder_hidden_states [N, T, D] (or [1, T, D]). A latent model's \
+            latents go to a .safetensors file beside the PNG, which then shows them in false colours.
+
+            A packed model with cached time features samples with the steps and sampler that it was packed for.
+
+            Example:
+
+              bitsfusion sample shapes --prompt "a red circle left of a blue square" --columns 4 -o grid.png
+            """)
+
+    @Argument(help: ModelReference.help)
+    var model: ModelReference
+
+    @Option(help: "What to draw; may be given several times.")
+    var prompt: [String] = []
+
+    @Option(help: "Text embeddings in place of prompts, for models without a text encoder.")
+    var embeddings: String?
+
+    @Option(name: .shortAndLong, help: "The PNG file to write.")
+    var output = "grid.png"
+
+    @Option(help: "Sampling steps.")
+    var steps = 50
+
+    @Option(
+        help:
+            "Strength of classifier-free guidance; 1 is none (default: 3 with a text encoder of the file's own, else 7.5)."
+    )
+    var guidanceScale: Float?
+
+    @Option(help: "How noise becomes a picture.")
+    var sampler = SamplerKind.pndm
+
+    @Option(help: "Seed of the first picture's noise.")
+    var seed: UInt64 = 0
+
+    @Option(help: "Rows of pictures per prompt.")
+    var rows = 1
+
+    @Option(help: "Pictures per row.")
+    var columns = 4
+
+    @Option(help: "Pictures computed at once.")
+    var batchSize = 8
+
+    @OptionGroup var common: CommonOptions
+
+    func validate() throws {
+        guard prompt.isEmpty != (embeddings == nil) else {
+            throw ValidationError("give either --prompt \"...\" or --embeddings e.safetensors")
+        }
+        for (name, value) in [("rows", rows), ("columns", columns), ("batch-size", batchSize)]
+        where !(1...1000).contains(value) {
+            throw ValidationError("--\(name): expected 1 to 1000, found \(value)")
+        }
+        if let guidanceScale, !guidanceScale.isFinite {
+            throw ValidationError("--guidance-scale: expected a finite number, found \(guidanceScale)")
+        }
+    }
+
+    func run() throws {
+        common.apply()
+        let path = try model.path()
+        try Output.checkCanCreate(output)
+        let pipeline = try DiffusionPipeline(contentsOf: path, precision: .keepHalf)
+        pipeline.freeze()
+        let isLatent = pipeline.unet.config.inChannels != 3
+        let latents = (output as NSString).deletingPathExtension + ".safetensors"
+        if isLatent { try Output.checkCanCreate(latents) }
+        let perPrompt = rows * columns
+        let conditions = try conditions(for: pipeline).repeated(perPrompt)
+        let seeds = (0..<conditions.count).map { seed &+ UInt64($0 % perPrompt) }
+        let options = GenerationOptions(
+            sampler: sampler, steps: steps,
+            guidanceScale: guidanceScale ?? (pipeline.textEncoder == nil ? 7.5 : 3), batchSize: batchSize)
+        InterruptFlag.install()
+        let progress = common.progress("sampling", total: steps * conditions.count, unit: "picture steps")
+        let samples = try pipeline.generate(conditions, seeds: seeds, options: options) { share in
+            progress.update(share: share)
+            try InterruptFlag.check()
+        }
+        progress.endLine()
+        guard samples.isFinite else {
+            throw CommandError(
+                .badData,
+                "\(model.name): the samples are not finite; use a smaller --guidance-scale or a sound model")
+        }
+        if isLatent {
+            try SafetensorsFile.write([("latents", samples)], to: latents)
+            Output.line(latents)
+        }
+        try PNGWriter.write(grid(of: samples, isLatent: isLatent).render(), to: output)
+        Output.line(output)
+    }
+
+    private func conditions(for pipeline: DiffusionPipeline) throws -> TextConditions {
+        if let embeddings { return try TextConditions(embeddings: embeddings, config: pipeline.unet.config) }
+        return try TextConditions(prompts: prompt, pipeline: pipeline)
+    }
+
+    private func grid(of samples: Tensor, isLatent: Bool) -> ImageGrid {
+        let images = isLatent ? falseColours(samples) : pictures(samples)
+        var rows: [[ShapesImage]] = []
+        for start in stride(from: 0, to: images.count, by: columns) {
+            rows.append(Array(images[start..<min(start + columns, images.count)]))
+        }
+        let labels = rows.indices.map { index in
+            index % self.rows == 0 && !prompt.isEmpty ? prompt[index / self.rows] : ""
+        }
+        let width = samples.shape[3]
+        return ImageGrid(rows: rows, rowLabels: labels, pixelScale: max(160 / max(width, 1), 1))
+    }
+}
+
+extension TextConditions {
+    /// Each condition `times` times in a row.
+    func repeated(_ times: Int) -> TextConditions {
+        guard times > 1 else { return self }
+        func repeated(_ tensor: Tensor) -> Tensor {
+            .concatenated(
+                (0..<tensor.shape[0]).flatMap { row in
+                    Array(repeating: tensor.sliced(axis: 0, row..<row + 1), count: times)
+                }, axis: 0)
+        }
+        return TextConditions(conditional: repeated(conditional), unconditional: repeated(unconditional))
+    }
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+// The report of `info`: architecture, layers, and what a recipe costs, part by part, in bits of the budget and in bytes.
+
+import BitsFusion
+
+/// Everything that `info` shows; its JSON form is what `--json` prints.
+struct ModelReport: Encodable {
+    struct Architecture: Encodable {
+        let sampleSize: [Int]?
+        let inChannels: Int
+        let outChannels: Int
+        let blockOutChannels: [Int]
+        let layersPerBlock: [Int]
+        let downBlockTypes: [String]
+        let upBlockTypes: [String]
+        let crossAttentionDim: [Int]
+    }
+
+    struct Layer: Encodable {
+        let path: String
+        let kind: String
+        let role: String
+        let shape: [Int]
+        let weights: Int
+        /// The nominal width; nil where the layer is not quantized.
+        let bits: Int?
+    }
+
+    /// One part of a quantized model.
+    struct Part: Encodable {
+        let name: String
+        let count: Int
+        /// Bits per weight of the whole model; nil for what the paper's average leaves out.
+        let averageBits: Double?
+        /// With codes in the chosen encoding.
+        let bytes: Int
+        /// Of all bytes, 0...1.
+        let share: Double
+    }
+
+    struct Quantized: Encodable {
+        let averageBits: Double
+        let storedBitsPerWeight: Double
+        let cachedSteps: Int
+        let encoding: String
+        let parts: [Part]
+        /// All parts together; what the file's container adds is not counted.
+        let storedBytes: Int
+        let float16Bytes: Int
+    }
+
+    let name: String
+    let format: String
+    let architecture: Architecture
+    let parameters: Int
+    let weights: Int
+    let textEncoderParameters: Int
+    let fileBytes: Int?
+    let layers: [Layer]
+    let quantized: Quantized?
+
+    /// - Throws: `RecipeError` where the recipe does not suit the model.
+    init(
+        _ subject: ModelSubject, recipe: BitRecipe?, storage: TimeFeatureStorage, encoding: PackingEncoding
+    ) throws {
+        let inventory = subject.inventory
+        name = subject.name
+        format = subject.format
+        architecture = Architecture(subject.config)
+        parameters = inventory.weightCount + inventory.otherParameters
+        weights = inventory.weightCount
+        textEncoderParameters = subject.textEncoderParameters
+        fileBytes = subject.fileBytes
+        layers = inventory.layers.map { layer in
+            Layer(
+                path: layer.path.rawValue, kind: layer.kind.rawValue, role: layer.role.rawValue,
+                shape: layer.shape, weights: layer.weights, bits: recipe?.layers[layer.path]?.rawValue)
+        }
+        quantized = try recipe.map {
+            try Quantized($0, inventory: inventory, storage: storage, encoding: encoding)
+        }
+    }
+}
+
+extension ModelReport.Architecture {
+    init(_ config: UNet2DConditionConfig) {
+        sampleSize = config.sampleSize.map { [$0.height, $0.width] }
+        inChannels = config.inChannels
+        outChannels = config.outChannels
+        blockOutChannels = config.blockOutChannels
+        layersPerBlock = config.layersPerBlock
+        downBlockTypes = config.downBlockTypes.map(\.rawValue)
+        upBlockTypes = config.upBlockTypes.map(\.rawValue)
+        crossAttentionDim = config.crossAttentionDim
+    }
+}
+
+extension ModelReport.Quantized {
+    init(
+        _ recipe: BitRecipe, inventory: ModelInventory, storage: TimeFeatureStorage, encoding: PackingEncoding
+    ) throws {
+        let size = try SizeAccounting(recipe: recipe, inventory: inventory, timeFeatures: storage)
+        let total = try StorageModel.packed(encoding).storedBytes(
+            recipe: recipe, inventory: inventory, timeFeatures: storage)
+        let (scales, time) = (Int(size.scales.bytes), Int(size.timeFeatures.bytes))
+        let others = Int(size.otherParameters.bytes)
+        func part(_ name: String, _ part: SizeAccounting.Part, _ bytes: Int, counts: Bool) -> ModelReport.Part
+        {
+            ModelReport.Part(
+                name: name, count: part.count, averageBits: counts ? size.averageBits(of: part) : nil,
+                bytes: bytes, share: Double(bytes) / Double(max(total, 1)))
+        }
+        averageBits = size.averageBits
+        storedBitsPerWeight = 8 * Double(total) / Double(inventory.weightCount)
+        cachedSteps = storage.cachedSteps
+        self.encoding = encoding.rawValue
+        parts = [
+            part("quantized weights", size.quantizedWeights, total - scales - time - others, counts: true),
+            part(
+                storage.cachedSteps > 0 ? "time features" : "time layers", size.timeFeatures, time,
+                counts: true),
+            part("scales", size.scales, scales, counts: false),
+            part("others", size.otherParameters, others, counts: false),
+        ]
+        storedBytes = total
+        float16Bytes = 2 * (inventory.weightCount + inventory.otherParameters)
+    }
+}
+
+extension ModelReport {
+    /// The report as text.
+    func print() {
+        printLayers()
+        Output.line("")
+        let size = architecture.sampleSize.map { "\($0[0])x\($0[1])" } ?? "any size"
+        Output.line("\(name) (\(format))")
+        Output.line(
+            "  architecture   UNet2DConditionModel, \(architecture.inChannels) -> \(architecture.outChannels) "
+                + "channels, \(size), context width \(Self.list(architecture.crossAttentionDim))")
+        Output.line("                 channels \(Self.list(architecture.blockOutChannels))")
+        Output.line(
+            "  parameters     \(Numbers.grouped(parameters)), of these \(Numbers.grouped(weights)) weights of "
+                + "\(layers.count) linear and convolution layers")
+        if textEncoderParameters > 0 {
+            Output.line("  text encoder   \(Numbers.grouped(textEncoderParameters)) parameters more")
+        }
+        if let fileBytes {
+            Output.line("  file           \(Numbers.grouped(fileBytes)) bytes (\(Numbers.bytes(fileBytes)))")
+        }
+        guard let quantized else { return }
+        Output.line(
+            "  average bits   \(Numbers.fixed(quantized.averageBits, 4)) "
+                + (quantized.cachedSteps > 0
+                    ? "(\(quantized.cachedSteps) cached steps)" : "(time layers kept)"))
+        Output.line(
+            "  stored         \(Numbers.grouped(quantized.storedBytes)) bytes (\(Numbers.bytes(quantized.storedBytes))), "
+                + "\(Numbers.fixed(quantized.storedBitsPerWeight, 4)) bits per weight, \(quantized.encoding) encoding; "
+                + "\(Numbers.fixed(Double(quantized.float16Bytes) / Double(quantized.storedBytes), 1))x smaller than "
+                + "float16")
+        Output.line("")
+        var table = TextTable(["part", "values", "bits of the average", "bytes", "share"])
+        for part in quantized.parts {
+            table.add([
+                part.name, Numbers.grouped(part.count), part.averageBits.map { Numbers.fixed($0, 4) } ?? "-",
+                Numbers.grouped(part.bytes), Numbers.fixed(100 * part.share, 1) + " %",
+            ])
+        }
+        table.print()
+    }
+
+    private func printLayers() {
+        var table = TextTable(
+            ["layer", "kind", "shape", "weights", "bits"], alignments: [.left, .left, .left])
+        for layer in layers {
+            table.add([
+                layer.path, layer.kind, Self.list(layer.shape, "x"), Numbers.grouped(layer.weights),
+                layer.bits.map(String.init) ?? "-",
+            ])
+        }
+        table.print()
+    }
+
+    private static func list(_ values: [Int], _ separator: String = ", ") -> String {
+        Set(values).count == 1 && separator != "x"
+            ? "\(values[0])" : values.map(String.init).joined(separator: separator)
+    }
+}

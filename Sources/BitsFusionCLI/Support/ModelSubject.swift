@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `info` looks at: a checkpoint of any kind, a diffusers folder, or a bare config. No weights are read but the
+// widths of quantized layers.
+
+import BitsFusion
+import Foundation
+
+struct ModelSubject {
+    let name: String
+    /// What the file is: `bitsfusion-model`, ..., `diffusers`, `config`.
+    let format: String
+    let config: UNet2DConditionConfig
+    let inventory: ModelInventory
+    /// The widths of a student or packed file.
+    let recipe: BitRecipe?
+    /// The steps that a packed file caches; nil for files that leave it open.
+    let cachedSteps: Int?
+    /// Parameters of the text encoder; 0 where there is none.
+    let textEncoderParameters: Int
+    /// The bytes of the file; nil for folders and configs.
+    let fileBytes: Int?
+
+    /// Looks at what lies at the model's path.
+    ///
+    /// - Throws: `CheckpointError`, `ConfigError`, `RecipeError`, `ShippedModelError`.
+    init(_ model: ModelReference) throws {
+        let path = try model.path()
+        let name = model.name
+        var isFolder: ObjCBool = false
+        let exists = FileManager.default.fileExists(atPath: path, isDirectory: &isFolder)
+        if exists, isFolder.boolValue {
+            let folder = try DiffusersFolder(path)
+            let config = try UNet2DConditionConfig(json: Data(folder.config.utf8))
+            try config.checkTensors(of: folder.weights)
+            try self.init(name: name, format: "diffusers", config: config)
+        } else if exists, Self.looksLikeJSON(path) {
+            let config = try UNet2DConditionConfig(json: AtomicFile.read(path))
+            try self.init(name: name, format: "config", config: config)
+        } else {
+            try self.init(name: name, checkpoint: CheckpointReader(path))
+        }
+    }
+
+    private init(name: String, format: String, config: UNet2DConditionConfig) throws {
+        self.name = name
+        self.format = format
+        self.config = config
+        inventory = try ModelInventory(unet: config)
+        recipe = nil
+        cachedSteps = nil
+        textEncoderParameters = 0
+        fileBytes = nil
+    }
+
+    private init(name: String, checkpoint: CheckpointReader) throws {
+        self.name = name
+        format = checkpoint.format.rawValue
+        config = try UNet2DConditionConfig(json: Data(checkpoint.header.config.utf8))
+        inventory = try ModelInventory(unet: config)
+        var layers: [LayerID: BitWidth] = [:]
+        for path in checkpoint.quantizedLayers {
+            layers[LayerID(path)] = try checkpoint.quantization(of: path).width
+        }
+        for path in checkpoint.packedLayers {
+            layers[LayerID(path)] = try checkpoint.packedLayer(path).width
+        }
+        recipe = layers.isEmpty ? nil : BitRecipe(layers: layers)
+        try recipe?.validate(against: inventory)
+        cachedSteps = checkpoint.format == .packed ? try checkpoint.timeFeatures()?.timesteps.count ?? 0 : nil
+        let encoder = checkpoint.textEncoder
+        textEncoderParameters = (encoder?.keys ?? []).reduce(0) { $0 + (encoder?.stored($1)?.count ?? 0) }
+        fileBytes = Numbers.fileSize(checkpoint.path)
+        if checkpoint.format == .model { try config.checkTensors(of: checkpoint.unet) }
+    }
+
+    private static func looksLikeJSON(_ path: String) -> Bool {
+        guard let file = FileHandle(forReadingAtPath: path) else { return false }
+        defer { try? file.close() }
+        let head = (try? file.read(upToCount: 64)) ?? Data()
+        let blanks: Set<UInt8> = [0x20, 0x09, 0x0A, 0x0D, 0xEF, 0xBB, 0xBF]
+        return head.first { !blanks.contains($0) } == UInt8(ascii: "{")
+    }
+}

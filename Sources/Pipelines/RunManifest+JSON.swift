@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// Manifests as the JSON text that checkpoints carry.
+
+import Foundation
+import Recipes
+
+extension RunManifest {
+    /// One line of JSON with sorted keys.
+    ///
+    /// - Throws: never in practice: a manifest holds text and integers only.
+    package func json() throws -> String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        return String(decoding: try encoder.encode(self), as: UTF8.self)
+    }
+}
