@@ -54,7 +54,7 @@ public struct ImageGrid: Sendable {
         for (row, lines) in layout.rowLines.enumerated() {
             let span = layout.rowSpans[row]
             let height = BitmapFont.height(lines: lines.count) * layout.textScale
-            let labels = 2 * padding..<layout.firstColumn - 2 * padding
+            let labels = 2 * padding..<max(layout.firstColumn - 2 * padding, 2 * padding)
             draw(
                 lines, top: span.lowerBound + (span.count - height) / 2, in: labels, .trailing, layout, &page)
         }

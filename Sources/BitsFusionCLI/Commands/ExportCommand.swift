@@ -43,14 +43,15 @@ struct ExportCommand: ParsableCommand {
         let export = try DiffusersExport(reader)
         let source = try export.needsTimeLayers() ? try timeLayerSource(for: reader) : nil
         InterruptFlag.install()
-        let progress = common.progress("exporting", total: 1, unit: "model")
+        var progress: ProgressReporter?
         var tensors = 0
         try export.write(to: output, as: dtype, timeLayers: source) { done, total in
-            tensors = total
-            progress.update(share: Double(done) / Double(total))
+            let reporter = progress ?? common.progress("exporting", total: total, unit: "tensors")
+            (progress, tensors) = (reporter, total)
+            reporter.update(done)
             try InterruptFlag.check()
         }
-        progress.endLine()
+        progress?.endLine()
         if reader.header.textConfig != nil {
             Output.warning("\(model.name): its text encoder is no part of a UNet folder and was left out")
         }

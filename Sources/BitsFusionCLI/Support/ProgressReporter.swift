@@ -61,7 +61,8 @@ final class ProgressReporter {
 
     private func isDue(_ done: Int) -> Bool {
         guard let lastDrawn else {
-            return isTerminal || done >= total || start.duration(to: .now) > .seconds(10)
+            // What takes less than this needs no line in a log.
+            return isTerminal || start.duration(to: .now) > .seconds(10)
         }
         let waited = lastDrawn.time.duration(to: .now)
         if isTerminal {
@@ -79,12 +80,18 @@ final class ProgressReporter {
         if total > 0 { parts.append("\(100 * done / total) %") }
         if done > first, seconds > 0 {
             let rate = Double(done - first) / seconds
-            parts.append(rate >= 1 ? String(format: "%.1f/s", rate) : String(format: "%.1f s each", 1 / rate))
+            parts.append(Self.rate(rate))
             let left = Double(total - done) / rate
             parts.append(done < total ? "\(Self.time(left)) left" : "took \(Self.time(seconds))")
         }
         if !note.isEmpty { parts.append(note) }
         return parts.joined(separator: ", ")
+    }
+
+    private static func rate(_ perSecond: Double) -> String {
+        if perSecond >= 1000 { return "\(Numbers.grouped(Int(min(perSecond, 1e15))))/s" }
+        return perSecond >= 1
+            ? "\(Numbers.fixed(perSecond, 1))/s" : "\(Numbers.fixed(1 / perSecond, 1)) s each"
     }
 
     private static func time(_ seconds: Double) -> String {
