@@ -16,7 +16,7 @@ import Testing
     private let dataset = ShapesDataset(seed: 20_240_607)
 
     init() throws {
-        proxy = try ClipProxy(file: ShippedFile.clipProxy.path())
+        proxy = try ClipProxy(file: ShippedModels.clipProxy())
     }
 
     private func pictures(_ range: Range<Int>) -> (images: Tensor, ids: [Int32]) {
@@ -64,7 +64,7 @@ import Testing
     }
 
     @Test("the file is small: half precision throughout, below a megabyte") func size() throws {
-        let path = try ShippedFile.clipProxy.path()
+        let path = try ShippedModels.clipProxy()
         let size = try FileManager.default.attributesOfItem(atPath: path)[.size] as? Int
         #expect(try #require(size) < 1_000_000)
         let tensors = try CheckpointReader(path, formats: [.clip]).clip
