@@ -43,7 +43,7 @@ struct TrainCommand: ParsableCommand {
         common.apply()
         InterruptFlag.install()
         struct Kind: Decodable { var unet: String? }
-        if try YAMLDocument.read(Kind.self, from: config).unet != nil {
+        if try YAMLDocument.read(anyKeysIn: Kind.self, from: config).unet != nil {
             try trainTeacher()
         } else {
             try trainClipProxy()

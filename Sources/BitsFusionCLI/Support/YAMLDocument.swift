@@ -15,10 +15,38 @@ struct YAMLError: ExitStatusProviding {
 }
 
 enum YAMLDocument {
-    /// Reads a `Value` from the file at `path`.
+    /// Reads a `Value` from the file at `path`; every key of the file must mean something to it.
+    ///
+    /// - Throws: as `read(anyKeysIn:from:)`, and `YAMLError` where the file has a key that `Value` does not know.
+    static func read<Value: Codable>(_ type: Value.Type, from path: String) throws -> Value {
+        let value = try read(anyKeysIn: type, from: path)
+        // What the value writes are the keys that it knows.
+        let known = try Yams.compose(yaml: YAMLEncoder().encode(value))
+        let given = try Yams.compose(yaml: String(decoding: AtomicFile.read(path), as: UTF8.self))
+        if let given, let known, let key = unknownKey(in: given, known, at: []) {
+            throw YAMLError(file: path, reason: "\(key): unknown key; check its spelling or take it out")
+        }
+        return value
+    }
+
+    /// The first key, as a dotted path, that stands in `given` with a value and not in `known`.
+    private static func unknownKey(in given: Node, _ known: Node, at path: [String]) -> String? {
+        guard let mapping = given.mapping else { return nil }
+        for (key, value) in mapping {
+            guard let name = key.string else { continue }
+            guard let counterpart = known.mapping?.first(where: { $0.key.string == name })?.value else {
+                if value.null != nil { continue }
+                return (path + [name]).joined(separator: ".")
+            }
+            if let found = unknownKey(in: value, counterpart, at: path + [name]) { return found }
+        }
+        return nil
+    }
+
+    /// Reads a `Value` from the file at `path`, whatever other keys it has.
     ///
     /// - Throws: `CheckpointError.missingFile`, `.unreadable`; `YAMLError` where it is no YAML or another document.
-    static func read<Value: Decodable>(_ type: Value.Type, from path: String) throws -> Value {
+    static func read<Value: Decodable>(anyKeysIn type: Value.Type, from path: String) throws -> Value {
         let data = try AtomicFile.read(path)
         guard let text = String(data: data, encoding: .utf8) else {
             throw YAMLError(file: path, reason: "not UTF-8 text; give a YAML file")
