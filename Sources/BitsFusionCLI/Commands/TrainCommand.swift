@@ -72,7 +72,9 @@ struct TrainCommand: ParsableCommand {
             .run(
                 resume: trainer.resume(from:), train: trainer.run,
                 write: { try trainer.write(to: output, manifest: manifest, as: dtype) })
-        let accuracy = ClipProxyAccuracy(of: trainer.proxy, on: ShapesDataset(seed: .max), samples: 500)
+        let accuracy = trainer.withFinalWeights {
+            ClipProxyAccuracy(of: $0, on: ShapesDataset(seed: .max), samples: 500)
+        }
         Output.line(
             String(
                 format:
