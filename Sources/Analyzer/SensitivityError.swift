@@ -51,13 +51,13 @@ extension SensitivityError: CustomStringConvertible {
             "CLIP-proxy: looks at pictures of 3 channels that were asked for in words, this model makes \(channels) "
                 + "channels or was given embeddings; leave the CLIP-proxy out"
         case .unfinished(let journal, let done):
-            "\(journal): an unfinished analysis with \(done) measurements; continue it with --resume, or remove the "
-                + "file to start anew"
+            "\(journal): an unfinished analysis with \(done) measurements; continue it with --resume, or drop it with "
+                + "--overwrite"
         case .differentRun(let journal, let option, let saved, let requested):
             "\(journal): the analysis was started with \(option) \(saved), not \(requested); resume with the same, or "
-                + "remove the file to start anew"
+                + "drop it with --overwrite"
         case .journalLine(let journal, let line, let reason):
-            "\(journal): line \(line): \(reason); remove the file to start anew"
+            "\(journal): line \(line): \(reason); drop the journal with --overwrite"
         case .journalFile(let journal, let reason, .opening):
             "\(journal): cannot be created: \(reason); check the folder of the output"
         case .journalFile(let journal, let reason, .reading): "\(journal): cannot be read: \(reason)"

@@ -88,23 +88,22 @@ final class SensitivityJournal {
     ///   - path: the file.
     ///   - header: this run.
     ///   - candidates: what this run measures.
-    ///   - resume: continue what lies at `path`, if anything does.
+    ///   - unfinished: what becomes of measurements that lie at `path`.
     /// - Throws: `SensitivityError`: `.unfinished` where measurements would be lost, `.differentRun`, `.journalLine`,
     ///   `.journalFile`.
     init(
-        path: String, header: SensitivityJournalHeader, candidates: Set<SensitivityCandidate>, resume: Bool
+        path: String, header: SensitivityJournalHeader, candidates: Set<SensitivityCandidate>,
+        unfinished: UnfinishedAnalysis
     ) throws(SensitivityError) {
         self.path = path
         self.header = header
         descriptor = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
         guard descriptor >= 0 else { throw Self.failure(path, .opening) }
         let lines = try wholeLines()
-        guard resume else {
-            guard lines.count <= 1 else { throw .unfinished(journal: path, done: lines.count - 1) }
-            try restart()
-            return
+        if unfinished == .refused, lines.count > 1 {
+            throw .unfinished(journal: path, done: lines.count - 1)
         }
-        guard let first = lines.first else {
+        guard unfinished == .resumed, let first = lines.first else {
             try restart()
             return
         }

@@ -9,21 +9,32 @@ import Recipes
 public struct SensitivityOptions: Sendable {
     /// The widths that every layer is tried at. The first and last convolution are measured at their fixed 8 bits.
     public var widths: [BitWidth]
-    /// Sampler, steps and guidance. Ten DDIM steps rank layers at a fifth of the time of fifty.
+    /// Sampler, steps and guidance.
     public var generation: GenerationOptions
     /// A regular expression: only layers whose path it matches somewhere are measured; nil for all.
     public var layerPattern: String?
 
-    /// The paper's widths with few, cheap pictures: a model of 2 M parameters takes minutes.
+    /// The paper's widths, with pictures that are cheap enough for the 350 candidates of a small model to take minutes:
+    /// eight DDIM steps tell layers apart, and how finished a picture looks does not matter here.
     public init(
         widths: [BitWidth] = [BitWidth(1), BitWidth(2), BitWidth(3)],
-        generation: GenerationOptions = GenerationOptions(sampler: .ddim, steps: 10),
+        generation: GenerationOptions = GenerationOptions(sampler: .ddim, steps: 8),
         layerPattern: String? = nil
     ) {
         self.widths = Array(Set(widths)).sorted()
         self.generation = generation
         self.layerPattern = layerPattern
     }
+}
+
+/// What becomes of measurements that an interrupted analysis left.
+public enum UnfinishedAnalysis: Sendable {
+    /// They are in the way: an error, so that hours of work are never lost unasked.
+    case refused
+    /// The analysis goes on from there.
+    case resumed
+    /// They are thrown away.
+    case overwritten
 }
 
 /// One measurement to make: a layer alone at one width.

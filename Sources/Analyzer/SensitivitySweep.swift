@@ -75,18 +75,21 @@ public final class SensitivitySweep {
     /// - Parameters:
     ///   - output: where the table shall lie; beside it, at `<output>.partial`, the journal of the run is kept until
     ///     the table is written. nil keeps everything in memory.
-    ///   - resume: continue the journal, if there is one; the finished table's bytes are those of a run in one go.
+    ///   - unfinished: what becomes of the journal of an interrupted run. A resumed one ends with the bytes of a run
+    ///     in one go.
     ///   - progress: called at the start and after every candidate.
     ///   - shouldStop: asked after every sampling step; true ends the run and leaves the journal.
     /// - Returns: the table; nil when stopped.
     /// - Throws: `SensitivityError`, `RecipeError` where the table cannot be written, and what sampling throws.
     public func run(
-        output: URL? = nil, resume: Bool = false, progress: (SensitivityProgress) -> Void = { _ in },
+        output: URL? = nil, unfinished: UnfinishedAnalysis = .refused,
+        progress: (SensitivityProgress) -> Void = { _ in },
         shouldStop: @escaping () -> Bool = { false }
     ) throws -> SensitivityTable? {
         let journal = try output.map {
             try SensitivityJournal(
-                path: Self.journalPath(of: $0), header: header, candidates: Set(candidates), resume: resume)
+                path: Self.journalPath(of: $0), header: header, candidates: Set(candidates),
+                unfinished: unfinished)
         }
         var records = journal?.records ?? [:]
         do {
@@ -105,6 +108,16 @@ public final class SensitivitySweep {
 
     /// Where the journal of an analysis lies whose table goes to `output`.
     public static func journalPath(of output: URL) -> String { output.path + ".partial" }
+
+    /// Whether `table` is what this analysis would measure: same program, files, protocol, layers and widths.
+    public func isFinished(in table: SensitivityTable) -> Bool {
+        let widths = Set(table.layers.filter { LayerRole(of: $0.path) == .quantizable }.flatMap(\.bits.keys))
+        return table.model?.sha256 == model.sha256 && table.generation == generation
+            && table.manifest?.toolVersion == manifest.toolVersion
+            && table.manifest?.inputs.map(\.sha256) == manifest.inputs.map(\.sha256)
+            && Set(table.layers.map(\.path)) == Set(candidates.map(\.path))
+            && (widths.isEmpty || widths == Set(options.widths))
+    }
 
     /// How the pictures are made, as the table records it.
     public var generation: SensitivityProtocol {

@@ -18,12 +18,15 @@ import Testing
     }
 
     /// Runs until `count` candidates are done.
-    private func interrupt(_ sweep: SensitivitySweep, after count: Int, output: URL, resume: Bool = false)
+    private func interrupt(
+        _ sweep: SensitivitySweep, after count: Int, output: URL, unfinished: UnfinishedAnalysis = .refused
+    )
         throws
     {
         var done = 0
         let table = try sweep.run(
-            output: output, resume: resume, progress: { done = $0.done }, shouldStop: { done >= count })
+            output: output, unfinished: unfinished, progress: { done = $0.done },
+            shouldStop: { done >= count })
         #expect(table == nil)
         #expect(done == count)
         #expect(!FileManager.default.fileExists(atPath: output.path))
@@ -62,12 +65,12 @@ import Testing
                 if count + 1 < total {
                     try interrupt(
                         sweep(commandLine: ["test", "--resume"]), after: count + 1, output: output,
-                        resume: true)
+                        unfinished: .resumed)
                 }
                 var first: Int?
                 let resumed = try sweep(commandLine: ["test", "--resume"])
                 let table = try resumed.run(
-                    output: output, resume: true, progress: { first = first ?? $0.done })
+                    output: output, unfinished: .resumed, progress: { first = first ?? $0.done })
                 #expect(table != nil && first == min(count + 1, total - 1))
                 #expect(try Data(contentsOf: output) == whole, "interrupted after \(count)")
                 #expect(exists(output) == (true, false))
@@ -88,13 +91,14 @@ import Testing
         let whole = try wholeTable()
         try withFolder { folder in
             let output = folder.appending(path: "sensitivity.json")
-            let table = try sweep().run(output: output, resume: true)
+            let table = try sweep().run(output: output, unfinished: .resumed)
             #expect(table != nil)
             #expect(try Data(contentsOf: output) == whole)
         }
     }
 
-    @Test("measurements are never thrown away unasked, a journal without any is") func unfinished() throws {
+    @Test("measurements are only thrown away when asked to, a journal without any always is")
+    func unfinished() throws {
         try withFolder { folder in
             let output = folder.appending(path: "sensitivity.json")
             let journal = SensitivitySweep.journalPath(of: output)
@@ -105,6 +109,10 @@ import Testing
                 try sweep().run(output: output)
             }
             #expect(try Data(contentsOf: URL(fileURLWithPath: journal)) == before)
+            try interrupt(sweep(), after: 1, output: output, unfinished: .overwritten)
+            #expect(throws: SensitivityError.unfinished(journal: journal, done: 1)) {
+                try sweep().run(output: output)
+            }
         }
     }
 
@@ -116,11 +124,11 @@ import Testing
             #expect(
                 throws: SensitivityError.differentRun(
                     journal: journal, option: "bits", saved: "1,3", requested: "2")
-            ) { try sweep(widths: [2]).run(output: output, resume: true) }
+            ) { try sweep(widths: [2]).run(output: output, unfinished: .resumed) }
             #expect(
                 throws: SensitivityError.differentRun(
                     journal: journal, option: "steps", saved: "2", requested: "3")
-            ) { try sweep(steps: 3).run(output: output, resume: true) }
+            ) { try sweep(steps: 3).run(output: output, unfinished: .resumed) }
         }
     }
 
@@ -134,7 +142,7 @@ import Testing
                 lines[2] = line
                 try lines.joined(separator: "\n").write(to: journal, atomically: true, encoding: .utf8)
                 let error = #expect(throws: SensitivityError.self) {
-                    _ = try sweep().run(output: output, resume: true)
+                    _ = try sweep().run(output: output, unfinished: .resumed)
                 }
                 guard case .journalLine(_, let number, _) = error else {
                     Issue.record("\(String(describing: error))")
@@ -156,12 +164,27 @@ import Testing
             lines[3] = "{\"bits\":\(candidate.width),\"measure\":null,\"path\":\"\(candidate.path)\"}"
             try lines.joined(separator: "\n").write(to: journal, atomically: true, encoding: .utf8)
             let resumed = try sweep()
-            let table = try #require(try resumed.run(output: output, resume: true))
+            let table = try #require(try resumed.run(output: output, unfinished: .resumed))
             #expect(resumed.unusable == [candidate])
             let layer = try #require(table.layers.first { $0.path == candidate.path })
             #expect(layer.bits.keys.sorted() == [BitWidth(1), BitWidth(3)].filter { $0 != candidate.width })
             #expect(try SensitivityTable.load(contentsOf: output) == table)
         }
+    }
+
+    @Test("a finished table is known as the answer to its own analysis and to no other") func finished()
+        throws
+    {
+        let table = try #require(try sweep().run())
+        #expect(try sweep(commandLine: ["test", "--resume"]).isFinished(in: table))
+        #expect(try !sweep(widths: [1]).isFinished(in: table))
+        #expect(try !sweep(steps: 3).isFinished(in: table))
+        var other = table
+        other.model = FileReference(path: "tiny.h5", sha256: String(repeating: "b", count: 64))
+        #expect(try !sweep().isFinished(in: other))
+        other = table
+        other.layers.removeLast()
+        #expect(try !sweep().isFinished(in: other))
     }
 
     @Test("an output folder that does not exist is found before anything is measured") func noFolder() throws

@@ -34,11 +34,13 @@ struct AnalyzeCommand: ParsableCommand {
     @Option(help: "Nominal widths to try every layer at, 1 to 8, separated by commas.")
     var bits = "1,2,3"
 
-    @Option(help: "Pictures per measurement (default: 8; with --embeddings: one for each row).")
+    @Option(
+        help:
+            "Pictures per measurement (default: 6, one of each family; with --embeddings: one for each row).")
     var prompts: Int?
 
     @Option(help: "Sampling steps per picture.")
-    var steps = 10
+    var steps = 8
 
     @Option(help: "Sampler: ddim, pndm or dpm++.")
     var sampler = SamplerKind.ddim
@@ -51,6 +53,9 @@ struct AnalyzeCommand: ParsableCommand {
 
     @Flag(help: "Continue an interrupted analysis.")
     var resume = false
+
+    @Flag(help: "Start anew even if an interrupted analysis left measurements.")
+    var overwrite = false
 
     @Option(
         help: """
@@ -80,6 +85,7 @@ struct AnalyzeCommand: ParsableCommand {
         if !guidanceScale.isFinite {
             throw ValidationError("--guidance-scale: expected a finite number, found \(guidanceScale)")
         }
+        if resume && overwrite { throw ValidationError("--resume and --overwrite exclude each other") }
         if clip != nil && embeddings != nil {
             throw ValidationError("--clip scores pictures against prompts; with --embeddings there are none")
         }
@@ -88,11 +94,15 @@ struct AnalyzeCommand: ParsableCommand {
     func run() throws {
         common.apply()
         let sweep = try makeSweep()
+        if resume, let table = try finishedTable(of: sweep) {
+            Output.warning("\(output) is finished already")
+            return try show(table)
+        }
         InterruptFlag.install()
         let url = URL(fileURLWithPath: output)
         var reporter: ProgressReporter?
         let table = try sweep.run(
-            output: url, resume: resume,
+            output: url, unfinished: resume ? .resumed : overwrite ? .overwritten : .refused,
             progress: { progress in
                 let current =
                     reporter
@@ -113,13 +123,29 @@ struct AnalyzeCommand: ParsableCommand {
                 "\(candidate.path) at \(candidate.width) bits: the pictures are not finite; the table leaves this "
                     + "width out")
         }
-        if json {
-            try Output.json(table)
+        try show(table)
+    }
+
+    private func show(_ table: SensitivityTable) throws {
+        guard !json else { return try Output.json(table) }
+        SensitivityReport(table).print()
+        Output.line("")
+        Output.line("\(output); next: bitsfusion allocate \(output) --avg-bits 1.99")
+    }
+
+    /// The table that lies at the output already, where nothing is left to resume and it is this analysis's.
+    private func finishedTable(of sweep: SensitivitySweep) throws -> SensitivityTable? {
+        let url = URL(fileURLWithPath: output)
+        let files = FileManager.default
+        guard !files.fileExists(atPath: SensitivitySweep.journalPath(of: url)) else { return nil }
+        if files.fileExists(atPath: output) {
+            let table = try SensitivityTable.load(contentsOf: url)
+            if sweep.isFinished(in: table) { return table }
+            Output.warning("\(output) is of another analysis; starting anew")
         } else {
-            SensitivityReport(table).print()
-            Output.line("")
-            Output.line("Wrote \(output); next: bitsfusion allocate --avg-bits 1.99")
+            Output.warning("\(output) was not begun yet; starting anew")
         }
+        return nil
     }
 
     private func makeSweep() throws -> SensitivitySweep {
@@ -133,7 +159,9 @@ struct AnalyzeCommand: ParsableCommand {
         if let embeddings = subjects?.embeddings { inputs.append(embeddings) }
         if let scorer { inputs.append(scorer.file) }
         let chosen =
-            try subjects ?? AnalysisSubjects(promptCount: prompts ?? 8, seed: seed, pipeline: pipeline)
+            try subjects
+            ?? AnalysisSubjects(
+                promptCount: prompts ?? PromptFamily.allCases.count, seed: seed, pipeline: pipeline)
         return try SensitivitySweep(
             pipeline: pipeline, model: reference, subjects: chosen, clip: scorer?.proxy,
             options: SensitivityOptions(

@@ -66,7 +66,7 @@ struct DemoCommand: ParsableCommand {
         )
         let again = resume ? ["--resume"] : ["--overwrite"]
         return [
-            ["analyze", "shapes", "-o", path("sensitivity.json")] + (resume ? ["--resume"] : []),
+            ["analyze", "shapes", "-o", path("sensitivity.json")] + again,
             ["allocate", path("sensitivity.json"), "--avg-bits", "\(avgBits)", "-o", recipe],
             ["quantize", "shapes", "--recipe", recipe, "-o", path("post-training.h5")],
             ["distill", "--stage", "1", "--recipe", recipe, "-o", stage1] + again,
