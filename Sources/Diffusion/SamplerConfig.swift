@@ -75,10 +75,11 @@ extension SamplerConfig {
         schedule = NoiseSchedule(
             betaSchedule: try reader.choice("beta_schedule", as: BetaSchedule.self) ?? .linear,
             betaStart: start,
-            betaEnd: end, trainTimesteps: try reader.integer("num_train_timesteps") ?? 1000,
+            betaEnd: end,
+            trainTimesteps: try reader.integer("num_train_timesteps", in: 1...1_000_000) ?? 1000,
             predictionType: try reader.choice("prediction_type", as: PredictionType.self) ?? .epsilon)
         timestepSpacing = try reader.choice("timestep_spacing", as: TimestepSpacing.self)
-        stepsOffset = try reader.integer("steps_offset", in: 0...Int.max) ?? 0
+        stepsOffset = try reader.integer("steps_offset", in: 0...1_000_000) ?? 0
         setAlphaToOne = try reader.bool("set_alpha_to_one", default: kind == .ddim)
         let clips = try reader.bool("clip_sample", default: kind == .ddim)
         let range = try reader.number("clip_sample_range", "numbers above 0") { $0 > 0 } ?? 1

@@ -67,7 +67,7 @@ public struct TextEncoderConfig: Codable, Sendable, Equatable {
     private init(document: JSONValue) throws(ConfigError) {
         var reader = try ConfigReader(document, name: "text encoder config", nullable: [])
         func required(_ key: String) throws(ConfigError) -> Int {
-            guard let value = try reader.integer(key) else {
+            guard let value = try reader.integer(key, in: 1...(1 << 20)) else {
                 throw .missing(key: key, neededBy: "the text encoder")
             }
             return value

@@ -38,29 +38,32 @@ extension UNet2DConditionConfig {
         let midBlock = try reader.choice("mid_block_type", as: MidBlockType.self)
         midBlockType = midBlockIsNull ? nil : midBlock ?? .crossAttention
         let channels = try reader.list("block_out_channels") ?? [320, 640, 1280, 1280].map { .number($0) }
-        blockOutChannels = channels.compactMap(\.integer).filter { $0 > 0 }
+        blockOutChannels = channels.compactMap(Self.positive)
         guard blockOutChannels.count == channels.count else {
-            throw reader.unsupported("block_out_channels", .array(channels), "positive integers")
+            throw reader.unsupported("block_out_channels", .array(channels), Self.positiveText)
         }
         guard blockOutChannels.count == blocks else {
             throw .wrongCount(
                 key: "block_out_channels", value: blockOutChannels.description, expected: blocks)
         }
         layersPerBlock = try reader.perBlock(
-            "layers_per_block", count: blocks, default: 2, "positive integers", Self.positive)
+            "layers_per_block", count: blocks, default: 2, "integers from 1 to \(Self.layerLimit)"
+        ) { value in
+            value.integer.flatMap { (1...Self.layerLimit).contains($0) ? $0 : nil }
+        }
 
         // Input, output, normalization
         sampleSize = try Self.sampleSize(&reader)
-        inChannels = try reader.integer("in_channels") ?? 4
-        outChannels = try reader.integer("out_channels") ?? 4
+        inChannels = try reader.integer("in_channels", in: Self.sizeRange) ?? 4
+        outChannels = try reader.integer("out_channels", in: Self.sizeRange) ?? 4
         centerInputSample = try reader.bool("center_input_sample", default: false)
-        convInKernel = try reader.integer("conv_in_kernel") ?? 3
-        convOutKernel = try reader.integer("conv_out_kernel") ?? 3
+        convInKernel = try Self.kernel(&reader, "conv_in_kernel")
+        convOutKernel = try Self.kernel(&reader, "conv_out_kernel")
         downsamplePadding = try reader.integer("downsample_padding", in: 0...1) ?? 1
         midBlockScaleFactor = Float(
             try reader.number("mid_block_scale_factor", "numbers other than 0") { $0 != 0 } ?? 1)
         actFn = try Self.activation(&reader, "act_fn") ?? .silu
-        normNumGroups = try reader.integer("norm_num_groups") ?? 32
+        normNumGroups = try reader.integer("norm_num_groups", in: Self.sizeRange) ?? 32
         normEps = Float(try reader.number("norm_eps", "numbers above 0") { $0 > 0 } ?? 1e-5)
         for count in blockOutChannels where count % normNumGroups != 0 {
             throw .indivisible(
@@ -70,9 +73,9 @@ extension UNet2DConditionConfig {
 
         // Attention
         crossAttentionDim = try reader.perBlock(
-            "cross_attention_dim", count: blocks, default: 1280, "positive integers", Self.positive)
+            "cross_attention_dim", count: blocks, default: 1280, Self.positiveText, Self.positive)
         numAttentionHeads = try reader.perBlock(
-            "attention_head_dim", count: blocks, default: 8, "positive integers", Self.positive)
+            "attention_head_dim", count: blocks, default: 8, Self.positiveText, Self.positive)
         try reader.mustBeDefault("num_attention_heads")
         onlyCrossAttention = try reader.perBlock(
             "only_cross_attention", count: blocks, default: false, "true, false"
@@ -94,7 +97,8 @@ extension UNet2DConditionConfig {
         resnetTimeScaleShift =
             try reader.choice("resnet_time_scale_shift", as: TimeScaleShift.self) ?? .added
         try reader.mustBeDefault("time_embedding_type", .string("positional"))
-        timeEmbeddingDim = try reader.integer("time_embedding_dim") ?? 4 * (blockOutChannels.first ?? 0)
+        timeEmbeddingDim =
+            try reader.integer("time_embedding_dim", in: Self.sizeRange) ?? 4 * (blockOutChannels.first ?? 0)
         timeEmbeddingActFn = try Self.activation(&reader, "time_embedding_act_fn")
         timestepPostAct = try Self.activation(&reader, "timestep_post_act")
         additionEmbedType = try reader.choice("addition_embed_type", as: AdditionEmbedType.self)
@@ -162,12 +166,24 @@ extension UNet2DConditionConfig {
         }
     }
 
+    // Far beyond any model, and small enough that no product of sizes overflows.
+    private static let sizeRange = 1...(1 << 20)
+    private static let positiveText = "integers from 1 to \(sizeRange.upperBound)"
+    fileprivate static let layerLimit = 256
+
     private static func positive(_ value: JSONValue) -> Int? {
-        value.integer.flatMap { $0 > 0 ? $0 : nil }
+        value.integer.flatMap { sizeRange.contains($0) ? $0 : nil }
+    }
+
+    /// Even kernels would change the size of the sample.
+    private static func kernel(_ reader: inout ConfigReader, _ key: String) throws(ConfigError) -> Int {
+        let size = try reader.integer(key, in: 1...31) ?? 3
+        guard size % 2 == 1 else { throw .unsupported(key: key, value: "\(size)", supported: "odd integers") }
+        return size
     }
 
     private static func required(_ reader: inout ConfigReader, _ key: String) throws(ConfigError) -> Int {
-        guard let value = try reader.integer(key) else {
+        guard let value = try reader.integer(key, in: sizeRange) else {
             throw .missing(key: key, neededBy: "addition_embed_type \"text_time\"")
         }
         return value
@@ -210,13 +226,14 @@ extension UNet2DConditionConfig {
         {
             return SampleSize(height: height, width: width)
         }
-        throw reader.unsupported("sample_size", value, "null, a positive integer, or [height, width]")
+        throw reader.unsupported(
+            "sample_size", value, "null, an integer from 1 to \(sizeRange.upperBound), or [height, width]")
     }
 
     private static func encoderHidDim(_ reader: inout ConfigReader) throws(ConfigError) -> Int? {
         try reader.mustBeDefault("encoder_hid_dim_type", .string("text_proj"))
         let hasType = reader.value("encoder_hid_dim_type") != nil
-        guard let width = try reader.integer("encoder_hid_dim") else {
+        guard let width = try reader.integer("encoder_hid_dim", in: Self.sizeRange) else {
             if hasType {
                 throw .missing(key: "encoder_hid_dim", neededBy: "encoder_hid_dim_type \"text_proj\"")
             }
@@ -273,11 +290,14 @@ private struct TransformerLayerCounts {
                 if case .array(let values) = block { values } else {
                     [JSONValue](repeating: block, count: count)
                 }
-            let integers = values.compactMap(\.integer).filter { $0 >= 0 }
+            let integers = values.compactMap(\.integer).filter {
+                (0...UNet2DConditionConfig.layerLimit).contains($0)
+            }
             guard integers.count == values.count else {
                 throw .unsupported(
                     key: key, value: block.description,
-                    supported: "integers from 0, or lists of these per block")
+                    supported:
+                        "integers from 0 to \(UNet2DConditionConfig.layerLimit), or lists of these per block")
             }
             guard integers.count == count else {
                 throw .wrongCount(key: key, value: block.description, expected: count)

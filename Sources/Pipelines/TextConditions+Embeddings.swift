@@ -20,6 +20,10 @@ extension TextConditions {
     public init(embeddings path: String, config: UNet2DConditionConfig) throws {
         let file = try SafetensorsReader(path)
         let width = config.encoderHidDim ?? config.crossAttentionDim[0]
+        guard file.stored("encoder_hidden_states") != nil else {
+            throw UNetInputError.missing(
+                name: "encoder_hidden_states", neededBy: "the model's cross-attention")
+        }
         let positive = try file.tensor("encoder_hidden_states")
         guard positive.rank == 3, positive.shape.allSatisfy({ $0 > 0 }), positive.shape[2] == width else {
             throw PipelineError.embeddingShape(
@@ -29,6 +33,9 @@ extension TextConditions {
             sample: [positive.shape[0], config.inChannels, 64, 64], timestep: [1],
             encoderHiddenStates: positive.shape)
         let key = "negative_encoder_hidden_states"
+        guard file.stored(key) != nil else {
+            throw UNetInputError.missing(name: key, neededBy: "classifier-free guidance")
+        }
         var negative = try file.tensor(key)
         if negative.shape == [1] + positive.shape.dropFirst() { negative = negative.expanded(positive.shape) }
         guard negative.shape == positive.shape else {

@@ -22,16 +22,18 @@ struct AllocateCommand: ParsableCommand {
     @Argument(help: "The table that `bitsfusion analyze` wrote.")
     var sensitivity = "sensitivity.json"
 
-    @Option(help: "The average bits of a weight.")
+    @Option(parsing: .unconditional, help: "The average bits of a weight.")
     var avgBits = 1.99
 
     @Option(help: "How widths are chosen: threshold is the paper's rule.")
     var method = AllocationMethod.threshold
 
-    @Option(help: "Exponent of the layer size in the sensitivity score.")
+    @Option(parsing: .unconditional, help: "Exponent of the layer size in the sensitivity score.")
     var eta = 0.3
 
-    @Option(help: "Inference steps whose time features are cached; 0 keeps the time layers.")
+    @Option(
+        parsing: .unconditional,
+        help: "Inference steps whose time features are cached; 0 keeps the time layers.")
     var cachedSteps = defaultCachedSteps
 
     @Flag(

@@ -40,7 +40,7 @@ struct ExportCommand: ParsableCommand {
     func run() throws {
         common.apply()
         let reader = try CheckpointReader(model.path())
-        let export = try DiffusersExport(reader)
+        let export = try naming(model.name) { try DiffusersExport(reader) }
         let source = try export.needsTimeLayers() ? try timeLayerSource(for: reader) : nil
         InterruptFlag.install()
         var progress: ProgressReporter?
@@ -68,11 +68,16 @@ struct ExportCommand: ParsableCommand {
         }
         let manifest = try? JSONDecoder().decode(RunManifest.self, from: Data(reader.header.manifest.utf8))
         for input in manifest?.inputs ?? [] {
-            guard let path = try? ModelReference(input.path).path(), let source = try? CheckpointReader(path),
-                (try? check(source, named: input.path, suits: reader)) != nil,
-                try FileDigest.sha256(ofFile: path) == input.sha256
-            else { continue }
-            return source
+            // Relative to the current folder as it was then, or beside the packed file.
+            let beside = (reader.path as NSString).deletingLastPathComponent + "/" + input.path
+            for candidate in [input.path, beside] {
+                guard let path = try? ModelReference(candidate).path(),
+                    let source = try? CheckpointReader(path),
+                    (try? check(source, named: candidate, suits: reader)) != nil,
+                    try FileDigest.sha256(ofFile: path) == input.sha256
+                else { continue }
+                return source
+            }
         }
         throw CommandError(
             .inputMissing,
@@ -82,10 +87,10 @@ struct ExportCommand: ParsableCommand {
 
     private func check(_ source: CheckpointReader, named name: String, suits reader: CheckpointReader) throws
     {
-        let configs = try [source, reader].map {
-            try UNet2DConditionConfig(json: Data($0.header.config.utf8))
-        }
-        guard configs[0] == configs[1] else {
+        guard
+            try UNet2DConditionConfig(of: source, named: name)
+                == UNet2DConditionConfig(of: reader, named: model.name)
+        else {
             throw CommandError(
                 .badData, "\(name): has another config than \(model.name); give the model it was made from")
         }

@@ -38,11 +38,12 @@ struct ImportCommand: ParsableCommand {
         try Output.checkCanCreate(output)
         InterruptFlag.install()
         let progress = common.progress("importing", total: source.weights.keys.count, unit: "tensors")
-        try source.writeModel(
-            to: output, manifest: Output.manifest(inputs: source.files), as: dtype
-        ) { done, _ in
-            progress.update(done)
-            try InterruptFlag.check()
+        let manifest = try Output.manifest(inputs: source.files)
+        try naming(source.path + "/config.json") {
+            try source.writeModel(to: output, manifest: manifest, as: dtype) { done, _ in
+                progress.update(done)
+                try InterruptFlag.check()
+            }
         }
         progress.endLine()
         Output.line(

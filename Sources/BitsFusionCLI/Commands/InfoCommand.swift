@@ -26,6 +26,7 @@ struct InfoCommand: ParsableCommand {
     var recipe: String?
 
     @Option(
+        parsing: .unconditional,
         help: "Inference steps whose time features are counted (default: as in the file or recipe, else 50).")
     var cachedSteps: Int?
 
@@ -47,11 +48,7 @@ struct InfoCommand: ParsableCommand {
         var bits = subject.recipe
         if let recipe {
             let given = try BitRecipe.load(contentsOf: URL(fileURLWithPath: recipe))
-            do {
-                try given.validate(against: subject.inventory)
-            } catch {
-                throw RecipeError.inFile(name: recipe, error)
-            }
+            try naming(recipe) { try given.validate(against: subject.inventory) }
             bits = given
         }
         let steps = cachedSteps ?? (recipe == nil ? subject.cachedSteps : nil) ?? bits?.cachedSteps

@@ -21,7 +21,7 @@ struct InitCommand: ParsableCommand {
     @Option(help: "A diffusers UNet config.json.")
     var config: String
 
-    @Option(help: "Seed of the random numbers.")
+    @Option(parsing: .unconditional, help: "Seed of the random numbers.")
     var seed: UInt64 = 0
 
     @Option(name: .shortAndLong, help: "The model file to write.")
@@ -34,11 +34,12 @@ struct InitCommand: ParsableCommand {
 
     func run() throws {
         common.apply()
-        let unet = try UNet2DConditionConfig(json: AtomicFile.read(config))
+        let unet = try UNet2DConditionConfig(file: config)
         let inventory = try ModelInventory(unet: unet)
         try Output.checkCanCreate(output)
-        InterruptFlag.install()
         let total = inventory.weightCount + inventory.otherParameters
+        try Output.checkSpace(for: output, bytes: total * dtype.bytesPerElement)
+        InterruptFlag.install()
         let progress = common.progress("initialising", total: total, unit: "parameters")
         try RandomModel.write(
             unet, seed: seed, to: output, manifest: Output.manifest(inputs: [config], seed: seed), as: dtype

@@ -41,7 +41,7 @@ struct PackCommand: ParsableCommand {
         }
         try Output.checkCanCreate(output)
         InterruptFlag.install()
-        let pipeline = try DiffusionPipeline(reader)
+        let pipeline = try naming(student) { try DiffusionPipeline(reader) }
         let options = try packing.options(for: pipeline, recipeSteps: nil)
         try packing.write(
             pipeline, to: output, manifest: Output.manifest(inputs: [student]), options: options,

@@ -3,7 +3,6 @@
 
 import ArgumentParser
 import BitsFusion
-import Foundation
 
 struct PredictCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -27,7 +26,8 @@ struct PredictCommand: ParsableCommand {
     @Option(name: .shortAndLong, help: "The safetensors file to write.")
     var output = "out.safetensors"
 
-    @Option(help: "Passes to run and time after the first one; their median is printed.")
+    @Option(
+        parsing: .unconditional, help: "Passes to run and time after the first one; their median is printed.")
     var `repeat` = 0
 
     @Flag(help: "Print the time as JSON.")
@@ -45,10 +45,10 @@ struct PredictCommand: ParsableCommand {
         common.apply()
         let path = try model.path()
         let reader = try CheckpointReader(path)
-        let config = try UNet2DConditionConfig(json: Data(reader.header.config.utf8))
+        let config = try UNet2DConditionConfig(of: reader, named: model.name)
         let inputs = try NoisePredictionInputs(contentsOf: inputs, config: config)
         try Output.checkCanCreate(output)
-        let pipeline = try DiffusionPipeline(reader, precision: .keepHalf)
+        let pipeline = try naming(model.name) { try DiffusionPipeline(reader, precision: .keepHalf) }
         pipeline.freeze()
         try inputs.checkCached(by: pipeline.unet)
         let prediction = try inputs.predict(pipeline.unet)

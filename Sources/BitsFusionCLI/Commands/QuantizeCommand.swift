@@ -54,7 +54,7 @@ struct QuantizeCommand: ParsableCommand {
             Output.warning("\(recipe): was made for \(made.path), which is not this \(model.name)")
         }
         InterruptFlag.install()
-        let pipeline = try DiffusionPipeline(reader)
+        let pipeline = try naming(model.name) { try DiffusionPipeline(reader) }
         let options = try packing.options(for: pipeline, recipeSteps: bits.cachedSteps)
         let progress = common.progress("fitting scales", total: bits.layers.count, unit: "layers")
         try StudentModel.quantize(
@@ -70,11 +70,7 @@ struct QuantizeCommand: ParsableCommand {
 
     /// Checks the recipe's layers before the model's weights are read.
     private func validate(_ bits: BitRecipe, for reader: CheckpointReader) throws {
-        let config = try UNet2DConditionConfig(json: Data(reader.header.config.utf8))
-        do {
-            try bits.validate(against: ModelInventory(unet: config))
-        } catch let error as RecipeError {
-            throw RecipeError.inFile(name: recipe, error)
-        }
+        let config = try UNet2DConditionConfig(of: reader, named: model.name)
+        try naming(recipe) { try bits.validate(against: ModelInventory(unet: config)) }
     }
 }

@@ -36,10 +36,11 @@ struct SampleCommand: ParsableCommand {
     @Option(name: .shortAndLong, help: "The PNG file to write.")
     var output = "grid.png"
 
-    @Option(help: "Sampling steps.")
+    @Option(parsing: .unconditional, help: "Sampling steps.")
     var steps = 50
 
     @Option(
+        parsing: .unconditional,
         help:
             "Strength of classifier-free guidance; 1 is none (default: 3 with a text encoder of the file's own, else 7.5)."
     )
@@ -48,7 +49,7 @@ struct SampleCommand: ParsableCommand {
     @Option(help: "How noise becomes a picture.")
     var sampler = SamplerKind.pndm
 
-    @Option(help: "Seed of the first picture's noise.")
+    @Option(parsing: .unconditional, help: "Seed of the first picture's noise.")
     var seed: UInt64 = 0
 
     @Option(help: "Rows of pictures per prompt.")
@@ -70,6 +71,10 @@ struct SampleCommand: ParsableCommand {
         where !(1...1000).contains(value) {
             throw ValidationError("--\(name): expected 1 to 1000, found \(value)")
         }
+        guard !output.hasSuffix(".safetensors") else {
+            throw ValidationError(
+                "--output: expected a PNG file, found \(output), where a latent model's latents go")
+        }
         if let guidanceScale, !guidanceScale.isFinite {
             throw ValidationError("--guidance-scale: expected a finite number, found \(guidanceScale)")
         }
@@ -77,9 +82,8 @@ struct SampleCommand: ParsableCommand {
 
     func run() throws {
         common.apply()
-        let path = try model.path()
         try Output.checkCanCreate(output)
-        let pipeline = try DiffusionPipeline(contentsOf: path, precision: .keepHalf)
+        let pipeline = try model.open(precision: .keepHalf)
         pipeline.freeze()
         let isLatent = pipeline.unet.config.inChannels != 3
         let latents = (output as NSString).deletingPathExtension + ".safetensors"

@@ -45,6 +45,10 @@ enum CommandMain {
         let code = BitsFusionCommand.exitCode(for: error)
         if code.isSuccess { return Outcome(status: .success, message: BitsFusionCommand.message(for: error)) }
         if code == .validationFailure {
+            if let name = unknownCommand(arguments) {
+                let text = "unknown command '\(name)'; see `bitsfusion --help`"
+                return Outcome(status: .usage, message: line(text, arguments))
+            }
             let text = BitsFusionCommand.message(for: error)
             return Outcome(
                 status: .usage, message: line("\(text); see `\(helpCommand(arguments))`", arguments))
@@ -60,6 +64,11 @@ enum CommandMain {
 
     private static func helpCommand(_ arguments: [String]) -> String {
         "bitsfusion" + (commandName(arguments).map { " " + $0 } ?? "") + " --help"
+    }
+
+    private static func unknownCommand(_ arguments: [String]) -> String? {
+        guard let first = arguments.first, !first.hasPrefix("-"), first != "help" else { return nil }
+        return commandName(arguments) == nil ? first : nil
     }
 
     private static func commandName(_ arguments: [String]) -> String? {

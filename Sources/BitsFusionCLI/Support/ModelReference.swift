@@ -25,9 +25,9 @@ struct ModelReference: ExpressibleByArgument, Hashable {
 
     /// Opens the model to make pictures with.
     ///
-    /// - Throws: `CheckpointError`, `ConfigError`, `ParameterError`, `TimeFeatureError`, `ShippedModelError`.
+    /// - Throws: `CheckpointError`, `ShippedModelError`; `CommandError` for what is wrong with config and parameters.
     func open(precision: WeightPrecision = .float32) throws -> DiffusionPipeline {
-        try DiffusionPipeline(contentsOf: path(), precision: precision)
+        try naming(name) { try DiffusionPipeline(contentsOf: path(), precision: precision) }
     }
 
     /// The name as given, and the SHA-256 of the file: how documents name the model that they belong to.

@@ -30,11 +30,11 @@ struct ModelSubject {
         let exists = FileManager.default.fileExists(atPath: path, isDirectory: &isFolder)
         if exists, isFolder.boolValue {
             let folder = try DiffusersFolder(path)
-            let config = try UNet2DConditionConfig(json: Data(folder.config.utf8))
+            let config = try UNet2DConditionConfig(file: folder.path + "/config.json")
             try config.checkTensors(of: folder.weights)
             try self.init(name: name, format: "diffusers", config: config)
         } else if exists, Self.looksLikeJSON(path) {
-            let config = try UNet2DConditionConfig(json: AtomicFile.read(path))
+            let config = try UNet2DConditionConfig(file: path)
             try self.init(name: name, format: "config", config: config)
         } else {
             try self.init(name: name, checkpoint: CheckpointReader(path))
@@ -55,7 +55,7 @@ struct ModelSubject {
     private init(name: String, checkpoint: CheckpointReader) throws {
         self.name = name
         format = checkpoint.format.rawValue
-        config = try UNet2DConditionConfig(json: Data(checkpoint.header.config.utf8))
+        config = try UNet2DConditionConfig(of: checkpoint, named: name)
         inventory = try ModelInventory(unet: config)
         var layers: [LayerID: BitWidth] = [:]
         for path in checkpoint.quantizedLayers {
@@ -65,7 +65,7 @@ struct ModelSubject {
             layers[LayerID(path)] = try checkpoint.packedLayer(path).width
         }
         recipe = layers.isEmpty ? nil : BitRecipe(layers: layers)
-        try recipe?.validate(against: inventory)
+        if let recipe { try naming(name) { [inventory] in try recipe.validate(against: inventory) } }
         cachedSteps = checkpoint.format == .packed ? try checkpoint.timeFeatures()?.timesteps.count ?? 0 : nil
         let encoder = checkpoint.textEncoder
         textEncoderParameters = (encoder?.keys ?? []).reduce(0) { $0 + (encoder?.stored($1)?.count ?? 0) }

@@ -69,12 +69,26 @@ struct NoisePredictionInputs {
 
     /// Floats as they are, integers (timesteps, sizes) as floats.
     private static func floats(_ key: String, of file: SafetensorsReader) throws -> Tensor {
-        let stored = try file.require(key)
+        guard let stored = file.stored(key) else {
+            throw UNetInputError.missing(name: key, neededBy: "every model")
+        }
         switch stored.type {
         case .int32, .int64, .uint8, .int8, .uint64:
             return Tensor(try file.integers(key).map(Float.init), shape: stored.shape)
         default:
-            return try file.tensor(key)
+            return try tensor(key, of: file)
         }
+    }
+
+    /// The general text for values that are not finite speaks of weights.
+    private static func tensor(_ key: String, of file: SafetensorsReader) throws -> Tensor {
+        let result = Result { () throws(CheckpointError) in try file.tensor(key) }
+        if case .failure(.notFinite(_, _, let index, let count)) = result {
+            throw CommandError(
+                .badData,
+                "\(file.path): input \(key) holds \(count) values that are NaN or infinite, the first at index "
+                    + "\(index); give finite inputs")
+        }
+        return try result.get()
     }
 }

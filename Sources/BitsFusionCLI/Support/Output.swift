@@ -36,6 +36,20 @@ enum Output {
         _ = try PendingFile(path)
     }
 
+    /// Checks before long work that `bytes` fit on the disk that `path` lies on.
+    ///
+    /// - Throws: `CommandError`; nothing where the system does not tell.
+    static func checkSpace(for path: String, bytes: Int) throws {
+        let folder = (path as NSString).deletingLastPathComponent
+        let attributes = try? FileManager.default.attributesOfFileSystem(
+            forPath: folder.isEmpty ? "." : folder)
+        guard let free = attributes?[.systemFreeSize] as? NSNumber, free.int64Value < bytes else { return }
+        throw CommandError(
+            .inputOutput,
+            "\(path): needs \(Numbers.bytes(bytes)), and \(Numbers.bytes(Int(free.int64Value))) are free; "
+                + "choose another disk")
+    }
+
     /// The record of this run for a file that it writes.
     ///
     /// - Parameters:

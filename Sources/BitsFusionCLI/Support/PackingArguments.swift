@@ -16,6 +16,7 @@ struct PackingArguments: ParsableArguments {
     var scales = ElementType.float32
 
     @Option(
+        parsing: .unconditional,
         help: """
             Inference steps whose time features are cached in place of the time layers; 0 keeps the layers \
             (default: as in the recipe, else 50).
