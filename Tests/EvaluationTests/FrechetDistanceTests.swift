@@ -71,7 +71,9 @@ import Testing
     func rebuilt(order: Int) {
         var random = Philox(seed: 5, stream: UInt64(order))
         let root = random.normal([order, order])
-        let matrix = matmul(root, root, transposeB: true).values.map(Double.init)
+        let product = matmul(root, root, transposeB: true).values.map(Double.init)
+        // Float32 products need not come out symmetric to the last bit.
+        let matrix = product.indices.map { (product[$0] + product[$0 % order * order + $0 / order]) / 2 }
         let eigen = SymmetricEigen(matrix, order: order)
         #expect(eigen.values == eigen.values.sorted())
         expectClose(eigen.matrix { $0 }, matrix)
