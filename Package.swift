@@ -108,6 +108,10 @@ let package = Package(
 
         // Tests
         .target(name: "TestSupport", dependencies: ["Tensors"], path: "Tests/TestSupport"),
+        .target(
+            name: "TestModels",
+            dependencies: ["Pipelines", "Shapes", "Diffusion", "Layers", "Recipes", "Tensors"],
+            path: "Tests/TestModels"),
         .testTarget(name: "ArchitectureTests"),
         .testTarget(
             name: "TensorsTests", dependencies: ["Tensors", "CKernels", "TestSupport"],
@@ -146,7 +150,15 @@ let package = Package(
             dependencies: [
                 "QAT", "Analyzer", "Checkpoints", "Diffusion", "Evaluation", "Layers", "Quantization",
                 "Recipes",
-                "Shapes", "Tensors", "TestSupport",
+                "Pipelines", "Shapes", "Tensors", "TestModels", "TestSupport",
+            ],
+            resources: [.copy("Fixtures")]),
+        .testTarget(
+            name: "PipelinesTests",
+            dependencies: [
+                "Pipelines", "Checkpoints", "Diffusion", "Layers", "Packing", "Quantization", "QAT",
+                "Recipes",
+                "Shapes", "Tensors", "TestModels", "TestSupport",
             ]),
         .testTarget(
             name: "BitsFusionCLITests",

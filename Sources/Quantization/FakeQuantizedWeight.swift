@@ -42,13 +42,18 @@ public final class FakeQuantizedWeight: WeightSource, @unchecked Sendable {
         BalancedQuantizer.codes(of: latent.value, scales: usedScales, grid: grid)
     }
 
-    /// An optimizer's step may carry a tiny scale to zero or below; the layer never sees that. Initial scales are
-    /// normal numbers and pass unchanged.
+    /// The smallest scale that a layer computes with; an optimizer should keep `scales` from falling below it.
+    public static let smallestScale = Float.leastNormalMagnitude
+
+    /// The scales, raised to the smallest usable one where a step carried them to zero or below. Initial scales are
+    /// normal numbers and pass unchanged. The parameter keeps its value, so that looking at a weight changes nothing.
     private var usableScales: Tensor {
-        let smallest = Float.leastNormalMagnitude
-        scales.value.withUnsafeMutableBufferPointer { values in
-            for index in values.indices where !(values[index] >= smallest) { values[index] = smallest }
-        }
-        return scales.tensor()
+        let trained = scales.tensor()
+        let values = trained.values
+        guard values.contains(where: { !($0 >= Self.smallestScale) }) else { return trained }
+        let raised = values.map { $0 >= Self.smallestScale ? $0 : Self.smallestScale }
+        return .custom(
+            "usableScales", inputs: [trained], output: Tensor(raised, shape: trained.shape)
+        ) { [$0] }
     }
 }

@@ -40,13 +40,14 @@ import Testing
         #expect(weight.scales.gradient?.shape == [4])
     }
 
-    @Test("scales that a step carried to zero, below it or to NaN come back as tiny positive ones")
+    @Test("the layer sees scales at zero, below it or NaN as tiny positive ones, and changes none of them")
     func collapsedScales() {
         let weight = weight()
         weight.scales.value = Tensor([0.5, 0, -1, .nan], shape: [4])
         let used = weight.usedScales.values
         #expect(used[0] == 0.5)
         #expect(used[1...].allSatisfy { $0 > 0 && $0 < 1e-30 && $0.isNormal })
+        #expect(Array(weight.scales.value.values[..<3]) == [0.5, 0, -1])
         let seen = weight.tensor()
         #expect(seen.values.allSatisfy { $0.isFinite })
         seen.sum().backward()

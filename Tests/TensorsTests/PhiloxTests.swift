@@ -93,6 +93,22 @@ import Testing
         #expect(resumed.nextUniform() == random.nextUniform())
     }
 
+    @Test("skipping to a block moves on to the next multiple of four, or stays there")
+    func blocks() {
+        let found = (0...9).map { position in
+            var random = Philox(seed: 1, position: UInt64(position))
+            random.skipToBlock()
+            return random.position
+        }
+        #expect(found == [0, 4, 4, 4, 4, 8, 8, 8, 8, 12])
+        // Why: the first normal of a block is made of its first two uniform words.
+        var random = Philox(seed: 1)
+        let words = random.uniform([2]).values.map(Double.init)
+        random.position = 0
+        let radius = (-2 * log(words[0] + 0x1p-24)).squareRoot()
+        #expect(abs(Double(random.nextNormal()) - radius * cos(2 * .pi * words[1])) < 1e-5)
+    }
+
     @Test("seeds and streams give different numbers")
     func independence() {
         func draw(_ seed: UInt64, _ stream: UInt64) -> [Float] {

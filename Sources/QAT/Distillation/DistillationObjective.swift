@@ -36,6 +36,7 @@ public struct DistillationObjective {
         let size = part.count
         let batch = try data.batch(part.samples, textDropping: options.textDropping, random: &random)
         let times = options.timesteps.draw(size, trainTimesteps: schedule.trainTimesteps, using: &random)
+        random.skipToBlock()
         let noise = random.normal(batch.samples.shape)
         let noisy = schedule.addNoise(to: batch.samples, noise: noise, timesteps: times)
         let timesteps = Tensor(times.map(Float.init), shape: [size])

@@ -46,11 +46,7 @@ public struct StageOptions: Codable, Hashable, Sendable {
             throw TeacherRecipeError.range(
                 key: "featureWeight", value: "\(featureWeight)", expected: "0 or more")
         }
-        guard timesteps.alpha > 0, timesteps.beta > 0 else {
-            throw TeacherRecipeError.range(
-                key: "timesteps", value: "\(timesteps.alpha), \(timesteps.beta)",
-                expected: "positive alpha and beta")
-        }
+        try timesteps.validate()
     }
 }
 

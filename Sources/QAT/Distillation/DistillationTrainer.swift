@@ -3,6 +3,7 @@
 
 import Diffusion
 import Pipelines
+import Quantization
 import Tensors
 
 /// A run of stage I or stage II.
@@ -44,7 +45,9 @@ public final class DistillationTrainer {
                 ParameterGroup(
                     weights, learningRate: options.training.learningRate,
                     weightDecay: options.training.weightDecay),
-                ParameterGroup(scales, learningRate: options.scaleLearningRate),
+                ParameterGroup(
+                    scales, learningRate: options.scaleLearningRate,
+                    minimum: FakeQuantizedWeight.smallestScale),
             ])
     }
 

@@ -11,11 +11,16 @@ public struct ParameterGroup {
     /// Peak learning rate of the group; the schedule's factor multiplies it.
     public let learningRate: Float
     public let weightDecay: Float
+    /// Values that a step carries below this are put back to it (projected steps); nil: values are free.
+    public let minimum: Float?
 
-    public init(_ parameters: [Parameter], learningRate: Float, weightDecay: Float = 0) {
+    public init(
+        _ parameters: [Parameter], learningRate: Float, weightDecay: Float = 0, minimum: Float? = nil
+    ) {
         self.parameters = parameters
         self.learningRate = learningRate
         self.weightDecay = weightDecay
+        self.minimum = minimum
     }
 }
 
@@ -52,7 +57,13 @@ public final class AdamW {
         return Float(total.squareRoot())
     }
 
-    /// One update from the gradients, which are dropped; parameters without a gradient stay.
+    /// Forgets the gradients of all parameters.
+    func dropGradients() {
+        for parameter in groups.flatMap(\.parameters) { parameter.gradient = nil }
+    }
+
+    /// One update from the gradients, which are dropped; parameters without a gradient stay. Nothing happens where the
+    /// gradients' norm is not finite.
     ///
     /// - Parameters:
     ///   - factor: of every group's learning rate.
@@ -61,6 +72,7 @@ public final class AdamW {
     @discardableResult
     public func update(factor: Float, maximumNorm: Float?) -> Float {
         let norm = withoutGradients { gradientNorm() }
+        guard norm.isFinite else { return norm }
         updates += 1
         let scale = maximumNorm.map { norm > $0 ? $0 / (norm + 1e-6) : 1 } ?? 1
         let correction1 = 1 / (1 - pow(beta1, updates)), correction2 = 1 / (1 - pow(beta2, updates))
@@ -73,6 +85,7 @@ public final class AdamW {
                     gradient, to: parameter, moment, learningRate: group.learningRate * factor,
                     weightDecay: group.weightDecay, corrections: (correction1, correction2), scale: scale)
                 parameter.gradient = nil
+                if let minimum = group.minimum { parameter.raise(to: minimum) }
             }
         }
         return norm
@@ -122,5 +135,14 @@ public final class AdamW {
             rest >>= 1
         }
         return Float(result)
+    }
+}
+
+extension Parameter {
+    /// Puts values below `minimum` back to it, in place.
+    fileprivate func raise(to minimum: Float) {
+        value.withUnsafeMutableBufferPointer { values in
+            for index in values.indices where values[index] < minimum { values[index] = minimum }
+        }
     }
 }

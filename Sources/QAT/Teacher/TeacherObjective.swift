@@ -35,6 +35,7 @@ public struct TeacherObjective {
             dataset, from: part.samples.lowerBound, count: batchSize,
             tokenizer: WordTokenizer(length: textEncoder.config.maxLength), captionDropping: textDropping)
         let times = timesteps.draw(batchSize, trainTimesteps: schedule.trainTimesteps, using: &random)
+        random.skipToBlock()
         let noise = random.normal(batch.pixels.shape)
         let noisy = schedule.addNoise(to: batch.pixels, noise: noise, timesteps: times)
         let target = schedule.target(sample: batch.pixels, noise: noise, timesteps: times)

@@ -65,11 +65,7 @@ public struct TeacherRecipe: Codable, Sendable {
             throw TeacherRecipeError.range(
                 key: "textEncoder.max_length", value: "\(textEncoder.maxLength)", expected: "9 or more")
         }
-        guard timesteps.alpha > 0, timesteps.beta > 0 else {
-            throw TeacherRecipeError.range(
-                key: "timesteps", value: "\(timesteps.alpha), \(timesteps.beta)",
-                expected: "positive alpha and beta")
-        }
+        try timesteps.validate()
         guard weighting.maximumWeight >= 1 else {
             throw TeacherRecipeError.range(
                 key: "weighting.maximumWeight", value: "\(weighting.maximumWeight)", expected: "1 or more")
@@ -114,6 +110,33 @@ extension TrainingOptions {
         where !(0..<1).contains(value) {
             throw TeacherRecipeError.range(
                 key: "training.\(key)", value: "\(value)", expected: "0 to below 1")
+        }
+        guard weightDecay >= 0, weightDecay.isFinite else {
+            throw TeacherRecipeError.range(
+                key: "training.weightDecay", value: "\(weightDecay)", expected: "0 or more")
+        }
+        if let maximumGradientNorm, !(maximumGradientNorm > 0) {
+            throw TeacherRecipeError.range(
+                key: "training.maximumGradientNorm", value: "\(maximumGradientNorm)",
+                expected: "a positive number, or none")
+        }
+        guard schedule.warmupSteps >= 0 else {
+            throw TeacherRecipeError.range(
+                key: "training.schedule.warmupSteps", value: "\(schedule.warmupSteps)", expected: "0 or more")
+        }
+        guard (0...1).contains(schedule.finalFactor) else {
+            throw TeacherRecipeError.range(
+                key: "training.schedule.finalFactor", value: "\(schedule.finalFactor)", expected: "0 to 1")
+        }
+    }
+}
+
+extension TimestepDistribution {
+    /// - Throws: `TeacherRecipeError.range`, naming the key.
+    public func validate() throws {
+        for (key, value) in [("alpha", alpha), ("beta", beta)] where !(value > 0) || !value.isFinite {
+            throw TeacherRecipeError.range(
+                key: "timesteps.\(key)", value: "\(value)", expected: "a positive number")
         }
     }
 }

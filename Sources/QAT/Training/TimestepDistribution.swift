@@ -35,25 +35,28 @@ public struct TimestepDistribution: Codable, Hashable, Sendable {
     private func sample(_ random: inout Philox) -> Float {
         // With beta = 1 the distribution function is x^alpha, which inverts.
         if beta == 1 { return pow(random.nextUniform(), 1 / alpha) }
-        let x = gamma(alpha, &random), y = gamma(beta, &random)
-        return x / (x + y)
+        // x / (x + y) of two gamma variables, by their logarithms: small shapes make both too small for Float32.
+        let logX = logGamma(alpha, &random), logY = logGamma(beta, &random)
+        return 1 / (1 + exp(logY - logX))
     }
 
-    /// Gamma(shape, 1) by Marsaglia and Tsang (2000); shapes below 1 through shape + 1.
-    private func gamma(_ shape: Float, _ random: inout Philox) -> Float {
+    /// The logarithm of a Gamma(shape, 1) variable by Marsaglia and Tsang (2000); shapes below 1 through shape + 1.
+    private func logGamma(_ shape: Float, _ random: inout Philox) -> Float {
         if shape < 1 {
-            let boost = pow(max(random.nextUniform(), .leastNormalMagnitude), 1 / shape)
-            return gamma(shape + 1, &random) * boost
+            let boost = log(max(random.nextUniform(), .leastNormalMagnitude)) / shape
+            return logGamma(shape + 1, &random) + boost
         }
         let d = shape - 1 / 3
         let c = 1 / (9 * d).squareRoot()
         while true {
+            random.skipToBlock()
             let normal = random.nextNormal()
             let root = 1 + c * normal
             guard root > 0 else { continue }
             let v = root * root * root
+            random.skipToBlock()
             let u = max(random.nextUniform(), .leastNormalMagnitude)
-            if log(u) < 0.5 * normal * normal + d - d * v + d * log(v) { return d * v }
+            if log(u) < 0.5 * normal * normal + d - d * v + d * log(v) { return log(d * v) }
         }
     }
 }

@@ -85,7 +85,7 @@ public enum TrainingError: Error, Equatable, Sendable, CustomStringConvertible {
     public var description: String {
         switch self {
         case .diverged(let step, let rate):
-            "training: the loss at step \(step) is not finite with learning rate \(rate); resume from the last save "
+            "training: the loss or its gradient at step \(step) is not finite with learning rate \(rate); start anew "
                 + "with a lower rate"
         }
     }
@@ -121,7 +121,8 @@ public final class TrainingLoop {
     ///   - save: called every `saveEvery` steps and at the end.
     ///   - shouldStop: asked after every step; true ends the run after a save.
     /// - Returns: true when all steps are done, false when stopped.
-    /// - Throws: `TrainingError.diverged`, and what `save` throws.
+    /// - Throws: `TrainingError.diverged`, with all parameters as they were before that step; what `objective` and
+    ///   `save` throw.
     @discardableResult
     public func run(
         objective: (_ batch: MicroBatch, _ random: inout Philox) throws -> StepLoss,
@@ -153,8 +154,11 @@ public final class TrainingLoop {
             for (name, part) in loss.parts { parts[name, default: 0] += share * part }
         }
         let factor = options.schedule.factor(step: step, of: options.steps)
-        let norm = optimizer.update(factor: factor, maximumNorm: options.maximumGradientNorm)
-        guard value.isFinite, norm.isFinite else {
+        let norm =
+            value.isFinite
+            ? optimizer.update(factor: factor, maximumNorm: options.maximumGradientNorm) : .infinity
+        guard norm.isFinite else {
+            optimizer.dropGradients()
             throw TrainingError.diverged(step: step, learningRate: options.learningRate * factor)
         }
         average?.update(step: step)

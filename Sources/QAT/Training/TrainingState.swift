@@ -52,7 +52,9 @@ extension TrainingLoop {
         var run: String
     }
 
-    /// A snapshot; `run` describes what is trained and must be the same when resumed.
+    /// The present state; `run` describes what is trained and must be the same when resumed.
+    ///
+    /// The tensors are the run's own, not copies: write them before the next step.
     public func state(run: String) throws -> TrainingState {
         var tensors: [(name: String, value: Tensor)] = []
         for parameter in optimizer.groups.flatMap(\.parameters) {
@@ -117,11 +119,12 @@ extension TrainingLoop {
         }
         for parameter in optimizer.groups.flatMap(\.parameters) {
             let (name, shape) = (parameter.name, parameter.shape)
-            parameter.value = try required("values/\(name)", shape)
+            // Copies, since training changes values and moments in place.
+            parameter.value = try required("values/\(name)", shape).copied()
             optimizer.restore(
-                name, first: try required("first_moments/\(name)", shape),
-                second: try required("second_moments/\(name)", shape))
-            if let average { average.restore(name, try required("averages/\(name)", shape)) }
+                name, first: try required("first_moments/\(name)", shape).copied(),
+                second: try required("second_moments/\(name)", shape).copied())
+            if let average { average.restore(name, try required("averages/\(name)", shape).copied()) }
         }
         step = document.step
         optimizer.updates = document.updates

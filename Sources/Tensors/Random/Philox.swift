@@ -16,6 +16,10 @@ public struct Philox: Sendable, Codable, Equatable {
         self.position = position
     }
 
+    /// Moves on to the next block of four values, unless a block begins here. A normal value is made of two of the
+    /// words that uniform values of the same block are made of; values on two sides of this call share none.
+    public mutating func skipToBlock() { position = (position + 3) / 4 * 4 }
+
     /// Standard normal values.
     public mutating func normal(_ shape: [Int]) -> Tensor { fill(shape, with: bf_philox_normal) }
 

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+// Models, students and packed models through files: what is read is what was written, and makes the same pictures.
+
+import Checkpoints
+import Diffusion
+import Foundation
+import Layers
+import Packing
+import Pipelines
+import QAT
+import Quantization
+import Recipes
+import Shapes
+import Tensors
+import TestModels
+import TestSupport
+import Testing
+
+@Suite struct PipelineFileTests {
+    private static let steps = 6
+    private let options = GenerationOptions(sampler: .pndm, steps: steps, guidanceScale: 2)
+
+    private func student(_ width: Int = 2) throws -> DiffusionPipeline {
+        let student = try TinyModel.pipeline()
+        try StudentModel.quantize(student.unet, recipe: TinyModel.recipe(width), initialization: .paper)
+        return student
+    }
+
+    private func pictures(_ pipeline: DiffusionPipeline, steps: Int = steps) throws -> Tensor {
+        var options = options
+        options.steps = steps
+        return try pipeline.generate(
+            TextConditions(prompts: ["a red circle", "a blue square"], pipeline: pipeline), seeds: [3, 4],
+            options: options)
+    }
+
+    /// Writes with `write`, and reads what it wrote.
+    private func written(_ write: (String) throws -> Void) throws -> DiffusionPipeline {
+        let folder = try TestFolder(), path = folder.file("model.h5")
+        try write(path)
+        return try DiffusionPipeline(contentsOf: path)
+    }
+
+    @Test("a model comes back bit for bit, with its text encoder, config and scheduler")
+    func model() throws {
+        let json =
+            #"{"beta_schedule": "linear", "beta_start": 0.0001, "beta_end": 0.02, "clip_sample": false}"#
+        let pipeline = try TinyModel.pipeline(schedulerJSON: json)
+        let read = try written { try pipeline.writeModel(to: $0, manifest: TinyModel.manifest) }
+        #expect(read.seenBits == pipeline.seenBits)
+        #expect(read.unet.config == pipeline.unet.config)
+        #expect(read.textEncoder?.config == pipeline.textEncoder?.config)
+        #expect(read.schedulerJSON == json)
+        #expect(try read.noiseSchedule() == pipeline.noiseSchedule())
+        #expect(try read.noiseSchedule().betaEnd == 0.02)
+        #expect(read.recipe == nil)
+        #expect(try pictures(read).values == pictures(pipeline).values)
+    }
+
+    @Test("a model without a text encoder stays without one")
+    func withoutText() throws {
+        let pipeline = try TinyModel.pipeline(hasText: false)
+        let read = try written { try pipeline.writeModel(to: $0, manifest: TinyModel.manifest) }
+        #expect(read.textEncoder == nil)
+        #expect(read.schedulerJSON == nil)
+        #expect(read.seenBits == pipeline.seenBits)
+    }
+
+    @Test("16 bits round every weight once, and reading and writing again changes nothing")
+    func half() throws {
+        let pipeline = try TinyModel.pipeline()
+        let folder = try TestFolder(), path = folder.file("half.h5"), again = folder.file("again.h5")
+        try pipeline.writeModel(to: path, manifest: TinyModel.manifest, as: .float16)
+        let wide = try DiffusionPipeline(contentsOf: path)
+        let narrow = try DiffusionPipeline(contentsOf: path, precision: .keepHalf)
+        #expect(wide.seenBits == narrow.seenBits)
+        for (read, written) in zip(wide.unet.store.parameters, pipeline.unet.store.parameters) {
+            // Half a step of 11 significant bits, or of the smallest subnormal.
+            expectClose(read.value, written.value, atol: 0x1p-25, rtol: 0x1p-11, read.name)
+        }
+        #expect(wide.seenBits != pipeline.seenBits)
+        try narrow.writeModel(to: again, manifest: TinyModel.manifest)
+        #expect(try DiffusionPipeline(contentsOf: again).seenBits == wide.seenBits)
+    }
+
+    @Test("a student comes back with latent weights, scales and widths bit for bit", arguments: [1, 2, 8])
+    func studentFile(width: Int) throws {
+        let pipeline = try student(width)
+        let read = try written { try pipeline.writeStudent(to: $0, manifest: TinyModel.manifest) }
+        #expect(read.unet.store.bits == pipeline.unet.store.bits)
+        #expect(read.seenBits == pipeline.seenBits)
+        #expect(read.recipe?.layers == (try TinyModel.recipe(width)).layers)
+        #expect(try pictures(read).values == pictures(pipeline).values)
+    }
+
+    @Test("a student written as a model is dense, and computes the same")
+    func denseStudent() throws {
+        let pipeline = try student()
+        let dense = try written { try pipeline.writeModel(to: $0, manifest: TinyModel.manifest) }
+        #expect(dense.recipe == nil)
+        #expect(dense.seenBits == pipeline.seenBits)
+    }
+
+    @Test(
+        "a packed student with its time layers computes the same, bit for bit",
+        arguments: PackingEncoding.allCases)
+    func packed(encoding: PackingEncoding) throws {
+        let pipeline = try student()
+        let options = PackingOptions(encoding: encoding, cachedTimesteps: nil)
+        let packed = try written {
+            try pipeline.writePacked(to: $0, manifest: TinyModel.manifest, options: options)
+        }
+        #expect(packed.recipe?.layers == pipeline.recipe?.layers)
+        #expect(packed.unet.quantizableLayers.allSatisfy { $0.weight is PackedWeight })
+        #expect(packed.seenBits == pipeline.seenBits)
+        #expect(try pictures(packed).values == pictures(pipeline).values)
+        // Packing a packed model again, in the other encoding, and unpacking it to a dense one.
+        let other = PackingOptions(encoding: encoding == .radix ? .fixed : .radix, cachedTimesteps: nil)
+        let repacked = try written {
+            try packed.writePacked(to: $0, manifest: TinyModel.manifest, options: other)
+        }
+        #expect(repacked.seenBits == pipeline.seenBits)
+        let dense = try written { try packed.writeModel(to: $0, manifest: TinyModel.manifest) }
+        #expect(dense.seenBits == pipeline.seenBits)
+    }
+
+    @Test("16-bit scales move each weight by 2^-11 of itself at most")
+    func halfScales() throws {
+        let pipeline = try student()
+        let packed = try written {
+            try pipeline.writePacked(
+                to: $0, manifest: TinyModel.manifest,
+                options: PackingOptions(scaleType: .float16, cachedTimesteps: nil))
+        }
+        for layer in pipeline.unet.quantizableLayers {
+            let other = try #require(packed.unet.store.layer(at: layer.path))
+            expectClose(
+                other.weight.tensor().detached(), layer.weight.tensor().detached(), atol: 1e-7, rtol: 0x1p-11,
+                layer.path)
+        }
+    }
+
+    @Test("cached time features replace the time layers, and the pictures stay within their rounding")
+    func cachedTimeFeatures() throws {
+        let pipeline = try student()
+        let timesteps = try pipeline.samplerTimesteps([.pndm], steps: Self.steps)
+        let folder = try TestFolder(), path = folder.file("packed.h5")
+        var reported: [Int] = []
+        try pipeline.writePacked(
+            to: path, manifest: TinyModel.manifest, options: PackingOptions(cachedTimesteps: timesteps)
+        ) { done, total in
+            reported.append(done)
+            #expect(total == pipeline.unet.quantizableLayers.count)
+        }
+        #expect(reported == Array(1...pipeline.unet.quantizableLayers.count))
+        let packed = try DiffusionPipeline(contentsOf: path)
+        let keys = packed.unet.store.entries.map(\.key)
+        #expect(!keys.contains { $0.hasPrefix("time_embedding.") || $0.contains(".time_emb_proj.") })
+        let table = try #require(packed.unet.timeFeatures as? TimeFeatureTable)
+        #expect(table.timesteps == timesteps)
+        let inventory = try ModelInventory(unet: pipeline.unet.config)
+        #expect(table.elementCount == timesteps.count * inventory.timeFeaturesPerStep)
+        expectClose(try pictures(packed), try pictures(pipeline), atol: 1e-3, rtol: 1e-3, "pictures")
+        // Packing it again keeps the table; a dense model of it keeps the weights.
+        let again = folder.file("again.h5")
+        try packed.writePacked(
+            to: again, manifest: TinyModel.manifest, options: PackingOptions(cachedTimesteps: timesteps))
+        #expect(try pictures(DiffusionPipeline(contentsOf: again)).values == pictures(packed).values)
+    }
+
+    @Test("a timestep that is not cached is refused before the first step, for packing too")
+    func uncachedTimestep() throws {
+        let pipeline = try student()
+        let timesteps = try pipeline.samplerTimesteps([.pndm], steps: Self.steps)
+        let folder = try TestFolder(), path = folder.file("packed.h5")
+        try pipeline.writePacked(
+            to: path, manifest: TinyModel.manifest, options: PackingOptions(cachedTimesteps: timesteps))
+        let packed = try DiffusionPipeline(contentsOf: path)
+        let wanted = try packed.samplerTimesteps([.pndm], steps: 7)
+        let missing = try #require(wanted.reversed().first { !timesteps.contains($0) })
+        let expected = TimeFeatureError.timestepNotCached(timestep: missing, cached: timesteps)
+        #expect(throws: expected) { try pictures(packed, steps: 7) }
+        #expect(throws: TimeFeatureError.self) {
+            try packed.writePacked(
+                to: folder.file("other.h5"), manifest: TinyModel.manifest,
+                options: PackingOptions(cachedTimesteps: wanted))
+        }
+        #expect(!FileManager.default.fileExists(atPath: folder.file("other.h5")))
+    }
+
+    @Test("the timesteps of several samplers are joined, ascending, each once")
+    func samplerTimesteps() throws {
+        let pipeline = try TinyModel.pipeline()
+        let each = try SamplerKind.allCases.map { try pipeline.samplerTimesteps([$0], steps: 10) }
+        let joined = try pipeline.samplerTimesteps(SamplerKind.allCases, steps: 10)
+        #expect(joined == Set(each.flatMap { $0 }).sorted())
+        // PNDM visits one timestep twice with 50 steps: 50 different ones.
+        #expect(try pipeline.samplerTimesteps([.pndm], steps: 50).count == 50)
+    }
+
+    @Test("a file of a model without a text encoder's config, or of no model, is an error and no trap")
+    func faults() throws {
+        let folder = try TestFolder()
+        #expect(throws: CheckpointError.self) {
+            try DiffusionPipeline(contentsOf: folder.file("missing.h5"))
+        }
+        let path = folder.file("text.h5")
+        try Data("no HDF5".utf8).write(to: URL(fileURLWithPath: path))
+        #expect(throws: CheckpointError.self) { try DiffusionPipeline(contentsOf: path) }
+    }
+}

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs of both stages on a tiny student: they learn, move what they should, and resume bit by bit.
+
+import Diffusion
+import Foundation
+import Layers
+import Pipelines
+import Quantization
+import Recipes
+import Tensors
+import TestModels
+import Testing
+
+@testable import QAT
+
+@Suite struct DistillationTrainerTests {
+    /// The mean loss of a stage over four fixed batches.
+    private func loss(_ trainer: DistillationTrainer, teacher: DiffusionPipeline?) throws -> Float {
+        let objective = DistillationObjective(
+            teacher: teacher?.unet, student: trainer.student.unet, schedule: NoiseSchedule(),
+            data: TinyDistillation.data(), stage: trainer.stage, options: trainer.options)
+        return try withoutGradients {
+            try (0..<4).reduce(0) { total, batch in
+                var random = Philox(seed: 1234, stream: UInt64(batch))
+                let part = MicroBatch(step: 0, samples: batch * 8..<(batch + 1) * 8)
+                return total + (try objective(part, random: &random).total.item) / 4
+            }
+        }
+    }
+
+    @Test("thirty steps lower the loss on fixed batches", arguments: DistillationStage.allCases)
+    func learns(stage: DistillationStage) throws {
+        let teacher = try TinyDistillation.teacher()
+        let trainer = try TinyDistillation.trainer(
+            stage, TinyDistillation.options(steps: 30), teacher: teacher)
+        let before = try loss(trainer, teacher: stage == .one ? teacher : nil)
+        try TinyDistillation.run(trainer)
+        let after = try loss(trainer, teacher: stage == .one ? teacher : nil)
+        #expect(after < 0.7 * before, "\(before) to \(after)")
+        #expect(trainer.loop.history.map(\.step) == [30])
+    }
+
+    @Test(
+        "time layers, text encoder and teacher stay bit-equal; everything else moves",
+        arguments: DistillationStage.allCases)
+    func moves(stage: DistillationStage) throws {
+        let (student, teacher) = (try TinyDistillation.student(), try TinyDistillation.teacher())
+        let before = student.unet.store.bits, text = student.textEncoder?.store.bits
+        let ofTeacher = teacher.seenBits
+        let trainer = try TinyDistillation.trainer(stage, student: student, teacher: teacher)
+        try TinyDistillation.run(trainer, until: 3)
+        let after = student.unet.store.bits
+        #expect(before.keys == after.keys)
+        var frozen = 0
+        for (name, bits) in after {
+            let isTimeLayer = name.hasPrefix("time_embedding.") || name.contains(".time_emb_proj.")
+            #expect((bits == before[name]) == isTimeLayer, "\(name)")
+            frozen += isTimeLayer ? 1 : 0
+        }
+        // Two embedding layers and a projection in each of 2 + 2 + 4 residual blocks, weight and bias each.
+        #expect(frozen == 2 * (2 + 8))
+        #expect(student.textEncoder?.store.bits == text)
+        #expect(teacher.seenBits == ofTeacher)
+    }
+
+    @Test("scales stay positive, however large their steps, and looking at a student changes nothing")
+    func positiveScales() throws {
+        let student = try TinyDistillation.student()
+        let trainer = try TinyDistillation.trainer(
+            .two, TinyDistillation.options(scaleLearningRate: 0.05), student: student)
+        try TinyDistillation.run(trainer, until: 3)
+        let (_, scales) = StudentModel.trainableParameters(student.unet)
+        let values = scales.flatMap(\.value.values)
+        #expect(values.allSatisfy { $0 >= FakeQuantizedWeight.smallestScale })
+        #expect(values.contains(FakeQuantizedWeight.smallestScale), "some step was too large")
+        let before = student.unet.store.bits
+        _ = student.seenBits
+        #expect(student.unet.store.bits == before)
+    }
+
+    @Test("scales have a learning rate of their own")
+    func scaleRate() throws {
+        let student = try TinyDistillation.student()
+        let before = student.unet.store.bits
+        let trainer = try TinyDistillation.trainer(
+            .one, TinyDistillation.options(scaleLearningRate: 0), student: student)
+        try TinyDistillation.run(trainer, until: 2)
+        for (name, bits) in student.unet.store.bits where name.hasSuffix(".scale") {
+            #expect(bits == before[name], "\(name)")
+        }
+        #expect(student.unet.store.bits["conv_in.weight"] != before["conv_in.weight"])
+        #expect(trainer.loop.optimizer.groups.map(\.weightDecay) == [0.01, 0])
+    }
+
+    @Test(
+        "a run resumed from its file in fresh objects ends bit-equal to an uninterrupted one",
+        arguments: DistillationStage.allCases, [nil, 0.9] as [Float?])
+    func resumes(stage: DistillationStage, averageDecay: Float?) throws {
+        let options = TinyDistillation.options(averageDecay: averageDecay)
+        let whole = try TinyDistillation.trainer(stage, options)
+        try TinyDistillation.run(whole)
+        let folder = try TestFolder(), path = folder.file("student.h5")
+        let interrupted = try TinyDistillation.trainer(stage, options)
+        try TinyDistillation.run(interrupted, until: 3)
+        try interrupted.write(to: path, manifest: TinyModel.manifest)
+        // As a command resumes: from the model that the run began with, or from the file itself.
+        for student in [try TinyDistillation.student(), try DiffusionPipeline(contentsOf: path)] {
+            let resumed = try TinyDistillation.trainer(stage, options, student: student)
+            #expect(try resumed.resume(from: path))
+            #expect(resumed.loop.step == 3)
+            try TinyDistillation.run(resumed)
+            let (found, expected) = (student.unet.store.bits, whole.student.unet.store.bits)
+            #expect(found.keys == expected.keys)
+            for (name, bits) in found { #expect(bits == expected[name], "\(name)") }
+            #expect(student.seenBits == whole.student.seenBits)
+            for (name, moment) in whole.loop.optimizer.moments {
+                let other = try #require(resumed.loop.optimizer.moments[name])
+                #expect(other.first.values == moment.first.values, "\(name)")
+                #expect(other.second.values == moment.second.values, "\(name)")
+            }
+            #expect(
+                resumed.loop.average?.averages.mapValues(\.values)
+                    == whole.loop.average?.averages.mapValues(\.values))
+            #expect(resumed.loop.history == whole.loop.history)
+            #expect(try resumed.loop.state(run: "").json == whole.loop.state(run: "").json)
+            let finished = folder.file("finished.h5"), uninterrupted = folder.file("whole.h5")
+            try resumed.write(to: finished, manifest: TinyModel.manifest)
+            try whole.write(to: uninterrupted, manifest: TinyModel.manifest)
+            #expect(
+                try Data(contentsOf: URL(fileURLWithPath: finished))
+                    == Data(contentsOf: URL(fileURLWithPath: uninterrupted)), "the same file, byte by byte")
+        }
+    }
+
+    @Test("a file holds the averaged student, and a finished run is not resumed")
+    func finished() throws {
+        let folder = try TestFolder(), path = folder.file("student.h5")
+        let options = TinyDistillation.options(steps: 3, averageDecay: 0.5)
+        let trainer = try TinyDistillation.trainer(.two, options)
+        try TinyDistillation.run(trainer)
+        try trainer.write(to: path, manifest: TinyModel.manifest)
+        let written = try DiffusionPipeline(contentsOf: path)
+        #expect(written.seenBits == trainer.withFinalWeights { $0.seenBits })
+        #expect(written.seenBits != trainer.student.seenBits)
+        #expect(written.recipe?.layers == trainer.student.recipe?.layers)
+        let other = try TinyDistillation.trainer(.two, options)
+        let before = other.student.unet.store.bits
+        #expect(try !other.resume(from: path))
+        #expect(other.student.unet.store.bits == before)
+        #expect(other.loop.step == 0)
+    }
+
+    @Test("files of another stage, other settings or other widths are refused")
+    func anotherRun() throws {
+        let folder = try TestFolder(), path = folder.file("student.h5")
+        let trainer = try TinyDistillation.trainer(.one)
+        try TinyDistillation.run(trainer, until: 1)
+        try trainer.write(to: path, manifest: TinyModel.manifest)
+        func refuses(_ other: DistillationTrainer) {
+            #expect(throws: TrainingStateError.self) { try other.resume(from: path) }
+        }
+        refuses(try TinyDistillation.trainer(.two))
+        refuses(try TinyDistillation.trainer(.one, TinyDistillation.options(featureWeight: 0.1)))
+        refuses(try TinyDistillation.trainer(.one, TinyDistillation.options(scaleLearningRate: 0.1)))
+        refuses(try TinyDistillation.trainer(.one, TinyDistillation.options(learningRate: 0.1)))
+        refuses(try TinyDistillation.trainer(.one, student: TinyDistillation.student(3)))
+        var sparser = TinyDistillation.options()
+        sparser.training.saveEvery += 1
+        #expect(try TinyDistillation.trainer(.one, sparser).resume(from: path))
+    }
+
+    @Test("a run that blows up says so and leaves finite weights")
+    func diverges() throws {
+        let trainer = try TinyDistillation.trainer(.one, TinyDistillation.options(learningRate: 1e30))
+        let error = #expect(throws: TrainingError.self) { try TinyDistillation.run(trainer) }
+        #expect(error == .diverged(step: 1, learningRate: 1e30))
+        #expect(trainer.loop.step == 1)
+        for parameter in trainer.student.unet.store.parameters {
+            #expect(parameter.value.values.allSatisfy { $0.isFinite }, "\(parameter.name)")
+        }
+    }
+
+    @Test("impossible settings are refused by name")
+    func settings() throws {
+        let changes: [(String, (inout StageOptions) -> Void)] = [
+            ("textDropping", { $0.textDropping = 1.5 }), ("textDropping", { $0.textDropping = .nan }),
+            ("scaleLearningRate", { $0.scaleLearningRate = -1 }),
+            ("featureWeight", { $0.featureWeight = -0.01 }),
+            ("timesteps.alpha", { $0.timesteps.alpha = 0 }), ("timesteps.beta", { $0.timesteps.beta = .nan }),
+            ("training.steps", { $0.training.steps = 0 }),
+            ("training.batchSize", { $0.training.batchSize = 0 }),
+            ("training.microBatchSize", { $0.training.microBatchSize = 0 }),
+            ("training.learningRate", { $0.training.learningRate = .infinity }),
+            ("training.beta1", { $0.training.beta1 = 1 }), ("training.beta2", { $0.training.beta2 = -0.1 }),
+            ("training.averageDecay", { $0.training.averageDecay = 1 }),
+            ("training.weightDecay", { $0.training.weightDecay = -1 }),
+            ("training.maximumGradientNorm", { $0.training.maximumGradientNorm = 0 }),
+            ("training.saveEvery", { $0.training.saveEvery = 0 }),
+            ("training.schedule.warmupSteps", { $0.training.schedule.warmupSteps = -1 }),
+            ("training.schedule.finalFactor", { $0.training.schedule.finalFactor = 2 }),
+        ]
+        for (key, change) in changes {
+            var options = TinyDistillation.options()
+            change(&options)
+            let error = #expect(throws: TeacherRecipeError.self) { try options.validate() }
+            guard case .range(let named, _, _) = error else {
+                Issue.record("\(key): \(String(describing: error))")
+                continue
+            }
+            #expect(named == key)
+        }
+        for stage in DistillationStage.allCases {
+            try DistillationOptions.paper[stage].validate()
+            try DistillationOptions.shapes[stage].validate()
+        }
+    }
+
+    @Test("the paper's settings are those that it prints")
+    func paper() {
+        let (one, two) = (DistillationOptions.paper.stage1, DistillationOptions.paper.stage2)
+        #expect((one.training.steps, one.training.batchSize) == (20_000, 256))
+        #expect((two.training.steps, two.training.batchSize) == (50_000, 1024))
+        for options in [one, two] {
+            #expect(options.training.learningRate == 1e-5)
+            #expect(options.textDropping == 0.1)
+            #expect(options.featureWeight == 0.01)
+            #expect(options.timesteps == .paper)
+        }
+    }
+}

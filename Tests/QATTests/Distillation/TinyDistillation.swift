@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// A distillation that takes seconds: a tiny teacher, its student and stored latents.
+
+import Diffusion
+import Layers
+import Pipelines
+import QAT
+import Quantization
+import Tensors
+import TestModels
+
+/// Parts of tiny distillation runs; the same on each call.
+enum TinyDistillation {
+    static func teacher() throws -> DiffusionPipeline { try TinyModel.pipeline(seed: 1) }
+
+    /// The teacher with quantized weights.
+    static func student(_ width: Int = 2) throws -> DiffusionPipeline {
+        let student = try TinyModel.pipeline(seed: 1)
+        try StudentModel.quantize(
+            student.unet, recipe: TinyModel.recipe(width), initialization: .paper)
+        return student
+    }
+
+    /// 24 smooth latents with random embeddings of 5 tokens.
+    static func data() -> StoredDistillationData {
+        var random = Philox(seed: 77)
+        return StoredDistillationData(
+            latents: random.normal([24, 3, 4, 4]).upsampledNearest2x(),
+            encoderHiddenStates: random.normal([24, 5, TinyModel.contextWidth]),
+            emptyHiddenStates: random.normal([1, 5, TinyModel.contextWidth]))
+    }
+
+    static func options(
+        steps: Int = 6, learningRate: Float = 2e-3, scaleLearningRate: Float = 1e-3,
+        averageDecay: Float? = nil,
+        featureWeight: Float = 0.01
+    ) -> StageOptions {
+        StageOptions(
+            training: TrainingOptions(
+                steps: steps, batchSize: 4, learningRate: learningRate,
+                schedule: LearningRateSchedule(warmupSteps: 0, decay: .constant, finalFactor: 1),
+                weightDecay: 0.01, averageDecay: averageDecay, seed: 11),
+            scaleLearningRate: scaleLearningRate, featureWeight: featureWeight)
+    }
+
+    static func trainer(
+        _ stage: DistillationStage, _ options: StageOptions = options(), student: DiffusionPipeline? = nil,
+        teacher: DiffusionPipeline? = nil
+    ) throws -> DistillationTrainer {
+        try DistillationTrainer(
+            student: student ?? Self.student(),
+            teacher: stage == .one ? teacher ?? Self.teacher() : nil, data: data(), stage: stage,
+            options: options)
+    }
+
+    /// Runs a trainer to its end, or until `stop` steps are done.
+    static func run(_ trainer: DistillationTrainer, until stop: Int = .max) throws {
+        try trainer.run(progress: { _, _, _ in }, save: {}, shouldStop: { trainer.loop.step >= stop })
+    }
+}

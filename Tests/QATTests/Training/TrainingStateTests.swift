@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+// The state of a run: taken, put back, and refused where it does not belong.
+
+import Foundation
+import Tensors
+import Testing
+
+@testable import QAT
+
+@Suite struct TrainingStateTests {
+    private func loop(_ change: (inout TrainingOptions) -> Void = { _ in }) -> TrainingLoop {
+        var options = TrainingOptions(
+            steps: 8, batchSize: 2, learningRate: 0.05, averageDecay: 0.9, seed: 9, saveEvery: 2)
+        change(&options)
+        let parameters = [Parameter("a", .ones([2, 3])), Parameter("b", .zeros([4]))]
+        return TrainingLoop(options, groups: [ParameterGroup(parameters, learningRate: options.learningRate)])
+    }
+
+    /// Noisy least squares.
+    private func run(_ loop: TrainingLoop, until stop: Int = .max) throws {
+        let parameters = loop.optimizer.groups[0].parameters
+        try loop.run(
+            objective: { _, random in
+                let terms = parameters.map { ($0.tensor() - random.normal($0.shape)).square().sum() }
+                return StepLoss(terms[0] + terms[1], parts: ["first": terms[0].item])
+            }, shouldStop: { loop.step >= stop })
+    }
+
+    private func restore(_ state: TrainingState, into loop: TrainingLoop, run: String = "run") throws {
+        let tensors = Dictionary(uniqueKeysWithValues: state.tensors.map { ($0.name, $0.value) })
+        try loop.restore(json: state.json, run: run) { tensors[$0] }
+    }
+
+    /// Everything that a later step depends on.
+    private func everything(_ loop: TrainingLoop) -> [String: [UInt32]] {
+        var result: [String: [UInt32]] = [:]
+        for parameter in loop.optimizer.groups.flatMap(\.parameters) {
+            let name = parameter.name
+            let values = [
+                parameter.value, loop.optimizer.moments[name]?.first, loop.optimizer.moments[name]?.second,
+                loop.average?.averages[name],
+            ]
+            result[name] = values.flatMap { $0?.values.map(\.bitPattern) ?? [] }
+        }
+        return result
+    }
+
+    @Test("a run restored after any number of steps ends as the uninterrupted one", arguments: 0...7)
+    func resumes(stop: Int) throws {
+        let whole = loop()
+        try run(whole)
+        let interrupted = loop()
+        if stop > 0 { try run(interrupted, until: stop) }
+        #expect(interrupted.step == stop)
+        let resumed = loop()
+        try restore(interrupted.state(run: "run"), into: resumed)
+        #expect(resumed.step == stop)
+        #expect(everything(resumed) == everything(interrupted))
+        try run(resumed)
+        #expect(everything(resumed) == everything(whole))
+        #expect(resumed.history == whole.history)
+        #expect(try resumed.state(run: "run").json == whole.state(run: "run").json)
+    }
+
+    @Test("a restored run and the one that it came from go on independently")
+    func independent() throws {
+        let first = loop()
+        try run(first, until: 3)
+        let second = loop()
+        try restore(first.state(run: "run"), into: second)
+        let before = everything(second)
+        try run(first)
+        #expect(everything(second) == before)
+    }
+
+    @Test("tensors are named by kind and parameter; a finished run keeps its record only")
+    func names() throws {
+        let loop = loop()
+        try run(loop, until: 1)
+        let kinds = ["values", "first_moments", "second_moments", "averages"]
+        #expect(
+            try Set(loop.state(run: "run").tensors.map(\.name))
+                == Set(["a", "b"].flatMap { name in kinds.map { "\($0)/\(name)" } }))
+        try run(loop)
+        let finished = try loop.state(run: "run")
+        #expect(finished.tensors.isEmpty)
+        let progress = try TrainingLoop.savedProgress(json: finished.json)
+        #expect(progress.isFinished && progress.step == 8)
+        #expect(progress.history == loop.history)
+    }
+
+    @Test("other options, another configuration and damaged states are refused, and say what differs")
+    func refusals() throws {
+        let first = loop()
+        try run(first, until: 2)
+        let state = try first.state(run: "run")
+        let sparser = loop { $0.saveEvery = 5 }
+        try restore(state, into: sparser)
+        #expect(sparser.step == 2)
+        let changes: [(inout TrainingOptions) -> Void] = [
+            { $0.steps = 9 }, { $0.batchSize = 3 }, { $0.learningRate = 0.06 }, { $0.seed = 10 },
+            { $0.averageDecay = nil }, { $0.schedule.warmupSteps = 3 }, { $0.microBatchSize = 1 },
+        ]
+        for change in changes {
+            let error = #expect(throws: TrainingStateError.self) { try restore(state, into: loop(change)) }
+            guard case .differentRun("training options", _, _) = error else {
+                Issue.record("\(String(describing: error))")
+                continue
+            }
+        }
+        #expect(
+            throws: TrainingStateError.differentRun(option: "configuration", saved: "run", requested: "x")
+        ) {
+            try restore(state, into: loop(), run: "x")
+        }
+        let missing = TrainingState(
+            json: state.json, tensors: state.tensors.filter { $0.name != "second_moments/b" })
+        #expect(throws: TrainingStateError.missingTensor(name: "second_moments/b")) {
+            try restore(missing, into: loop())
+        }
+        let reshaped = TrainingState(
+            json: state.json,
+            tensors: state.tensors.map { $0.name == "averages/a" ? ($0.name, .ones([6])) : $0 })
+        #expect(
+            throws: TrainingStateError.shapeMismatch(name: "averages/a", expected: [2, 3], found: [6])
+        ) { try restore(reshaped, into: loop()) }
+        #expect(throws: TrainingStateError.self) {
+            try restore(TrainingState(json: Data("{}".utf8), tensors: []), into: loop())
+        }
+    }
+}
