@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// The smallest latent model that has every kind of layer, and files for it.
+
+import BitsFusion
+import Foundation
+import Testing
+
+extension Workplace {
+    static let config = """
+        {"_class_name": "UNet2DConditionModel", "sample_size": 4, "in_channels": 4, "out_channels": 4, \
+        "layers_per_block": 1, "block_out_channels": [8, 16], "down_block_types": ["CrossAttnDownBlock2D", \
+        "DownBlock2D"], "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"], "cross_attention_dim": 6, \
+        "attention_head_dim": 2, "norm_num_groups": 4}
+        """
+
+    /// Writes config.json, model.h5 and recipe.json (3 bits).
+    func makeModel() throws {
+        try write(Self.config, to: "config.json")
+        let made = try run("init", "--config", "config.json", "--seed", "7", "-o", "model.h5")
+        try #require(made.status == 0, "\(made.errors)")
+        let inventory = try ModelInventory(unet: UNet2DConditionConfig(json: Data(Self.config.utf8)))
+        try BitRecipe.uniform(BitWidth(3), over: inventory).write(
+            to: URL(fileURLWithPath: file("recipe.json")))
+    }
+
+    /// Writes a safetensors file of float32 tensors.
+    func write(_ tensors: [String: Tensor], to name: String) throws {
+        let announced = tensors.mapValues { StoredTensor(type: .float32, shape: $0.shape) }
+        let writer = try SafetensorsWriter(file(name), tensors: announced)
+        for (key, tensor) in tensors {
+            try tensor.withUnsafeBufferPointer { try writer.write(key, UnsafeRawBufferPointer($0)) }
+        }
+        try writer.finish()
+    }
+
+    /// Writes in.safetensors, inputs of one prediction at the cached timestep 21.
+    func makeInputs() throws {
+        var random = Philox(seed: 1)
+        try write(
+            [
+                "sample": random.normal([2, 4, 4, 4]), "timestep": .full([2], 21),
+                "encoder_hidden_states": random.normal([2, 3, 6]),
+            ], to: "in.safetensors")
+    }
+
+    /// Writes e.safetensors, embeddings of two prompts.
+    func makeEmbeddings() throws {
+        var random = Philox(seed: 2)
+        try write(
+            [
+                "encoder_hidden_states": random.normal([2, 3, 6]),
+                "negative_encoder_hidden_states": .zeros([1, 3, 6]),
+            ], to: "e.safetensors")
+    }
+}

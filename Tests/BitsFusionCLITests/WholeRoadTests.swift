@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+// One model through every command that needs no training, by the program itself.
+
+import BitsFusion
+import Foundation
+import Testing
+
+@Suite("The program, from a random model to a diffusers folder")
+struct WholeRoadTests {
+    @Test("init, info, quantize, predict, sample, export and import agree with each other")
+    func wholeRoad() throws {
+        let place = try Workplace()
+        try place.makeModel()
+        try place.makeInputs()
+        try place.makeEmbeddings()
+
+        let quantized = try place.run(
+            "quantize", "model.h5", "--recipe", "recipe.json", "-o", "packed.h5", "--json")
+        #expect(quantized.status == 0, "\(quantized.errors)")
+        let report = try object(quantized.output)
+        let info = try object(place.run("info", "packed.h5", "--json").output)
+        let size = try #require(info["quantized"] as? [String: Any])
+        #expect(report["averageBits"] as? Double == size["averageBits"] as? Double)
+        #expect(size["cachedSteps"] as? Int == 50)
+        #expect(report["storedBytes"] as? Int == (try place.contents(of: "packed.h5").count))
+
+        // The exported folder computes what the packed file computes: the cached features are rounded to 16 bits.
+        try succeed(place.run("export", "packed.h5", "-o", "folder"))
+        try succeed(place.run("import", "folder", "-o", "dequantized.h5"))
+        for model in ["model", "packed", "dequantized"] {
+            try succeed(
+                place.run(
+                    "predict", "\(model).h5", "--inputs", "in.safetensors", "-o", "\(model).safetensors"))
+        }
+        let dense = try prediction(place, "model"), packed = try prediction(place, "packed")
+        let dequantized = try prediction(place, "dequantized")
+        #expect(distance(packed, dequantized) < 1e-3 * largest(packed))
+        #expect(distance(packed, dense) > 1e-3 * largest(dense))
+
+        try succeed(
+            place.run(
+                "sample", "packed.h5", "--embeddings", "e.safetensors", "--columns", "1", "-o", "grid.png"))
+        #expect(try place.contents(of: "grid.png").starts(with: [0x89, 0x50, 0x4E, 0x47]))
+        let latents = try SafetensorsReader(place.file("grid.safetensors")).tensor("latents")
+        #expect(latents.shape == [2, 4, 4, 4])
+        #expect(!place.names.contains { $0.contains(".tmp-") })
+    }
+
+    @Test(
+        "export and import of a dense model keep every byte, and the config's text",
+        arguments: ["float32", "float16"])
+    func roundTrip(type: String) throws {
+        let place = try Workplace()
+        try place.write(Workplace.config, to: "config.json")
+        try succeed(place.run("init", "--config", "config.json", "-o", "model.h5", "--dtype", type))
+        try succeed(place.run("export", "model.h5", "-o", "a"))
+        try succeed(place.run("import", "a", "-o", "again.h5"))
+        try succeed(place.run("export", "again.h5", "-o", "b"))
+        let weights = "diffusion_pytorch_model.safetensors"
+        #expect(try place.contents(of: "a/\(weights)") == place.contents(of: "b/\(weights)"))
+        #expect(try place.contents(of: "b/config.json") == Data(Workplace.config.utf8))
+        let reader = try SafetensorsReader(place.file("b/\(weights)"))
+        #expect(reader.stored("conv_in.weight")?.type?.rawValue == type)
+    }
+
+    @Test("init depends on the seed alone, with unit norms, zero biases and the fan-in's deviation")
+    func randomModel() throws {
+        let place = try Workplace()
+        try place.makeModel()
+        try succeed(place.run("init", "--config", "config.json", "--seed", "7", "-o", "again.h5"))
+        try succeed(place.run("init", "--config", "config.json", "--seed", "8", "-o", "other.h5"))
+        let models = try ["model", "again", "other"].map { try CheckpointReader(place.file("\($0).h5")).unet }
+        let key = "down_blocks.0.resnets.0.conv1.weight"
+        let weights = try models.map { try $0.tensor(key).values }
+        #expect(weights[0] == weights[1])
+        #expect(weights[0] != weights[2])
+        let variance = weights[0].reduce(0) { $0 + $1 * $1 } / Float(weights[0].count)
+        #expect(abs(variance * 72 - 1) < 0.25)  // fan-in 8 · 3 · 3; 576 values
+        #expect(try models[0].tensor("conv_norm_out.weight").values.allSatisfy { $0 == 1 })
+        #expect(try models[0].tensor("conv_norm_out.bias").values.allSatisfy { $0 == 0 })
+    }
+
+    @Test("the published recipe comes to 1.9885 average bits on Stable Diffusion 1.5's config")
+    func publishedRecipe() throws {
+        let configs = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent().appendingPathComponent("Configs").path
+        let run = try Workplace().run(
+            "info", "\(configs)/unet-sd15.json", "--recipe", "\(configs)/recipes/sd15-published.json",
+            "--json")
+        let info = try object(run.output)
+        #expect(info["parameters"] as? Int == 859_520_964)
+        #expect(info["weights"] as? Int == 859_077_120)
+        #expect((info["layers"] as? [Any])?.count == 282)
+        let size = try #require(info["quantized"] as? [String: Any])
+        let average = try #require(size["averageBits"] as? Double)
+        #expect(abs(average - 1.9885) < 5e-5)
+        let parts = try #require(size["parts"] as? [[String: Any]])
+        let bytes = parts.compactMap { $0["bytes"] as? Int }.reduce(0, +)
+        #expect(bytes == size["storedBytes"] as? Int)
+        #expect(abs(parts.compactMap { $0["averageBits"] as? Double }.reduce(0, +) - average) < 1e-9)
+    }
+
+    @Test("allocate reads sensitivity.json, writes recipe.json and keeps the model's name")
+    func allocate() throws {
+        let place = try Workplace()
+        let inventory = try ModelInventory(unet: UNet2DConditionConfig(json: Data(Workplace.config.utf8)))
+        let layers = inventory.quantizedLayers.enumerated().map { index, layer in
+            LayerSensitivity(
+                path: layer.path, kind: layer.kind, weights: layer.weights, skewness: 0,
+                bits: Dictionary(
+                    uniqueKeysWithValues: (1...3).map {
+                        let mse = Double(index + 1) / Double($0 * $0)
+                        return (BitWidth($0), SensitivityMeasure(mse: mse, psnr: nil, clipDrop: nil))
+                    }))
+        }
+        let table = SensitivityTable(
+            layers: layers, model: FileReference(path: "model.h5", sha256: "00"), inventory: inventory)
+        try table.write(to: URL(fileURLWithPath: place.file("sensitivity.json")))
+        try succeed(place.run("allocate", "--avg-bits", "5.5", "--cached-steps", "0"))
+        let recipe = try BitRecipe.load(contentsOf: URL(fileURLWithPath: place.file("recipe.json")))
+        #expect(recipe.model?.path == "model.h5")
+        #expect(recipe.cachedSteps == 0)
+        #expect(recipe.manifest?.inputs.map(\.path) == ["sensitivity.json"])
+        #expect(try #require(recipe.averageBits) <= 5.5)
+        try recipe.validate(against: inventory)
+    }
+
+    private func succeed(_ run: ProgramRun) throws {
+        try #require(run.status == 0, "\(run.errors)")
+    }
+
+    private func object(_ json: String) throws -> [String: Any] {
+        try #require(JSONSerialization.jsonObject(with: Data(json.utf8)) as? [String: Any])
+    }
+
+    private func prediction(_ place: Workplace, _ name: String) throws -> [Float] {
+        try SafetensorsReader(place.file("\(name).safetensors")).tensor("noise_pred").values
+    }
+
+    private func largest(_ values: [Float]) -> Float { values.map(abs).max() ?? 0 }
+
+    private func distance(_ a: [Float], _ b: [Float]) -> Float {
+        zip(a, b).map { abs($0 - $1) }.max() ?? .infinity
+    }
+}
