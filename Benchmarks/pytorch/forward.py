@@ -55,7 +55,8 @@ def own_environment(threads: int) -> dict:
 
 def torch_seconds(unet, inputs: dict, dtype: torch.dtype, repeat: int):
     """Median seconds of a pass and the first pass's prediction."""
-    unet = unet.to(dtype)
+    if unet.dtype != dtype:
+        unet = unet.to(dtype)
     typed = {key: value.to(dtype) if value.is_floating_point() else value for key, value in inputs.items()}
     seconds = []
     with torch.inference_mode():
