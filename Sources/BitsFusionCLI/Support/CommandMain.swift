@@ -42,6 +42,9 @@ enum CommandMain {
             return Outcome(
                 status: failure.exitStatus, message: line(String(describing: failure), arguments))
         }
+        if error is CocoaError || error is POSIXError {
+            return Outcome(status: .inputOutput, message: line(error.localizedDescription, arguments))
+        }
         let code = BitsFusionCommand.exitCode(for: error)
         if code.isSuccess { return Outcome(status: .success, message: BitsFusionCommand.message(for: error)) }
         if code == .validationFailure {

@@ -78,6 +78,10 @@ extension ParameterError: ExitStatusProviding {
     var exitStatus: ExitStatus { .badData }
 }
 
+extension PackedLayerFault: ExitStatusProviding {
+    var exitStatus: ExitStatus { .badData }
+}
+
 extension PackingError: ExitStatusProviding {
     var exitStatus: ExitStatus { .badData }
 }
