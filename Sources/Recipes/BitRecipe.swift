@@ -128,12 +128,15 @@ extension BitRecipe: RecipeDocument {
         try container.encode(layers, forKey: .layers)
     }
 
-    /// Checks that some layer has a width and that the totals are finite.
+    /// Checks that some layer has a width, that the totals are finite, and that the cached steps can be sampled.
     public func validate() throws(RecipeError) {
         guard !layers.isEmpty else { throw .malformed(location: "layers", reason: "no layers") }
         if let averageBits, !averageBits.isFinite {
             throw .malformed(
                 location: "averageBits", reason: "expected a finite number, found \(averageBits)")
+        }
+        if let cachedSteps, !(0...1000).contains(cachedSteps) {
+            throw .malformed(location: "cachedSteps", reason: "expected 0 to 1000, found \(cachedSteps)")
         }
         for path in layers.keys.sorted() where LayerRole(of: path).isTimeLayer {
             throw .notQuantizable(path: path, role: LayerRole(of: path))

@@ -5,9 +5,13 @@ import Foundation
 
 /// The content of the file `url`.
 ///
-/// - Throws: `RecipeError.fileMissing`, or `RecipeError.unreadable` with the system's reason.
+/// - Throws: `RecipeError.fileMissing`, `.malformed` for a folder, or `.unreadable` with the system's reason.
 func readFile(_ url: URL) throws(RecipeError) -> Data {
-    guard FileManager.default.fileExists(atPath: url.path) else { throw .fileMissing }
+    var isFolder = ObjCBool(false)
+    guard FileManager.default.fileExists(atPath: url.path, isDirectory: &isFolder) else { throw .fileMissing }
+    guard !isFolder.boolValue else {
+        throw .malformed(location: "", reason: "expected a JSON document, found a folder; give a file")
+    }
     do {
         return try Data(contentsOf: url)
     } catch {
@@ -17,8 +21,13 @@ func readFile(_ url: URL) throws(RecipeError) -> Data {
 
 /// Writes `data` to a temporary file beside `url`, flushes it to the disk, then renames it to `url`.
 ///
-/// - Throws: `RecipeError.unwritable` with the system's reason; the temporary file is removed.
+/// - Throws: `RecipeError.unwritable` with the system's reason; the temporary file is removed. Folders, devices and
+///   pipes are refused: a rename would put a plain file in a device's place.
 func replaceFile(_ url: URL, with data: Data) throws(RecipeError) {
+    var status = stat()
+    if stat(url.path, &status) == 0, status.st_mode & S_IFMT != S_IFREG {
+        throw .unwritable(reason: "a folder, device or pipe is in the way; choose another name")
+    }
     let temporary = "\(url.path).tmp-\(ProcessInfo.processInfo.processIdentifier)"
     do throws(RecipeError) {
         try writeAndFlush(data, to: temporary)

@@ -25,11 +25,13 @@ extension RecipeDocument {
     ///   `unsupportedVersion`, or what `validate()` throws.
     public static func decode(from data: Data) throws(RecipeError) -> Self {
         let document: Self
+        var isJSON = false
         do {
             try checkHeader(JSONDecoder().decode(DocumentHeader.self, from: data))
+            isJSON = true
             document = try JSONDecoder().decode(Self.self, from: data)
         } catch {
-            throw nonFiniteLiteral(in: data) ?? RecipeError(decoding: error)
+            throw nonFiniteLiteral(in: data) ?? RecipeError(decoding: error, isJSON: isJSON)
         }
         try document.validate()
         return document
@@ -107,26 +109,53 @@ private struct DocumentHeader: Decodable {
 
 extension RecipeError {
     /// The case for an error of `JSONDecoder`, which may be one that a document's own initializer threw.
-    init(decoding error: any Error) {
+    /// `isJSON` says whether the text is known to be JSON.
+    init(decoding error: any Error, isJSON: Bool) {
         guard let error = error as? DecodingError else {
-            self = (error as? RecipeError) ?? .malformed(location: "", reason: "\(error)")
+            self =
+                (error as? RecipeError)
+                ?? .malformed(location: "", reason: Self.reason("\(error)", isJSON: isJSON))
             return
         }
         switch error {
         case .keyNotFound(let key, let context):
             self = .malformed(location: Self.location(context.codingPath + [key]), reason: "missing")
         case .typeMismatch(let type, let context):
-            self = .malformed(location: Self.location(context.codingPath), reason: "expected \(type)")
+            self = .malformed(
+                location: Self.location(context.codingPath), reason: "expected \(Self.name(of: type))")
         case .valueNotFound(let type, let context):
             self = .malformed(
-                location: Self.location(context.codingPath), reason: "expected \(type), found null")
+                location: Self.location(context.codingPath),
+                reason: "expected \(Self.name(of: type)), found null")
         case .dataCorrupted(let context):
-            let reason = context.underlyingError.map { "\($0)" } ?? context.debugDescription
             self = .malformed(
                 location: Self.location(context.codingPath),
-                reason: reason.replacingOccurrences(of: "\n", with: " "))
+                reason: Self.reason(context.debugDescription, isJSON: isJSON))
         @unknown default:
             self = .malformed(location: "", reason: "\(error)")
+        }
+    }
+
+    /// Foundation says of a whole number's fraction or size that the text is no JSON, or names an internal error.
+    private static func reason(_ found: String, isJSON: Bool) -> String {
+        if found.contains("numberIsNotRepresentable") || (isJSON && found.contains("not valid JSON")) {
+            return "a number has a fraction, or is too large, where a whole number belongs"
+        }
+        return found.contains("not valid JSON")
+            ? "not valid JSON, or cut off; make the file again"
+            : found.replacingOccurrences(of: "\n", with: " ")
+    }
+
+    /// What JSON calls a value of `type`.
+    private static func name(of type: any Any.Type) -> String {
+        switch type {
+        case is Int.Type, is UInt64.Type: "a whole number"
+        case is Double.Type, is Float.Type: "a number"
+        case is String.Type: "text"
+        case is Bool.Type: "true or false"
+        case is [String: Any].Type: "an object"
+        case is [Any].Type: "a list"
+        default: "\(type)"
         }
     }
 

@@ -23,7 +23,8 @@ extension LayerSensitivity: Codable {
             bits = try Self.widths(of: measures, path: path)
         } catch {
             // The position in the array says nothing to a reader: name the layer.
-            guard case .malformed(let location, let reason) = RecipeError(decoding: error) else {
+            guard case .malformed(let location, let reason) = RecipeError(decoding: error, isJSON: true)
+            else {
                 throw error
             }
             let place = location.isEmpty ? "\(path)" : "\(path): \(location)"

@@ -38,6 +38,17 @@ struct BadInputTests {
         BadInput("quantize model.h5 --recipe recipe.json -o .", 73, ".: cannot be created"),
         BadInput(
             "quantize model.h5 --cached-steps -3 -o out", 64, "--cached-steps: expected 0 to 1000, found -3"),
+        BadInput(
+            "quantize model.h5 --recipe folder -o out", 65, "folder: malformed: expected a JSON document"),
+        BadInput(
+            "quantize model.h5 --recipe steps.json -o out", 65,
+            "steps.json: cachedSteps: malformed: expected 0"),
+        BadInput(
+            "quantize model.h5 --recipe recipe.json -o recipe.json", 64, "recipe.json: is also an input"),
+        BadInput("quantize model.h5 --recipe recipe.json -o model.h5", 64, "model.h5: is also an input"),
+        BadInput("analyze model.h5 --embeddings e.safetensors -o .", 73, ".: cannot be created"),
+        BadInput("distill --stage 1 --student model.h5 -o out", 64, "--student is for stage 2"),
+        BadInput("distill --stage 2 --recipe recipe.json -o out", 64, "--recipe is for stage 1"),
         BadInput("pack model.h5 -o out", 65, "model.h5: expected a student, found bitsfusion-model"),
     ]
     private static let files: [BadInput] = [
@@ -69,6 +80,9 @@ struct BadInputTests {
         BadInput(
             "predict model.h5 --inputs nan.safetensors -o out", 65,
             "input sample holds 64 values that are NaN"),
+        BadInput(
+            "predict model.h5 --inputs in.safetensors -o in.safetensors", 64,
+            "in.safetensors: is also an input"),
         BadInput("predict model.h5 --inputs none.safetensors -o out", 65, "model input sample: missing"),
         BadInput("predict model.h5 --inputs noise -o out", 65, "noise: header claims"),
         BadInput("predict model.h5 --inputs in.safetensors -o gone/out", 73, "gone/out: cannot be created"),
@@ -126,6 +140,11 @@ struct BadInputTests {
         if names.contains("in.safetensors") { try place.makeInputs() }
         if names.contains("e.safetensors") { try place.makeEmbeddings() }
         try place.write("", to: "empty")
+        try FileManager.default.createDirectory(
+            atPath: place.file("folder"), withIntermediateDirectories: true)
+        try place.write(
+            "{\"format\": \"bitsfusion-recipe\", \"version\": 1, \"cachedSteps\": -1, \"layers\": {\"conv_in\": 8}}",
+            to: "steps.json")
         try place.write(String(repeating: "noise ", count: 100), to: "noise")
         try place.write("{\"in_channels\": 4.5}", to: "broken.json")
         try place.write("{\"block_out_channels\": [1e15, 1, 1, 1]}", to: "huge.json")

@@ -131,6 +131,40 @@ import Testing
         }
     }
 
+    @Test("a pipe in the place of a recipe stays, and a folder is no recipe")
+    func otherKindsOfFile() throws {
+        try RecipeFixtures.withTemporaryFolder { folder in
+            let pipe = folder.appending(path: "pipe")
+            #expect(mkfifo(pipe.path, 0o600) == 0)
+            let error = recipeError { () throws(RecipeError) in
+                try BitRecipe(layers: ["mid.a": BitWidth(3)]).write(to: pipe)
+            }
+            #expect(error?.description.contains("a folder, device or pipe is in the way") == true)
+            let kind = try FileManager.default.attributesOfItem(atPath: pipe.path)[.type]
+            #expect(kind as? FileAttributeType == .typeUnknown)
+            #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["pipe"])
+            let reading = recipeError { () throws(RecipeError) in
+                _ = try BitRecipe.load(contentsOf: folder)
+            }
+            #expect(reading?.description.contains("expected a JSON document, found a folder") == true)
+        }
+    }
+
+    @Test(
+        "steps that no sampler takes, and numbers with fractions, are named",
+        arguments: ["-1", "1001", "1.5"])
+    func cachedSteps(_ steps: String) throws {
+        let error = recipeError { () throws(RecipeError) in
+            _ = try decode(
+                #"{"format": "bitsfusion-recipe", "version": 1, "cachedSteps": \#(steps), "layers": {"a": 3}}"#
+            )
+        }
+        let text = try #require(error).description
+        #expect(
+            text.contains(
+                steps == "1.5" ? "a whole number belongs" : "cachedSteps: malformed: expected 0 to 1000"))
+    }
+
     @Test("a faulty recipe is never written")
     func refusesToWrite() throws {
         let recipe = BitRecipe(layers: ["mid.a": BitWidth(3)], averageBits: .nan)

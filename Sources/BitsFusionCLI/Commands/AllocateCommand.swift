@@ -58,7 +58,7 @@ struct AllocateCommand: ParsableCommand {
 
     func run() throws {
         let table = try SensitivityTable.load(contentsOf: URL(fileURLWithPath: sensitivity))
-        try Output.checkCanCreate(output)
+        try Output.checkCanCreate(output, keeping: [sensitivity])
         let storage =
             table.inventory.map { TimeFeatureStorage(cachedSteps: cachedSteps, of: $0) }
             ?? (cachedSteps == 0 ? .layersKept : .cached(steps: cachedSteps))

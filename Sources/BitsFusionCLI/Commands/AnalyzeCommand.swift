@@ -93,6 +93,7 @@ struct AnalyzeCommand: ParsableCommand {
 
     func run() throws {
         common.apply()
+        try Output.checkCanCreate(output, keeping: [model.path()] + [embeddings, clip].compactMap { $0 })
         let sweep = try makeSweep()
         if resume, let table = try finishedTable(of: sweep) {
             Output.warning("\(output) is finished already")

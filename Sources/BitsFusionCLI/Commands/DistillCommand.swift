@@ -25,14 +25,14 @@ struct DistillCommand: ParsableCommand {
     @Option(help: "1: distillation from the teacher; 2: noise prediction.")
     var stage: Int
 
-    @Option(help: "Stage 1: bits per layer.")
-    var recipe = "recipe.json"
+    @Option(help: "Stage 1: bits per layer (default: recipe.json).")
+    var recipe: String?
 
     @Option(help: "Stage 1: the full-precision model; default: the one that the recipe names.")
     var model: ModelReference?
 
-    @Option(help: "Stage 2: the student to go on from.")
-    var student = "stage1.h5"
+    @Option(help: "Stage 2: the student to go on from (default: stage1.h5).")
+    var student: String?
 
     @Option(name: .shortAndLong, help: "The student to write (default: stage1.h5 or stage2.h5).")
     var output: String?
@@ -62,6 +62,12 @@ struct DistillCommand: ParsableCommand {
         if stage == 2, model != nil {
             throw ValidationError("--model is for stage 1; stage 2 takes --student")
         }
+        if stage == 2, recipe != nil {
+            throw ValidationError("--recipe is for stage 1; in stage 2 the student holds the bits")
+        }
+        if stage == 1, student != nil {
+            throw ValidationError("--student is for stage 2; stage 1 takes --model")
+        }
     }
 
     func run() throws {
@@ -79,7 +85,9 @@ struct DistillCommand: ParsableCommand {
             models: start.models, inputs: start.inputs + [config, data].compactMap { $0 },
             seed: options.training.seed)
         try TrainingRun(
-            loop: trainer.loop, output: output, label: "stage \(stage.rawValue)", saving: saving,
+            loop: trainer.loop, output: output,
+            inputs: start.models.map { try $0.path() } + start.inputs + [config, data].compactMap { $0 },
+            label: "stage \(stage.rawValue)", saving: saving,
             common: common
         ).run(
             resume: trainer.resume(from:), train: trainer.run,
@@ -94,8 +102,9 @@ struct DistillCommand: ParsableCommand {
     }
 
     private func stageOne(_ output: String) throws -> Start {
+        let recipe = recipe ?? "recipe.json"
         let bits = try BitRecipe.load(contentsOf: URL(fileURLWithPath: recipe))
-        let reference = try teacherReference(bits)
+        let reference = try teacherReference(bits, of: recipe)
         let student = try reference.open()
         if student.recipe != nil {
             throw CommandError(
@@ -106,6 +115,7 @@ struct DistillCommand: ParsableCommand {
     }
 
     private func stageTwo(_ output: String) throws -> Start {
+        let student = student ?? "stage1.h5"
         let checkpoint = try CheckpointReader(student, formats: [.student])
         if let state = try checkpoint.trainingState() {
             let progress = try TrainingLoop.savedProgress(json: Data(state.json.utf8))
@@ -119,7 +129,7 @@ struct DistillCommand: ParsableCommand {
     }
 
     /// The model given, or the one that the recipe names, which must be unchanged since.
-    private func teacherReference(_ bits: BitRecipe) throws -> ModelReference {
+    private func teacherReference(_ bits: BitRecipe, of recipe: String) throws -> ModelReference {
         if let model { return model }
         guard let named = bits.model else {
             throw CommandError(.usage, "\(recipe) names no model; pass --model")

@@ -58,7 +58,8 @@ struct EvaluateCommand: ParsableCommand {
     func run() throws {
         common.apply()
         InterruptFlag.install()
-        for path in [grid, output].compactMap({ $0 }) { try Output.checkCanCreate(path) }
+        let inputs = try models.map { try $0.path() } + [clip].compactMap { $0 }
+        for path in [grid, output].compactMap({ $0 }) { try Output.checkCanCreate(path, keeping: inputs) }
         let proxy = try ClipProxy(file: try clip ?? ShippedModels.clipProxy())
         let yardstick = try (reference ?? models[0]).open()
         let evaluator = ModelEvaluator(

@@ -42,6 +42,9 @@ struct ExportCommand: ParsableCommand {
         let reader = try CheckpointReader(model.path())
         let export = try naming(model.name) { try DiffusersExport(reader) }
         let source = try export.needsTimeLayers() ? try timeLayerSource(for: reader) : nil
+        if timeLayers != nil, source == nil {
+            Output.warning("\(model.name): holds its own time layers; --time-layers was not needed")
+        }
         InterruptFlag.install()
         var progress: ProgressReporter?
         var tensors = 0

@@ -35,7 +35,7 @@ struct ImportCommand: ParsableCommand {
     func run() throws {
         common.apply()
         let source = try DiffusersFolder(folder, variant: variant)
-        try Output.checkCanCreate(output)
+        try Output.checkCanCreate(output, keeping: source.files)
         InterruptFlag.install()
         let progress = common.progress("importing", total: source.weights.keys.count, unit: "tensors")
         let manifest = try Output.manifest(inputs: source.files)

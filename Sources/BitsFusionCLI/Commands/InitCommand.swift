@@ -36,7 +36,7 @@ struct InitCommand: ParsableCommand {
         common.apply()
         let unet = try UNet2DConditionConfig(file: config)
         let inventory = try ModelInventory(unet: unet)
-        try Output.checkCanCreate(output)
+        try Output.checkCanCreate(output, keeping: [config])
         let total = inventory.weightCount + inventory.otherParameters
         try Output.checkSpace(for: output, bytes: total * dtype.bytesPerElement)
         InterruptFlag.install()

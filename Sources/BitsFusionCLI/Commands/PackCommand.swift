@@ -39,7 +39,7 @@ struct PackCommand: ParsableCommand {
                     + (reader.format == .packed
                         ? "it is packed already" : "use `bitsfusion quantize` for a dense model"))
         }
-        try Output.checkCanCreate(output)
+        try Output.checkCanCreate(output, keeping: [student])
         InterruptFlag.install()
         let pipeline = try naming(student) { try DiffusionPipeline(reader) }
         let options = try packing.options(for: pipeline, recipeSteps: nil)

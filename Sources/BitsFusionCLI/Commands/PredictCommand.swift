@@ -46,8 +46,8 @@ struct PredictCommand: ParsableCommand {
         let path = try model.path()
         let reader = try CheckpointReader(path)
         let config = try UNet2DConditionConfig(of: reader, named: model.name)
+        try Output.checkCanCreate(output, keeping: [path, inputs])
         let inputs = try NoisePredictionInputs(contentsOf: inputs, config: config)
-        try Output.checkCanCreate(output)
         let pipeline = try naming(model.name) { try DiffusionPipeline(reader, precision: .keepHalf) }
         pipeline.freeze()
         try inputs.checkCached(by: pipeline.unet)

@@ -48,7 +48,7 @@ struct QuantizeCommand: ParsableCommand {
                     + "use `bitsfusion pack` for a student")
         }
         try validate(bits, for: reader)
-        try Output.checkCanCreate(output)
+        try Output.checkCanCreate(output, keeping: [model.path(), recipe])
         let manifest = try Output.manifest(models: [model], inputs: [recipe])
         if let made = bits.model, made.sha256 != manifest.inputs.first?.sha256 {
             Output.warning("\(recipe): was made for \(made.path), which is not this \(model.name)")

@@ -82,12 +82,12 @@ struct SampleCommand: ParsableCommand {
 
     func run() throws {
         common.apply()
-        try Output.checkCanCreate(output)
+        try Output.checkCanCreate(output, keeping: [model.path()] + [embeddings].compactMap { $0 })
         let pipeline = try model.open(precision: .keepHalf)
         pipeline.freeze()
         let isLatent = pipeline.unet.config.inChannels != 3
         let latents = (output as NSString).deletingPathExtension + ".safetensors"
-        if isLatent { try Output.checkCanCreate(latents) }
+        if isLatent { try Output.checkCanCreate(latents, keeping: [embeddings].compactMap { $0 }) }
         let perPrompt = rows * columns
         let conditions = try conditions(for: pipeline).repeated(perPrompt)
         let seeds = (0..<conditions.count).map { seed &+ UInt64($0 % perPrompt) }

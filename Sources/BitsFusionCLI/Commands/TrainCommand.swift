@@ -57,10 +57,13 @@ struct TrainCommand: ParsableCommand {
         let unetConfig = try UNet2DConditionConfig(json: AtomicFile.read(unetPath))
         let trainer = try TeacherTrainer(recipe, unetConfig: unetConfig)
         let manifest = try Output.manifest(inputs: [config, unetPath], seed: recipe.training.seed)
-        try TrainingRun(loop: trainer.loop, output: output, label: "training", saving: saving, common: common)
-            .run(
-                resume: trainer.resume(from:), train: trainer.run,
-                write: { try trainer.write(to: output, manifest: manifest, as: dtype) })
+        try TrainingRun(
+            loop: trainer.loop, output: output, inputs: [config, unetPath], label: "training", saving: saving,
+            common: common
+        )
+        .run(
+            resume: trainer.resume(from:), train: trainer.run,
+            write: { try trainer.write(to: output, manifest: manifest, as: dtype) })
     }
 
     private func trainClipProxy() throws {
@@ -68,10 +71,13 @@ struct TrainCommand: ParsableCommand {
         if let steps { recipe.training.steps = steps }
         let trainer = try ClipProxyTrainer(recipe)
         let manifest = try Output.manifest(inputs: [config], seed: recipe.training.seed)
-        try TrainingRun(loop: trainer.loop, output: output, label: "training", saving: saving, common: common)
-            .run(
-                resume: trainer.resume(from:), train: trainer.run,
-                write: { try trainer.write(to: output, manifest: manifest, as: dtype) })
+        try TrainingRun(
+            loop: trainer.loop, output: output, inputs: [config], label: "training", saving: saving,
+            common: common
+        )
+        .run(
+            resume: trainer.resume(from:), train: trainer.run,
+            write: { try trainer.write(to: output, manifest: manifest, as: dtype) })
         let accuracy = trainer.withFinalWeights {
             ClipProxyAccuracy(of: $0, on: ShapesDataset(seed: .max), samples: 500)
         }

@@ -29,11 +29,22 @@ enum Output {
         write(text, to: STDERR_FILENO)
     }
 
-    /// Checks before long work that a file can be created at `path`.
+    /// Checks before long work that a file can be created at `path`, and that none of the inputs lies there.
     ///
-    /// - Throws: `CheckpointError.cannotCreate`.
-    static func checkCanCreate(_ path: String) throws {
+    /// - Throws: `CheckpointError.cannotCreate`; `CommandError` where the output would take an input's place.
+    static func checkCanCreate(_ path: String, keeping inputs: [String] = []) throws {
+        for input in inputs where isSameFile(path, input) {
+            throw CommandError(
+                .usage, "\(path): is also an input and would be lost; choose another --output")
+        }
         _ = try PendingFile(path)
+    }
+
+    /// Whether two paths lead to one existing file.
+    private static func isSameFile(_ first: String, _ second: String) -> Bool {
+        var (a, b) = (stat(), stat())
+        guard stat(first, &a) == 0, stat(second, &b) == 0 else { return false }
+        return a.st_dev == b.st_dev && a.st_ino == b.st_ino
     }
 
     /// Checks before long work that `bytes` fit on the disk that `path` lies on.
@@ -50,7 +61,8 @@ enum Output {
                 + "choose another disk")
     }
 
-    /// The record of this run for a file that it writes.
+    /// The record of this run for a file that it writes. `--resume` is left out of its command line, so that a resumed
+    /// run ends with the bytes of an uninterrupted one.
     ///
     /// - Parameters:
     ///   - models: models that were read.
@@ -65,7 +77,8 @@ enum Output {
             FileReference(path: $0, sha256: try FileDigest.sha256(ofFile: $0))
         }
         return RunManifest(
-            toolVersion: toolVersion, commandLine: ["bitsfusion"] + CommandLine.arguments.dropFirst(),
+            toolVersion: toolVersion,
+            commandLine: ["bitsfusion"] + CommandLine.arguments.dropFirst().filter { $0 != "--resume" },
             seed: seed, inputs: try models.map { try $0.fileReference() } + files)
     }
 

@@ -22,6 +22,8 @@ struct TrainingFileOptions: ParsableArguments {
 struct TrainingRun {
     let loop: TrainingLoop
     let output: String
+    /// Files that the run reads; none may be the output.
+    let inputs: [String]
     let label: String
     let saving: TrainingFileOptions
     let common: CommonOptions
@@ -38,7 +40,7 @@ struct TrainingRun {
     ///   - write: writes the output.
     /// - Throws: `Interrupted` after saving; what the trainer and the files throw.
     func run(resume: (String) throws -> Bool, train: Train, write: @escaping () throws -> Void) throws {
-        try Output.checkCanCreate(output)
+        try Output.checkCanCreate(output, keeping: inputs)
         let exists = FileManager.default.fileExists(atPath: output)
         if saving.resume, exists {
             if try !resume(output) {

@@ -41,23 +41,27 @@ package final class HDF5Tensors: TensorSource {
     private let naming: HDF5KeyNaming
     private let tensors: [String: StoredTensor]
 
-    /// Opens `path` and lists the datasets below `group`.
+    /// Opens `path` and lists the datasets below `group`, or only those whose keys are `wanted`: what else the file
+    /// holds, such as text, is not looked at then.
     ///
     /// - Throws: `CheckpointError`: a missing or damaged file, a missing group, a dataset of a type that checkpoints do
     ///   not store.
     package convenience init(
-        _ path: String, group: String = "/", naming: HDF5KeyNaming = .paths
+        _ path: String, group: String = "/", naming: HDF5KeyNaming = .paths, only wanted: Set<String>? = nil
     ) throws(CheckpointError) {
         let shared = SharedHDF5File(try HDF5File.open(path))
-        try self.init(shared, group: group, naming: naming)
+        try self.init(shared, group: group, naming: naming, only: wanted)
     }
 
-    init(_ shared: SharedHDF5File, group: String, naming: HDF5KeyNaming) throws(CheckpointError) {
+    init(
+        _ shared: SharedHDF5File, group: String, naming: HDF5KeyNaming, only wanted: Set<String>? = nil
+    ) throws(CheckpointError) {
         var tensors: [String: StoredTensor] = [:]
         for object in try shared.file.datasets(below: group) {
             guard let key = naming.key(of: object, below: group) else {
                 throw .invalidKey(file: shared.file.path, key: object)
             }
+            if let wanted, !wanted.contains(key) { continue }
             let dataset = try shared.file.dataset(object)
             let tensor = StoredTensor(type: dataset.type, shape: dataset.shape)
             guard tensors.updateValue(tensor, forKey: key) == nil else {

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a file records of its run does not depend on whether the run was resumed.
+
+import Foundation
+import Testing
+
+@Suite struct ResumedManifestTests {
+    @Test("training writes the same bytes with --resume as without")
+    func sameBytes() throws {
+        let configs = URL(fileURLWithPath: #filePath)
+            .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+            .appendingPathComponent("Configs")
+        let train = [
+            "train", "--config", configs.appendingPathComponent("shapes.yaml").path, "--steps", "1", "-o",
+            "t.h5",
+        ]
+        let (whole, resumed) = (try Workplace(), try Workplace())
+        let first = try whole.run(train)
+        #expect(first.status == 0, "\(first.errors)")
+        let second = try resumed.run(train + ["--resume"])
+        #expect(second.errors.contains("t.h5 does not exist yet; starting at step 0"))
+        #expect(try whole.contents(of: "t.h5") == resumed.contents(of: "t.h5"))
+    }
+}

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes Tests/QATTests/Fixtures/captioned-set.h5: a distillation set with its captions.
+
+Run by hand:  python Tests/Fixtures/make_data_set_fixture.py      (h5py 3)
+
+Two latents of the tiny test model (3 channels, 8 x 8, context width 12) with 5 tokens each, value i at flat index i,
+and the dataset `text` of strings that h5py makes of a list of captions.
+"""
+
+import pathlib
+
+import h5py
+import numpy
+
+FIXTURE = pathlib.Path(__file__).resolve().parent.parent / "QATTests" / "Fixtures" / "captioned-set.h5"
+
+
+def counted(*shape):
+    return numpy.arange(numpy.prod(shape), dtype=numpy.float32).reshape(shape)
+
+
+with h5py.File(FIXTURE, "w") as file:
+    file["latents"] = counted(2, 3, 8, 8)
+    file["encoder_hidden_states"] = counted(2, 5, 12)
+    file["empty_hidden_states"] = counted(1, 5, 12)
+    file["text"] = ["a red circle", "two squares"]
