@@ -60,7 +60,7 @@ let package = Package(
         // Level 4
         .target(
             name: "Shapes", dependencies: ["Diffusion", "Checkpoints", "Layers", "Tensors", "CPNG"],
-            resources: [.copy("Resources")]),
+            resources: [.copy("Resources/clip-proxy.h5"), .copy("Resources/teacher.h5")]),
 
         // Level 5
         .target(

@@ -49,7 +49,7 @@ public enum ShippedModels {
         var folders: [URL] = []
         for home in homes {
             for bundle in ["bitsfusion_Shapes.resources", "bitsfusion_Shapes.bundle"] {
-                let folder = home.appendingPathComponent(bundle).appendingPathComponent("Resources")
+                let folder = home.appendingPathComponent(bundle)
                 if FileManager.default.fileExists(atPath: folder.path) || folders.isEmpty {
                     folders.append(folder)
                 }

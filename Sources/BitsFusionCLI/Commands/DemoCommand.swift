@@ -65,6 +65,7 @@ struct DemoCommand: ParsableCommand {
             path("recipe.json"), path("stage1.h5"), path("stage2.h5"), path("packed.h5")
         )
         let again = resume ? ["--resume"] : ["--overwrite"]
+        // 25 steps of DDIM visit every second one of the 50 timesteps that the packed files have cached.
         return [
             ["analyze", "shapes", "-o", path("sensitivity.json")] + again,
             ["allocate", path("sensitivity.json"), "--avg-bits", "\(avgBits)", "-o", recipe],
@@ -76,7 +77,8 @@ struct DemoCommand: ParsableCommand {
             [
                 "evaluate", "shapes", path("post-training.h5"), stage1, stage2, packed,
                 "--prompts-per-family",
-                "\(promptsPerFamily)", "--grid", path("grid.png"), "-o", path("scores.json"),
+                "\(promptsPerFamily)", "--sampler", "ddim", "--steps", "25", "--grid", path("grid.png"), "-o",
+                path("scores.json"),
             ],
         ]
     }

@@ -70,7 +70,7 @@ extension DistillationOptions {
     /// For the shapes world: minutes on two cores. `Configs/distill-shapes.yaml` says the same.
     public static let shapes = DistillationOptions(
         stage1: StageOptions(
-            training: TrainingOptions(steps: 400, batchSize: 16, learningRate: 5e-4, saveEvery: 100),
+            training: TrainingOptions(steps: 500, batchSize: 16, learningRate: 5e-4, saveEvery: 100),
             scaleLearningRate: 1e-4),
         stage2: StageOptions(
             training: TrainingOptions(
