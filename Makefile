@@ -42,7 +42,8 @@ fixtures: $(PYTHON) ## Make the tests' reference values again with PyTorch and d
 	set -e; for maker in Tests/Fixtures/make_*.py; do echo "$$maker"; $(PYTHON) "$$maker"; done
 
 teacher: build ## Train the shipped model anew: teacher.h5 (hours)
-	$(BITSFUSION) train --config Configs/shapes.yaml -o teacher.h5 --dtype float16
+	$(BITSFUSION) train --config Configs/shapes.yaml -o phase1.h5
+	$(BITSFUSION) train --config Configs/shapes-relations.yaml --from phase1.h5 -o teacher.h5 --dtype float16
 
 clip-proxy: build ## Train the shipped picture-text scorer anew: clip-proxy.h5
 	$(BITSFUSION) train --config Configs/clip-proxy.yaml -o clip-proxy.h5 --dtype float16

@@ -21,9 +21,11 @@ import Testing
         #expect(paper == .paper)
     }
 
-    @Test("Configs/shapes.yaml is a teacher of 2 to 4 million parameters that the trainer takes")
-    func teacher() throws {
-        let recipe = try YAMLDocument.read(TeacherRecipe.self, from: Self.path("shapes.yaml"))
+    @Test(
+        "both phases of the shipped teacher are recipes for 2 to 4 million parameters that the trainer takes",
+        arguments: ["shapes.yaml", "shapes-relations.yaml"])
+    func teacher(name: String) throws {
+        let recipe = try YAMLDocument.read(TeacherRecipe.self, from: Self.path(name))
         let config = try UNet2DConditionConfig(json: AtomicFile.read(Self.path(recipe.unet)))
         let trainer = try TeacherTrainer(recipe, unetConfig: config)
         let parameters = trainer.pipeline.stores.reduce(0) { $0 + $1.elementCount }

@@ -13,7 +13,8 @@ struct TrainCommand: ParsableCommand {
         discussion: """
             How the shipped models were made:
 
-              bitsfusion train --config Configs/shapes.yaml -o teacher.h5 --dtype float16
+              bitsfusion train --config Configs/shapes.yaml -o phase1.h5
+              bitsfusion train --config Configs/shapes-relations.yaml --from phase1.h5 -o teacher.h5 --dtype float16
               bitsfusion train --config Configs/clip-proxy.yaml -o clip-proxy.h5 --dtype float16
 
             The output is saved every `saveEvery` steps with all that a resumed run needs; --resume continues it to \
@@ -25,6 +26,9 @@ struct TrainCommand: ParsableCommand {
 
     @Option(name: .shortAndLong, help: "The checkpoint to write.")
     var output: String
+
+    @Option(help: "A shapes model to go on from, instead of random weights.")
+    var from: ModelReference?
 
     @Option(help: "Train this many steps instead of the recipe's.")
     var steps: Int?
@@ -45,6 +49,8 @@ struct TrainCommand: ParsableCommand {
         struct Kind: Decodable { var unet: String? }
         if try YAMLDocument.read(anyKeysIn: Kind.self, from: config).unet != nil {
             try trainTeacher()
+        } else if from != nil {
+            throw CommandError(.usage, "--from is for shapes models; a CLIP-proxy starts from random weights")
         } else {
             try trainClipProxy()
         }
@@ -55,11 +61,13 @@ struct TrainCommand: ParsableCommand {
         if let steps { recipe.training.steps = steps }
         let unetPath = URL(fileURLWithPath: recipe.unet, relativeTo: URL(fileURLWithPath: config)).path
         let unetConfig = try UNet2DConditionConfig(json: AtomicFile.read(unetPath))
-        let trainer = try TeacherTrainer(recipe, unetConfig: unetConfig)
-        let manifest = try Output.manifest(inputs: [config, unetPath], seed: recipe.training.seed)
+        let trainer = try TeacherTrainer(
+            recipe, unetConfig: unetConfig, from: from.map { (try $0.open(), try $0.fileReference().sha256) })
+        let manifest = try Output.manifest(
+            models: from.map { [$0] } ?? [], inputs: [config, unetPath], seed: recipe.training.seed)
         try TrainingRun(
-            loop: trainer.loop, output: output, inputs: [config, unetPath], label: "training", saving: saving,
-            common: common
+            loop: trainer.loop, output: output, inputs: [config, unetPath] + (try from.map { [try $0.path()] } ?? []),
+            label: "training", saving: saving, common: common
         )
         .run(
             resume: trainer.resume(from:), train: trainer.run,

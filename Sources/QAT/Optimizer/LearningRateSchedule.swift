@@ -13,16 +13,21 @@ public struct LearningRateSchedule: Codable, Hashable, Sendable {
     public var decay: Decay
     /// What the cosine ends at, as a share of the peak, 0...1.
     public var finalFactor: Float
+    /// Steps that the cosine spans, for a run that ends before its rate has come down; nil: those of the run.
+    public var horizon: Int?
 
-    public init(warmupSteps: Int = 20, decay: Decay = .cosine, finalFactor: Float = 0.05) {
+    public init(warmupSteps: Int = 20, decay: Decay = .cosine, finalFactor: Float = 0.05, horizon: Int? = nil)
+    {
         self.warmupSteps = warmupSteps
         self.decay = decay
         self.finalFactor = finalFactor
+        self.horizon = horizon
     }
 
     /// The factor at `step` (from 0) of a run of `steps`.
     public func factor(step: Int, of steps: Int) -> Float {
         if step < warmupSteps { return Float(step + 1) / Float(warmupSteps + 1) }
+        let steps = horizon ?? steps
         guard decay == .cosine, steps > warmupSteps else { return 1 }
         let progress = Float(step - warmupSteps) / Float(max(steps - warmupSteps, 1))
         return finalFactor + (1 - finalFactor) * 0.5 * (1 + cos(.pi * min(progress, 1)))

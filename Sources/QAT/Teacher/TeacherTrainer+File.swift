@@ -16,7 +16,7 @@ extension TeacherTrainer {
     ///   - type: of the model's parameters; the state stays Float32.
     /// - Throws: `CheckpointError`.
     public func write(to path: String, manifest: RunManifest, as type: ElementType = .float32) throws {
-        let state = try loop.state(run: try recipe.identity())
+        let state = try loop.state(run: try identity())
         try withFinalWeights { try $0.writeModel(to: path, manifest: manifest, as: type, training: state) }
     }
 
@@ -25,18 +25,17 @@ extension TeacherTrainer {
     /// - Returns: false where that run is finished; the trainer is unchanged then.
     /// - Throws: `CheckpointError`, and `TrainingStateError` where the run was another one.
     public func resume(from path: String) throws -> Bool {
-        try loop.resume(from: CheckpointReader(path, formats: [.model]), run: try recipe.identity())
+        try loop.resume(from: CheckpointReader(path, formats: [.model]), run: try identity())
     }
-}
 
-extension TeacherRecipe {
     /// What must not change within a run, as JSON text; how often a run is saved may.
-    func identity() throws -> String {
-        var fixed = self
+    private func identity() throws -> String {
+        var fixed = recipe
         fixed.training.saveEvery = 1
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys]
-        return String(decoding: try encoder.encode(fixed), as: UTF8.self)
+        let text = String(decoding: try encoder.encode(fixed), as: UTF8.self)
+        return start.map { text + " from " + $0 } ?? text
     }
 }
 

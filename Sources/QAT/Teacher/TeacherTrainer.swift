@@ -14,11 +14,20 @@ public final class TeacherTrainer {
     public let pipeline: DiffusionPipeline
     public let loop: TrainingLoop
     private let objective: TeacherObjective
+    /// What the run starts from, for the identity of a resumed run: nil for random weights.
+    let start: String?
 
-    /// A run from random initial weights (seed: the recipe's).
+    /// A run from random initial weights (seed: the recipe's), or from those of another model.
     ///
-    /// - Throws: `TeacherRecipeError`, and `ParameterError` for an impossible architecture.
-    public init(_ recipe: TeacherRecipe, unetConfig: UNet2DConditionConfig) throws {
+    /// - Parameters:
+    ///   - recipe: data and training.
+    ///   - unetConfig: the architecture.
+    ///   - start: a model of the same architecture to go on from, and a name for it that changes with its contents.
+    /// - Throws: `TeacherRecipeError`; `ParameterError` for an impossible architecture, or one that is not `start`'s.
+    public init(
+        _ recipe: TeacherRecipe, unetConfig: UNet2DConditionConfig,
+        from start: (pipeline: DiffusionPipeline, identity: String)? = nil
+    ) throws {
         try recipe.validate()
         guard unetConfig.inChannels == 3, unetConfig.outChannels == 3 else {
             throw TeacherRecipeError.unsuitableUNet(
@@ -32,13 +41,17 @@ public final class TeacherTrainer {
                 expected: "\(recipe.textEncoder.width), the text encoder's width")
         }
         let seed = recipe.training.seed
+        func provider(_ model: ParameterStore?) -> any ParameterProvider {
+            model.map { TensorParameterProvider(copying: $0) } ?? RandomParameterProvider(seed: seed)
+        }
         let unet = try UNet2DConditionModel(
             config: unetConfig,
-            parameters: Parameters(ParameterStore(provider: RandomParameterProvider(seed: seed))))
+            parameters: Parameters(ParameterStore(provider: provider(start?.pipeline.unet.store))))
         let encoder = try TextEncoder(
             config: recipe.textEncoder,
-            parameters: Parameters(ParameterStore(provider: RandomParameterProvider(seed: seed))))
+            parameters: Parameters(ParameterStore(provider: provider(start?.pipeline.textEncoder?.store))))
         self.recipe = recipe
+        self.start = start?.identity
         pipeline = DiffusionPipeline(
             unet: unet, textEncoder: encoder, schedulerJSON: try Self.schedulerJSON(recipe.schedule))
         objective = TeacherObjective(
