@@ -69,7 +69,7 @@ struct EvaluateCommand: ParsableCommand {
         var rows: [EvaluatedModel] = []
         var pictures: [Tensor] = []
         for model in models {
-            let pipeline = try model.open()
+            let pipeline = try model.open(precision: .keepHalf)
             let progress = common.progress(model.name, total: evaluator.suite.prompts.count, unit: "pictures")
             let (score, images) = try evaluator.evaluate(pipeline) { share in
                 try InterruptFlag.check()
