@@ -15,8 +15,8 @@ extension TextConditions {
     /// - Parameters:
     ///   - path: a safetensors file of floats of 16 or 32 bits.
     ///   - config: the model that the embeddings are for.
-    /// - Throws: `CheckpointError` for a file that cannot be read or lacks one of the two; `PipelineError`
-    ///   `.embeddingShape`; `UNetInputError.missing` for models that need more than these, as SDXL does.
+    /// - Throws: `CheckpointError` for a file that cannot be read; `PipelineError.embeddingShape`;
+    ///   `UNetInputError.missing` where one of the two is not there, and for models that need more, as SDXL does.
     public init(embeddings path: String, config: UNet2DConditionConfig) throws {
         let file = try SafetensorsReader(path)
         let width = config.encoderHidDim ?? config.crossAttentionDim[0]

@@ -2,6 +2,7 @@
 // Analyses of models without a text encoder: conditions come from a safetensors file.
 
 import Checkpoints
+import Diffusion
 import Foundation
 import Pipelines
 import Recipes
@@ -80,6 +81,9 @@ private func write(_ positive: [Int], _ negative: [Int]?, to path: String) throw
         #expect(throws: SensitivityError.pictures(requested: 3, available: 2)) {
             try subjects([2, 5, 8], [2, 5, 8], count: 3)
         }
-        #expect(throws: CheckpointError.self) { try subjects([2, 5, 8], nil) }
+        #expect(
+            throws: UNetInputError.missing(
+                name: "negative_encoder_hidden_states", neededBy: "classifier-free guidance")
+        ) { try subjects([2, 5, 8], nil) }
     }
 }
