@@ -66,8 +66,9 @@ struct TrainCommand: ParsableCommand {
         let manifest = try Output.manifest(
             models: from.map { [$0] } ?? [], inputs: [config, unetPath], seed: recipe.training.seed)
         try TrainingRun(
-            loop: trainer.loop, output: output, inputs: [config, unetPath] + (try from.map { [try $0.path()] } ?? []),
-            label: "training", saving: saving, common: common
+            loop: trainer.loop, output: output,
+            inputs: [config, unetPath] + (try from.map { [try $0.path()] } ?? []), label: "training",
+            saving: saving, common: common
         )
         .run(
             resume: trainer.resume(from:), train: trainer.run,
