@@ -5,6 +5,8 @@
 public enum PipelineError: Error, Equatable, Sendable, CustomStringConvertible {
     /// Prompts for a model that has no text encoder.
     case noTextEncoder
+    /// A model whose conditions are more than text tokens (SDXL's `text_time`), where only tokens are at hand.
+    case furtherConditions(value: String)
     /// Embeddings whose shape does not suit the model.
     case embeddingShape(key: String, expected: String, found: [Int])
     /// The text encoder's table does not match the words of the shapes world.
@@ -15,6 +17,9 @@ public enum PipelineError: Error, Equatable, Sendable, CustomStringConvertible {
         case .noTextEncoder:
             "this model has no text encoder; pass --embeddings e.safetensors (encoder_hidden_states, "
                 + "negative_encoder_hidden_states) instead of a prompt"
+        case .furtherConditions(let value):
+            "config: addition_embed_type \(value): the further conditions of such models are not supported here; "
+                + "import, quantize, export and predict take them"
         case .embeddingShape(let key, let expected, let found):
             "embeddings: \(key) has shape \(found), expected \(expected)"
         case .vocabulary(let expected, let found):

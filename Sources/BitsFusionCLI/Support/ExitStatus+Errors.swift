@@ -65,7 +65,7 @@ extension PipelineError: ExitStatusProviding {
     var exitStatus: ExitStatus {
         switch self {
         case .noTextEncoder: .usage
-        case .embeddingShape, .vocabulary: .badData
+        case .embeddingShape, .vocabulary, .furtherConditions: .badData
         }
     }
 }

@@ -3,6 +3,7 @@
 
 import Checkpoints
 import Diffusion
+import Pipelines
 import Tensors
 
 extension StoredDistillationData {
@@ -12,9 +13,12 @@ extension StoredDistillationData {
     ///   - path: an HDF5 file with `latents` `[N, C, H, W]`, `encoder_hidden_states` `[N, T, D]` and
     ///     `empty_hidden_states` `[1, T, D]`.
     ///   - config: the model that is trained; C and D must be its.
-    /// - Throws: `CheckpointError` for a file that cannot be read, holds values that are not finite, or has shapes that
+    /// - Throws: `PipelineError.furtherConditions` for SDXL's kind of model; `CheckpointError` for a file that cannot be read, holds values that are not finite, or has shapes that
     ///   do not belong together or to the model.
     public init(contentsOf path: String, for config: UNet2DConditionConfig) throws {
+        if let type = config.additionEmbedType {
+            throw PipelineError.furtherConditions(value: type.rawValue)
+        }
         let set = try HDF5Tensors(
             path, group: "/", naming: .paths,
             only: ["latents", "encoder_hidden_states", "empty_hidden_states"])
