@@ -9,5 +9,5 @@ nonisolated(unsafe) let kernels: bf_kernel_table = bf_kernels().pointee
 /// The name of the instruction set in use: `avx512`, `avx2` or `portable`.
 public var kernelInstructionSet: String { String(cString: kernels.name) }
 
-/// Elements below which a pass stays on one thread: 64 Ki floats move in a few microseconds.
-let elementwiseGrain = 1 << 15
+/// Elements that a thread takes at a time at least: some microseconds of work, many times what handing it out costs.
+let elementwiseGrain = 1 << 13

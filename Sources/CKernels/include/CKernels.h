@@ -154,6 +154,15 @@ typedef struct {
     void (*_Nonnull bfloat_from_float)(const float *x, uint16_t *out, size_t n);   // round to nearest even
 } bf_kernel_table;
 
+/// Tells the processor that the caller watches a value that another core will change.
+static inline void bf_spin_hint(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
 /// The widest table that this processor runs; BITSFUSION_KERNELS=portable|avx2|avx512 narrows the choice.
 const bf_kernel_table *_Nonnull bf_kernels(void);
 /// Scalar twin in double precision.

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one thread pool: Dispatch's, cut to a chosen number of threads. OpenBLAS is kept to one thread per call, so
-// that the two never fight over the cores.
+// Parallel loops over a chosen number of threads. OpenBLAS is kept to one thread per call, so that the two never
+// fight over the cores.
 
 import COpenBLAS
-import Dispatch
 import Foundation
 import Synchronization
 
@@ -30,31 +29,20 @@ public enum Threads {
 
     /// Calls `body` on disjoint ranges that cover `0..<n`, each a multiple of `grain` long but the last.
     ///
-    /// Ranges are handed out as threads become free. Returns when all are done. Nested calls run inline.
+    /// Ranges are handed out as threads become free. Returns when all are done. A loop inside a loop, and one that
+    /// meets another thread's, runs inline. Results must not depend on where ranges begin and end.
     public static func parallelFor(_ n: Int, grain: Int = 1, _ body: (Range<Int>) -> Void) {
-        let chunks = (n + grain - 1) / max(grain, 1)
+        guard n > 0 else { return }
+        let grain = max(grain, 1)
+        let chunks = (n + grain - 1) / grain
         let threads = min(count, chunks)
-        guard threads > 1, !isInside else {
-            if n > 0 { body(0..<n) }
+        // Four ranges a thread even out uneven progress without paying for one hand-out per grain.
+        if threads > 1,
+            WorkerPool.shared.run(
+                count: n, rangeLength: max(chunks / (threads * 4), 1) * grain, threads: threads, body)
+        {
             return
         }
-        // Four ranges a thread even out uneven progress without paying for one hand-out per grain.
-        let perRange = max(chunks / (threads * 4), 1) * grain
-        let next = Atomic<Int>(0)
-        withoutActuallyEscaping(body) { body in
-            // Callers write to disjoint parts of their buffers; the compiler cannot see that.
-            nonisolated(unsafe) let work = body
-            DispatchQueue.concurrentPerform(iterations: threads) { _ in
-                $isInside.withValue(true) {
-                    while true {
-                        let start = next.wrappingAdd(perRange, ordering: .relaxed).oldValue
-                        guard start < n else { return }
-                        work(start..<min(start + perRange, n))
-                    }
-                }
-            }
-        }
+        body(0..<n)
     }
-
-    @TaskLocal private static var isInside = false
 }

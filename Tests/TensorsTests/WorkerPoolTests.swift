@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// The worker threads under stress: many short regions, nested ones, several callers, changing thread counts. Each test
+// has a process of its own, since the number of threads is one for the whole process.
+
+import Foundation
+import Synchronization
+import Tensors
+import Testing
+
+@Suite struct WorkerPoolTests {
+    @Test("every range of 200 000 regions runs exactly once, and before its region returns")
+    func stress() async {
+        await #expect(processExitsWith: .success) {
+            let callers = 4, regions = 50_000
+            let shared = Atomic<Int>(0)
+            DispatchQueue.concurrentPerform(iterations: callers) { caller in
+                var random = UInt64(caller + 1)
+                func next(_ bound: Int) -> Int {
+                    random = random &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+                    return Int(random >> 33) % bound
+                }
+                let visits = UnsafeMutablePointer<Int>.allocate(capacity: 64)
+                nonisolated(unsafe) let cells = visits
+                for region in 0..<regions {
+                    if next(8) == 0 { Threads.count = 1 + next(5) }
+                    let n = next(65), grain = 1 + next(4)
+                    cells.update(repeating: 0, count: 64)
+                    let isNested = region % 16 == 0
+                    Threads.parallelFor(n, grain: grain) { range in
+                        precondition(range.lowerBound % grain == 0, "a range starts off the grain")
+                        guard isNested else {
+                            for i in range { cells[i] += 1 }
+                            return
+                        }
+                        Threads.parallelFor(range.count) { inner in
+                            for i in inner { cells[range.lowerBound + i] += 1 }
+                        }
+                    }
+                    for i in 0..<64 {
+                        precondition(cells[i] == (i < n ? 1 : 0), "index \(i) of \(n): \(cells[i]) times")
+                    }
+                }
+                visits.deallocate()
+                shared.add(regions, ordering: .relaxed)
+            }
+            precondition(shared.load(ordering: .relaxed) == callers * regions)
+        }
+    }
+
+    @Test("work is shared: two ranges that wait for each other both run")
+    func sharing() async {
+        await #expect(processExitsWith: .success) {
+            Threads.count = 2
+            for _ in 0..<100 {
+                let arrived = Atomic<Int>(0)
+                Threads.parallelFor(2) { _ in
+                    arrived.add(1, ordering: .sequentiallyConsistent)
+                    while arrived.load(ordering: .sequentiallyConsistent) < 2 { sched_yield() }
+                }
+                // Long enough for the worker to fall asleep now and then.
+                usleep(200)
+            }
+        }
+    }
+
+    @Test("workers without work sleep")
+    func idling() async {
+        await #expect(processExitsWith: .success) {
+            Threads.count = 4
+            for _ in 0..<1000 { Threads.parallelFor(64) { _ in } }
+            usleep(20_000)
+            let before = clock()
+            usleep(400_000)
+            let seconds = Double(clock() - before) / Double(CLOCKS_PER_SEC)
+            precondition(seconds < 0.02, "\(seconds) s of processor time in 0.4 s without work")
+        }
+    }
+}
