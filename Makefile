@@ -3,10 +3,10 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test format lint fixtures teacher clip-proxy benchmark-forward sizes clean
+.PHONY: help setup build demo test format lint fixtures teacher clip-proxy benchmark-setup benchmark benchmark-kernels sizes clean
 
 BITSFUSION := .build/release/bitsfusion
-SWIFT_SOURCES := Sources Tests Package.swift
+SWIFT_SOURCES := Sources Tests Benchmarks Package.swift
 PYTHON := .venv/bin/python
 
 help: ## List the targets
@@ -48,8 +48,16 @@ teacher: build ## Train the shipped model anew: teacher.h5 (hours)
 clip-proxy: build ## Train the shipped picture-text scorer anew: clip-proxy.h5
 	$(BITSFUSION) train --config Configs/clip-proxy.yaml -o clip-proxy.h5 --dtype float16
 
-benchmark-forward: build $(PYTHON) ## Time one pass of Stable Diffusion 1.5's UNet here and in PyTorch
-	$(PYTHON) Benchmarks/pytorch/forward.py --bitsfusion $(BITSFUSION) --config Configs/unet-sd15.json
+# OpenBLAS obeys these variables even where they name a slower processor than the one at hand.
+BENCH = env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE .build/release/bitsfusion-bench --python $(PYTHON)
+
+benchmark-setup: $(PYTHON) ## Install PyTorch for the benchmarks into .venv
+
+benchmark: build benchmark-setup ## Time everything here and in PyTorch, in turn; options in BENCH_FLAGS="--quick"
+	$(BENCH) $(BENCH_FLAGS)
+
+benchmark-kernels: build benchmark-setup ## Time single operations here and in PyTorch
+	$(BENCH) kernels $(BENCH_FLAGS)
 
 sizes: ## The longest source files
 	@git ls-files Sources Tests Benchmarks scripts | grep -E '\.(swift|c|h|inc|py|sh)$$' | xargs wc -l | sort -rn | sed -n 2,21p

@@ -20,6 +20,7 @@ let package = Package(
     products: [
         .library(name: "BitsFusion", targets: ["BitsFusion"]),
         .executable(name: "bitsfusion", targets: ["BitsFusionCLI"]),
+        .executable(name: "bitsfusion-bench", targets: ["BitsFusionBench"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -105,6 +106,15 @@ let package = Package(
                 "BitsFusion", .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Yams", package: "Yams"),
             ]),
+
+        // Benchmarks
+        .target(name: "CBenchmarkSupport", path: "Benchmarks/CBenchmarkSupport", cSettings: kernelFlags),
+        .executableTarget(
+            name: "BitsFusionBench",
+            dependencies: [
+                "BitsFusion", "CBenchmarkSupport",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], path: "Benchmarks/BitsFusionBench"),
 
         // Tests
         .target(name: "TestSupport", dependencies: ["Tensors"], path: "Tests/TestSupport"),

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+// The program `bitsfusion-bench`: our side against PyTorch's, in one run, on the same work.
+
+import ArgumentParser
+import BitsFusion
+import Foundation
+
+@main
+struct BenchCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "bitsfusion-bench",
+        abstract: "Times this library and PyTorch on the same work, in turn, in one run.",
+        discussion: """
+            Every case gives both sides the same inputs and weights, compares what they compute, and then measures \
+            them alternately. Close other programs first. From the root of the repository, after \
+            `make benchmark-setup`:
+
+              env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE .build/release/bitsfusion-bench kernels --filter conv
+
+            Exit status: 0 done, 1 where two sides computed different things, 64 wrong usage, 65 and 66 files that \
+            are faulty or missing, 70 where PyTorch's side failed.
+            """,
+        version: toolVersion)
+
+    @Argument(help: "What to run: kernels, forward, train; all of them when left out.")
+    var groups: [BenchmarkGroup] = []
+
+    @Option(help: "Only cases in whose name this regular expression is found.")
+    var filter: String?
+
+    @Flag(help: "Print the names of the cases and end.")
+    var list = false
+
+    @Flag(help: "Fewer and shorter measurements, for a first impression.")
+    var quick = false
+
+    @Option(help: "Threads of each side (default: BITSFUSION_THREADS, else all processors).")
+    var threads: Int?
+
+    @Flag(help: "Leave PyTorch out: nothing is compared.")
+    var oursOnly = false
+
+    @Option(help: "The Python that has PyTorch.")
+    var python = ".venv/bin/python"
+
+    @Option(help: "PyTorch's side.")
+    var twin = "Benchmarks/pytorch/twin.py"
+
+    @Option(help: "A folder for temporary files.")
+    var folder = NSTemporaryDirectory()
+
+    @Option(help: "Write everything that was measured to this file.")
+    var json: String?
+
+    func validate() throws {
+        if let threads, threads < 1 {
+            throw ValidationError("--threads: expected 1 or more, found \(threads)")
+        }
+        if let filter, (try? Regex(filter)) == nil {
+            throw ValidationError("--filter: \(filter) is not a regular expression")
+        }
+    }
+
+    func run() throws {
+        do {
+            try runCases()
+        } catch let error as BenchError {
+            printError("bitsfusion-bench: \(error)")
+            throw ExitCode(error.exitStatus)
+        } catch let error as CheckpointError {
+            printError("bitsfusion-bench: \(error)")
+            throw ExitCode(74)
+        }
+    }
+
+    private func runCases() throws {
+        let cases = try selectedCases()
+        if list {
+            for benchmark in cases { print(benchmark.name) }
+            return
+        }
+        if let threads { Threads.count = threads }
+        // A twin that has ended shall be an error with a text, not a signal.
+        signal(SIGPIPE, SIG_IGN)
+        let twins = try oursOnly ? [] : startTwins(for: cases)
+        defer { for twin in twins { twin.close() } }
+        let greeting = try twins.map { try $0.ask(TwinRequest(command: .hello)) }.first
+        let ceiling = MachineCeiling.measured()
+        var report = BenchmarkReport(machine: MachineDescription(ceiling: ceiling, twin: greeting))
+        for line in report.machine.lines { printLine(line) }
+        printLine("")
+
+        let table = RowTable(names: cases.map(\.name))
+        printLine(table.heading)
+        let run = BenchmarkRun(
+            settings: quick ? .quick : MatchSettings(), ceiling: ceiling, twins: twins,
+            exchange: try TensorExchange(below: folder))
+        for benchmark in cases {
+            if let reason = run.obstacle(benchmark) {
+                report.skipped.append(SkippedCase(name: benchmark.name, reason: reason))
+                printLine("\(benchmark.name): left out: \(reason)")
+                continue
+            }
+            let row = try run.row(benchmark)
+            report.rows.append(row)
+            printLine(table.line(row))
+        }
+        try finish(report)
+    }
+
+    private func finish(_ report: BenchmarkReport) throws {
+        printLine("")
+        for line in RowTable.legend { printLine(line) }
+        for row in report.rows where (row.disturbance.idleLoad ?? 0) > 0.05 {
+            let load = Format.percent(row.disturbance.idleLoad ?? 0)
+            printLine("warning: \(row.name): sides used \(load) of a processor while it was another's turn")
+        }
+        if let json {
+            let encoder = JSONEncoder()
+            encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+            encoder.nonConformingFloatEncodingStrategy = .convertToString(
+                positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
+            try encoder.encode(report).write(to: URL(fileURLWithPath: json), options: .atomic)
+        }
+        let failed = report.rows.filter { !$0.agrees }
+        for row in failed {
+            for twin in row.twins where !twin.agrees {
+                printError(
+                    "bitsfusion-bench: \(row.name): result \(twin.difference.name) differs from PyTorch's in "
+                        + "\(twin.type.rawValue) by \(Format.difference(twin.difference.largest)) of its largest "
+                        + "value, more than \(Format.difference(twin.tolerance)): the times do not compare")
+            }
+        }
+        if !failed.isEmpty { throw ExitCode(1) }
+    }
+
+    private func selectedCases() throws -> [BenchmarkCase] {
+        let chosen = groups.isEmpty ? BenchmarkGroup.allCases : groups
+        let cases = BenchmarkCase.all.filter { chosen.contains($0.group) }
+        guard let filter else { return cases }
+        let expression = try Regex(filter)
+        let found = cases.filter { $0.name.firstMatch(of: expression) != nil }
+        guard !found.isEmpty else { throw BenchError.noCase(filter: filter) }
+        return found
+    }
+
+    private func startTwins(for cases: [BenchmarkCase]) throws -> [TwinProcess] {
+        let types = TwinType.allCases.filter { type in cases.contains { $0.twins.contains(type) } }
+        return try types.map {
+            try TwinProcess(python: python, script: twin, type: $0, threads: Threads.count)
+        }
+    }
+
+    /// Prints at once, so that rows are seen as they are made.
+    private func printLine(_ text: String) {
+        print(text)
+        fflush(nil)
+    }
+
+    private func printError(_ text: String) {
+        FileHandle.standardError.write(Data((text + "\n").utf8))
+    }
+}
+
+extension BenchmarkGroup: ExpressibleByArgument {}

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every benchmark, in the order in which they run.
+
+extension BenchmarkCase {
+    static var all: [BenchmarkCase] {
+        ConvolutionCases.all + ProductCases.all + PassCases.all
+    }
+}

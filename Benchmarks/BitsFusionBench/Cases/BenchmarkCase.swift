@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// One line of the benchmarks: what is computed, by whom, and what it is held against.
+
+import BitsFusion
+
+/// The parts that can be run on their own.
+enum BenchmarkGroup: String, Codable, CaseIterable {
+    case kernels, forward, train
+}
+
+/// The element type that PyTorch's twin computes in; ours is always Float32.
+enum TwinType: String, Codable, CaseIterable {
+    case float32, bfloat16
+}
+
+/// A largest ratio of our median time to PyTorch's, by the twin's type.
+struct RatioTargets: Codable, Equatable {
+    var float32: Double?
+    var bfloat16: Double?
+
+    subscript(type: TwinType) -> Double? { type == .float32 ? float32 : bfloat16 }
+}
+
+/// The largest difference of two results that still counts as the same, as a share of the largest value.
+struct Tolerances: Codable, Equatable {
+    /// Between two Float32 computations that add in another order.
+    var float32: Double
+    /// Against a twin whose every operand has 8 bits of precision.
+    var bfloat16: Double
+
+    /// DESIGN's parity of outputs; bfloat16 rounds operands to 1/256, which sums of many products average out.
+    static let output = Tolerances(float32: 1e-4, bfloat16: 2e-2)
+    /// DESIGN's parity of gradients and of what an update makes of weights.
+    static let gradient = Tolerances(float32: 1e-3, bfloat16: 2e-2)
+
+    subscript(type: TwinType) -> Double { type == .float32 ? float32 : bfloat16 }
+}
+
+/// A point of a curve: cost over the size of the work.
+struct CurvePoint: Codable, Equatable {
+    /// Names the curve.
+    let curve: String
+    /// What is counted: "samples", "pixels".
+    let unit: String
+    /// How many of them this case computes.
+    let count: Int
+}
+
+/// One benchmark.
+struct BenchmarkCase {
+    /// What `--filter` looks at; unique.
+    let name: String
+    let group: BenchmarkGroup
+    /// The twin's operation in `Benchmarks/pytorch`, and its settings.
+    let operation: String
+    var options: [String: Int] = [:]
+    var text: [String: String] = [:]
+    /// Floating-point operations of a pass, 2 per multiply-add, convolutions counted directly; nil where memory is the
+    /// limit.
+    var operations: Double?
+    /// Bytes that a pass must read and write at least; for passes whose limit is memory.
+    var bytes: Double?
+    var twins: [TwinType] = TwinType.allCases
+    var tolerances = Tolerances.output
+    var targets = RatioTargets()
+    var curve: CurvePoint?
+    /// Memory that a side needs at most, in bytes; with it the sides run one after the other, and the case is left out
+    /// where less is available.
+    var exclusiveBytes: Int?
+    let make: () throws -> Workload
+}

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// Linear layers and attention as Stable Diffusion 1.5's transformers call them.
+
+import BitsFusion
+
+enum ProductCases {
+    /// Rows, inputs, outputs: self-attention at 64x64 pixels, a feed-forward network at 32x32, keys and values of the
+    /// text, a time projection.
+    private static let linears = [(4096, 320, 320), (1024, 640, 2560), (77, 768, 1280), (1, 1280, 1280)]
+    /// Queries, keys; 8 heads of 40 channels: self-attention at 64x64 and 32x32 pixels, attention to the text.
+    private static let attentions = [(4096, 4096), (1024, 1024), (4096, 77)]
+    private static let heads = 8, headWidth = 40
+
+    static var all: [BenchmarkCase] {
+        linears.map { forward(rows: $0.0, inputs: $0.1, outputs: $0.2) }
+            + linears.prefix(2).flatMap { shape in
+                [false, true].map {
+                    backward(rows: shape.0, inputs: shape.1, outputs: shape.2, trainsWeight: $0)
+                }
+            }
+            + attentions.map { attention(queries: $0.0, keys: $0.1) }
+            + [attentionBackward(queries: 1024, keys: 1024)]
+    }
+
+    private static func forward(rows: Int, inputs: Int, outputs: Int) -> BenchmarkCase {
+        let name = "linear \(rows)x\(inputs)->\(outputs)"
+        return BenchmarkCase(
+            name: name, group: .kernels, operation: "linear",
+            operations: 2 * Double(rows) * Double(inputs) * Double(outputs)
+        ) {
+            let random = RandomInputs(name)
+            let x = random.normal("x", [rows, inputs])
+            let parameters = [
+                "linear.weight": random.weight("weight", [outputs, inputs]),
+                "linear.bias": random.normal("bias", [outputs], std: 0.1),
+            ]
+            let layer = try Linear(
+                Parameters(ParameterStore(provider: TensorParameterProvider(parameters)), path: "linear"),
+                in: inputs, out: outputs)
+            let slot = ResultSlot()
+            let pass = { withoutGradients { slot.tensor = layer(x) } }
+            return Workload(inputs: parameters.merging(["x": x]) { first, _ in first }, pass: pass) {
+                pass()
+                return slot.output
+            }
+        }
+    }
+
+    private static func backward(rows: Int, inputs: Int, outputs: Int, trainsWeight: Bool) -> BenchmarkCase {
+        let to = trainsWeight ? "weight" : "data"
+        let name = "linear to \(to) \(rows)x\(inputs)->\(outputs)"
+        return BenchmarkCase(
+            name: name, group: .kernels, operation: "linear_to_\(to)",
+            operations: 2 * Double(rows) * Double(inputs) * Double(outputs), tolerances: .gradient
+        ) {
+            let random = RandomInputs(name)
+            let x = Parameter("x", random.normal("x", [rows, inputs]), isTrainable: !trainsWeight)
+            let weight = Parameter(
+                "weight", random.weight("weight", [outputs, inputs]), isTrainable: trainsWeight)
+            let gradient = random.normal("gradient", [rows, outputs])
+            return .backward(
+                inputs: ["x": x.value, "weight": weight.value, "gradient": gradient], gradient: gradient,
+                of: trainsWeight ? weight : x
+            ) { linear(x.tensor(), weight: weight.tensor(), bias: nil) }
+        }
+    }
+
+    private static func tokens(_ name: String, queries: Int, keys: Int) -> [String: Tensor] {
+        let random = RandomInputs(name)
+        let width = heads * headWidth
+        return [
+            "q": random.normal("q", [1, queries, width]), "k": random.normal("k", [1, keys, width]),
+            "v": random.normal("v", [1, keys, width]),
+        ]
+    }
+
+    private static func attention(queries: Int, keys: Int) -> BenchmarkCase {
+        let name = "attention \(queries)x\(keys), \(heads) heads of \(headWidth)"
+        return BenchmarkCase(
+            name: name, group: .kernels, operation: "attention", options: ["heads": heads],
+            operations: 4 * Double(queries) * Double(keys) * Double(heads * headWidth)
+        ) {
+            let inputs = tokens(name, queries: queries, keys: keys)
+            guard let q = inputs["q"], let k = inputs["k"], let v = inputs["v"] else {
+                preconditionFailure("attention: inputs by other names")
+            }
+            let slot = ResultSlot()
+            let pass = {
+                withoutGradients { slot.tensor = scaledDotProductAttention(q, k, v, heads: heads) }
+            }
+            return Workload(inputs: inputs, pass: pass) {
+                pass()
+                return slot.output
+            }
+        }
+    }
+
+    /// The gradients of queries, keys and values; the products alone are five, against two in the forward pass.
+    private static func attentionBackward(queries: Int, keys: Int) -> BenchmarkCase {
+        let name = "attention backward \(queries)x\(keys), \(heads) heads of \(headWidth)"
+        return BenchmarkCase(
+            name: name, group: .kernels, operation: "attention_backward", options: ["heads": heads],
+            operations: 10 * Double(queries) * Double(keys) * Double(heads * headWidth), tolerances: .gradient
+        ) {
+            var inputs = tokens(name, queries: queries, keys: keys)
+            let parameters = ["q", "k", "v"].compactMap { key in inputs[key].map { Parameter(key, $0) } }
+            let gradient = RandomInputs(name).normal("gradient", [1, queries, heads * headWidth])
+            inputs["gradient"] = gradient
+            let slot = ResultSlot()
+            let prepare = {
+                for parameter in parameters { parameter.gradient = nil }
+                slot.tensor = scaledDotProductAttention(
+                    parameters[0].tensor(), parameters[1].tensor(), parameters[2].tensor(), heads: heads)
+            }
+            let pass = {
+                slot.tensor?.backward(gradient)
+                slot.tensor = nil
+            }
+            return Workload(inputs: inputs, prepare: prepare, pass: pass) {
+                prepare()
+                pass()
+                let found = parameters.compactMap { parameter in
+                    parameter.gradient.map { (parameter.name, $0) }
+                }
+                return Dictionary(uniqueKeysWithValues: found)
+            }
+        }
+    }
+}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// Made-up numbers for the cases: the same on every machine, and of the sizes that occur in trained models.
+
+import BitsFusion
+
+/// Random tensors of one case, each with a stream of its own.
+struct RandomInputs {
+    private let seed: UInt64
+
+    /// - Parameter name: the case's; other cases get other numbers.
+    init(_ name: String) { seed = fnv1a(name) }
+
+    /// Independent Gaussians with standard deviation `std`.
+    func normal(_ name: String, _ shape: [Int], std: Float = 1) -> Tensor {
+        var generator = Philox(seed: seed, stream: fnv1a(name))
+        return generator.normal(shape) * std
+    }
+
+    /// A weight `[OC, ...]` that keeps the size of what goes through it.
+    func weight(_ name: String, _ shape: [Int]) -> Tensor {
+        normal(name, shape, std: 1 / Float(shape.dropFirst().reduce(1, *)).squareRoot())
+    }
+}
+
+/// Parameters for models that are compared: as `RandomParameterProvider` makes them, but with biases and norms that are
+/// not all 0 and 1, so that leaving one out would show.
+struct BenchmarkParameters: ParameterProvider {
+    private let random = RandomParameterProvider(seed: 1)
+
+    func weight(_ key: String, shape: [Int], initializer: Initializer) throws -> any WeightSource {
+        let value = random.weight(key, shape: shape, initializer: initializer)
+        let noise = random.weight(key + ".noise", shape: shape, initializer: .normal(std: 0.1))
+        switch initializer {
+        case .zeros, .ones: return Parameter(key, value.tensor().detached() + noise.tensor().detached())
+        case .gaussianFanIn, .normal: return value
+        }
+    }
+}

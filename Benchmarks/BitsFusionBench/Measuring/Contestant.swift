@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// The two kinds of side of a benchmark, behind what the match needs of them.
+
+import BitsFusion
+import CBenchmarkSupport
+import Foundation
+
+/// How one measurement is taken.
+struct MeasuringPlan: Codable, Equatable {
+    /// Seconds of untimed passes first: they wake the threads up and fill the caches.
+    var settle: Double
+    /// Passes are repeated until they have taken this many seconds.
+    var least: Double
+}
+
+/// A side: ours, or PyTorch in one element type.
+protocol Contestant: AnyObject {
+    /// The mean seconds of a pass.
+    func measure(_ plan: MeasuringPlan) throws -> Double
+    func resetPeak() throws
+    /// The largest resident size since the reset, in bytes.
+    func peakBytes() throws -> Int?
+    var usage: ProcessUsage { get }
+}
+
+/// Our side, in this process.
+final class OwnContestant: Contestant {
+    private let workload: Workload
+
+    init(_ workload: Workload) { self.workload = workload }
+
+    let usage = ProcessUsage.own
+
+    func measure(_ plan: MeasuringPlan) throws -> Double {
+        _ = try repeatPasses(for: plan.settle)
+        let (seconds, passes) = try repeatPasses(for: max(plan.least, .leastNonzeroMagnitude))
+        return seconds / Double(passes)
+    }
+
+    func resetPeak() { usage.resetPeak() }
+    func peakBytes() -> Int? { usage.peakBytes }
+
+    private func repeatPasses(for least: Double) throws -> (seconds: Double, passes: Int) {
+        var (seconds, passes) = (0.0, 0)
+        while seconds < least {
+            workload.prepare()
+            let start = secondsNow()
+            try workload.pass()
+            seconds += secondsNow() - start
+            passes += 1
+        }
+        return (seconds, passes)
+    }
+
+    /// Returns what the pools keep, so that the next case's peak is its own.
+    static func releaseMemory() {
+        BlockPool.shared.trim()
+        bm_return_freed_memory()
+    }
+}
+
+/// PyTorch's side.
+final class TwinContestant: Contestant {
+    private let twin: TwinProcess
+
+    init(_ twin: TwinProcess) { self.twin = twin }
+
+    var usage: ProcessUsage { twin.usage }
+
+    func measure(_ plan: MeasuringPlan) throws -> Double {
+        guard let seconds = try twin.ask(TwinRequest(command: .measure, plan: plan)).seconds else {
+            throw BenchError.twinAnswer(line: "measure without seconds")
+        }
+        return seconds
+    }
+
+    func resetPeak() throws { try twin.ask(TwinRequest(command: .resetPeak)) }
+    func peakBytes() throws -> Int? { try twin.ask(TwinRequest(command: .peak)).peakBytes }
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// Time and memory of processes and of the machine, from the clock and from Linux's /proc. What another system does not
+// tell is nil, and is printed as unknown.
+
+import Foundation
+
+/// Seconds of the monotonic clock.
+func secondsNow() -> Double { Double(DispatchTime.now().uptimeNanoseconds) * 1e-9 }
+
+/// What one process has used.
+struct ProcessUsage {
+    /// nil: this process.
+    let identifier: Int32?
+
+    static let own = ProcessUsage(identifier: nil)
+
+    private var folder: String { identifier.map { "/proc/\($0)" } ?? "/proc/self" }
+
+    /// Processor seconds of all threads that live, to the nanosecond.
+    var processorSeconds: Double? {
+        guard let tasks = try? FileManager.default.contentsOfDirectory(atPath: folder + "/task") else {
+            return nil
+        }
+        let nanoseconds = tasks.compactMap { task in
+            (try? String(contentsOfFile: "\(folder)/task/\(task)/schedstat", encoding: .utf8))
+                .flatMap { $0.split(separator: " ").first }.flatMap { Double($0) }
+        }
+        return nanoseconds.reduce(0, +) * 1e-9
+    }
+
+    /// Makes the present resident size the peak; false where the system cannot.
+    @discardableResult
+    func resetPeak() -> Bool {
+        guard let file = FileHandle(forWritingAtPath: folder + "/clear_refs") else { return false }
+        defer { try? file.close() }
+        return (try? file.write(contentsOf: Data("5".utf8))) != nil
+    }
+
+    /// The largest resident size since the last reset, in bytes.
+    var peakBytes: Int? {
+        guard let status = try? String(contentsOfFile: folder + "/status", encoding: .utf8),
+            let line = status.split(separator: "\n").first(where: { $0.hasPrefix("VmHWM:") }),
+            let kilobytes = line.split(separator: " ").dropFirst().first.flatMap({ Int($0) })
+        else { return nil }
+        return kilobytes * 1024
+    }
+}
+
+/// What the whole machine does.
+enum MachineUsage {
+    /// Processor seconds that all processes of the machine have used, in steps of 10 ms; what a hypervisor took away
+    /// counts as used.
+    static var busySeconds: Double? {
+        guard let stat = try? String(contentsOfFile: "/proc/stat", encoding: .utf8),
+            let line = stat.split(separator: "\n").first
+        else { return nil }
+        // user nice system idle iowait irq softirq steal
+        let ticks = line.split(separator: " ").dropFirst().prefix(8).compactMap { Double($0) }
+        guard ticks.count == 8 else { return nil }
+        return (ticks.reduce(0, +) - ticks[3] - ticks[4]) / Double(sysconf(Int32(_SC_CLK_TCK)))
+    }
+
+    /// Bytes that can be had without swapping.
+    static var availableBytes: Int? {
+        guard let text = try? String(contentsOfFile: "/proc/meminfo", encoding: .utf8),
+            let line = text.split(separator: "\n").first(where: { $0.hasPrefix("MemAvailable:") }),
+            let kilobytes = line.split(separator: " ").dropFirst().first.flatMap({ Int($0) })
+        else { return nil }
+        return kilobytes * 1024
+    }
+
+    /// The processor's name.
+    static var processorName: String {
+        guard let text = try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8),
+            let line = text.split(separator: "\n").first(where: { $0.hasPrefix("model name") }),
+            let name = line.split(separator: ":").dropFirst().first
+        else { return "unknown processor" }
+        return name.trimmingCharacters(in: .whitespaces)
+    }
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// On what, and with what, a run was made: the head of every table.
+
+import BitsFusion
+import Foundation
+
+/// The machine and the programs on it.
+struct MachineDescription: Codable {
+    let processor: String
+    let processors: Int
+    let threads: Int
+    /// The instruction set of our kernels.
+    let kernels: String
+    /// The core that OpenBLAS computes for.
+    let openBLASCore: String
+    /// Variables that bend OpenBLAS, where they are set.
+    let openBLASVariables: [String: String]
+    let ceiling: MachineCeiling
+    let version: String
+    /// nil: only our side ran.
+    let torch: String?
+    let torchCapability: String?
+    let torchThreads: Int?
+
+    init(ceiling: MachineCeiling, twin: TwinAnswer?) {
+        processor = MachineUsage.processorName
+        processors = ProcessInfo.processInfo.activeProcessorCount
+        threads = Threads.count
+        kernels = kernelInstructionSet
+        openBLASCore = openBLASCoreName
+        let environment = ProcessInfo.processInfo.environment
+        openBLASVariables = environment.filter { ["OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"].contains($0.key) }
+        self.ceiling = ceiling
+        version = toolVersion
+        torch = twin?.torch
+        torchCapability = twin?.capability
+        torchThreads = twin?.threads
+    }
+
+    /// For the head of a table.
+    var lines: [String] {
+        var lines = [
+            "\(processor), \(processors) processors, \(threads) threads; "
+                + "ceiling \(Format.rate(ceiling.operationsPerSecond, "FLOPS")) in Float32, "
+                + "\(Format.rate(ceiling.bytesPerSecond, "B/s")) of memory",
+            "bitsfusion \(version): kernels \(kernels), OpenBLAS for \(openBLASCore)",
+            torch.map {
+                "PyTorch \($0): \(torchCapability ?? "unknown capability"), \(torchThreads ?? 0) threads"
+            } ?? "PyTorch: not run (--ours-only)",
+        ]
+        for (name, value) in openBLASVariables.sorted(by: { $0.key < $1.key }) {
+            lines.append(
+                "warning: \(name)=\(value) is set, which can halve OpenBLAS's speed: run with env -u \(name)")
+        }
+        return lines
+    }
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rows as text: columns of fixed width that can be printed as cases finish, and the same cells as markdown.
+
+/// The table of a run.
+struct RowTable {
+    /// One column: heading, width, and what it says of a row.
+    private struct Column {
+        let title: String
+        let width: Int
+        let cell: (BenchmarkRow) -> String
+    }
+
+    /// What stands where there is nothing to say.
+    private static let nothing = "-"
+    private let columns: [Column]
+
+    /// A table whose first column holds every name of `names`.
+    init(names: [String]) {
+        let width = (names.map(\.count).max() ?? 0) + 1
+        columns = [Column(title: "case", width: -width) { $0.name }] + Self.measures
+    }
+
+    private static var measures: [Column] {
+        [
+            Column(title: "ours ms", width: 8) { Format.milliseconds($0.ours.statistics.median) },
+            Column(title: "min..max", width: 13) { spread($0.ours) },
+            Column(title: "fp32 ms", width: 8) { twin($0, .float32) { Format.milliseconds($0.median) } },
+            Column(title: "min..max", width: 13) { row in row[.float32].map { spread($0.record) } ?? nothing
+            },
+            Column(title: "bf16 ms", width: 8) { twin($0, .bfloat16) { Format.milliseconds($0.median) } },
+            Column(title: "min..max", width: 13) { row in row[.bfloat16].map { spread($0.record) } ?? nothing
+            },
+            Column(title: "to fp32", width: 16) { ratio($0[.float32]) },
+            Column(title: "to bf16", width: 16) { ratio($0[.bfloat16]) },
+            Column(title: "rate", width: 11) { row in
+                row.rate.map { Format.rate($0, row.operations == nil ? "B/s" : "FLOPS") } ?? nothing
+            },
+            Column(title: "share", width: 6) { $0.shareOfCeiling.map(Format.percent) ?? nothing },
+            Column(title: "MB ours/fp32/bf16", width: 18) { row in
+                ([row.ours.peakBytes] + TwinType.allCases.map { row[$0]?.record.peakBytes })
+                    .map { $0.map(Format.megabytes) ?? nothing }.joined(separator: "/")
+            },
+            Column(title: "difference fp32/bf16", width: 21) { row in
+                TwinType.allCases.map { difference(row[$0]) }.joined(separator: "/")
+            },
+            Column(title: "others", width: 7) { row in
+                (row.disturbance.foreignLoad.map(Format.percent) ?? nothing) + (row.isAlternating ? "" : "*")
+            },
+        ]
+    }
+
+    private static func spread(_ record: SideRecord) -> String {
+        Format.milliseconds(record.statistics.minimum) + ".." + Format.milliseconds(record.statistics.maximum)
+    }
+
+    private static func twin(
+        _ row: BenchmarkRow, _ type: TwinType, _ text: (SampleStatistics) -> String
+    ) -> String {
+        row[type].map { text($0.record.statistics) } ?? nothing
+    }
+
+    /// "0.38 <=0.40 pass".
+    private static func ratio(_ record: TwinRecord?) -> String {
+        guard let record else { return nothing }
+        guard let target = record.target, let isOnTarget = record.isOnTarget else {
+            return Format.ratio(record.ratio)
+        }
+        return
+            "\(Format.ratio(record.ratio)) <=\(Format.ratio(target)) \(isOnTarget ? "pass" : "MISS")"
+    }
+
+    private static func difference(_ record: TwinRecord?) -> String {
+        guard let record else { return nothing }
+        return Format.difference(record.difference.largest) + (record.agrees ? "" : " FAIL")
+    }
+
+    var heading: String { line(columns.map(\.title)) }
+
+    func line(_ row: BenchmarkRow) -> String { line(columns.map { $0.cell(row) }) }
+
+    private func line(_ cells: [String]) -> String {
+        var line = ""
+        for (column, cell) in zip(columns, cells) {
+            let space = String(repeating: " ", count: max(abs(column.width) - cell.count, 0))
+            line += column.width < 0 ? cell + space : " " + space + cell
+        }
+        while line.last == " " { line.removeLast() }
+        return line
+    }
+
+    /// The same as a markdown table.
+    static func markdown(_ rows: [BenchmarkRow]) -> [String] {
+        let columns = RowTable(names: []).columns
+        let heads = columns.map(\.title).joined(separator: " | ")
+        let rules = columns.map { $0.width < 0 ? "---" : "---:" }.joined(separator: "|")
+        return ["| \(heads) |", "|\(rules)|"]
+            + rows.map { row in "| " + columns.map { $0.cell(row) }.joined(separator: " | ") + " |" }
+    }
+
+    /// What the columns mean, for the foot of a table.
+    static let legend = [
+        "to fp32, to bf16: our median time over PyTorch's, with the target where there is one; lower is better.",
+        "rate: 2 operations per multiply-add, convolutions counted directly, or the bytes that must be moved at least;",
+        "share: of the ceiling above. MB: peak resident size. difference: largest one over the largest value.",
+        "others: processor time that other programs took meanwhile. *: one side after the other, for want of memory.",
+    ]
+}

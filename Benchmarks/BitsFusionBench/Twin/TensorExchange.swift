@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tensors for and from PyTorch's side, as .safetensors files in a folder that ends with the run.
+
+import BitsFusion
+import Foundation
+
+/// The folder of the files that both sides read and write.
+final class TensorExchange {
+    let folder: String
+
+    /// A new folder below `parent`.
+    ///
+    /// - Throws: the file system's error.
+    init(below parent: String) throws {
+        folder = parent + "/bitsfusion-bench-\(ProcessInfo.processInfo.processIdentifier)"
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: folder) }
+
+    /// A path in the folder.
+    func path(_ name: String) -> String { "\(folder)/\(name).safetensors" }
+
+    /// Writes `tensors` and returns the path.
+    ///
+    /// - Throws: `CheckpointError`.
+    func write(_ tensors: [String: Tensor], as name: String) throws -> String {
+        let path = path(name)
+        let writer = try SafetensorsWriter(
+            path, tensors: tensors.mapValues { StoredTensor(type: .float32, shape: $0.shape) })
+        for (key, tensor) in tensors {
+            try tensor.withUnsafeBufferPointer { try writer.write(key, UnsafeRawBufferPointer($0)) }
+        }
+        try writer.finish()
+        return path
+    }
+
+    /// Removes a file, so that large ones do not pile up.
+    func remove(_ path: String) { try? FileManager.default.removeItem(atPath: path) }
+}

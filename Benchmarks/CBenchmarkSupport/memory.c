@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+// Freed memory, so that one case's peak does not count in the next one's.
+#include "CBenchmarkSupport.h"
+
+#if defined(__GLIBC__)
+#include <malloc.h>
+
+void bm_return_freed_memory(void) { malloc_trim(0); }
+#else
+void bm_return_freed_memory(void) {}
+#endif

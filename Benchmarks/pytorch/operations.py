@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every operation that twin.py can be asked for, by name.
+
+An operation is built from (tensors, settings, dtype), with tensors in float32. It has
+    prepare()   what is not measured, before each pass
+    run()       one pass
+    results()   a pass from the given tensors, and what it made, by the names that the other side uses
+"""
+
+import kernels
+
+OPERATIONS = kernels.OPERATIONS

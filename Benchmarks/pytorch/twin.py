@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PyTorch's side of bitsfusion-bench: one JSON request a line on standard input, one JSON answer a line on standard
+output. Started by the Swift program, once per element type; tensors come and go as .safetensors files.
+
+    python twin.py --type float32 --threads 2
+
+Requests: {"command": "hello" | "prepare" | "results" | "reset_peak" | "measure" | "peak" | "release", ...}; see
+Benchmarks/BitsFusionBench/Twin/TwinMessages.swift. An answer with "error" stands for an exception; the process goes on.
+"""
+
+import argparse
+import ctypes
+import gc
+import json
+import sys
+import time
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from operations import OPERATIONS
+
+TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class Twin:
+    """What is prepared now, and what can be asked about it."""
+
+    def __init__(self, dtype: torch.dtype):
+        self.dtype = dtype
+        self.operation = None
+
+    def hello(self, _request: dict) -> dict:
+        return {
+            "torch": torch.__version__,
+            "capability": torch.backends.cpu.get_cpu_capability(),
+            "threads": torch.get_num_threads(),
+        }
+
+    def prepare(self, request: dict) -> dict:
+        self.release(request)
+        tensors = {}
+        for path in request["inputs"]:
+            # load_file maps the file; a copy is ordinary memory, as a user's weights are.
+            tensors |= {key: value.clone() for key, value in load_file(path).items()}
+        settings = request.get("options", {}) | request.get("text", {})
+        self.operation = OPERATIONS[request["operation"]](tensors, settings, self.dtype)
+        return {}
+
+    def results(self, request: dict) -> dict:
+        results = self.operation.results()
+        save_file({key: value.detach().float().contiguous() for key, value in results.items()}, request["outputs"])
+        return {}
+
+    def measure(self, request: dict) -> dict:
+        plan = request["plan"]
+        self.repeat(plan["settle"])
+        seconds, passes = self.repeat(max(plan["least"], sys.float_info.min))
+        return {"seconds": seconds / passes, "passes": passes}
+
+    def repeat(self, least: float) -> tuple[float, int]:
+        """Passes until they have taken `least` seconds: those seconds, and how many they were."""
+        seconds, passes = 0.0, 0
+        while seconds < least:
+            self.operation.prepare()
+            start = time.perf_counter()
+            self.operation.run()
+            seconds += time.perf_counter() - start
+            passes += 1
+        return seconds, passes
+
+    def reset_peak(self, _request: dict) -> dict:
+        try:
+            with open("/proc/self/clear_refs", "w") as file:
+                file.write("5")
+        except OSError:
+            pass  # Not Linux, or not allowed: the peak is then that of the process's whole life.
+        return {}
+
+    def peak(self, _request: dict) -> dict:
+        try:
+            with open("/proc/self/status") as file:
+                kilobytes = next(int(line.split()[1]) for line in file if line.startswith("VmHWM:"))
+        except (OSError, StopIteration):
+            return {}
+        return {"peak_bytes": kilobytes * 1024}
+
+    def release(self, _request: dict) -> dict:
+        self.operation = None
+        gc.collect()
+        if sys.platform == "linux":
+            ctypes.CDLL(None).malloc_trim(0)
+        return {}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--type", choices=TYPES, required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    twin = Twin(TYPES[options.type])
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = getattr(twin, request["command"])(request)
+        except Exception as error:  # The other side reports it; this process stays for the next request.
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()
