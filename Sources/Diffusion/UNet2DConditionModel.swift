@@ -28,6 +28,8 @@ public final class UNet2DConditionModel {
     public let store: ParameterStore
     /// When set, residual blocks take their time features from here, and the time layers are not used.
     public var timeFeatures: (any TimeFeatureSource)?
+    /// What a forward pass keeps for the backward pass; nothing else depends on it.
+    public var checkpointing = GradientCheckpointing.none
 
     private let convIn, convOut: Conv2d
     private let convNormOut: GroupNorm
@@ -137,15 +139,17 @@ public final class UNet2DConditionModel {
         var hidden = convIn(config.centerInputSample ? 2 * sample - 1 : sample)
         var skips = [hidden]
         for block in downBlocks {
-            hidden = block(hidden, time, context: context, skips: &skips)
+            hidden = block(
+                hidden, time, context: context, skips: &skips, checkpointing: checkpointing)
             features?.addDown(hidden)
         }
         if let midBlock {
-            hidden = midBlock(hidden, time, context: context)
+            hidden = midBlock(hidden, time, context: context, checkpointing: checkpointing)
             features?.setMid(hidden)
         }
         for block in upBlocks {
-            hidden = block(hidden, time, context: context, skips: &skips)
+            hidden = block(
+                hidden, time, context: context, skips: &skips, checkpointing: checkpointing)
             features?.addUp(hidden)
         }
         return convOut(convNormOut(hidden))

@@ -41,12 +41,16 @@ final class DownBlock2D {
 
     /// Appends the output of every layer to `skips` and returns the last one.
     func callAsFunction(
-        _ x: Tensor, _ time: TimeConditioning, context: Tensor?, skips: inout [Tensor]
+        _ x: Tensor, _ time: TimeConditioning, context: Tensor?, skips: inout [Tensor],
+        checkpointing: GradientCheckpointing
     ) -> Tensor {
         var hidden = x
         for (index, resnet) in resnets.enumerated() {
-            hidden = resnet(hidden, time)
-            if !attentions.isEmpty { hidden = attentions[index](hidden, context: given(context)) }
+            let attention = attentions.isEmpty ? nil : attentions[index]
+            hidden = checkpointing.run([hidden], time, context: context) { inputs, time, context in
+                let hidden = resnet(inputs[0], time)
+                return attention.map { $0(hidden, context: given(context)) } ?? hidden
+            }
             skips.append(hidden)
         }
         if let downsampler {
@@ -84,10 +88,17 @@ final class MidBlock2D {
     }
 
     /// `x` `[B, C, H, W]` -> the same shape.
-    func callAsFunction(_ x: Tensor, _ time: TimeConditioning, context: Tensor?) -> Tensor {
-        var hidden = resnets[0](x, time)
-        if let attention { hidden = attention(hidden, context: given(context)) }
-        for resnet in resnets.dropFirst() { hidden = resnet(hidden, time) }
+    func callAsFunction(
+        _ x: Tensor, _ time: TimeConditioning, context: Tensor?, checkpointing: GradientCheckpointing
+    ) -> Tensor {
+        var hidden = x
+        for (index, resnet) in resnets.enumerated() {
+            let attention = index == 0 ? attention : nil
+            hidden = checkpointing.run([hidden], time, context: context) { inputs, time, context in
+                let hidden = resnet(inputs[0], time)
+                return attention.map { $0(hidden, context: given(context)) } ?? hidden
+            }
+        }
         return hidden
     }
 }
@@ -134,12 +145,17 @@ final class UpBlock2D {
     /// The upsampled output has the size of the skip connection that the next block begins with, which is twice
     /// the size here unless an odd size was halved on the way down.
     func callAsFunction(
-        _ x: Tensor, _ time: TimeConditioning, context: Tensor?, skips: inout [Tensor]
+        _ x: Tensor, _ time: TimeConditioning, context: Tensor?, skips: inout [Tensor],
+        checkpointing: GradientCheckpointing
     ) -> Tensor {
         var hidden = x
         for (index, resnet) in resnets.enumerated() {
-            hidden = resnet(.concatenated([hidden, skips.removeLast()], axis: 1), time)
-            if !attentions.isEmpty { hidden = attentions[index](hidden, context: given(context)) }
+            let attention = attentions.isEmpty ? nil : attentions[index]
+            hidden = checkpointing.run([hidden, skips.removeLast()], time, context: context) {
+                inputs, time, context in
+                let hidden = resnet(.concatenated(inputs, axis: 1), time)
+                return attention.map { $0(hidden, context: given(context)) } ?? hidden
+            }
         }
         guard let upsampler, let next = skips.last else { return hidden }
         let (height, width) = (next.shape[2], next.shape[3])

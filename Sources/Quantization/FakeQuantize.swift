@@ -17,24 +17,32 @@ import Tensors
 public func fakeQuantize(_ weight: Tensor, scales: Tensor, grid: BalancedGrid) -> Tensor {
     let (channels, width) = checkedRows(weight, scales)
     let maximumCode = Float(grid.maximumCode)
-    let output = Tensor(unsafeUninitialized: weight.shape)
     let (values, steps) = (weight.detached(), scales.detached())
-    forEachRow(channels, width) { channel in
-        kernels.fake_quantize(
-            values.rowPointer(channel * width), steps[channel], maximumCode,
-            output.rowPointer(channel * width), width)
-    }
-    return .custom("fakeQuantize", inputs: [weight, scales], output: output) { gradient in
-        let ofWeight = Tensor(unsafeUninitialized: values.shape)
+    let output = onGrid(values, steps, maximumCode)
+    let result = Tensor.customInPlace("fakeQuantize", inputs: [weight, scales], output: output) { gradient in
+        // The gradient becomes the weight's where nobody else holds it.
+        let ofWeight = gradient.isUniquelyOwned() ? gradient : gradient.copied()
         let ofScales = Tensor(unsafeUninitialized: [channels])
         let factor = 1 / (Float(width) * maximumCode).squareRoot()
         forEachRow(channels, width) { channel in
             let total = kernels.fake_quantize_grad(
                 values.rowPointer(channel * width), steps[channel], maximumCode,
-                gradient.rowPointer(channel * width),
                 ofWeight.rowPointer(channel * width), width)
             ofScales.rowPointer(channel).pointee = total * factor
         }
         return [ofWeight, ofScales]
     }
+    return result.requiresGradient ? result.remade { onGrid(values, steps, maximumCode) } : result
+}
+
+/// The rounded weight; shapes are checked by the caller.
+private func onGrid(_ weight: Tensor, _ scales: Tensor, _ maximumCode: Float) -> Tensor {
+    let (channels, width) = checkedRows(weight, scales)
+    let output = Tensor(unsafeUninitialized: weight.shape)
+    forEachRow(channels, width) { channel in
+        kernels.fake_quantize(
+            weight.rowPointer(channel * width), scales[channel], maximumCode,
+            output.rowPointer(channel * width), width)
+    }
+    return output
 }

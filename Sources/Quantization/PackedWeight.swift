@@ -33,7 +33,9 @@ public final class PackedWeight: WeightSource, @unchecked Sendable {
 
     public var parameters: [Parameter] { [] }
 
-    public func tensor() -> Tensor {
+    public func tensor() -> Tensor { dense().remade { [self] in dense() } }
+
+    private func dense() -> Tensor {
         do {
             return BalancedQuantizer.dequantize(try unpacked(), scales: scales, shape: shape)
         } catch {

@@ -10,9 +10,11 @@ public struct Tensor: @unchecked Sendable {
     public let shape: [Int]
     /// The product of `shape`.
     public let count: Int
-    let storage: Storage
+    private(set) var storage: Storage
     let offset: Int
     var node: GradientNode?
+    /// How to make the same values again; see `remade(by:)`.
+    var remake: (() -> Tensor)?
 
     init(storage: Storage, offset: Int = 0, shape: [Int], node: GradientNode? = nil) {
         self.shape = shape
@@ -86,6 +88,12 @@ public struct Tensor: @unchecked Sendable {
 
     /// True when every element is neither infinite nor NaN.
     public var isFinite: Bool { kernels.all_finite(pointer, count) }
+
+    /// The same values in memory of their own, off the tape.
+    package func copied() -> Tensor { mapped { $1.update(from: $0, count: $2) } }
+
+    /// True when no other tensor shares the memory, so that writing to it changes nobody else's values.
+    package mutating func isUniquelyOwned() -> Bool { isKnownUniquelyReferenced(&storage) }
 
     var pointer: UnsafeMutablePointer<Float> { storage.pointer + offset }
 

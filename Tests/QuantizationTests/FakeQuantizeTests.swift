@@ -141,6 +141,30 @@ private struct FakeQuantization {
         #expect(trained.gradient != nil)
     }
 
+    @Test("the gradient from above becomes the weight's in the same memory, unless somebody holds it")
+    func inPlace() throws {
+        func run(holding: Bool) throws -> (from: [Tensor], weight: Parameter, same: Bool) {
+            let weight = Parameter("weight", normal([3, 40]))
+            let scales = Parameter("scales", Tensor([0.5, 0.4, 0.3], shape: [3]))
+            let upstream = normal([3, 40], stream: 1)
+            var (held, address): ([Tensor], UnsafePointer<Float>?) = ([], nil)
+            let seen = fakeQuantize(weight.tensor(), scales: scales.tensor(), grid: BalancedGrid(BitWidth(2)))
+            Tensor.custom("top", inputs: [seen], output: Tensor(scalar: 0)) { _ in
+                let gradient = upstream * 1
+                address = gradient.withUnsafeBufferPointer(\.baseAddress)
+                held = holding ? [gradient] : []
+                return [gradient]
+            }.backward()
+            let found = try #require(weight.gradient).withUnsafeBufferPointer(\.baseAddress)
+            return (held, weight, found == address)
+        }
+        let (free, shared) = (try run(holding: false), try run(holding: true))
+        #expect(free.same && !shared.same)
+        #expect(free.weight.gradient?.values == shared.weight.gradient?.values)
+        #expect(shared.from.map(\.values) == [normal([3, 40], stream: 1).values])
+        #expect(shared.weight.gradient?.values.contains(0) == true, "some weights are clipped")
+    }
+
     @Test("scales that are not one per output channel trap")
     func wrongScales() async {
         await #expect(processExitsWith: .failure) {

@@ -135,8 +135,9 @@ typedef struct {
 
     // LSQ fake quantization of one output channel: out = s * clip(round_half_even(w / s), -q, q)
     void (*_Nonnull fake_quantize)(const float *w, float scale, float q, float *out, size_t n);
-    // gw = gy inside the clipping range, 0 outside and at its ends; returns the scale's gradient (without LSQ's factor)
-    float (*_Nonnull fake_quantize_grad)(const float *w, float scale, float q, const float *gy, float *gw, size_t n);
+    // g, in place: what comes from above is kept inside the clipping range and becomes 0 outside and at its ends; returns
+    // the scale's gradient (without LSQ's factor)
+    float (*_Nonnull fake_quantize_grad)(const float *w, float scale, float q, float *g, size_t n);
     // codes clip(round_half_even(w / s)) and the two inner products that the optimal scale needs
     void (*_Nonnull quantize)(const float *w, float scale, float q, int16_t *codes, size_t n);
     void (*_Nonnull quantize_products)(const float *w, float scale, float q, double *wq, double *qq, size_t n);

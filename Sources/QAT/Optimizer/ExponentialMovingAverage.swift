@@ -51,8 +51,3 @@ public final class ExponentialMovingAverage {
         return try body()
     }
 }
-
-extension Tensor {
-    /// The same values in storage of their own.
-    func copied() -> Tensor { Tensor(values, shape: shape) }
-}

@@ -4,17 +4,24 @@
 import Synchronization
 
 /// One recorded operation, or a leaf.
-final class GradientNode: @unchecked Sendable {
+class GradientNode: @unchecked Sendable {
     /// Creation order, which is a topological order.
     let index: UInt64
     private(set) var inputs: [GradientNode?]
-    private var pushBack: ((Tensor) -> [Tensor?])?
+    private var pushBack: ((inout Tensor) -> [Tensor?])?
     private let parameter: Parameter?
     private var gradient: Tensor?
 
     private static let counter = Atomic<UInt64>(0)
 
-    init(inputs: [GradientNode?], pushBack: @escaping (Tensor) -> [Tensor?]) {
+    static let usedUp = "backward: the tape was already used; a result can be differentiated once"
+
+    /// The index of the newest node.
+    static var newest: UInt64 { counter.load(ordering: .relaxed) }
+
+    /// An operation: `pushBack` makes one gradient per input from the gradient of the result. It may write over that one
+    /// where nobody else holds it (`Tensor.isUniquelyOwned()`).
+    init(inputs: [GradientNode?], pushBack: @escaping (inout Tensor) -> [Tensor?]) {
         index = Self.counter.wrappingAdd(1, ordering: .relaxed).newValue
         self.inputs = inputs
         self.pushBack = pushBack
@@ -27,41 +34,49 @@ final class GradientNode: @unchecked Sendable {
         parameter = leaf
     }
 
-    func accumulate(_ incoming: Tensor) {
-        guard let present = gradient else {
-            gradient = incoming
-            return
-        }
-        gradient = addedWithoutTape(present, incoming)
+    /// A node that does its own work in an override of `run`.
+    init(inputs: [GradientNode?]) {
+        index = Self.counter.wrappingAdd(1, ordering: .relaxed).newValue
+        self.inputs = inputs
+        parameter = nil
     }
+
+    func accumulate(_ incoming: Tensor) { gradient.accumulate(incoming) }
 
     /// Hands the accumulated gradient to the inputs (or to the parameter) and lets go of everything held.
     func run() {
-        defer {
-            gradient = nil
-            pushBack = nil
-            inputs = []
-        }
-        guard let gradient else { return }
+        defer { release() }
+        // Taken out, so that the operation may find itself the only owner.
+        guard var gradient = gradient.take() else { return }
         if let parameter {
             parameter.accumulate(gradient)
             return
         }
-        guard let pushBack else {
-            preconditionFailure("backward: the tape was already used; a result can be differentiated once")
-        }
-        for (input, share) in zip(inputs, pushBack(gradient)) {
+        guard let pushBack else { preconditionFailure(Self.usedUp) }
+        for (input, share) in zip(inputs, pushBack(&gradient)) {
             if let input, let share { input.accumulate(share) }
         }
     }
 
-    /// Every node that `self` depends on, itself included, newest first.
-    func reachable() -> [GradientNode] {
+    /// Lets go of everything held.
+    final func release() {
+        gradient = nil
+        pushBack = nil
+        inputs = []
+    }
+
+    /// Runs every node newer than `boundary` that `roots`, which have their gradients, depend on; newest first.
+    static func propagate(from roots: [GradientNode], downTo boundary: UInt64 = 0) {
+        for node in reachable(from: roots, downTo: boundary) { node.run() }
+    }
+
+    /// Every node newer than `boundary` that `roots` depend on, themselves included, newest first.
+    private static func reachable(from roots: [GradientNode], downTo boundary: UInt64) -> [GradientNode] {
         var found: [GradientNode] = []
         var seen: Set<ObjectIdentifier> = []
-        var pending = [self]
+        var pending = roots
         while let node = pending.popLast() {
-            guard seen.insert(ObjectIdentifier(node)).inserted else { continue }
+            guard node.index > boundary, seen.insert(ObjectIdentifier(node)).inserted else { continue }
             found.append(node)
             for input in node.inputs { if let input { pending.append(input) } }
         }
@@ -79,13 +94,23 @@ public func withoutGradients<R>(_ body: () throws -> R) rethrows -> R {
     try GradientMode.$isEnabled.withValue(false, operation: body)
 }
 
-func addedWithoutTape(_ a: Tensor, _ b: Tensor) -> Tensor {
-    precondition(a.shape == b.shape, "gradient: \(a.shape) and \(b.shape) meet at one tensor")
-    let sum = Tensor(unsafeUninitialized: a.shape)
-    Threads.parallelFor(a.count, grain: elementwiseGrain) { range in
-        kernels.binary.0(
-            a.pointer + range.lowerBound, b.pointer + range.lowerBound, sum.pointer + range.lowerBound,
-            range.count)
+extension Tensor? {
+    /// Adds a gradient to what is there: in place where nobody else holds that.
+    mutating func accumulate(_ incoming: Tensor) {
+        guard var total = take() else {
+            self = incoming
+            return
+        }
+        precondition(
+            total.shape == incoming.shape, "gradient: \(total.shape) and \(incoming.shape) meet at one tensor"
+        )
+        let sum = total.isUniquelyOwned() ? total : Tensor(unsafeUninitialized: total.shape)
+        let (a, b, to) = (total.pointer, incoming.pointer, sum.pointer)
+        nonisolated(unsafe) let (left, right, result) = (a, b, to)
+        Threads.parallelFor(sum.count, grain: elementwiseGrain) { range in
+            kernels.binary.0(
+                left + range.lowerBound, right + range.lowerBound, result + range.lowerBound, range.count)
+        }
+        self = sum
     }
-    return sum
 }

@@ -43,7 +43,5 @@ public final class Parameter: WeightSource, @unchecked Sendable {
         return leaf
     }
 
-    func accumulate(_ incoming: Tensor) {
-        gradient = gradient.map { addedWithoutTape($0, incoming) } ?? incoming
-    }
+    func accumulate(_ incoming: Tensor) { gradient.accumulate(incoming) }
 }

@@ -21,7 +21,7 @@ extension Tensor {
         }
         withoutGradients {
             node.accumulate(gradient?.detached() ?? .ones(shape))
-            for step in node.reachable() { step.run() }
+            GradientNode.propagate(from: [node])
         }
     }
 
@@ -36,11 +36,26 @@ extension Tensor {
     public static func custom(
         _ name: StaticString, inputs: [Tensor], output: Tensor, backward: @escaping (Tensor) -> [Tensor?]
     ) -> Tensor {
+        customInPlace(name, inputs: inputs, output: output) { gradient in backward(gradient) }
+    }
+
+    /// An own differentiable operation whose backward pass may write over the gradient that it is given.
+    ///
+    /// - Parameters:
+    ///   - name: what messages call it.
+    ///   - inputs: what `output` was computed from.
+    ///   - output: the result, computed by the caller, off the tape.
+    ///   - backward: as above; where the gradient `isUniquelyOwned()`, its memory may become one of the results.
+    /// - Returns: `output`, on the tape when gradients are on and an input is.
+    package static func customInPlace(
+        _ name: StaticString, inputs: [Tensor], output: Tensor,
+        backward: @escaping (inout Tensor) -> [Tensor?]
+    ) -> Tensor {
         guard GradientMode.isEnabled, inputs.contains(where: { $0.node != nil }) else { return output }
         var result = output.detached()
         let shapes = inputs.map(\.shape)
         result.node = GradientNode(inputs: inputs.map(\.node)) { gradient in
-            let shares = backward(gradient)
+            let shares = backward(&gradient)
             precondition(
                 shares.count == shapes.count
                     && zip(shares, shapes).allSatisfy { $0 == nil || $0?.shape == $1 },

@@ -17,6 +17,7 @@ package final class BlockPool: Sendable {
         var cachedBytes = 0
         var liveBytes = 0
         var peakLiveBytes = 0
+        var allocations = 0
     }
 
     // The pointers inside are owned by the lists alone, so guarding the lists guards them.
@@ -26,6 +27,8 @@ package final class BlockPool: Sendable {
     /// Bytes handed out now, and the most at any time.
     package var liveBytes: Int { state.withLock { $0.lists.liveBytes } }
     package var peakLiveBytes: Int { state.withLock { $0.lists.peakLiveBytes } }
+    /// Blocks that were asked from the system because none was kept for reuse.
+    package var allocations: Int { state.withLock { $0.lists.allocations } }
     /// Bytes kept for reuse.
     package var cachedBytes: Int { state.withLock { $0.lists.cachedBytes } }
 
@@ -44,7 +47,10 @@ package final class BlockPool: Sendable {
         let reused = state.withLock { guarded -> Taken in
             guarded.lists.liveBytes += capacity
             guarded.lists.peakLiveBytes = max(guarded.lists.peakLiveBytes, guarded.lists.liveBytes)
-            guard let block = guarded.lists.blocks[capacity]?.popLast() else { return Taken(pointer: nil) }
+            guard let block = guarded.lists.blocks[capacity]?.popLast() else {
+                guarded.lists.allocations += 1
+                return Taken(pointer: nil)
+            }
             guarded.lists.cachedBytes -= capacity
             return Taken(pointer: block)
         }

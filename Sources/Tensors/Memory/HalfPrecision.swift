@@ -64,7 +64,9 @@ public final class HalfWeight: WeightSource, @unchecked Sendable {
 
     public var parameters: [Parameter] { [] }
 
-    public func tensor() -> Tensor {
+    public func tensor() -> Tensor { dense().remade { [self] in dense() } }
+
+    private func dense() -> Tensor {
         let dense = Tensor(unsafeUninitialized: shape)
         bits.withUnsafeBufferPointer { HalfPrecision.decode($0, type, into: dense.pointer) }
         return dense
