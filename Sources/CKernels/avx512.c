@@ -8,6 +8,8 @@
 #define BF_VECTOR 16
 #define BF_CONV_BLOCK 12
 #define BF_CONV_GRAD_BLOCK 3
+#define BF_PRODUCT_ROWS 14
+#define BF_WIDE_ROWS 9
 #include "kernels.inc"
 #pragma clang attribute pop
 #endif

@@ -6,4 +6,6 @@
 #define BF_VECTOR 4
 #define BF_CONV_BLOCK 6
 #define BF_CONV_GRAD_BLOCK 1
+#define BF_PRODUCT_ROWS 6
+#define BF_WIDE_ROWS 4
 #include "kernels.inc"

@@ -10,6 +10,8 @@
 
 #include "reference_normalization.inc"
 
+#include "reference_attention.inc"
+
 #include "reference_layout.inc"
 
 #define BF_VECTOR 1

@@ -30,4 +30,11 @@ extension Tolerance {
     /// Gradients of normalisations: sums of products with random signs, n ≤ 4097, relative to the gradient's
     /// size.
     static let normalizedGradient = Tolerance(absolute: 1e-5, relative: 32 * unitRoundoff)
+
+    /// Attention over values of order 1: scores of some units, wrong by 20u of their size, shift probabilities by that
+    /// much relative to themselves; averages of values err by it and by their own roundings.
+    static let attention = Tolerance(absolute: 4e-6, relative: 32 * unitRoundoff)
+
+    /// Its gradients: sums over up to 300 queries or keys of products of such numbers.
+    static let attentionGradient = Tolerance(absolute: 4e-5, relative: 64 * unitRoundoff)
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Normalisation and attention kernels of every table against the scalar twins, over awkward lengths.
+// Normalisation kernels of every table against the scalar twins, over awkward lengths.
 
 import CKernels
 import Tensors
@@ -108,56 +108,6 @@ import Testing
             Tolerance(absolute: 2e-6, relative: 8 * Tolerance.unitRoundoff), "softmax gradient")
         let far = floats(3) { table.kernels.softmax([-.infinity, 1000, 1000], $0, 1, 3) }
         #expect(far == [0, 0.5, 0.5])
-    }
-
-    @Test("tiles of online softmax agree with the twins", arguments: KernelTable.available, awkwardLengths)
-    func tiles(table: KernelTable, columns: Int) {
-        guard columns > 0 else { return }
-        let (rows, ld, scale) = (3, columns + 5, Float(0.3))
-        let scores = (normal([rows * ld], stream: 1) * 8).values,
-            other = normal([rows * ld], stream: 2).values
-        let limit = Tolerance.roundings(64, absolute: 1e-30)
-        func tile(_ kernels: bf_kernel_table) -> [[Float]] {
-            var top: [Float] = [-.infinity, 0.5, 9], sum: [Float] = [0, 2, 3],
-                correction: [Float] = [7, 7, 7]
-            let out = floats(rows * ld, from: scores) {
-                kernels.softmax_tile($0, rows, columns, ld, scale, &top, &sum, &correction)
-            }
-            return [out, top, sum, correction]
-        }
-        for (vector, scalar) in zip(tile(table.kernels), tile(reference)) {
-            expectClose(vector, scalar, limit, "tile")
-        }
-        let logSumExp: [Float] = [1, 2, 3], delta: [Float] = [0.1, -0.2, 0.3]
-        expectClose(
-            floats(rows * ld, from: scores) {
-                table.kernels.softmax_restore($0, rows, columns, ld, scale, logSumExp)
-            },
-            floats(rows * ld, from: scores) {
-                reference.softmax_restore($0, rows, columns, ld, scale, logSumExp)
-            },
-            limit, "restore")
-        expectClose(
-            floats(rows * ld, from: other) {
-                table.kernels.softmax_tile_grad(scores, $0, rows, columns, ld, scale, delta)
-            },
-            floats(rows * ld, from: other) {
-                reference.softmax_tile_grad(scores, $0, rows, columns, ld, scale, delta)
-            },
-            Tolerance(absolute: 1e-6, relative: 8 * Tolerance.unitRoundoff), "tile gradient")
-        expectClose(
-            floats(rows * ld, from: other) { table.kernels.scale_rows($0, rows, columns, ld, delta) },
-            floats(rows * ld, from: other) { reference.scale_rows($0, rows, columns, ld, delta) }, .exact,
-            "scale_rows")
-    }
-
-    @Test("masked scores become zero probability", arguments: KernelTable.available)
-    func masked(table: KernelTable) {
-        var top: [Float] = [-.infinity], sum: [Float] = [0], correction: [Float] = [5]
-        let out = floats(3, from: [-.infinity, 2, -.infinity]) {
-            table.kernels.softmax_tile($0, 1, 3, 3, 1, &top, &sum, &correction)
-        }
-        #expect(out == [0, 1, 0] && top == [2] && sum == [1] && correction == [0])
     }
 }
 

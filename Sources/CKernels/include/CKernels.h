@@ -49,6 +49,15 @@ typedef struct {
     int height, width;  // without the border
 } bf_padded;
 
+/// One head of an attention.
+typedef struct {
+    size_t keys;    // S
+    size_t width;   // d
+    size_t stride;  // floats from one token to the next: all heads' widths together
+    float scale;    // of the scores
+    bool causal;    // query i sees keys 0...i only
+} bf_attention;
+
 typedef struct {
     const char *_Nonnull name;  // "avx512", "avx2", "portable", "reference"
 
@@ -96,18 +105,20 @@ typedef struct {
     void (*_Nonnull softmax)(const float *x, float *out, size_t rows, size_t d);
     void (*_Nonnull softmax_grad)(const float *y, const float *gy, float *gx, size_t rows, size_t d);
 
-    // One tile of online softmax. scores [rows, columns] (leading dimension ld) become exp(scale * s - max);
-    // row_max, row_sum are updated; correction[row] = exp(old max - new max) rescales what was accumulated.
-    void (*_Nonnull softmax_tile)(float *scores, size_t rows, size_t columns, size_t ld, float scale, float *row_max,
-                         float *row_sum, float *correction);
-    // scores -> probabilities exp(scale * s - logsumexp[row]) in place
-    void (*_Nonnull softmax_restore)(float *scores, size_t rows, size_t columns, size_t ld, float scale,
-                            const float *logsumexp);
-    // gs = p * (gp - delta[row]) * scale, written over gp
-    void (*_Nonnull softmax_tile_grad)(const float *p, float *gp, size_t rows, size_t columns, size_t ld, float scale,
-                              const float *delta);
-    // rows of x scaled by factor[row], in place
-    void (*_Nonnull scale_rows)(float *x, size_t rows, size_t columns, size_t ld, const float *factor);
+    // Attention, one head and up to attention_queries queries a call. Tensors are [tokens, d] with `stride` floats from
+    // token to token; packed: k or v as attention_pack leaves it, keys * width floats; scratch: attention_scratch(width)
+    // floats; logsumexp: one per query, of its scaled scores.
+    size_t attention_queries;
+    size_t (*_Nonnull attention_scratch)(size_t width);
+    void (*_Nonnull attention_pack)(const float *x, float *packed, bf_attention shape);
+    void (*_Nonnull attention_forward)(const float *q, const float *packed_k, const float *v, float *out,
+                                       float *logsumexp, size_t first_query, size_t queries, bf_attention shape,
+                                       float *scratch);
+    // gy: the gradient of out. gk, gv are added to: [keys, d rounded up to vector_width], contiguous.
+    void (*_Nonnull attention_backward)(const float *q, const float *k, const float *packed_k, const float *packed_v,
+                                        const float *out, const float *logsumexp, const float *gy, float *gq, float *gk,
+                                        float *gv, size_t first_query, size_t queries, bf_attention shape,
+                                        float *scratch);
 
     // Columns [first, first + count) of output pixels: col [channels * kh * kw, count] (leading dimension ld).
     void (*_Nonnull im2col)(const float *x, float *col, bf_conv_shape shape, size_t channels, size_t first, size_t count,
