@@ -105,6 +105,7 @@ struct BenchCommand: ParsableCommand {
             report.rows.append(row)
             printLine(table.line(row))
         }
+        report.machine.ceiling = run.ceiling
         try finish(report)
     }
 

@@ -7,7 +7,8 @@ import Foundation
 /// The sides and their settings.
 final class BenchmarkRun {
     let settings: MatchSettings
-    let ceiling: MachineCeiling
+    /// The highest so far; looked at again before every case.
+    private(set) var ceiling: MachineCeiling
     /// PyTorch, one process per element type; empty when only our side runs.
     let twins: [TwinProcess]
     let exchange: TensorExchange
@@ -33,6 +34,7 @@ final class BenchmarkRun {
     /// - Throws: `BenchError`, and what the case throws.
     func row(_ benchmark: BenchmarkCase) throws -> BenchmarkRow {
         let sides = twins.filter { benchmark.twins.contains($0.type) }
+        ceiling.raise()
         defer { OwnContestant.releaseMemory() }
         let outcome =
             benchmark.exclusiveBytes == nil
@@ -59,21 +61,20 @@ final class BenchmarkRun {
         var ours: SideRecord
         var theirs: [SideRecord] = []
         var differences: [ResultDifference] = []
-        var disturbance = Match.Disturbance()
+        var disturbance: Disturbance
     }
 
     /// All sides hold the case at the same time and are measured in turn.
     private func alternating(_ benchmark: BenchmarkCase, _ sides: [TwinProcess]) throws -> Outcome {
         let workload = try benchmark.make()
-        let inputs = try sides.isEmpty ? [] : [exchange.write(workload.inputs, as: "inputs")]
+        let inputs = try sides.isEmpty ? "" : exchange.write(workload.inputs, as: "inputs")
         workload.dropInputs()
         let results = try workload.results()
         let differences = try sides.map { try difference(benchmark, $0, inputs, results) }
-        inputs.forEach(exchange.remove)
+        exchange.remove(inputs)
         defer { for twin in sides { _ = try? twin.ask(TwinRequest(command: .release)) } }
-        var disturbance = Match.Disturbance()
-        let records = try Match(settings: settings).play(
-            [OwnContestant(workload)] + sides.map(TwinContestant.init), &disturbance)
+        let (records, disturbance) = try Match(settings: settings).play(
+            [OwnContestant(workload)] + sides.map(TwinContestant.init))
         return Outcome(
             ours: records[0], theirs: Array(records.dropFirst()), differences: differences,
             disturbance: disturbance)
@@ -81,34 +82,31 @@ final class BenchmarkRun {
 
     /// Each side has the machine for itself, and lets go of its memory before the next begins.
     private func oneAfterTheOther(_ benchmark: BenchmarkCase, _ sides: [TwinProcess]) throws -> Outcome {
-        var (inputs, results): ([String], [String: Tensor]) = ([], [:])
+        var (inputs, results): (String, [String: Tensor]) = ("", [:])
         var outcome: Outcome
         do {
             let workload = try benchmark.make()
-            if !sides.isEmpty { inputs = [try exchange.write(workload.inputs, as: "inputs")] }
+            if !sides.isEmpty { inputs = try exchange.write(workload.inputs, as: "inputs") }
             workload.dropInputs()
             results = try workload.results()
-            var disturbance = Match.Disturbance()
-            let records = try Match(settings: settings).play([OwnContestant(workload)], &disturbance)
+            let (records, disturbance) = try Match(settings: settings).play([OwnContestant(workload)])
             outcome = Outcome(ours: records[0], disturbance: disturbance)
         }
         OwnContestant.releaseMemory()
         for twin in sides {
             defer { _ = try? twin.ask(TwinRequest(command: .release)) }
             outcome.differences.append(try difference(benchmark, twin, inputs, results))
-            var disturbance = Match.Disturbance()
-            outcome.theirs += try Match(settings: settings).play([TwinContestant(twin)], &disturbance)
-            if let load = disturbance.foreignLoad {
-                outcome.disturbance.foreignLoad = max(outcome.disturbance.foreignLoad ?? 0, load)
-            }
+            let (records, disturbance) = try Match(settings: settings).play([TwinContestant(twin)])
+            outcome.theirs += records
+            outcome.disturbance = outcome.disturbance.worse(disturbance)
         }
-        inputs.forEach(exchange.remove)
+        exchange.remove(inputs)
         return outcome
     }
 
     /// Has `twin` build the case and compute once, and compares.
     private func difference(
-        _ benchmark: BenchmarkCase, _ twin: TwinProcess, _ inputs: [String], _ results: [String: Tensor]
+        _ benchmark: BenchmarkCase, _ twin: TwinProcess, _ inputs: String, _ results: [String: Tensor]
     ) throws -> ResultDifference {
         try twin.ask(
             TwinRequest(

@@ -16,9 +16,10 @@ import sys
 import time
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from operations import OPERATIONS
+from stored_tensors import StoredTensors
 
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -39,12 +40,8 @@ class Twin:
 
     def prepare(self, request: dict) -> dict:
         self.release(request)
-        tensors = {}
-        for path in request["inputs"]:
-            # load_file maps the file; a copy is ordinary memory, as a user's weights are.
-            tensors |= {key: value.clone() for key, value in load_file(path).items()}
         settings = request.get("options", {}) | request.get("text", {})
-        self.operation = OPERATIONS[request["operation"]](tensors, settings, self.dtype)
+        self.operation = OPERATIONS[request["operation"]](StoredTensors(request["inputs"]), settings, self.dtype)
         return {}
 
     def results(self, request: dict) -> dict:

@@ -3,6 +3,6 @@
 
 extension BenchmarkCase {
     static var all: [BenchmarkCase] {
-        ConvolutionCases.all + ProductCases.all + PassCases.all
+        ConvolutionCases.all + ProductCases.all + PassCases.all + ForwardCases.all
     }
 }

@@ -32,6 +32,8 @@ struct Tolerances: Codable, Equatable {
     static let output = Tolerances(float32: 1e-4, bfloat16: 2e-2)
     /// DESIGN's parity of gradients and of what an update makes of weights.
     static let gradient = Tolerances(float32: 1e-3, bfloat16: 2e-2)
+    /// The output of a whole network, through which bfloat16's roundings add up.
+    static let network = Tolerances(float32: 1e-4, bfloat16: 5e-2)
 
     subscript(type: TwinType) -> Double { type == .float32 ? float32 : bfloat16 }
 }

@@ -27,12 +27,10 @@ struct RandomInputs {
 struct BenchmarkParameters: ParameterProvider {
     private let random = RandomParameterProvider(seed: 1)
 
-    func weight(_ key: String, shape: [Int], initializer: Initializer) throws -> any WeightSource {
+    func weight(_ key: String, shape: [Int], initializer: Initializer) -> any WeightSource {
         let value = random.weight(key, shape: shape, initializer: initializer)
+        guard initializer == .zeros || initializer == .ones else { return value }
         let noise = random.weight(key + ".noise", shape: shape, initializer: .normal(std: 0.1))
-        switch initializer {
-        case .zeros, .ones: return Parameter(key, value.tensor().detached() + noise.tensor().detached())
-        case .gaussianFanIn, .normal: return value
-        }
+        return Parameter(key, value.tensor().detached() + noise.tensor().detached())
     }
 }

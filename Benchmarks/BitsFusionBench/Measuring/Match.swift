@@ -22,28 +22,25 @@ struct MatchSettings {
     var pause = 0.05
     /// Least seconds of a measurement.
     var least = 0.02
+    /// A round is repeated where other programs took more than this share of the processors while a side was measured:
+    /// that hurts a side that cuts its work into equal parts more than one that does not.
+    var foreignLoad = 0.05
+    /// How often a round is repeated at most, as a multiple of the rounds that are wanted.
+    var patience = 2
 
     /// For a first impression.
-    static let quick = MatchSettings(budget: 2, samples: 3...7)
+    static let quick = MatchSettings(budget: 2, samples: 3...7, patience: 1)
 }
 
 /// One case's measurements.
 struct Match {
     let settings: MatchSettings
 
-    /// What other programs did to the measurements.
-    struct Disturbance: Codable {
-        /// Processor time that others took, as a share of what there was.
-        var foreignLoad: Double?
-        /// Processor time that sides used while it was another's turn, as a share of one processor.
-        var idleLoad: Double?
-    }
-
     /// Warms every side up and measures them in turn.
     ///
-    /// - Returns: one record per side, in order.
+    /// - Returns: one record per side, in order, and what came in the way.
     /// - Throws: what a side throws.
-    func play(_ sides: [any Contestant], _ disturbance: inout Disturbance) throws -> [SideRecord] {
+    func play(_ sides: [any Contestant]) throws -> ([SideRecord], Disturbance) {
         for side in sides { try side.resetPeak() }
         // The second pass shows how long one takes; the first also allocates and plans.
         let estimates = try sides.map { side in
@@ -56,73 +53,57 @@ struct Match {
             MeasuringPlan(settle: estimate > 0.2 ? 0 : 0.01, least: settings.least)
         }
         let round = estimates.map { max($0, settings.least) + settings.pause }.reduce(0, +)
-        let rounds = min(
+        let wanted = min(
             max(Int(settings.budget / round), settings.samples.lowerBound), settings.samples.upperBound)
-        var samples = [[Double]](repeating: [], count: sides.count)
-        var load = LoadMeter(sides.map(\.usage))
-        for _ in 0..<rounds {
-            for (index, side) in sides.enumerated() {
-                pauseBriefly()
-                let seconds = try load.during(index) { try side.measure(plans[index]) }
-                samples[index].append(seconds)
-            }
-        }
-        disturbance = load.disturbance
-        return try zip(sides, samples).map { side, samples in
+        let (rounds, disturbance) = try playRounds(sides, plans, wanted: wanted)
+        let records = try sides.enumerated().map { index, side in
+            let samples = rounds.map { $0.seconds[index] }
             guard let statistics = SampleStatistics(samples) else {
                 preconditionFailure("match: a side without a measurement")
             }
             return SideRecord(samples: samples, statistics: statistics, peakBytes: try side.peakBytes())
         }
+        return (records, disturbance)
+    }
+
+    /// One measurement of every side.
+    private struct Round {
+        var seconds: [Double] = []
+        var load = ProcessorLoad()
+        /// The most that other programs took from a side.
+        var foreignLoad = 0.0
+    }
+
+    /// Plays until there are `wanted` undisturbed rounds, or patience ends; then the least disturbed ones count.
+    private func playRounds(
+        _ sides: [any Contestant], _ plans: [MeasuringPlan], wanted: Int
+    ) throws -> ([Round], Disturbance) {
+        let meter = LoadMeter(sides.map(\.usage))
+        var rounds: [Round] = []
+        while rounds.count(where: { $0.foreignLoad <= settings.foreignLoad }) < wanted,
+            rounds.count < wanted * (1 + settings.patience)
+        {
+            var round = Round()
+            for (index, side) in sides.enumerated() {
+                pauseBriefly()
+                let (seconds, load) = try meter.during(index) { try side.measure(plans[index]) }
+                round.seconds.append(seconds)
+                round.load += load
+                round.foreignLoad = max(round.foreignLoad, load.foreign ?? 0)
+            }
+            rounds.append(round)
+        }
+        let calmest = rounds.enumerated().sorted {
+            ($0.element.foreignLoad, $0.offset) < ($1.element.foreignLoad, $1.offset)
+        }
+        let kept = calmest.prefix(wanted).sorted { $0.offset < $1.offset }.map(\.element)
+        let load = kept.reduce(into: ProcessorLoad()) { $0 += $1.load }
+        let disturbance = Disturbance(
+            foreignLoad: load.foreign, idleLoad: load.idle,
+            isDisturbed: kept.contains { $0.foreignLoad > settings.foreignLoad },
+            droppedRounds: rounds.count - wanted)
+        return (kept, disturbance)
     }
 
     private func pauseBriefly() { Thread.sleep(forTimeInterval: settings.pause) }
-}
-
-/// Adds up who used the processors while a side was measured.
-private struct LoadMeter {
-    private let sides: [ProcessUsage]
-    private var wall = 0.0
-    private var busy: Double? = 0
-    private var used = 0.0
-    private var idle: Double? = 0
-
-    init(_ sides: [ProcessUsage]) {
-        self.sides = sides
-    }
-
-    private struct Reading {
-        let clock = secondsNow()
-        let machine = MachineUsage.busySeconds
-        let sides: [Double?]
-        init(_ sides: [ProcessUsage]) { self.sides = sides.map(\.processorSeconds) }
-    }
-
-    mutating func during<R>(_ turn: Int, _ body: () throws -> R) rethrows -> R {
-        let before = Reading(sides)
-        let result = try body()
-        let after = Reading(sides)
-        wall += after.clock - before.clock
-        busy = after.machine.flatMap { end in
-            before.machine.flatMap { start in busy.map { $0 + end - start } }
-        }
-        for index in sides.indices {
-            guard let end = after.sides[index], let start = before.sides[index] else {
-                idle = nil
-                continue
-            }
-            // A thread that ended takes its time with it.
-            let seconds = max(end - start, 0)
-            used += seconds
-            if index != turn { idle = idle.map { $0 + seconds } }
-        }
-        return result
-    }
-
-    var disturbance: Match.Disturbance {
-        guard wall > 0 else { return Match.Disturbance() }
-        let processors = Double(ProcessInfo.processInfo.activeProcessorCount)
-        let foreign = idle == nil ? nil : busy.map { max($0 - used, 0) / (wall * processors) }
-        return Match.Disturbance(foreignLoad: foreign, idleLoad: idle.map { $0 / wall })
-    }
 }

@@ -21,10 +21,8 @@ struct ProcessUsage {
         guard let tasks = try? FileManager.default.contentsOfDirectory(atPath: folder + "/task") else {
             return nil
         }
-        let nanoseconds = tasks.compactMap { task in
-            (try? String(contentsOfFile: "\(folder)/task/\(task)/schedstat", encoding: .utf8))
-                .flatMap { $0.split(separator: " ").first }.flatMap { Double($0) }
-        }
+        // A thread may end between the two looks.
+        let nanoseconds = tasks.compactMap { firstNumber(inFile: "\(folder)/task/\($0)/schedstat") }
         return nanoseconds.reduce(0, +) * 1e-9
     }
 
@@ -48,16 +46,46 @@ struct ProcessUsage {
 
 /// What the whole machine does.
 enum MachineUsage {
-    /// Processor seconds that all processes of the machine have used, in steps of 10 ms; what a hypervisor took away
-    /// counts as used.
-    static var busySeconds: Double? {
-        guard let stat = try? String(contentsOfFile: "/proc/stat", encoding: .utf8),
+    /// Processor seconds that all processes of the machine have used by two clocks: the whole machine's, in steps of
+    /// 10 ms and with what a hypervisor took away, and the control group's, which is exact but may be this container's
+    /// alone.
+    struct Busy {
+        let machine: Double?
+        let group: Double?
+
+        /// Seconds used since `start`. The coarse clock counts where it shows more than its steps explain.
+        func growth(since start: Busy) -> Double? {
+            let exact = group.flatMap { end in start.group.map { end - $0 } }
+            let coarse = machine.flatMap { end in start.machine.map { end - $0 } }
+            guard let exact, let coarse else { return coarse }
+            let steps = 2 * MachineUsage.tick * Double(ProcessInfo.processInfo.activeProcessorCount)
+            return max(exact, coarse - steps)
+        }
+    }
+
+    private static let tick = 1 / Double(sysconf(Int32(_SC_CLK_TCK)))
+
+    static var busy: Busy {
+        var machine: Double?
+        if let stat = try? String(contentsOfFile: "/proc/stat", encoding: .utf8),
             let line = stat.split(separator: "\n").first
+        {
+            // user nice system idle iowait irq softirq steal
+            let ticks = line.split(separator: " ").dropFirst().prefix(8).compactMap { Double($0) }
+            if ticks.count == 8 { machine = (ticks.reduce(0, +) - ticks[3] - ticks[4]) * tick }
+        }
+        return Busy(machine: machine, group: groupSeconds)
+    }
+
+    /// Version 1 of control groups counts nanoseconds, version 2 microseconds.
+    private static var groupSeconds: Double? {
+        if let nanoseconds = firstNumber(inFile: "/sys/fs/cgroup/cpuacct/cpuacct.usage") {
+            return nanoseconds * 1e-9
+        }
+        guard let text = try? String(contentsOfFile: "/sys/fs/cgroup/cpu.stat", encoding: .utf8),
+            let line = text.split(separator: "\n").first(where: { $0.hasPrefix("usage_usec ") })
         else { return nil }
-        // user nice system idle iowait irq softirq steal
-        let ticks = line.split(separator: " ").dropFirst().prefix(8).compactMap { Double($0) }
-        guard ticks.count == 8 else { return nil }
-        return (ticks.reduce(0, +) - ticks[3] - ticks[4]) / Double(sysconf(Int32(_SC_CLK_TCK)))
+        return line.split(separator: " ").last.flatMap { Double($0) }.map { $0 * 1e-6 }
     }
 
     /// Bytes that can be had without swapping.
@@ -77,4 +105,10 @@ enum MachineUsage {
         else { return "unknown processor" }
         return name.trimmingCharacters(in: .whitespaces)
     }
+}
+
+/// The number that a file of the kernel's begins with.
+private func firstNumber(inFile path: String) -> Double? {
+    (try? String(contentsOfFile: path, encoding: .utf8))
+        .flatMap { $0.split(whereSeparator: \.isWhitespace).first }.flatMap { Double($0) }
 }

@@ -30,7 +30,7 @@ struct BenchmarkRow: Codable {
     /// Our rate as a share of the machine's ceiling: of multiply-adds where operations are counted, of the memory's
     /// where bytes are. Fast convolutions do fewer operations than are counted, so it can exceed 1.
     let shareOfCeiling: Double?
-    let disturbance: Match.Disturbance
+    let disturbance: Disturbance
     /// False where the sides ran one after the other, since both together would not fit into memory.
     let isAlternating: Bool
     let curve: CurvePoint?
@@ -51,7 +51,7 @@ struct SkippedCase: Codable {
 
 /// A whole run.
 struct BenchmarkReport: Codable {
-    let machine: MachineDescription
+    var machine: MachineDescription
     var rows: [BenchmarkRow] = []
     var skipped: [SkippedCase] = []
 }

@@ -15,7 +15,8 @@ struct MachineDescription: Codable {
     let openBLASCore: String
     /// Variables that bend OpenBLAS, where they are set.
     let openBLASVariables: [String: String]
-    let ceiling: MachineCeiling
+    /// The highest that was seen in the run.
+    var ceiling: MachineCeiling
     let version: String
     /// nil: only our side ran.
     let torch: String?

@@ -44,7 +44,8 @@ struct RowTable {
                 TwinType.allCases.map { difference(row[$0]) }.joined(separator: "/")
             },
             Column(title: "others", width: 7) { row in
-                (row.disturbance.foreignLoad.map(Format.percent) ?? nothing) + (row.isAlternating ? "" : "*")
+                (row.disturbance.foreignLoad.map(Format.percent) ?? nothing)
+                    + (row.disturbance.isDisturbed ? "!" : "") + (row.isAlternating ? "" : "*")
             },
         ]
     }
@@ -102,6 +103,7 @@ struct RowTable {
         "to fp32, to bf16: our median time over PyTorch's, with the target where there is one; lower is better.",
         "rate: 2 operations per multiply-add, convolutions counted directly, or the bytes that must be moved at least;",
         "share: of the ceiling above. MB: peak resident size. difference: largest one over the largest value.",
-        "others: processor time that other programs took meanwhile. *: one side after the other, for want of memory.",
+        "others: processor time that other programs took meanwhile; with !, measure again when the machine is quiet.",
+        "*: one side after the other, since both would not fit into memory.",
     ]
 }

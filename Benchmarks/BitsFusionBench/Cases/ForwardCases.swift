@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// Noise predictions of whole UNets.
+
+import BitsFusion
+
+enum ForwardCases {
+    static var all: [BenchmarkCase] {
+        [
+            forward(
+                "sd15 unet 64x64", .stableDiffusion(size: 64),
+                RatioTargets(float32: 0.45, bfloat16: 0.85)),
+            forward(
+                "sd15 unet 32x32", .stableDiffusion(size: 32),
+                RatioTargets(float32: 0.45, bfloat16: 0.90)),
+            forward("shapes unet, batch 32", .shapes(batch: 32), RatioTargets()),
+        ]
+    }
+
+    private static func forward(_ name: String, _ unet: BenchmarkUNet, _ targets: RatioTargets)
+        -> BenchmarkCase
+    {
+        BenchmarkCase(
+            name: "forward " + name, group: .forward, operation: "unet_forward", text: unet.twinText(),
+            operations: unet.operations, tolerances: .network, targets: targets
+        ) {
+            let model = try unet.model()
+            model.store.setTrainable(false)
+            let inputs = unet.inputs(model.config)
+            let slot = ResultSlot()
+            let pass = {
+                withoutGradients {
+                    slot.tensor = model(
+                        inputs.sample, timesteps: inputs.timesteps, encoderHiddenStates: inputs.states)
+                }
+            }
+            return Workload(
+                inputs: model.namedParameters.merging(inputs.named) { first, _ in first }, pass: pass
+            ) {
+                pass()
+                return slot.output
+            }
+        }
+    }
+}

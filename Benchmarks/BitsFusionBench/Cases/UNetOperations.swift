@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// How many operations a UNet's forward pass takes, from its config alone: every linear and convolution layer at the
+// resolution that its path tells, and the two products of every attention. Norms, activations and softmax are left out,
+// as everywhere where GFLOPS are compared. B batch, T context tokens.
+
+import BitsFusion
+
+/// Counts 2 per multiply-add; convolutions directly.
+///
+/// - Parameters:
+///   - config: the architecture.
+///   - batch: B.
+///   - height: of the sample.
+///   - width: of the sample.
+///   - tokens: T.
+/// - Returns: operations of one forward pass.
+/// - Throws: `RecipeError` for an architecture that cannot be listed.
+func unetOperations(
+    _ config: UNet2DConditionConfig, batch: Int, height: Int, width: Int, tokens: Int
+) throws -> Double {
+    let levels = config.blockOutChannels.count
+    // The halving convolutions round up where they pad on both sides, and down where they pad on one.
+    func halved(_ size: Int, times: Int) -> Int {
+        (0..<times).reduce(size) { size, _ in (size + config.downsamplePadding) / 2 }
+    }
+    let pixels = (0..<levels).map { halved(height, times: $0) * halved(width, times: $0) }
+    let total = try ModelInventory(unet: config).layers.reduce(0.0) { total, layer in
+        let place = LayerPlace(layer.path.rawValue, config)
+        let rows =
+            switch place.input {
+            case .pixels(let level): pixels[level]
+            case .tokens: tokens
+            case .sample: 1
+            }
+        let product = 2 * Double(rows) * Double(layer.weights)
+        guard place.isQuery, case .pixels(let level) = place.input else { return total + product }
+        // Queries with keys, and probabilities with values.
+        let keys = place.attendsToContext ? tokens : pixels[level]
+        return total + product + 4 * Double(rows) * Double(keys) * Double(layer.outputChannels)
+    }
+    return Double(batch) * total
+}
+
+/// Where in a UNet a layer works, read from its diffusers path.
+private struct LayerPlace {
+    enum Input {
+        /// One row per pixel of the output, at the resolution that has been halved `level` times.
+        case pixels(level: Int)
+        /// One row per context token.
+        case tokens
+        /// One row per sample.
+        case sample
+    }
+
+    let input: Input
+    /// Whether the layer makes the queries of an attention.
+    let isQuery: Bool
+    /// Whether the layer belongs to an attention that looks at the context.
+    let attendsToContext: Bool
+
+    init(_ path: String, _ config: UNet2DConditionConfig) {
+        let parts = path.split(separator: ".").map(String.init)
+        let last = config.blockOutChannels.count - 1
+        let index = parts.count > 1 ? Int(parts[1]) ?? 0 : 0
+        let level =
+            switch parts[0] {
+            case "down_blocks": index
+            case "mid_block": last
+            case "up_blocks": last - index
+            default: 0
+            }
+        isQuery = parts.last == "to_q"
+        let isContextOnly = parts[0] != "mid_block" && config.onlyCrossAttention[level]
+        attendsToContext = parts.contains("attn2") || parts.contains("attn1") && isContextOnly
+        let isKeyOrValue = parts.last == "to_k" || parts.last == "to_v"
+        if parts[0].hasSuffix("_embedding") || parts.last == "time_emb_proj" {
+            input = .sample
+        } else if parts[0] == "encoder_hid_proj" || attendsToContext && isKeyOrValue {
+            input = .tokens
+        } else if parts.contains("downsamplers") {
+            input = .pixels(level: level + 1)
+        } else if parts.contains("upsamplers") {
+            input = .pixels(level: level - 1)
+        } else {
+            input = .pixels(level: level)
+        }
+    }
+}
