@@ -4,10 +4,8 @@
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c,bmi2"))), apply_to = function)
 #define BF_TABLE bf_table_avx2
 #define BF_NAME "avx2"
-// Floats per vector, and the blocks that fill the register file without spilling.
+// Floats per vector, and the rows of a product whose sums, two vectors each, fill the register file.
 #define BF_VECTOR 8
-#define BF_CONV_BLOCK 6
-#define BF_CONV_GRAD_BLOCK 1
 #define BF_PRODUCT_ROWS 6
 #define BF_WIDE_ROWS 4
 #include "kernels.inc"

@@ -2,10 +2,8 @@
 // The kernels for the compiler's baseline: SSE2 on x86-64, NEON on AArch64.
 #define BF_TABLE bf_table_portable
 #define BF_NAME "portable"
-// Floats per vector, and the blocks that fill the register file without spilling.
+// Floats per vector, and the rows of a product whose sums, two vectors each, fill the register file.
 #define BF_VECTOR 4
-#define BF_CONV_BLOCK 6
-#define BF_CONV_GRAD_BLOCK 1
 #define BF_PRODUCT_ROWS 6
 #define BF_WIDE_ROWS 4
 #include "kernels.inc"

@@ -15,10 +15,10 @@
 #include "reference_layout.inc"
 
 #define BF_VECTOR 1
-#define BF_CONV_BLOCK 1
-#define BF_CONV_GRAD_BLOCK 1
 
-#include "reference_convolution.inc"
+#include "reference_gemm.inc"
+
+#include "reference_winograd.inc"
 
 #include "reference_quantization.inc"
 

@@ -59,17 +59,18 @@ final class ResnetBlock2D {
 
     /// `x` `[B, IC, H, W]` -> `[B, OC, H, W]`.
     func callAsFunction(_ x: Tensor, _ time: TimeConditioning) -> Tensor {
-        var hidden = conv1(norm1(x))
         let feature = timeFeature(time)
+        var hidden: Tensor
         switch settings.timeScaleShift {
         case .added:
-            hidden = norm2(hidden + feature.reshaped([-1, channels, 1, 1]))
+            hidden = norm2(conv1(norm1(x), imageBias: feature))
         case .scaleShift:
+            hidden = conv1(norm1(x))
             let scale = feature.sliced(axis: 1, 0..<channels).reshaped([-1, channels, 1, 1])
             let shift = feature.sliced(axis: 1, channels..<(2 * channels)).reshaped([-1, channels, 1, 1])
             hidden = settings.activation(norm2(hidden) * (1 + scale) + shift)
         }
-        let sum = (convShortcut.map { $0(x) } ?? x) + conv2(hidden)
+        let sum = conv2(hidden, residual: convShortcut.map { $0(x) } ?? x)
         return outputScaleFactor == 1 ? sum : sum / outputScaleFactor
     }
 

@@ -62,7 +62,7 @@ final class Transformer2DModel {
         switch projOut {
         case .conv(let conv):
             let pixels = tokens.reshaped([batch, height, width, innerWidth]).permuted([0, 3, 1, 2])
-            return conv(pixels) + x
+            return conv(pixels, residual: x)
         case .linear(let linear):
             return linear(tokens).reshaped([batch, height, width, channels]).permuted([0, 3, 1, 2]) + x
         }
@@ -94,8 +94,8 @@ final class BasicTransformerBlock {
     /// `x` `[B, T, D]`, `context` `[B, S, contextWidth]` -> `[B, T, D]`.
     func callAsFunction(_ x: Tensor, context: Tensor) -> Tensor {
         let query = norm1(x)
-        var hidden = attn1(query, context: onlyCrossAttention ? context : query) + x
-        hidden = attn2(norm2(hidden), context: context) + hidden
-        return feedForward(norm3(hidden)) + hidden
+        var hidden = attn1(query, context: onlyCrossAttention ? context : query, residual: x)
+        hidden = attn2(norm2(hidden), context: context, residual: hidden)
+        return feedForward(norm3(hidden), residual: hidden)
     }
 }

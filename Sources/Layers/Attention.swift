@@ -29,8 +29,9 @@ public final class Attention {
         self.heads = heads
     }
 
-    /// `x` `[B, T, D]`, `context` `[B, S, contextWidth]` (`x` itself for self-attention) -> `[B, T, D]`.
-    public func callAsFunction(_ x: Tensor, context: Tensor) -> Tensor {
-        toOut(scaledDotProductAttention(toQ(x), toK(context), toV(context), heads: heads))
+    /// `x` `[B, T, D]`, `context` `[B, S, contextWidth]` (`x` itself for self-attention) -> `[B, T, D]`, plus `residual`
+    /// of that shape.
+    public func callAsFunction(_ x: Tensor, context: Tensor, residual: Tensor? = nil) -> Tensor {
+        toOut(scaledDotProductAttention(toQ(x), toK(context), toV(context), heads: heads), residual: residual)
     }
 }

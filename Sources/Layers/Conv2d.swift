@@ -35,7 +35,12 @@ public final class Conv2d: WeightedLayer {
     }
 
     /// `x` `[B, IC, H, W]` -> `[B, OC, OH, OW]`, with `OH = (H + padding - K) / stride + 1`, rounded down.
-    public func callAsFunction(_ x: Tensor) -> Tensor {
-        conv2d(x, weight: weight.tensor(), bias: bias?.tensor(), stride: stride, paddings: padding)
+    ///
+    /// `imageBias` `[B or 1, OC]` is added to whole channels and `residual` `[B, OC, OH, OW]` to every value, as outputs
+    /// are stored.
+    public func callAsFunction(_ x: Tensor, imageBias: Tensor? = nil, residual: Tensor? = nil) -> Tensor {
+        conv2d(
+            x, weight: weight.tensor(), bias: bias?.tensor(), stride: stride, paddings: padding,
+            imageBias: imageBias, residual: residual)
     }
 }

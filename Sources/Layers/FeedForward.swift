@@ -17,8 +17,8 @@ public final class FeedForward {
         output = try Linear(parameters / "net.2", in: inner, out: width)
     }
 
-    /// `x` `[..., D]` -> `[..., D]`.
-    public func callAsFunction(_ x: Tensor) -> Tensor {
-        output(project(x).geglu())
+    /// `x` `[..., D]` -> `[..., D]`, plus `residual` of that shape.
+    public func callAsFunction(_ x: Tensor, residual: Tensor? = nil) -> Tensor {
+        output(project(x).geglu(), residual: residual)
     }
 }

@@ -26,9 +26,9 @@ public final class Linear: WeightedLayer {
         parameters.store.register(self)
     }
 
-    /// `x` `[..., IC]` -> `[..., OC]`.
-    public func callAsFunction(_ x: Tensor) -> Tensor {
-        linear(x, weight: weight.tensor(), bias: bias?.tensor())
+    /// `x` `[..., IC]` -> `[..., OC]`, plus `residual` of the output's shape.
+    public func callAsFunction(_ x: Tensor, residual: Tensor? = nil) -> Tensor {
+        linear(x, weight: weight.tensor(), bias: bias?.tensor(), residual: residual)
     }
 }
 

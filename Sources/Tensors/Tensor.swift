@@ -81,7 +81,8 @@ public struct Tensor: @unchecked Sendable {
     public func withUnsafeMutableBufferPointer<R>(_ body: (UnsafeMutableBufferPointer<Float>) throws -> R)
         rethrows -> R
     {
-        try withExtendedLifetime(storage) {
+        storage.packedForms?.drop()
+        return try withExtendedLifetime(storage) {
             try body(UnsafeMutableBufferPointer(start: pointer, count: count))
         }
     }
@@ -96,6 +97,19 @@ public struct Tensor: @unchecked Sendable {
     package mutating func isUniquelyOwned() -> Bool { isKnownUniquelyReferenced(&storage) }
 
     var pointer: UnsafeMutablePointer<Float> { storage.pointer + offset }
+
+    /// Marks the values of a parameter: the forms that kernels read of them are kept from use to use.
+    func keepsPackedForms() {
+        if storage.packedForms == nil, offset == 0, count == storage.count {
+            storage.packedForms = PackedForms()
+        }
+    }
+
+    /// `form` of this weight: the kept one where it is frozen, else packed for this use.
+    func packed(_ form: PackedForm, floats: Int, make: () -> Storage) -> Storage {
+        guard node == nil, offset == 0, let forms = storage.packedForms else { return make() }
+        return forms.form(form, floats: floats, make: make)
+    }
 
     /// The axis counted from the end when negative.
     func axis(_ axis: Int) -> Int {

@@ -42,12 +42,43 @@ typedef struct {
     int pad_top, pad_left;
 } bf_conv_shape;
 
-/// Planes with a border of one zero pixel: row y of channel c starts at `c * plane + (y + 1) * pitch + 1`.
-/// `pitch` >= width + 2 and a multiple of the vector plus 2, so that loads past the last pixel stay inside.
+/// C = A B (+ what C starts from) on packed panels; all row-major.
 typedef struct {
-    size_t plane, pitch;
-    int height, width;  // without the border
-} bf_padded;
+    size_t rows, columns, depth;
+    // A[i][k] = a[i * a_row + k * a_column]
+    const float *a;
+    size_t a_row, a_column;
+    // `depth` x `columns`, packed by pack_panels, pack_transposed or pack_image
+    const float *b;
+    // C[i][j] = c[i * c_row + j]
+    float *c;
+    size_t c_row;
+    // Added to every row, to every column, elementwise (strides of C); NULL: nothing.
+    const float *row_bias, *column_bias, *addend;
+    // Add to what C holds.
+    bool accumulate;
+} bf_gemm;
+
+/// A range of the tiles of a Winograd convolution F(m x m, 3 x 3), stride 1, and where their transforms lie.
+/// Tiles are counted row by row through all images; a tile is m x m output pixels, fewer at the right and lower edge.
+typedef struct {
+    bf_conv_shape shape;
+    int m;  // 2 or 4
+    size_t first_tile, tiles;
+    // Floats from one image to the next on the side of the pixels.
+    size_t image_step;
+    // The transform of product p, channel c, tile first_tile + t lies at
+    // p * product_step + c * channel_step + t / panel * panel_step + t % panel, with panel = 2 * vector_width.
+    size_t product_step, channel_step, panel_step;
+} bf_winograd;
+
+/// What is added to a convolution's outputs as they are stored; NULL: nothing.
+typedef struct {
+    const float *bias;                    // [channels]
+    const float *image_bias;              // [images, channels], image_bias_step apart
+    size_t image_bias_step;
+    const float *addend;                  // layout of the output
+} bf_epilogue;
 
 /// One head of an attention.
 typedef struct {
@@ -125,22 +156,36 @@ typedef struct {
                    size_t ld);
     // Adds a whole image's columns [channels * kh * kw, oh * ow] back; x must be cleared by the caller.
     void (*_Nonnull col2im)(const float *col, float *x, bf_conv_shape shape, size_t channels);
-    // Direct 3x3 convolutions with stride 1 and padding 1.
-    size_t vector_width;     // floats per vector
-    size_t conv_block;       // output channels per block of packed weights
-    size_t conv_grad_block;  // fewest output channels that conv3x3_weight_grad takes
-    void (*_Nonnull pad_planes)(const float *x, float *padded, bf_padded shape, size_t planes);
-    // w [outputs, inputs, 3, 3] -> [ceil(outputs / conv_block), inputs, 9, conv_block], zeros past the end. flip: w is
-    // [inputs, outputs, 3, 3] and is turned by 180 degrees, for the gradient of the input.
-    void (*_Nonnull pack_conv3x3)(const float *w, float *packed, size_t outputs, size_t inputs, bool flip);
-    // One image, rows [first_row, first_row + rows) of every output channel; bias [outputs] or NULL.
-    void (*_Nonnull conv3x3)(const float *padded, bf_padded shape, const float *packed, const float *bias, float *out,
-                             size_t inputs, size_t outputs, int first_row, int rows);
-    // gw [outputs_total, inputs, 3, 3], output channels [first_output, first_output + outputs), summed over images;
-    // width is a multiple of vector_width, outputs >= conv_grad_block. gy is one image's gradient planes.
-    void (*_Nonnull conv3x3_weight_grad)(const float *padded, bf_padded shape, size_t image_stride, const float *gy,
-                                         size_t gy_stride, size_t images, float *gw, size_t inputs,
-                                         size_t first_output, size_t outputs);
+    size_t vector_width;  // floats per vector
+    // C = A B on packed panels.
+    void (*_Nonnull gemm)(const bf_gemm *product);
+    // Panels of B [depth, columns], leading dimension ld. `packed` holds depth floats for every column, columns rounded
+    // up to a multiple of vector_width.
+    void (*_Nonnull pack_panels)(const float *x, size_t depth, size_t columns, size_t ld, float *packed);
+    // The same of B given as its transpose x [columns, depth].
+    void (*_Nonnull pack_transposed)(const float *x, size_t columns, size_t depth, size_t ld, float *packed);
+    // The same of the patches of one image [channels, height, width]: B is [channels * kh * kw, count], column j is
+    // output pixel first + j.
+    void (*_Nonnull pack_image)(const float *x, bf_conv_shape shape, size_t channels, size_t first, size_t count,
+                                float *packed);
+
+    // Floats of scratch that winograd_input needs.
+    size_t (*_Nonnull winograd_scratch)(const bf_winograd *tiles);
+    // w [rows, inputs, 3, 3] -> u [(m + 2)^2, rows, inputs], products u_product apart. flip: the kernel is turned by 180
+    // degrees, for the gradient of the input.
+    void (*_Nonnull winograd_weights)(int m, const float *w, float *u, size_t rows, size_t inputs, size_t u_product,
+                                      bool flip);
+    // The gradient of w from that of u.
+    void (*_Nonnull winograd_weights_grad)(int m, const float *gu, float *gw, size_t rows, size_t inputs,
+                                           size_t gu_product);
+    // Pixels x to products' factors v; whole vectors are written, lanes past the last tile are undefined.
+    void (*_Nonnull winograd_input)(const bf_winograd *tiles, const float *x, size_t channels, float *v,
+                                    float *scratch);
+    // Products p to pixels y, plus what the epilogue adds.
+    void (*_Nonnull winograd_output)(const bf_winograd *tiles, const float *p, size_t channels,
+                                     const bf_epilogue *epilogue, float *y);
+    // The gradient of p from that of y; lanes past the last tile are zero.
+    void (*_Nonnull winograd_output_grad)(const bf_winograd *tiles, const float *gy, size_t channels, float *gp);
     // out [columns, rows] = transpose of x [rows, columns]; leading dimensions ldx, ldo
     void (*_Nonnull transpose)(const float *x, float *out, size_t rows, size_t columns, size_t ldx, size_t ldo);
 

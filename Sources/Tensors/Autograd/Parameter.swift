@@ -20,6 +20,7 @@ public final class Parameter: WeightSource, @unchecked Sendable {
         didSet {
             precondition(value.shape == oldValue.shape, "\(name): \(value.shape) replaces \(oldValue.shape)")
             if value.requiresGradient { value = value.detached() }
+            value.keepsPackedForms()
         }
     }
     /// What `backward` has added up since it was last set to nil.
@@ -31,6 +32,7 @@ public final class Parameter: WeightSource, @unchecked Sendable {
         self.name = name
         self.value = value.detached()
         self.isTrainable = isTrainable
+        self.value.keepsPackedForms()
     }
 
     public var shape: [Int] { value.shape }

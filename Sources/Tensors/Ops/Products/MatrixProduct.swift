@@ -49,43 +49,6 @@ func parallelGEMM(
     }
 }
 
-/// `x` `[..., IC]` · `weight` `[OC, IC]`ᵀ + `bias` `[OC]` → `[..., OC]`.
-public func linear(_ x: Tensor, weight: Tensor, bias: Tensor?) -> Tensor {
-    precondition(
-        weight.rank == 2 && x.rank > 0 && x.shape[x.rank - 1] == weight.shape[1],
-        "linear: x \(x.shape) · weight \(weight.shape)ᵀ: inner dimensions differ")
-    let (outputs, inputs) = (weight.shape[0], weight.shape[1])
-    if let bias { precondition(bias.shape == [outputs], "linear: bias \(bias.shape) for \(outputs) outputs") }
-    let rows = x.count / max(inputs, 1)
-    let output = Tensor(unsafeUninitialized: x.shape.dropLast() + [outputs])
-    parallelGEMM(false, true, rows, outputs, inputs, x.pointer, weight.pointer, output.pointer)
-    if let bias {
-        Threads.parallelFor(rows, grain: max(elementwiseGrain / max(outputs, 1), 1)) { range in
-            for row in range {
-                let to = output.pointer + row * outputs
-                kernels.axpy(1, bias.pointer, to, outputs)
-            }
-        }
-    }
-    let (input, matrix) = (x.detached(), weight.detached())
-    let needs = (x.node != nil, weight.node != nil, bias?.node != nil)
-    return .custom("linear", inputs: [x, weight] + (bias.map { [$0] } ?? []), output: output) { g in
-        var gx: Tensor?, gw: Tensor?, gb: Tensor?
-        if needs.0 {
-            let gradient = Tensor(unsafeUninitialized: input.shape)
-            parallelGEMM(false, false, rows, inputs, outputs, g.pointer, matrix.pointer, gradient.pointer)
-            gx = gradient
-        }
-        if needs.1 {
-            let gradient = Tensor(unsafeUninitialized: matrix.shape)
-            parallelGEMM(true, false, outputs, inputs, rows, g.pointer, input.pointer, gradient.pointer)
-            gw = gradient
-        }
-        if needs.2 { gb = g.reshaped([rows, outputs]).sum(axes: [0]) }
-        return [gx, gw] + (needs.2 ? [gb] : bias == nil ? [] : [nil])
-    }
-}
-
 /// `[..., M, K]` · `[..., K, N]` → `[..., M, N]`; leading axes are equal, or `b` is one matrix for all.
 public func matmul(_ a: Tensor, _ b: Tensor, transposeA: Bool = false, transposeB: Bool = false) -> Tensor {
     precondition(

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// Frozen weights in the forms that kernels read, made at first use and kept with the weight until it changes.
+
+import Foundation
+import Synchronization
+
+/// A form of a weight that a kernel reads.
+enum PackedForm: Hashable, Sendable {
+    /// `[OC, IC]` as the right operand of x Wᵀ.
+    case linear
+    /// `[OC, IC, 3, 3]` transformed for F(m x m, 3 x 3): [(m + 2)², OC, IC].
+    case winograd(Int)
+}
+
+/// The forms kept for one weight; empty as soon as somebody writes to it.
+final class PackedForms: Sendable {
+    private let forms = Mutex<[PackedForm: Storage]>([:])
+
+    /// The kept form, or what `make` packs, which is kept while the budget lasts.
+    func form(_ form: PackedForm, floats: Int, make: () -> Storage) -> Storage {
+        if let kept = forms.withLock({ $0[form] }) { return kept }
+        let made = make()
+        let bytes = floats * MemoryLayout<Float>.stride
+        guard PackedWeights.reserve(bytes) else { return made }
+        let isNew = forms.withLock { $0.updateValue(made, forKey: form) == nil }
+        // Two first uses at once pack twice; the second copy takes the first one's place.
+        if !isNew { PackedWeights.release(bytes) }
+        return made
+    }
+
+    func holds(_ form: PackedForm) -> Bool { forms.withLock { $0[form] != nil } }
+
+    func drop() {
+        let dropped = forms.withLock { kept -> [PackedForm: Storage] in
+            defer { kept = [:] }
+            return kept
+        }
+        for storage in dropped.values { PackedWeights.release(storage.count * MemoryLayout<Float>.stride) }
+    }
+
+    deinit { drop() }
+}
+
+/// The memory that packed weights may take.
+public enum PackedWeights {
+    private static let used = Atomic<Int>(0)
+    private static let limit = Atomic<Int>(Int(ProcessInfo.processInfo.physicalMemory / 3))
+
+    /// Bytes that packed forms of frozen weights may take together, a third of the machine's memory unless set; weights
+    /// beyond it are packed at each use.
+    public static var memoryLimit: Int {
+        get { limit.load(ordering: .relaxed) }
+        set { limit.store(newValue, ordering: .relaxed) }
+    }
+
+    /// Bytes that they take now.
+    public static var memoryInUse: Int { used.load(ordering: .relaxed) }
+
+    static func reserve(_ bytes: Int) -> Bool {
+        let total = used.wrappingAdd(bytes, ordering: .relaxed).newValue
+        guard total > memoryLimit else { return true }
+        release(bytes)
+        return false
+    }
+
+    static func release(_ bytes: Int) { used.wrappingSubtract(bytes, ordering: .relaxed) }
+}

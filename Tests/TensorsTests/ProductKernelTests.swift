@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// Packed products of every table against the definition in Double. Operands end at inaccessible pages, so that a read
+// too far cannot go unnoticed. A [M, K] · B [K, N] → C [M, N].
+
+import CKernels
+import TestSupport
+import Testing
+
+@testable import Tensors
+
+@Suite struct ProductKernelTests {
+    /// M, N, K around blocks of rows, panels and slices of the depth; empty ones included.
+    private static let sizes: [[Int]] = [
+        [1, 1, 1], [3, 5, 7], [14, 32, 20], [15, 33, 17], [29, 16, 40], [57, 31, 9], [6, 48, 641],
+        [100, 65, 130],
+        [28, 8, 1300], [5, 40, 0], [0, 4, 4], [4, 0, 4], [13, 3, 77], [43, 96, 64],
+    ]
+
+    private func packed(
+        _ table: bf_kernel_table, depth: Int, columns: Int, _ body: (UnsafeMutablePointer<Float>) -> Void
+    )
+        -> [Float]
+    {
+        let vector = table.vector_width
+        return floats(depth * ((columns + vector - 1) / vector * vector), body)
+    }
+
+    @Test(
+        "products are those of the definition, with every start and stride", arguments: KernelTable.available)
+    func definition(table: KernelTable) throws {
+        let kernels = table.kernels
+        for (index, size) in Self.sizes.enumerated() {
+            let (m, n, k) = (size[0], size[1], size[2])
+            let a = normal([m, k], stream: 1).values, b = normal([k, n], stream: 2).values
+            let c = normal([m, n + 3], stream: 3).values, addend = normal([m, n + 3], stream: 4).values
+            let rowBias = normal([m], stream: 5).values, columnBias = normal([n], stream: 6).values
+            let (left, right) = (try GuardedBuffer(a), try GuardedBuffer(b))
+            let turnedA = try GuardedBuffer((0..<k * m).map { a[$0 % m * k + $0 / m] })
+            let turnedB = try GuardedBuffer((0..<n * k).map { b[$0 % k * n + $0 / k] })
+            let panels = packed(kernels, depth: k, columns: n) {
+                kernels.pack_panels(right.pointer, k, n, n, $0)
+            }
+            let fromTranspose = packed(kernels, depth: k, columns: n) {
+                kernels.pack_transposed(turnedB.pointer, n, k, k, $0)
+            }
+            #expect(panels == fromTranspose, "packing of \(size)")
+            for start in 0..<4 {
+                let (accumulates, adds) = (start & 1 == 1, start & 2 == 2)
+                let result = floats(c.count, from: c) { to in
+                    var product = bf_gemm(
+                        rows: m, columns: n, depth: k, a: index % 2 == 0 ? left.pointer : turnedA.pointer,
+                        a_row: index % 2 == 0 ? k : 1, a_column: index % 2 == 0 ? 1 : m, b: nil, c: to,
+                        c_row: n + 3, row_bias: nil, column_bias: nil, addend: nil, accumulate: accumulates)
+                    panels.withUnsafeBufferPointer { panels in
+                        rowBias.withUnsafeBufferPointer { rows in
+                            columnBias.withUnsafeBufferPointer { columns in
+                                addend.withUnsafeBufferPointer { addend in
+                                    product.b = panels.baseAddress
+                                    if adds {
+                                        product.row_bias = rows.baseAddress
+                                        product.column_bias = columns.baseAddress
+                                        product.addend = addend.baseAddress
+                                    }
+                                    kernels.gemm(&product)
+                                }
+                            }
+                        }
+                    }
+                }
+                var expected = c.map(Double.init)
+                for i in 0..<m {
+                    for j in 0..<n {
+                        let at = i * (n + 3) + j
+                        var total = accumulates ? Double(c[at]) : 0
+                        if adds { total += Double(rowBias[i]) + Double(columnBias[j]) + Double(addend[at]) }
+                        for l in 0..<k { total += Double(a[i * k + l]) * Double(b[l * n + j]) }
+                        expected[at] = total
+                    }
+                }
+                expectClose(
+                    result, expected, .float32Reduction(n: k + 4, magnitude: Double(k) * 1.3 + 4),
+                    "\(size), start \(start)")
+            }
+        }
+    }
+
+    @Test("patches of images are the columns of im2col", arguments: KernelTable.available)
+    func patches(table: KernelTable) throws {
+        let kernels = table.kernels
+        for (height, width, kernel, stride, pad) in [
+            (5, 7, 3, 1, 1), (8, 8, 3, 2, 1), (9, 6, 3, 2, 0), (4, 33, 1, 1, 0), (6, 6, 5, 1, 2),
+            (1, 1, 3, 1, 1),
+        ] {
+            let channels = 3
+            let (oh, ow) = ((height + 2 * pad - kernel) / stride + 1, (width + 2 * pad - kernel) / stride + 1)
+            let shape = bf_conv_shape(
+                height: Int32(height), width: Int32(width), out_height: Int32(oh), out_width: Int32(ow),
+                kernel_height: Int32(kernel), kernel_width: Int32(kernel), stride: Int32(stride),
+                pad_top: Int32(pad), pad_left: Int32(pad))
+            let x = try GuardedBuffer(normal([channels, height, width], stream: 1).values)
+            let taps = channels * kernel * kernel
+            for first in [0, min(2, oh * ow - 1)] {
+                let count = oh * ow - first
+                let columns: [Float] = floats(taps * count) {
+                    reference.im2col(x.pointer, $0, shape, channels, first, count, count)
+                }
+                let expected = packed(kernels, depth: taps, columns: count) {
+                    kernels.pack_panels(columns, taps, count, count, $0)
+                }
+                let result = packed(kernels, depth: taps, columns: count) {
+                    kernels.pack_image(x.pointer, shape, channels, first, count, $0)
+                }
+                #expect(result == expected, "\(height)x\(width), kernel \(kernel), stride \(stride)")
+            }
+        }
+    }
+}
