@@ -4,6 +4,7 @@
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi2"))), apply_to = function)
 #define BF_TABLE bf_table_avx512
 #define BF_NAME "avx512"
+#define BF_AVX512
 // Floats per vector, and the rows of a product whose sums, two vectors each, fill the register file.
 #define BF_VECTOR 16
 #define BF_PRODUCT_ROWS 14

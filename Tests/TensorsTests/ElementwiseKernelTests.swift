@@ -114,7 +114,8 @@ import Testing
         expectClose(Array(got[3...4]), x[3...4].map { Foundation.exp(Double($0)) }, .exponential)
         #expect(got[5] == 1 && got[6] == 1)
         #expect(got[7].isFinite && got[8] == .infinity)
-        #expect(got[9] > 0 && got[10] == 0)
+        // Subnormal results may be flushed.
+        #expect(got[9] > 0 && got[10] >= 0 && got[10] < 0x1p-126)
         #expect(got[11] == .infinity && got[12] == 0)
         // The whole range, a thousand steps per power of two at both ends.
         let sweep = uniform([200_000], -87.3, 88.7, stream: 8).values
