@@ -20,6 +20,21 @@ import Testing
         }
     }
 
+    @Test("doubled planes and sums of four agree with the twins", arguments: KernelTable.available)
+    func resizing(table: KernelTable) {
+        for width in awkwardLengths where width <= 67 {
+            let (planes, height) = (2, 3)
+            let x = normal([planes * height * width]).values, g = normal([4 * x.count], stream: 1).values
+            #expect(
+                floats(4 * x.count) { table.kernels.upsample2x(x, $0, planes, height, width) }
+                    == floats(4 * x.count) { reference.upsample2x(x, $0, planes, height, width) })
+            expectClose(
+                floats(x.count) { table.kernels.upsample2x_grad(g, $0, planes, height, width) },
+                floats(x.count) { reference.upsample2x_grad(g, $0, planes, height, width) },
+                .float32Reduction(n: 4, magnitude: 16), "width \(width)")
+        }
+    }
+
     @Test("columns of a convolution are exact, whole or in parts", arguments: KernelTable.available)
     func columns(table: KernelTable) {
         for (height, width, kernel, stride, top, left, bottom, right) in [

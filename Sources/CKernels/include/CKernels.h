@@ -188,6 +188,10 @@ typedef struct {
     void (*_Nonnull winograd_output_grad)(const bf_winograd *tiles, const float *gy, size_t channels, float *gp);
     // out [columns, rows] = transpose of x [rows, columns]; leading dimensions ldx, ldo
     void (*_Nonnull transpose)(const float *x, float *out, size_t rows, size_t columns, size_t ldx, size_t ldo);
+    // Planes [height, width] -> [2 height, 2 width], each pixel four times
+    void (*_Nonnull upsample2x)(const float *x, float *out, size_t planes, size_t height, size_t width);
+    // gx [height, width] from gy [2 height, 2 width]: the sums of each pixel's four
+    void (*_Nonnull upsample2x_grad)(const float *gy, float *gx, size_t planes, size_t height, size_t width);
 
     // LSQ fake quantization of one output channel: out = s * clip(round_half_even(w / s), -q, q)
     void (*_Nonnull fake_quantize)(const float *w, float scale, float q, float *out, size_t n);

@@ -67,8 +67,26 @@ extension Tensor {
             broadcastShape(self.shape, shape) == shape,
             "expanded: \(self.shape) does not broadcast to \(shape)")
         let own = self.shape
-        let output = broadcast(self, .zeros(shape), BF_ADD)
+        let output = repeated(shape)
         return .custom("expand", inputs: [self], output: output) { [$0.reduced(to: own)] }
+    }
+
+    private func repeated(_ target: [Int]) -> Tensor {
+        let result = Tensor(unsafeUninitialized: target)
+        guard result.count > 0 else { return result }
+        let plan = BroadcastPlan(shape, target, result: target)
+        let inner = plan.inner
+        Threads.parallelFor(result.count / inner, grain: max(elementwiseGrain / inner, 1)) { rows in
+            for row in rows {
+                let from = pointer + plan.offsets(row).0, to = result.pointer + row * inner
+                if plan.innerStepA == 1 {
+                    to.update(from: from, count: inner)
+                } else {
+                    to.update(repeating: from.pointee, count: inner)
+                }
+            }
+        }
+        return result
     }
 
     /// One pass of `kernel(source, destination, count)` over all elements, cut over the threads.

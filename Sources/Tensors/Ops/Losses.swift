@@ -7,14 +7,31 @@ import Foundation
 public func meanSquaredError(_ a: Tensor, _ b: Tensor) -> Tensor {
     precondition(a.shape == b.shape, "meanSquaredError: \(a.shape) against \(b.shape)")
     let count = max(a.count, 1)
-    let output = Tensor(
-        scalar: Float(kernels.squared_distance(a.pointer, b.pointer, a.count) / Double(count)))
+    let total = totalInBlocks(a.count) { kernels.squared_distance(a.pointer + $0, b.pointer + $0, $1) }
+    let output = Tensor(scalar: Float(total / Double(count)))
     let (x, y) = (a.detached(), b.detached())
     let needs = (a.node != nil, b.node != nil)
     return .custom("meanSquaredError", inputs: [a, b], output: output) { g in
-        let difference = (x - y) * (2 * g.item / Float(count))
-        return [needs.0 ? difference : nil, needs.1 ? -difference : nil]
+        let factor = 2 * g.item / Float(count)
+        return [
+            needs.0 ? scaledDifference(x, y, factor) : nil, needs.1 ? scaledDifference(x, y, -factor) : nil,
+        ]
     }
+}
+
+/// (a - b) · factor.
+private func scaledDifference(_ a: Tensor, _ b: Tensor, _ factor: Float) -> Tensor {
+    let result = Tensor(unsafeUninitialized: a.shape)
+    Threads.parallelFor((a.count + elementwiseGrain - 1) / elementwiseGrain) { blocks in
+        for block in blocks {
+            // Scaled while it is in the first-level cache.
+            let start = block * elementwiseGrain, count = min(elementwiseGrain, a.count - start)
+            let to = result.pointer + start
+            kernels.binary.1(a.pointer + start, b.pointer + start, to, count)
+            kernels.binary_scalar.2(to, factor, to, count)
+        }
+    }
+    return result
 }
 
 /// The mean of -log softmax(logits)[label], shape `[]`; `logits` `[B, K]`, labels in `0..<K`.

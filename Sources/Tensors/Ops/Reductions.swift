@@ -7,7 +7,7 @@ extension Tensor {
     /// The sum of all elements, shape `[]`.
     public func sum() -> Tensor {
         let own = shape
-        let output = Tensor(scalar: kernels.sum(pointer, count))
+        let output = Tensor(scalar: Float(totalInBlocks(count) { Double(kernels.sum(pointer + $0, $1)) }))
         return .custom("sum", inputs: [self], output: output) { [.full(own, $0.item)] }
     }
 
@@ -55,21 +55,50 @@ extension Tensor {
         var target = shape
         for axis in run { target[axis] = 1 }
         let result = Tensor.zeros(target)
-        let grain = max(elementwiseGrain / max(length * inner, 1), 1)
+        if outer * inner == 1 {
+            result.pointer[0] = Float(totalInBlocks(length) { Double(kernels.sum(pointer + $0, $1)) })
+            return result
+        }
         if inner == 1 {
-            Threads.parallelFor(outer, grain: grain) { range in
+            Threads.parallelFor(outer, grain: max(elementwiseGrain / max(length, 1), 1)) { range in
                 for row in range { result.pointer[row] = kernels.sum(pointer + row * length, length) }
             }
-        } else if outer > 1 {
-            Threads.parallelFor(outer, grain: grain) { range in
-                for row in range {
-                    kernels.add_rows(
-                        pointer + row * length * inner, result.pointer + row * inner, length, inner)
-                }
+            return result
+        }
+        // Rows are added in parts that depend on the shape alone, then the parts.
+        let part = max(4 * elementwiseGrain / max(inner, 1), 64)
+        let parts = max((length + part - 1) / part, 1)
+        let sums = parts == 1 ? result : Tensor.zeros([outer, parts, inner])
+        Threads.parallelFor(
+            outer * parts, grain: max(elementwiseGrain / max(min(part, length) * inner, 1), 1)
+        ) { range in
+            for index in range {
+                let (row, first) = (index / parts, index % parts * part)
+                kernels.add_rows(
+                    pointer + (row * length + first) * inner, sums.pointer + index * inner,
+                    min(part, length - first), inner)
             }
-        } else {
-            kernels.add_rows(pointer, result.pointer, length, inner)
+        }
+        guard parts > 1 else { return result }
+        for row in 0..<outer {
+            kernels.add_rows(sums.pointer + row * parts * inner, result.pointer + row * inner, parts, inner)
         }
         return result
     }
+}
+
+/// The sum of `body(start, count)` over blocks of `0..<count`, added in order, whatever the number of threads.
+func totalInBlocks(_ count: Int, _ body: (_ start: Int, _ count: Int) -> Double) -> Double {
+    let block = 8 * elementwiseGrain
+    let blocks = (count + block - 1) / block
+    guard blocks > 1 else { return count > 0 ? body(0, count) : 0 }
+    let totals = [Double](unsafeUninitializedCapacity: blocks) { buffer, initialized in
+        guard let totals = buffer.baseAddress else { return }
+        nonisolated(unsafe) let cells = totals
+        Threads.parallelFor(blocks) { range in
+            for index in range { cells[index] = body(index * block, min(block, count - index * block)) }
+        }
+        initialized = blocks
+    }
+    return totals.reduce(0, +)
 }
