@@ -48,6 +48,18 @@ extension TensorSource {
         return HalfWeight(name: key, bits: bits, shape: found.shape, type: half)
     }
 
+    /// The float tensor `key` in the 16-bit `type`: as it is where it is stored so, else rounded to nearest even.
+    ///
+    /// - Throws: as `tensor(_:)`, and `.exceedsType` where a value is too large for `type`.
+    public func halfWeight(
+        _ key: String, roundedTo type: ElementType
+    ) throws(CheckpointError) -> HalfWeight {
+        if try require(key).type?.elementType == type { return try halfWeight(key) }
+        let dense = try tensor(key)
+        let bits = try rounded(dense, to: type, key: key, file: path)
+        return HalfWeight(name: key, bits: bits, shape: dense.shape, type: type)
+    }
+
     private func check(_ key: String, _ fault: NonFinite?) throws(CheckpointError) {
         if let fault { throw .notFinite(file: path, key: key, index: fault.index, count: fault.count) }
     }
@@ -75,15 +87,24 @@ extension TensorSource {
 func encode(
     _ tensor: Tensor, as type: ElementType, key: String, file: String
 ) throws(CheckpointError) -> [UInt8] {
+    if type == .float32 { return tensor.withUnsafeBufferPointer { Array(UnsafeRawBufferPointer($0)) } }
+    return try rounded(tensor, to: type, key: key, file: file).withUnsafeBytes { Array($0) }
+}
+
+/// The elements of `tensor` as patterns of a 16-bit `type`, rounded to nearest even.
+///
+/// - Throws: `CheckpointError.exceedsType` where a finite value becomes infinite.
+private func rounded(
+    _ tensor: Tensor, to type: ElementType, key: String, file: String
+) throws(CheckpointError) -> [UInt16] {
     try tensor.withUnsafeBufferPointer { values in
         Result { () throws(CheckpointError) in
-            if type == .float32 { return Array(UnsafeRawBufferPointer(values)) }
             let bits = HalfPrecision.encode(values, type)
             let fault = bits.withUnsafeBufferPointer { NonFinite.find(in: $0, type) }
             if let fault, values[fault.index].isFinite {
                 throw .exceedsType(file: file, key: key, type: StorageType(type), index: fault.index)
             }
-            return bits.withUnsafeBytes { Array($0) }
+            return bits
         }
     }.get()
 }

@@ -68,6 +68,18 @@ public final class ParameterStore {
         for parameter in parameters { parameter.isTrainable = isTrainable }
     }
 
+    /// Rounds the dense weights of all linear and convolution layers to a 16-bit type, one layer after the other; they are
+    /// frozen from then on and widened at each use. Weights of other kinds stay.
+    ///
+    /// - Precondition: `type` is a 16-bit type.
+    public func holdWeights(as type: ElementType) {
+        for layer in weightedLayers {
+            guard let dense = layer.weight as? Parameter else { continue }
+            let bits = dense.value.withUnsafeBufferPointer { HalfPrecision.encode($0, type) }
+            layer.weight = HalfWeight(name: dense.name, bits: bits, shape: dense.shape, type: type)
+        }
+    }
+
     /// Drops the gradients that a backward pass left.
     public func clearGradients() {
         for parameter in parameters { parameter.gradient = nil }

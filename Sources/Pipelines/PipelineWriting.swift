@@ -29,17 +29,38 @@ public struct PackingOptions: Hashable, Sendable {
 
 /// The state of a training run as it lies in a checkpoint: the trainer's own JSON, and tensors by path.
 public struct StoredTraining {
+    /// A named tensor of a state.
+    public struct Entry {
+        public let name: String
+        /// The element type in the file; it holds every value exactly.
+        public let type: ElementType
+        private let make: () -> Tensor
+
+        /// A tensor that is widened from `type` when it is written, and not before: a state takes no second copy.
+        public init(_ name: String, as type: ElementType, make: @escaping () -> Tensor) {
+            self.name = name
+            self.type = type
+            self.make = make
+        }
+
+        public init(_ name: String, _ value: Tensor) { self.init(name, as: .float32) { value } }
+
+        /// The values in Float32.
+        public var value: Tensor { make() }
+    }
+
     public let json: Data
     /// Empty when the run is finished and only its record is kept.
-    public let tensors: [(name: String, value: Tensor)]
+    public let tensors: [Entry]
 
-    public init(json: Data, tensors: [(name: String, value: Tensor)]) {
+    public init(json: Data, tensors: [Entry]) {
         self.json = json
         self.tensors = tensors
     }
 
-    func write(with writer: CheckpointWriter) throws {
-        for (name, value) in tensors { try writer.write(name, in: .training, value) }
+    /// - Throws: `CheckpointError`.
+    public func write(with writer: CheckpointWriter) throws {
+        for entry in tensors { try writer.write(entry.name, in: .training, entry.value, as: entry.type) }
         try writer.writeTrainingState(json: String(decoding: json, as: UTF8.self))
     }
 }

@@ -46,7 +46,10 @@ public struct Tensor: @unchecked Sendable {
 
     public static func full(_ shape: [Int], _ value: Float) -> Tensor {
         let result = Tensor(unsafeUninitialized: shape)
-        result.pointer.update(repeating: value, count: result.count)
+        // In parallel for the sake of fresh memory, whose first touch costs a page fault.
+        Threads.parallelFor(result.count, grain: elementwiseGrain) { range in
+            (result.pointer + range.lowerBound).update(repeating: value, count: range.count)
+        }
         return result
     }
 

@@ -49,6 +49,10 @@ struct BadInputTests {
         BadInput("analyze model.h5 --embeddings e.safetensors -o .", 73, ".: cannot be created"),
         BadInput("distill --stage 1 --student model.h5 -o out", 64, "--student is for stage 2"),
         BadInput("distill --stage 2 --recipe recipe.json -o out", 64, "--recipe is for stage 1"),
+        BadInput("distill --stage 2 --teacher-dtype bfloat16 -o out", 64, "--teacher-dtype is for stage 1"),
+        BadInput(
+            "distill --stage 1 --teacher-dtype float16 -o out", 64,
+            "--teacher-dtype: expected float32 or bfloat16, found float16"),
         BadInput("pack model.h5 -o out", 65, "model.h5: expected a student, found bitsfusion-model"),
     ]
     private static let files: [BadInput] = [

@@ -34,6 +34,31 @@ import Testing
         #expect(try dense.value.values == reader.unet.halfWeight("a.weight").tensor().values)
     }
 
+    @Test("matrices are rounded to bfloat16 where that is asked for, and read as they are where stored so")
+    func bfloat16() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.file("a.h5")
+        let writer = try CheckpointWriter(path, header: SampleCheckpoint.header(.model))
+        let values = SampleCheckpoint.tensor([4, 3])
+        for type in ElementType.allCases { try writer.write("\(type).weight", values, as: type) }
+        try writer.write("a.bias", SampleCheckpoint.tensor([4]))
+        try writer.write("large.weight", Tensor([.greatestFiniteMagnitude, 1], shape: [1, 2]))
+        try writer.finish()
+        let parameters = CheckpointParameters(try CheckpointReader(path), precision: .bfloat16)
+        let rounded = values.withUnsafeBufferPointer { HalfPrecision.encode($0, .bfloat16) }
+        for type in [ElementType.float32, .bfloat16] {
+            let half = try #require(try weight(parameters, "\(type).weight", [4, 3]) as? HalfWeight)
+            #expect(half.type == .bfloat16)
+            #expect(half.bits == rounded)
+        }
+        let half = try #require(try weight(parameters, "float16.weight", [4, 3]) as? HalfWeight)
+        #expect(half.type == .bfloat16)
+        #expect(try weight(parameters, "a.bias", [4]) is Parameter)
+        #expect(
+            throws: CheckpointError.exceedsType(file: path, key: "large.weight", type: .bfloat16, index: 0)
+        ) { try weight(parameters, "large.weight", [1, 2]) }
+    }
+
     @Test("a missing key, a wrong shape and tensors left over are named")
     func faults() throws {
         let folder = try TemporaryFolder()
@@ -71,6 +96,16 @@ import Testing
         #expect(layer.scales.value.values == [0.5, 0.25, 1, 2])
         _ = try weight(parameters, "mid.to_q.bias", [4])
         try parameters.checkAllUsed()
+    }
+
+    @Test("a student's latent weights stay in Float32, whatever the others are held in")
+    func latentPrecision() throws {
+        let folder = try TemporaryFolder()
+        try SampleCheckpoint.writeStudent(folder.file("a.h5"))
+        let parameters = CheckpointParameters(
+            try CheckpointReader(folder.file("a.h5")), precision: .bfloat16)
+        let layer = try #require(try weight(parameters, "mid.to_q.weight", [4, 6]) as? FakeQuantizedWeight)
+        #expect(layer.latent.value.values == SampleCheckpoint.values(24, seed: 2))
     }
 
     @Test("a packed layer is made of its codes: dense by default, or whatever the caller makes of the record")

@@ -176,20 +176,4 @@ import Testing
             }
         }
     }
-
-    @Test("an AdamW step agrees with the twin", arguments: KernelTable.available, awkwardLengths)
-    func adamW(table: KernelTable, n: Int) {
-        let w = normal([n], stream: 1).values, g = normal([n], stream: 2).values
-        let m = normal([n], stream: 3).values, v = uniform([n], 0.01, 1, stream: 4).values
-        func step(_ kernels: bf_kernel_table) -> [[Float]] {
-            var (mean, square) = (m, v)
-            let weights = floats(n, from: w) {
-                kernels.adamw($0, g, &mean, &square, n, 0.01, 0.9, 0.999, 1e-8, 0.1, 1.5, 3, 0.5)
-            }
-            return [weights, mean, square]
-        }
-        for (vector, scalar) in zip(step(table.kernels), step(reference)) {
-            expectClose(vector, scalar, .roundings(12, absolute: 16 * Tolerance.unitRoundoff))
-        }
-    }
 }

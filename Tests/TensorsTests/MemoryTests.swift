@@ -73,6 +73,25 @@ import Testing
         }
     }
 
+    @Test("blocks of sizes that are no longer asked for go back to the system; those in use stay")
+    func bounded() async {
+        await #expect(processExitsWith: .success) {
+            let pool = BlockPool.shared
+            // 8 to 31 MiB, one after the other: 300 MiB in all, were they kept.
+            for step in 0..<72 {
+                _ = Tensor(unsafeUninitialized: [(8 + step % 24) << 18])
+                let steady = Tensor(unsafeUninitialized: [1 << 20])
+                precondition(steady.count == 1 << 20)
+                let bound = pool.peakLiveBytes + pool.peakLiveBytes / 2 + 64 << 20
+                precondition(pool.liveBytes + pool.cachedBytes <= bound, "step \(step) keeps too much")
+            }
+            precondition(pool.cachedBytes > 0, "something is kept")
+            let before = pool.allocations
+            for _ in 0..<5 { _ = Tensor(unsafeUninitialized: [1 << 20]) }
+            precondition(pool.allocations == before, "the block in use was given up")
+        }
+    }
+
     @Test("adding frees its operands before backward")
     func additionKeepsNothing() async {
         await #expect(processExitsWith: .success) {

@@ -42,6 +42,11 @@ struct DistillCommand: ParsableCommand {
     )
     var config: String?
 
+    @Option(
+        help: "Stage 1: what the teacher's weights are held in, float32 or bfloat16 (default: as configured)."
+    )
+    var teacherDtype: ElementType?
+
     @Option(help: "Train this many steps instead of the configured number.")
     var steps: Int?
 
@@ -65,6 +70,12 @@ struct DistillCommand: ParsableCommand {
         if stage == 2, recipe != nil {
             throw ValidationError("--recipe is for stage 1; in stage 2 the student holds the bits")
         }
+        if stage == 2, teacherDtype != nil {
+            throw ValidationError("--teacher-dtype is for stage 1; stage 2 has no teacher")
+        }
+        if let teacherDtype, teacherDtype == .float16 {
+            throw ValidationError("--teacher-dtype: expected float32 or bfloat16, found float16")
+        }
         if stage == 1, student != nil {
             throw ValidationError("--student is for stage 2; stage 1 takes --model")
         }
@@ -75,10 +86,13 @@ struct DistillCommand: ParsableCommand {
         InterruptFlag.install()
         let stage: DistillationStage = self.stage == 1 ? .one : .two
         let output = self.output ?? (stage == .one ? "stage1.h5" : "stage2.h5")
-        let start = try stage == .one ? stageOne(output) : stageTwo(output)
+        let start = try stage == .one ? stageOne() : stageTwo()
         let options = try stageOptions(stage, for: start.student)
+        let teacher = try start.teacher.map {
+            try $0.open(precision: options.teacherDtype == .bfloat16 ? .bfloat16 : .float32)
+        }
         let trainer = try DistillationTrainer(
-            student: start.student, teacher: start.teacher, data: try trainingData(start.student, options),
+            student: start.student, teacher: teacher, data: try trainingData(start.student, options),
             stage: stage,
             options: options)
         let manifest = try Output.manifest(
@@ -96,12 +110,12 @@ struct DistillCommand: ParsableCommand {
 
     private struct Start {
         var student: DiffusionPipeline
-        var teacher: DiffusionPipeline?
+        var teacher: ModelReference?
         var models: [ModelReference] = []
         var inputs: [String] = []
     }
 
-    private func stageOne(_ output: String) throws -> Start {
+    private func stageOne() throws -> Start {
         let recipe = recipe ?? "recipe.json"
         let bits = try BitRecipe.load(contentsOf: URL(fileURLWithPath: recipe))
         let reference = try teacherReference(bits, of: recipe)
@@ -111,10 +125,10 @@ struct DistillCommand: ParsableCommand {
                 .badData, "\(reference.name) is quantized already; stage 1 starts from full precision")
         }
         try StudentModel.quantize(student.unet, recipe: bits, initialization: .paper)
-        return Start(student: student, teacher: try reference.open(), models: [reference], inputs: [recipe])
+        return Start(student: student, teacher: reference, models: [reference], inputs: [recipe])
     }
 
-    private func stageTwo(_ output: String) throws -> Start {
+    private func stageTwo() throws -> Start {
         let student = student ?? "stage1.h5"
         let checkpoint = try CheckpointReader(student, formats: [.student])
         if let state = try checkpoint.trainingState() {
@@ -153,6 +167,7 @@ struct DistillCommand: ParsableCommand {
         var options = all[stage]
         if let steps { options.training.steps = steps }
         if let seed { options.training.seed = seed }
+        if let teacherDtype { options.teacherDtype = teacherDtype }
         return options
     }
 

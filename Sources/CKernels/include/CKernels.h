@@ -89,6 +89,23 @@ typedef struct {
     bool causal;    // query i sees keys 0...i only
 } bf_attention;
 
+/// One AdamW update (Loshchilov and Hutter 2019), the same for every element.
+typedef struct {
+    float learning_rate, beta1, beta2, epsilon, weight_decay;
+    float correction1, correction2;  // 1 / (1 - beta1^t), 1 / (1 - beta2^t)
+    float gradient_scale;            // multiplies the gradient first
+    float minimum;                   // values below it are put back to it
+    float average_rate;              // average += average_rate * (value - average)
+} bf_adamw;
+
+/// The random bits that round the moments of one parameter in one update: Philox 4x32-10 under `seed` and `stream`. Element
+/// e takes word e % 64 / 16 of block `update` * 2^32 + e / 64 * 16 + e % 16, its low half for the first moment, its high
+/// half for the second; e < 2^34.
+typedef struct {
+    uint64_t seed, stream;
+    uint32_t update;
+} bf_rounding;
+
 typedef struct {
     const char *_Nonnull name;  // "avx512", "avx2", "portable", "reference"
 
@@ -116,6 +133,8 @@ typedef struct {
     float (*_Nonnull dot)(const float *a, const float *b, size_t n);
     // sum of (a[i] - b[i])^2 in double
     double (*_Nonnull squared_distance)(const float *a, const float *b, size_t n);
+    // sum of x[i]^2 in double, of blocks that are summed in Float32; infinite where that overflows
+    double (*_Nonnull squared_sum)(const float *x, size_t n);
     // out[j] += sum over rows of x[row * columns + j]
     void (*_Nonnull add_rows)(const float *x, float *out, size_t rows, size_t columns);
     bool (*_Nonnull all_finite)(const float *x, size_t n);
@@ -203,9 +222,12 @@ typedef struct {
     void (*_Nonnull quantize_products)(const float *w, float scale, float q, double *wq, double *qq, size_t n);
     void (*_Nonnull dequantize)(const int16_t *codes, float scale, float *out, size_t n);
 
-    // Decoupled weight decay (AdamW): all in place. c1 = 1 / (1 - beta1^t), c2 = 1 / (1 - beta2^t).
-    void (*_Nonnull adamw)(float *w, const float *g, float *m, float *v, size_t n, float lr, float beta1, float beta2,
-                  float epsilon, float weight_decay, float c1, float c2, float gradient_scale);
+    // One AdamW update in place, then the values' moving average (NULL: none is kept).
+    void (*_Nonnull adamw)(float *w, const float *g, float *m, float *v, float *average, size_t n,
+                           const bf_adamw *update);
+    // The same with moments in bfloat16; w[0] is element `first`, a multiple of 64, of the parameter that `rounding` names.
+    void (*_Nonnull adamw_bfloat)(float *w, const float *g, uint16_t *m, uint16_t *v, float *average, size_t n,
+                                  const bf_adamw *update, const bf_rounding *rounding, size_t first);
     // y[i] += rate * (x[i] - y[i])
     void (*_Nonnull lerp)(float *y, const float *x, float rate, size_t n);
 

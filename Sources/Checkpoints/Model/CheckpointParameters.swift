@@ -8,10 +8,12 @@ import Quantization
 import Synchronization
 import Tensors
 
-/// What becomes of weights that are stored in 16 bits.
+/// How a model's weights are held in memory.
 public enum WeightPrecision: Sendable {
-    /// Large weights stay in 16 bits and are widened at each use: half the memory.
+    /// Large weights that are stored in 16 bits stay so and are widened at each use: half the memory.
     case keepHalf
+    /// Large weights are held in bfloat16, rounded one by one where they are stored otherwise.
+    case bfloat16
     /// Everything is widened at load: needed for training.
     case float32
 }
@@ -74,6 +76,9 @@ public final class CheckpointParameters: ParameterProvider {
             type == .float16 || type == .bfloat16
         {
             return try source.halfWeight(key)
+        }
+        if precision == .bfloat16, shape.count > 1, !quantized.contains(layer) {
+            return try source.halfWeight(key, roundedTo: .bfloat16)
         }
         let value = Parameter(key, try source.tensor(key))
         guard let checkpoint, quantized.contains(layer) else { return value }

@@ -52,6 +52,9 @@ public struct ClipProxyRecipe: Codable, Sendable, Equatable {
                 "training.microBatchSize", training.microBatchSize ?? 0,
                 "none: a batch is contrasted as a whole")
         }
+        guard training.checkpointing == .none else {
+            throw Self.range("training.checkpointing", training.checkpointing, "none: there is no UNet")
+        }
         guard hardNegatives >= 0 else { throw Self.range("hardNegatives", hardNegatives, "0 or more") }
         guard imageNoise >= 0, imageNoise.isFinite else {
             throw Self.range("imageNoise", imageNoise, "0 or more")

@@ -22,8 +22,7 @@ extension ClipProxyTrainer {
         try withFinalWeights { proxy in
             try proxy.write(to: path, manifest: manifest, as: type) { writer in
                 guard let state else { return }
-                try writer.writeTrainingState(json: String(decoding: state.json, as: UTF8.self))
-                for (name, value) in state.tensors { try writer.write(name, in: .training, value) }
+                try state.write(with: writer)
             }
         }
     }
@@ -44,7 +43,7 @@ extension ClipProxyTrainer {
     /// What must not change within a run, as JSON text; how often a run is saved may.
     private static func description(of recipe: ClipProxyRecipe) throws -> String {
         var fixed = recipe
-        fixed.training.saveEvery = 1
+        fixed.training = fixed.training.decidingResults
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys]
         return String(decoding: try encoder.encode(fixed), as: UTF8.self)

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The two stages' settings (BitsFusion, arXiv:2406.04333, section 4.2), as `Configs/distill-*.yaml` gives them.
 
+import Tensors
+
 /// One of the paper's two training stages.
 public enum DistillationStage: Int, Codable, Sendable, CaseIterable {
     /// CFG-aware distillation from the full-precision teacher, with feature distillation.
@@ -20,16 +22,32 @@ public struct StageOptions: Codable, Hashable, Sendable {
     public var timesteps: TimestepDistribution
     /// λ, the weight of the feature loss; stage I only.
     public var featureWeight: Float
+    /// What the teacher's linear and convolution weights are held in, float32 (as they were opened) or bfloat16 (half the
+    /// memory, widened at each use); stage I only.
+    public var teacherDtype: ElementType
 
     public init(
         training: TrainingOptions, scaleLearningRate: Float, textDropping: Float = 0.1,
-        timesteps: TimestepDistribution = .paper, featureWeight: Float = 0.01
+        timesteps: TimestepDistribution = .paper, featureWeight: Float = 0.01,
+        teacherDtype: ElementType = .float32
     ) {
         self.training = training
         self.scaleLearningRate = scaleLearningRate
         self.textDropping = textDropping
         self.timesteps = timesteps
         self.featureWeight = featureWeight
+        self.teacherDtype = teacherDtype
+    }
+
+    /// `teacherDtype` may be left out.
+    public init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        training = try values.decode(TrainingOptions.self, forKey: .training)
+        scaleLearningRate = try values.decode(Float.self, forKey: .scaleLearningRate)
+        textDropping = try values.decode(Float.self, forKey: .textDropping)
+        timesteps = try values.decode(TimestepDistribution.self, forKey: .timesteps)
+        featureWeight = try values.decode(Float.self, forKey: .featureWeight)
+        teacherDtype = try values.decodeIfPresent(ElementType.self, forKey: .teacherDtype) ?? .float32
     }
 
     /// - Throws: `TeacherRecipeError.range`, naming the key.
@@ -45,6 +63,10 @@ public struct StageOptions: Codable, Hashable, Sendable {
         guard featureWeight >= 0, featureWeight.isFinite else {
             throw TeacherRecipeError.range(
                 key: "featureWeight", value: "\(featureWeight)", expected: "0 or more")
+        }
+        guard teacherDtype != .float16 else {
+            throw TeacherRecipeError.range(
+                key: "teacherDtype", value: teacherDtype.rawValue, expected: "float32 or bfloat16")
         }
         try timesteps.validate()
     }
@@ -77,20 +99,20 @@ extension DistillationOptions {
                 steps: 300, batchSize: 16, learningRate: 1e-4, averageDecay: 0.99, saveEvery: 100),
             scaleLearningRate: 2e-5))
 
-    /// The paper's numbers, for Stable Diffusion v1.5. `Configs/distill-sd15.yaml` says the same.
+    /// The paper's numbers, for Stable Diffusion v1.5, with teacher and moments in bfloat16. `Configs/distill-sd15.yaml` says the same.
     public static let paper = DistillationOptions(
         stage1: StageOptions(
             training: TrainingOptions(
                 steps: 20_000, batchSize: 256, microBatchSize: 1, learningRate: 1e-5,
                 schedule: LearningRateSchedule(warmupSteps: 0, decay: .constant, finalFactor: 1),
-                beta2: 0.999,
+                beta2: 0.999, momentDtype: .bfloat16,
                 saveEvery: 100),
-            scaleLearningRate: 1e-5),
+            scaleLearningRate: 1e-5, teacherDtype: .bfloat16),
         stage2: StageOptions(
             training: TrainingOptions(
                 steps: 50_000, batchSize: 1024, microBatchSize: 1, learningRate: 1e-5,
                 schedule: LearningRateSchedule(warmupSteps: 0, decay: .constant, finalFactor: 1),
-                beta2: 0.999,
+                beta2: 0.999, momentDtype: .bfloat16,
                 saveEvery: 100),
             scaleLearningRate: 1e-5))
 }

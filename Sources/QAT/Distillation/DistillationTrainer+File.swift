@@ -34,7 +34,7 @@ extension DistillationTrainer {
             var widths: [String: Int]
         }
         var fixed = options
-        fixed.training.saveEvery = 1
+        fixed.training = fixed.training.decidingResults
         let widths = student.recipe?.layers.map { ($0.rawValue, $1.rawValue) } ?? []
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys]

@@ -19,7 +19,7 @@ public final class DistillationTrainer {
     ///
     /// - Parameters:
     ///   - student: quantized by `StudentModel.quantize`; its text encoder is frozen here.
-    ///   - teacher: full precision; needed in stage I, frozen here.
+    ///   - teacher: needed in stage I, frozen here; its weights are rounded in place to `options.teacherDtype`.
     ///   - data: what is trained on.
     ///   - stage: which losses.
     ///   - options: the stage's settings.
@@ -30,7 +30,14 @@ public final class DistillationTrainer {
         options: StageOptions
     ) throws {
         try options.validate()
+        guard stage == .one || options.teacherDtype == .float32 else {
+            throw TeacherRecipeError.range(
+                key: "teacherDtype", value: options.teacherDtype.rawValue,
+                expected: "none: stage 2 has no teacher")
+        }
+        if options.teacherDtype == .bfloat16 { teacher?.unet.store.holdWeights(as: .bfloat16) }
         teacher?.freeze()
+        student.unet.checkpointing = options.training.checkpointing
         student.textEncoder?.store.setTrainable(false)
         self.student = student
         self.stage = stage

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The moving average of the weights, which samples better than the weights themselves (Ho et al. 2020).
 
-import CKernels
 import Tensors
 
 /// An exponential moving average of parameters.
@@ -19,21 +18,9 @@ public final class ExponentialMovingAverage {
         averages = Dictionary(uniqueKeysWithValues: parameters.map { ($0.name, $0.value.copied()) })
     }
 
-    /// Takes the parameters' present values in; early steps weigh more: decay = min(decay, (1 + t) / (10 + t)).
-    public func update(step: Int) {
-        let kept = min(decay, Float(1 + step) / Float(10 + step))
-        for parameter in parameters {
-            guard let average = averages[parameter.name] else { continue }
-            average.withUnsafeMutableBufferPointer { to in
-                parameter.value.withUnsafeBufferPointer { from in
-                    guard let y = to.baseAddress, let x = from.baseAddress else { return }
-                    Threads.parallelFor(to.count, grain: 1 << 16) { range in
-                        kernels.lerp(y + range.lowerBound, x + range.lowerBound, 1 - kept, range.count)
-                    }
-                }
-            }
-        }
-    }
+    /// The share of the present values that step `step` (from 0) takes in; early steps weigh more:
+    /// decay = min(decay, (1 + t) / (10 + t)). `AdamW.update` does so in its own pass.
+    func rate(step: Int) -> Float { 1 - min(decay, Float(1 + step) / Float(10 + step)) }
 
     /// Puts a stored average in place.
     func restore(_ name: String, _ average: Tensor) {

@@ -111,6 +111,10 @@ extension TrainingOptions {
             throw TeacherRecipeError.range(
                 key: "training.\(key)", value: "\(value)", expected: "0 to below 1")
         }
+        guard momentDtype != .float16 else {
+            throw TeacherRecipeError.range(
+                key: "training.momentDtype", value: momentDtype.rawValue, expected: "float32 or bfloat16")
+        }
         guard weightDecay >= 0, weightDecay.isFinite else {
             throw TeacherRecipeError.range(
                 key: "training.weightDecay", value: "\(weightDecay)", expected: "0 or more")

@@ -31,7 +31,7 @@ extension TeacherTrainer {
     /// What must not change within a run, as JSON text; how often a run is saved may.
     private func identity() throws -> String {
         var fixed = recipe
-        fixed.training.saveEvery = 1
+        fixed.training = fixed.training.decidingResults
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys]
         let text = String(decoding: try encoder.encode(fixed), as: UTF8.self)

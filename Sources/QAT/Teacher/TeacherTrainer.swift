@@ -47,6 +47,7 @@ public final class TeacherTrainer {
         let unet = try UNet2DConditionModel(
             config: unetConfig,
             parameters: Parameters(ParameterStore(provider: provider(start?.pipeline.unet.store))))
+        unet.checkpointing = recipe.training.checkpointing
         let encoder = try TextEncoder(
             config: recipe.textEncoder,
             parameters: Parameters(ParameterStore(provider: provider(start?.pipeline.textEncoder?.store))))

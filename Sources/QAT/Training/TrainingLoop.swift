@@ -5,47 +5,6 @@
 import Foundation
 import Tensors
 
-/// How long and how fast to train.
-public struct TrainingOptions: Codable, Hashable, Sendable {
-    public var steps: Int
-    public var batchSize: Int
-    /// Samples computed at once: a step adds up the gradients of several parts of its batch; nil: all at once.
-    public var microBatchSize: Int?
-    public var learningRate: Float
-    public var schedule: LearningRateSchedule
-    public var weightDecay: Float
-    public var beta1: Float
-    public var beta2: Float
-    /// Gradients are clipped to this global norm; nil: never.
-    public var maximumGradientNorm: Float?
-    /// Decay of the weights' moving average; nil: none is kept.
-    public var averageDecay: Float?
-    public var seed: UInt64
-    /// Steps between two saves of the training state.
-    public var saveEvery: Int
-
-    public init(
-        steps: Int, batchSize: Int, microBatchSize: Int? = nil, learningRate: Float,
-        schedule: LearningRateSchedule = .init(),
-        weightDecay: Float = 0,
-        beta1: Float = 0.9, beta2: Float = 0.99, maximumGradientNorm: Float? = 1, averageDecay: Float? = nil,
-        seed: UInt64 = 0, saveEvery: Int = 500
-    ) {
-        self.steps = steps
-        self.batchSize = batchSize
-        self.microBatchSize = microBatchSize
-        self.learningRate = learningRate
-        self.schedule = schedule
-        self.weightDecay = weightDecay
-        self.beta1 = beta1
-        self.beta2 = beta2
-        self.maximumGradientNorm = maximumGradientNorm
-        self.averageDecay = averageDecay
-        self.seed = seed
-        self.saveEvery = saveEvery
-    }
-}
-
 /// A part of one step's batch that is computed at once.
 public struct MicroBatch: Sendable {
     /// The step, from 0.
@@ -107,7 +66,9 @@ public final class TrainingLoop {
 
     public init(_ options: TrainingOptions, groups: [ParameterGroup]) {
         self.options = options
-        optimizer = AdamW(groups, beta1: options.beta1, beta2: options.beta2)
+        optimizer = AdamW(
+            groups, beta1: options.beta1, beta2: options.beta2, momentType: options.momentDtype,
+            seed: options.seed)
         average = options.averageDecay.map {
             ExponentialMovingAverage(of: groups.flatMap(\.parameters), decay: $0)
         }
@@ -156,12 +117,13 @@ public final class TrainingLoop {
         let factor = options.schedule.factor(step: step, of: options.steps)
         let norm =
             value.isFinite
-            ? optimizer.update(factor: factor, maximumNorm: options.maximumGradientNorm) : .infinity
+            ? optimizer.update(
+                factor: factor, maximumNorm: options.maximumGradientNorm, average: average, step: step)
+            : .infinity
         guard norm.isFinite else {
             optimizer.dropGradients()
             throw TrainingError.diverged(step: step, learningRate: options.learningRate * factor)
         }
-        average?.update(step: step)
         step += 1
         pending.add(value, parts, norm)
         if step % Self.recordEvery == 0 || step == options.steps {

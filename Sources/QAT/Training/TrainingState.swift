@@ -56,15 +56,14 @@ extension TrainingLoop {
     ///
     /// The tensors are the run's own, not copies: write them before the next step.
     public func state(run: String) throws -> TrainingState {
-        var tensors: [(name: String, value: Tensor)] = []
+        var tensors: [StoredTraining.Entry] = []
         for parameter in optimizer.groups.flatMap(\.parameters) {
-            tensors.append(("values/\(parameter.name)", parameter.value))
-            guard let moment = optimizer.moments[parameter.name] else { continue }
-            tensors.append(("first_moments/\(parameter.name)", moment.first))
-            tensors.append(("second_moments/\(parameter.name)", moment.second))
-            if let average = average?.averages[parameter.name] {
-                tensors.append(("averages/\(parameter.name)", average))
-            }
+            let name = parameter.name
+            tensors.append(.init("values/\(name)", parameter.value))
+            guard let moments = optimizer.moments[name] else { continue }
+            tensors.append(.init("first_moments/\(name)", as: optimizer.momentType) { moments.first })
+            tensors.append(.init("second_moments/\(name)", as: optimizer.momentType) { moments.second })
+            if let average = average?.averages[name] { tensors.append(.init("averages/\(name)", average)) }
         }
         let document = Document(
             step: step, updates: optimizer.updates, history: history, pending: pendingState, options: options,
@@ -104,11 +103,9 @@ extension TrainingLoop {
             throw TrainingStateError.differentRun(
                 option: "configuration", saved: document.run, requested: run)
         }
-        var comparable = document.options
-        comparable.saveEvery = options.saveEvery
-        guard comparable == options else {
+        guard document.options.decidingResults == options.decidingResults else {
             throw TrainingStateError.differentRun(
-                option: "training options", saved: "\(comparable)", requested: "\(options)")
+                option: "training options", saved: "\(document.options)", requested: "\(options)")
         }
         func required(_ name: String, _ shape: [Int]) throws -> Tensor {
             guard let value = try tensor(name) else { throw TrainingStateError.missingTensor(name: name) }
@@ -122,8 +119,8 @@ extension TrainingLoop {
             // Copies, since training changes values and moments in place.
             parameter.value = try required("values/\(name)", shape).copied()
             optimizer.restore(
-                name, first: try required("first_moments/\(name)", shape).copied(),
-                second: try required("second_moments/\(name)", shape).copied())
+                name, first: try required("first_moments/\(name)", shape),
+                second: try required("second_moments/\(name)", shape))
             if let average { average.restore(name, try required("averages/\(name)", shape).copied()) }
         }
         step = document.step

@@ -8,16 +8,42 @@ import Synchronization
 /// Hands out blocks of Float32 and keeps returned ones for reuse.
 ///
 /// Size classes are an eighth of a power of two apart, so a block wastes less than 12.5 % (or 64 bytes). Blocks
-/// of 1 MiB and more are aligned to 2 MiB and offered to the kernel as huge pages. Thread-safe.
+/// of 1 MiB and more are aligned to 2 MiB and offered to the kernel as huge pages. What is kept is bounded: a new block
+/// is not asked for while live and kept blocks together exceed the largest need so far by half of it and 64 MiB; then
+/// blocks of the classes that were asked for least recently go back to the system first. Thread-safe.
 package final class BlockPool: Sendable {
     package static let shared = BlockPool()
 
+    private struct SizeClass {
+        var blocks: [UnsafeMutableRawPointer] = []
+        /// The pool's clock when a block was last asked for.
+        var lastUse = 0
+    }
+
     private struct FreeLists {
-        var blocks: [Int: [UnsafeMutableRawPointer]] = [:]
+        var classes: [Int: SizeClass] = [:]
+        var clock = 0
         var cachedBytes = 0
         var liveBytes = 0
         var peakLiveBytes = 0
         var allocations = 0
+
+        /// Takes out what exceeds the bound, oldest classes first.
+        mutating func excess() -> [UnsafeMutableRawPointer] {
+            let bound = peakLiveBytes + peakLiveBytes / 2 + 64 << 20
+            var excess: [UnsafeMutableRawPointer] = []
+            while liveBytes + cachedBytes > bound,
+                let oldest = classes.filter({ !$0.value.blocks.isEmpty }).min(by: {
+                    $0.value.lastUse < $1.value.lastUse
+                })?.key
+            {
+                while liveBytes + cachedBytes > bound, let block = classes[oldest]?.blocks.popLast() {
+                    excess.append(block)
+                    cachedBytes -= oldest
+                }
+            }
+            return excess
+        }
     }
 
     // The pointers inside are owned by the lists alone, so guarding the lists guards them.
@@ -43,18 +69,25 @@ package final class BlockPool: Sendable {
     /// A block of at least `bytes` bytes, uninitialised, 64-byte aligned.
     func take(bytes: Int) -> (pointer: UnsafeMutableRawPointer, capacity: Int) {
         let capacity = Self.capacity(for: bytes)
-        struct Taken: @unchecked Sendable { var pointer: UnsafeMutableRawPointer? }
-        let reused = state.withLock { guarded -> Taken in
+        struct Taken: @unchecked Sendable {
+            var block: UnsafeMutableRawPointer?
+            var excess: [UnsafeMutableRawPointer] = []
+        }
+        let taken = state.withLock { guarded -> Taken in
+            guarded.lists.clock += 1
             guarded.lists.liveBytes += capacity
             guarded.lists.peakLiveBytes = max(guarded.lists.peakLiveBytes, guarded.lists.liveBytes)
-            guard let block = guarded.lists.blocks[capacity]?.popLast() else {
-                guarded.lists.allocations += 1
-                return Taken(pointer: nil)
+            let block = guarded.lists.classes[capacity, default: SizeClass()].blocks.popLast()
+            guarded.lists.classes[capacity]?.lastUse = guarded.lists.clock
+            guard block == nil else {
+                guarded.lists.cachedBytes -= capacity
+                return Taken(block: block)
             }
-            guarded.lists.cachedBytes -= capacity
-            return Taken(pointer: block)
+            guarded.lists.allocations += 1
+            return Taken(excess: guarded.lists.excess())
         }
-        return (reused.pointer ?? Self.allocate(capacity), capacity)
+        for block in taken.excess { free(block) }
+        return (taken.block ?? Self.allocate(capacity), capacity)
     }
 
     /// Takes a block back.
@@ -63,19 +96,19 @@ package final class BlockPool: Sendable {
         state.withLock { guarded in
             guarded.lists.liveBytes -= capacity
             guarded.lists.cachedBytes += capacity
-            guarded.lists.blocks[capacity, default: []].append(block)
+            guarded.lists.classes[capacity, default: SizeClass()].blocks.append(block)
         }
     }
 
     /// Returns every cached block to the system.
     package func trim() {
-        let lists = state.withLock { guarded -> Guarded in
+        let kept = state.withLock { guarded -> Guarded in
             let taken = guarded
-            guarded.lists.blocks = [:]
+            for capacity in guarded.lists.classes.keys { guarded.lists.classes[capacity]?.blocks = [] }
             guarded.lists.cachedBytes = 0
             return taken
         }
-        for block in lists.lists.blocks.values.joined() { free(block) }
+        for block in kept.lists.classes.values.flatMap(\.blocks) { free(block) }
     }
 
     private static func allocate(_ capacity: Int) -> UnsafeMutableRawPointer {

@@ -155,6 +155,7 @@ private func withFile(_ body: (String) throws -> Void) throws {
             ("minimumTemperature", { $0.minimumTemperature = 0.5 }),
             ("training.batchSize", { $0.training.batchSize = 1 }),
             ("training.steps", { $0.training.steps = 0 }),
+            ("training.checkpointing", { $0.training.checkpointing = .blocks }),
             ("model.text.vocab_size", { $0.model = try Self.model(words: 25) }),
             ("model.text.max_length", { $0.model = try Self.model(length: 8) }),
         ]

@@ -12,10 +12,12 @@ import Testing
     func recursion() throws {
         let parameter = Parameter("p", .zeros([2]))
         let average = ExponentialMovingAverage(of: [parameter], decay: 0.5)
+        let optimizer = AdamW([ParameterGroup([parameter], learningRate: 1)])
         var expected = [0.0, 0.0]
         for step in 0..<12 {
             parameter.value = Tensor([Float(step + 1), Float(step * step)], shape: [2])
-            average.update(step: step)
+            // Without a gradient the values stay, and the average follows them.
+            optimizer.update(factor: 1, maximumNorm: nil, average: average, step: step)
             // (1 + t) / (10 + t) reaches the decay of 1/2 at t = 8.
             let kept = step < 8 ? Double(1 + step) / Double(10 + step) : 0.5
             expected = zip(expected, parameter.value.values).map { $0 * kept + Double($1) * (1 - kept) }
@@ -30,8 +32,10 @@ import Testing
         let average = ExponentialMovingAverage(of: [parameter], decay: 0.9)
         parameter.value.withUnsafeMutableBufferPointer { $0[0] = 7 }
         #expect(average.averages["p"]?.values == [1, 2])
-        average.update(step: 0)
+        AdamW([ParameterGroup([parameter], learningRate: 1)])
+            .update(factor: 1, maximumNorm: nil, average: average, step: 0)
         #expect(parameter.value.values == [7, 2])
+        #expect(average.averages["p"]?.values != [1, 2])
     }
 
     @Test("averages stand in for the values within a body, and the values come back, even after an error")

@@ -80,6 +80,17 @@ import Testing
         #expect(try DiffusionPipeline(contentsOf: path).seenBits == whole.withFinalWeights { $0.seenBits })
     }
 
+    @Test("checkpointing changes no bit, the text encoder's gradients through the blocks included")
+    func checkpointing() throws {
+        let (plain, lean) = (
+            try trainer(recipe()), try trainer(recipe { $0.training.checkpointing = .blocks })
+        )
+        #expect(lean.pipeline.unet.checkpointing == .blocks)
+        for trainer in [plain, lean] { try run(trainer) }
+        #expect(bits(plain) == bits(lean))
+        #expect(plain.loop.history == lean.loop.history)
+    }
+
     @Test("the file of another recipe is refused")
     func anotherRun() throws {
         let folder = try TestFolder(), path = folder.file("teacher.h5")

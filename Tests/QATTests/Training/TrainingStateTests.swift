@@ -45,14 +45,16 @@ import Testing
         return result
     }
 
-    @Test("a run restored after any number of steps ends as the uninterrupted one", arguments: 0...7)
-    func resumes(stop: Int) throws {
-        let whole = loop()
+    @Test(
+        "a run restored after any number of steps ends as the uninterrupted one, in either precision of the moments",
+        arguments: 0...7, [ElementType.float32, .bfloat16])
+    func resumes(stop: Int, moments: ElementType) throws {
+        let whole = loop { $0.momentDtype = moments }
         try run(whole)
-        let interrupted = loop()
+        let interrupted = loop { $0.momentDtype = moments }
         if stop > 0 { try run(interrupted, until: stop) }
         #expect(interrupted.step == stop)
-        let resumed = loop()
+        let resumed = loop { $0.momentDtype = moments }
         try restore(interrupted.state(run: "run"), into: resumed)
         #expect(resumed.step == stop)
         #expect(everything(resumed) == everything(interrupted))
@@ -94,12 +96,16 @@ import Testing
         let first = loop()
         try run(first, until: 2)
         let state = try first.state(run: "run")
-        let sparser = loop { $0.saveEvery = 5 }
+        let sparser = loop {
+            $0.saveEvery = 5
+            $0.checkpointing = .blocks
+        }
         try restore(state, into: sparser)
         #expect(sparser.step == 2)
         let changes: [(inout TrainingOptions) -> Void] = [
             { $0.steps = 9 }, { $0.batchSize = 3 }, { $0.learningRate = 0.06 }, { $0.seed = 10 },
             { $0.averageDecay = nil }, { $0.schedule.warmupSteps = 3 }, { $0.microBatchSize = 1 },
+            { $0.momentDtype = .bfloat16 },
         ]
         for change in changes {
             let error = #expect(throws: TrainingStateError.self) { try restore(state, into: loop(change)) }
@@ -120,7 +126,7 @@ import Testing
         }
         let reshaped = TrainingState(
             json: state.json,
-            tensors: state.tensors.map { $0.name == "averages/a" ? ($0.name, .ones([6])) : $0 })
+            tensors: state.tensors.map { $0.name == "averages/a" ? .init($0.name, .ones([6])) : $0 })
         #expect(
             throws: TrainingStateError.shapeMismatch(name: "averages/a", expected: [2, 3], found: [6])
         ) { try restore(reshaped, into: loop()) }

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+// What saves memory in training: checkpointing changes no bit, 16-bit teachers and moments resume bit by bit, and steps
+// that have settled ask the system for no memory.
+
+import Checkpoints
+import Diffusion
+import Foundation
+import Layers
+import Pipelines
+import Shapes
+import Tensors
+import TestModels
+import Testing
+
+@testable import QAT
+
+@Suite struct MemorySavingTests {
+    private func options(_ change: (inout StageOptions) -> Void) -> StageOptions {
+        var options = TinyDistillation.options(averageDecay: 0.9)
+        options.training.microBatchSize = 2
+        change(&options)
+        return options
+    }
+
+    /// Everything that a run leaves: student, moments, average and loss curve.
+    private func outcome(_ trainer: DistillationTrainer) -> [String: [UInt32]] {
+        var result = trainer.student.unet.store.bits
+        for (name, moments) in trainer.loop.optimizer.moments {
+            result[name + " first"] = moments.first.values.map(\.bitPattern)
+            result[name + " second"] = moments.second.values.map(\.bitPattern)
+            result[name + " average"] = trainer.loop.average?.averages[name]?.values.map(\.bitPattern)
+        }
+        result["history"] = trainer.loop.history.flatMap { record in
+            ([record.loss, record.gradientNorm] + record.parts.sorted { $0.key < $1.key }.map(\.value))
+                .map(\.bitPattern)
+        }
+        return result
+    }
+
+    @Test("runs with and without checkpointing leave the same bits", arguments: DistillationStage.allCases)
+    func checkpointing(stage: DistillationStage) throws {
+        let outcomes = try GradientCheckpointing.allCases.map { mode -> [String: [UInt32]] in
+            let trainer = try TinyDistillation.trainer(
+                stage, options { $0.training.checkpointing = mode })
+            #expect(trainer.student.unet.checkpointing == mode)
+            try TinyDistillation.run(trainer)
+            return outcome(trainer)
+        }
+        #expect(outcomes[0].keys == outcomes[1].keys)
+        for (name, bits) in outcomes[0] { #expect(bits == outcomes[1][name], "\(name)") }
+    }
+
+    @Test("a run with everything on resumes bit by bit, also without the checkpointing that it began with")
+    func resumes() throws {
+        let lean = options {
+            $0.training.checkpointing = .blocks
+            $0.training.momentDtype = .bfloat16
+            $0.teacherDtype = .bfloat16
+        }
+        let whole = try TinyDistillation.trainer(.one, lean)
+        try TinyDistillation.run(whole)
+        let folder = try TestFolder(), path = folder.file("student.h5")
+        let interrupted = try TinyDistillation.trainer(.one, lean)
+        try TinyDistillation.run(interrupted, until: 3)
+        try interrupted.write(to: path, manifest: TinyModel.manifest)
+        let state = try #require(try CheckpointReader(path, formats: [.student]).trainingState())
+        #expect(state.tensors.stored("first_moments/conv_in.weight")?.type == .bfloat16)
+        #expect(state.tensors.stored("second_moments/conv_in.weight")?.type == .bfloat16)
+        #expect(state.tensors.stored("values/conv_in.weight")?.type == .float32)
+        for mode in GradientCheckpointing.allCases {
+            var options = lean
+            options.training.checkpointing = mode
+            let resumed = try TinyDistillation.trainer(.one, options)
+            #expect(try resumed.resume(from: path))
+            #expect(resumed.loop.step == 3)
+            try TinyDistillation.run(resumed)
+            let (found, expected) = (outcome(resumed), outcome(whole))
+            for (name, bits) in expected { #expect(found[name] == bits, "\(name)") }
+        }
+        #expect(throws: TrainingStateError.self) {
+            var other = lean
+            other.teacherDtype = .float32
+            _ = try TinyDistillation.trainer(.one, other).resume(from: path)
+        }
+    }
+
+    @Test("the teacher's weights are held in bfloat16, everything else of it as it was")
+    func teacher() throws {
+        let (plain, held) = (try TinyDistillation.teacher(), try TinyDistillation.teacher())
+        _ = try TinyDistillation.trainer(.one, options { $0.teacherDtype = .bfloat16 }, teacher: held)
+        for (layer, other) in zip(held.unet.store.weightedLayers, plain.unet.store.weightedLayers) {
+            let half = try #require(layer.weight as? HalfWeight)
+            #expect(half.type == .bfloat16)
+            #expect(half.name == layer.path + ".weight")
+            // 8 significant bits.
+            for (a, b) in zip(half.tensor().values, other.weight.tensor().values) {
+                #expect(abs(a - b) <= abs(b) * 0x1p-8)
+            }
+            #expect(layer.bias?.value.values == other.bias?.value.values)
+        }
+        #expect(held.unet.store.parameters.allSatisfy { !$0.isTrainable })
+        let before = held.unet.store.weightedLayers.map { ObjectIdentifier($0.weight) }
+        held.unet.store.holdWeights(as: .bfloat16)
+        #expect(held.unet.store.weightedLayers.map { ObjectIdentifier($0.weight) } == before)
+    }
+
+    @Test("settings that cannot be followed are refused by name")
+    func refusals() throws {
+        let changes: [(DistillationStage, String, (inout StageOptions) -> Void)] = [
+            (.two, "teacherDtype", { $0.teacherDtype = .bfloat16 }),
+            (.one, "teacherDtype", { $0.teacherDtype = .float16 }),
+            (.one, "training.momentDtype", { $0.training.momentDtype = .float16 }),
+        ]
+        for (stage, key, change) in changes {
+            let error = #expect(throws: TeacherRecipeError.self) {
+                _ = try TinyDistillation.trainer(stage, options(change))
+            }
+            guard case .range(key, _, _) = error else {
+                Issue.record("\(key): \(String(describing: error))")
+                continue
+            }
+        }
+    }
+
+    @Test("settings written before these existed mean what they meant")
+    func oldSettings() throws {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = .sortedKeys
+        var text = String(decoding: try encoder.encode(DistillationOptions.shapes.stage1), as: UTF8.self)
+        for key in [#""momentDtype":"float32","#, #""checkpointing":"none","#, #""teacherDtype":"float32","#]
+        {
+            #expect(text.contains(key))
+            text = text.replacingOccurrences(of: key, with: "")
+        }
+        let read = try JSONDecoder().decode(StageOptions.self, from: Data(text.utf8))
+        #expect(read == DistillationOptions.shapes.stage1)
+    }
+
+    @Test("after two steps, training asks the system for no more memory", arguments: [1, 2])
+    func steady(microBatches: Int) async {
+        await #expect(processExitsWith: .success) { [microBatches] in
+            // Two threads need two scratch blocks in whichever step they first happen to overlap.
+            Threads.count = 1
+            var options = TinyDistillation.options(averageDecay: 0.9)
+            options.training.microBatchSize = 4 / microBatches
+            let trainer = try TinyDistillation.trainer(.one, options)
+            var allocations: [Int] = []
+            try trainer.run(
+                progress: { _, _, _ in allocations.append(BlockPool.shared.allocations) }, save: {},
+                shouldStop: { false })
+            precondition(allocations.count == 6 && allocations[0] > 0, "six steps")
+            precondition(Set(allocations[2...]).count == 1, "steps 3 to 6 allocate: \(allocations)")
+        }
+    }
+}
