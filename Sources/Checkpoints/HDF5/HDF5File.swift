@@ -70,6 +70,9 @@ package struct HDF5File: ~Copyable {
         try place.call(HDF5Operation.openFile) {
             H5Pset_libver_bounds(access.id, H5F_LIBVER_V18, H5F_LIBVER_V18)
         }
+        // No locks: a finished file is never changed in place and an unfinished one has a name of its own, while a lock
+        // lives on in every child process that inherited the file, and some network file systems have none.
+        try place.call(HDF5Operation.openFile) { H5Pset_file_locking(access.id, false, true) }
         return access
     }
 
