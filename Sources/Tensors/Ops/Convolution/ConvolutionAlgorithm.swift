@@ -77,8 +77,8 @@ private struct ConvolutionCost {
     private let geometry: ConvolutionGeometry
     private let lanes = Double(kernels.vector_width)
 
-    /// Multiply-add vectors a cycle in the products; cycles that reading a byte of a large weight takes.
-    private let productRate = 1.75, weightByte = 0.06
+    /// Multiply-add vectors a cycle in the products.
+    private let productRate = 1.75
     /// Cycles of a group's input and output transforms per channel, of the weight's per vector of filters, and of
     /// packing a vector of columns.
     private let inputGroup = [2: 110.0, 4: 330.0], outputGroup = [2: 90.0, 4: 300.0]
@@ -99,7 +99,7 @@ private struct ConvolutionCost {
         case .columns:
             let columns = (pixels / lanes).rounded(.up)
             return taps * outputs * columns / productRate + taps * columns * packedVector
-                + taps * outputs * 4 * weightByte
+                + reading(taps * outputs)
         case .winograd(let m):
             let (groups, products) = groupsAndProducts(m)
             let weights = outputs * (inputs / lanes).rounded(.up)
@@ -108,7 +108,7 @@ private struct ConvolutionCost {
             return products * inputs * outputs * groups / productRate
                 + inputs * groups * (inputGroup[m] ?? 0) + outputs * groups * (outputGroup[m] ?? 0)
                 + (isWeightKept ? 0 : weights * (weightVector[m] ?? 0))
-                + products * inputs * outputs * 4 * weightByte * (isWeightKept ? 1 : 2)
+                + reading(products * inputs * outputs) * (isWeightKept ? 1 : 2)
         }
     }
 
@@ -117,15 +117,21 @@ private struct ConvolutionCost {
         case .columns:
             let columns = (taps / lanes).rounded(.up)
             return pixels * outputs * columns / productRate + pixels * columns * packedVector * 1.5
-                + taps * outputs * 4 * weightByte
+                + reading(taps * outputs)
         case .winograd(let m):
             let (groups, products) = groupsAndProducts(m)
             let width = (inputs / lanes).rounded(.up)
             return products * groups * lanes * outputs * width / productRate
-                + inputs * groups * ((inputGroup[m] ?? 0) + products * 4)
+                + inputs * groups * ((inputGroup[m] ?? 0) + products * 6)
                 + outputs * groups * (outputGroup[m] ?? 0) + outputs * width * (weightVector[m] ?? 0)
-                + products * inputs * outputs * 4 * weightByte * 2
+                + reading(products * inputs * outputs) * 2
         }
+    }
+
+    /// Reading a weight once: from memory where it is larger than what the last cache keeps from use to use.
+    private func reading(_ floats: Double) -> Double {
+        let bytes = floats * 4
+        return bytes > 16e6 ? bytes * 0.25 : bytes * 0.03
     }
 
     /// Groups of tiles, whole panels of them where there is more than one, and products a tile.

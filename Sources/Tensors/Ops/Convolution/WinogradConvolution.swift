@@ -15,7 +15,7 @@ struct WinogradConvolution {
     let tiles: Int
 
     /// Floats of transformed inputs, and of products, that a thread works on at a time.
-    private static let inputBudget = 384 << 10, productBudget = 80 << 10
+    private static let inputBudget = 160 << 10, productBudget = 80 << 10
     /// Transformed weights above this (floats) are read once by sharing out their rows, not once a thread.
     private static let sharedWeight = 6 << 20
 
