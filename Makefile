@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test format lint fixtures teacher clip-proxy benchmark-setup benchmark benchmark-kernels benchmark-forward sizes clean
+.PHONY: help setup build demo test format lint fixtures teacher clip-proxy benchmark-setup benchmark benchmark-kernels benchmark-forward benchmark-train sizes clean
 
 BITSFUSION := .build/release/bitsfusion
 SWIFT_SOURCES := Sources Tests Benchmarks Package.swift
@@ -61,6 +61,9 @@ benchmark-kernels: build benchmark-setup ## Time single operations here and in P
 
 benchmark-forward: build benchmark-setup ## Time passes of whole UNets here and in PyTorch
 	$(BENCH) forward $(BENCH_FLAGS)
+
+benchmark-train: build benchmark-setup ## Time training steps here and in PyTorch
+	$(BENCH) train $(BENCH_FLAGS)
 
 sizes: ## The longest source files
 	@git ls-files Sources Tests Benchmarks scripts | grep -E '\.(swift|c|h|inc|py|sh)$$' | xargs wc -l | sort -rn | sed -n 2,21p

@@ -176,5 +176,6 @@ let package = Package(
                 "BitsFusionCLI", "BitsFusion",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
+        .testTarget(name: "BitsFusionBenchTests", dependencies: ["BitsFusionBench", "BitsFusion"]),
     ]
 )

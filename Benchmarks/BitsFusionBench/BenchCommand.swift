@@ -18,7 +18,7 @@ struct BenchCommand: ParsableCommand {
               env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE .build/release/bitsfusion-bench kernels --filter conv
 
             Exit status: 0 done, 1 where two sides computed different things, 64 wrong usage, 65 and 66 files that \
-            are faulty or missing, 70 where PyTorch's side failed.
+            are faulty or missing, 70 where PyTorch's side failed, 74 where a file cannot be written.
             """,
         version: toolVersion)
 
@@ -39,6 +39,9 @@ struct BenchCommand: ParsableCommand {
 
     @Flag(help: "Leave PyTorch out: nothing is compared.")
     var oursOnly = false
+
+    @Flag(help: "Run PyTorch in Float32 on the large stage I step as well, which needs more than 24 GB.")
+    var float32StageOne = false
 
     @Option(help: "The Python that has PyTorch.")
     var python = ".venv/bin/python"
@@ -70,6 +73,9 @@ struct BenchCommand: ParsableCommand {
         } catch let error as CheckpointError {
             printError("bitsfusion-bench: \(error)")
             throw ExitCode(74)
+        } catch let error as CocoaError {
+            printError("bitsfusion-bench: \(error.localizedDescription)")
+            throw ExitCode(74)
         }
     }
 
@@ -80,6 +86,8 @@ struct BenchCommand: ParsableCommand {
             return
         }
         if let threads { Threads.count = threads }
+        let exchange = try TensorExchange(below: folder)
+        exchange.removeOnInterrupt()
         // A twin that has ended shall be an error with a text, not a signal.
         signal(SIGPIPE, SIG_IGN)
         let twins = try oursOnly ? [] : startTwins(for: cases)
@@ -94,34 +102,38 @@ struct BenchCommand: ParsableCommand {
         printLine(table.heading)
         let run = BenchmarkRun(
             settings: quick ? .quick : MatchSettings(), ceiling: ceiling, twins: twins,
-            exchange: try TensorExchange(below: folder))
+            exchange: exchange, runsOptionalTwins: float32StageOne)
         for benchmark in cases {
-            if let reason = run.obstacle(benchmark) {
-                report.skipped.append(SkippedCase(name: benchmark.name, reason: reason))
-                printLine("\(benchmark.name): left out: \(reason)")
-                continue
+            let known = run.skipped.count
+            if let row = try run.row(benchmark) {
+                report.rows.append(row)
+                printLine(table.line(row))
             }
-            let row = try run.row(benchmark)
-            report.rows.append(row)
-            printLine(table.line(row))
+            for left in run.skipped.dropFirst(known) { printLine("\(left.name): left out: \(left.reason)") }
+            report.machine.ceiling = run.ceiling
+            report.skipped = run.skipped
+            try write(report)
         }
-        report.machine.ceiling = run.ceiling
         try finish(report)
+    }
+
+    /// Writes what is known so far, so that a run that breaks off keeps what it measured.
+    private func write(_ report: BenchmarkReport) throws {
+        guard let json else { return }
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        encoder.nonConformingFloatEncodingStrategy = .convertToString(
+            positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
+        try encoder.encode(report).write(to: URL(fileURLWithPath: json), options: .atomic)
     }
 
     private func finish(_ report: BenchmarkReport) throws {
         printLine("")
         for line in RowTable.legend { printLine(line) }
+        for line in CurveTable(report.rows).lines { printLine(line) }
         for row in report.rows where (row.disturbance.idleLoad ?? 0) > 0.05 {
             let load = Format.percent(row.disturbance.idleLoad ?? 0)
             printLine("warning: \(row.name): sides used \(load) of a processor while it was another's turn")
-        }
-        if let json {
-            let encoder = JSONEncoder()
-            encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-            encoder.nonConformingFloatEncodingStrategy = .convertToString(
-                positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
-            try encoder.encode(report).write(to: URL(fileURLWithPath: json), options: .atomic)
         }
         let failed = report.rows.filter { !$0.agrees }
         for row in failed {

@@ -12,39 +12,52 @@ final class BenchmarkRun {
     /// PyTorch, one process per element type; empty when only our side runs.
     let twins: [TwinProcess]
     let exchange: TensorExchange
+    /// What did not run, and why.
+    private(set) var skipped: [SkippedCase] = []
+    /// Whether twins run that a case leaves out otherwise.
+    let runsOptionalTwins: Bool
 
-    init(settings: MatchSettings, ceiling: MachineCeiling, twins: [TwinProcess], exchange: TensorExchange) {
+    init(
+        settings: MatchSettings, ceiling: MachineCeiling, twins: [TwinProcess], exchange: TensorExchange,
+        runsOptionalTwins: Bool
+    ) {
         self.settings = settings
         self.ceiling = ceiling
         self.twins = twins
         self.exchange = exchange
+        self.runsOptionalTwins = runsOptionalTwins
     }
 
-    /// Why a case cannot run now, or nil.
-    func obstacle(_ benchmark: BenchmarkCase) -> String? {
-        guard let needed = benchmark.exclusiveBytes, let available = MachineUsage.availableBytes,
-            available < needed
-        else { return nil }
+    /// Why something that needs so many bytes cannot run now, or nil.
+    private func obstacle(_ bytes: Int?) -> String? {
+        guard let bytes, let available = MachineUsage.availableBytes, available < bytes else { return nil }
         return
-            "needs \(Format.megabytes(needed)) MB of memory, \(Format.megabytes(available)) MB are available"
+            "needs \(Format.megabytes(bytes)) MB of memory, \(Format.megabytes(available)) MB are available"
     }
 
-    /// Runs one case.
+    /// Runs one case, or notes in `skipped` why not.
     ///
     /// - Throws: `BenchError`, and what the case throws.
-    func row(_ benchmark: BenchmarkCase) throws -> BenchmarkRow {
-        let sides = twins.filter { benchmark.twins.contains($0.type) }
+    func row(_ benchmark: BenchmarkCase) throws -> BenchmarkRow? {
+        let sides = twins.filter { twin in
+            benchmark.twins.contains(twin.type)
+                && (runsOptionalTwins || !benchmark.optionalTwins.contains(twin.type))
+        }
+        if let reason = obstacle(benchmark.needs?.ours) {
+            skipped.append(SkippedCase(name: benchmark.name, reason: reason))
+            return nil
+        }
         ceiling.raise()
         defer { OwnContestant.releaseMemory() }
         let outcome =
-            benchmark.exclusiveBytes == nil
+            benchmark.needs == nil
             ? try alternating(benchmark, sides) : try oneAfterTheOther(benchmark, sides)
         let ours = outcome.ours
-        let records = zip(sides, zip(outcome.theirs, outcome.differences)).map { twin, found in
+        let records = outcome.twins.map { twin in
             TwinRecord(
-                type: twin.type, record: found.0, difference: found.1,
+                type: twin.type, record: twin.record, difference: twin.difference,
                 tolerance: benchmark.tolerances[twin.type],
-                ratio: ours.statistics.median / found.0.statistics.median,
+                ratio: ours.statistics.median / twin.record.statistics.median,
                 target: benchmark.targets[twin.type])
         }
         let work = benchmark.operations ?? benchmark.bytes
@@ -53,36 +66,35 @@ final class BenchmarkRun {
             name: benchmark.name, group: benchmark.group, ours: ours, twins: records,
             operations: benchmark.operations, bytes: benchmark.bytes,
             shareOfCeiling: work.map { $0 / ours.statistics.median / top },
-            disturbance: outcome.disturbance, isAlternating: benchmark.exclusiveBytes == nil,
+            disturbance: outcome.disturbance, isAlternating: benchmark.needs == nil,
             curve: benchmark.curve)
     }
 
     private struct Outcome {
         var ours: SideRecord
-        var theirs: [SideRecord] = []
-        var differences: [ResultDifference] = []
+        var twins: [(type: TwinType, record: SideRecord, difference: ResultDifference)] = []
         var disturbance: Disturbance
     }
 
     /// All sides hold the case at the same time and are measured in turn.
     private func alternating(_ benchmark: BenchmarkCase, _ sides: [TwinProcess]) throws -> Outcome {
         let workload = try benchmark.make()
-        let inputs = try sides.isEmpty ? "" : exchange.write(workload.inputs, as: "inputs")
+        let inputs = try sides.isEmpty ? nil : exchange.write(workload.inputs, as: "inputs")
+        defer { inputs.map(exchange.remove) }
         workload.dropInputs()
         let results = try workload.results()
-        let differences = try sides.map { try difference(benchmark, $0, inputs, results) }
-        exchange.remove(inputs)
         defer { for twin in sides { _ = try? twin.ask(TwinRequest(command: .release)) } }
+        let differences = try sides.map { try difference(benchmark, $0, inputs ?? "", results) }
         let (records, disturbance) = try Match(settings: settings).play(
             [OwnContestant(workload)] + sides.map(TwinContestant.init))
-        return Outcome(
-            ours: records[0], theirs: Array(records.dropFirst()), differences: differences,
-            disturbance: disturbance)
+        let twins = sides.indices.map { (sides[$0].type, records[$0 + 1], differences[$0]) }
+        return Outcome(ours: records[0], twins: twins, disturbance: disturbance)
     }
 
     /// Each side has the machine for itself, and lets go of its memory before the next begins.
     private func oneAfterTheOther(_ benchmark: BenchmarkCase, _ sides: [TwinProcess]) throws -> Outcome {
-        var (inputs, results): (String, [String: Tensor]) = ("", [:])
+        var (inputs, results): (String?, [String: Tensor]) = (nil, [:])
+        defer { inputs.map(exchange.remove) }
         var outcome: Outcome
         do {
             let workload = try benchmark.make()
@@ -94,13 +106,17 @@ final class BenchmarkRun {
         }
         OwnContestant.releaseMemory()
         for twin in sides {
+            if let reason = obstacle(benchmark.needs?.twin) {
+                skipped.append(
+                    SkippedCase(name: "\(benchmark.name), PyTorch in \(twin.type.rawValue)", reason: reason))
+                continue
+            }
             defer { _ = try? twin.ask(TwinRequest(command: .release)) }
-            outcome.differences.append(try difference(benchmark, twin, inputs, results))
+            let difference = try difference(benchmark, twin, inputs ?? "", results)
             let (records, disturbance) = try Match(settings: settings).play([TwinContestant(twin)])
-            outcome.theirs += records
+            outcome.twins.append((twin.type, records[0], difference))
             outcome.disturbance = outcome.disturbance.worse(disturbance)
         }
-        exchange.remove(inputs)
         return outcome
     }
 
@@ -116,6 +132,6 @@ final class BenchmarkRun {
         try twin.ask(
             TwinRequest(command: .results, operation: benchmark.operation, outputs: outputs))
         defer { exchange.remove(outputs) }
-        return try ResultDifference(results, file: outputs)
+        return try ResultDifference(results, file: outputs, type: twin.type)
     }
 }

@@ -9,6 +9,7 @@ float32 tensors, each read when it is asked for. It has
 """
 
 import kernels
+import stage_one
 import unets
 
-OPERATIONS = kernels.OPERATIONS | unets.OPERATIONS
+OPERATIONS = kernels.OPERATIONS | unets.OPERATIONS | stage_one.OPERATIONS

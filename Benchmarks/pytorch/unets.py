@@ -6,6 +6,7 @@ import pathlib
 
 import diffusers
 import torch
+import torch.nn.functional as F
 
 
 def build(tensors, config: str, dtype: torch.dtype):
@@ -47,4 +48,37 @@ class UNetForward:
         return {"output": self.output}
 
 
-OPERATIONS = {"unet_forward": UNetForward}
+class TrainingStep:
+    """Forward, mean squared error, backward, fused AdamW. bfloat16 means autocast: weights and their updates stay float32."""
+
+    def __init__(self, tensors, settings: dict, dtype: torch.dtype):
+        self.unet = build(tensors, settings["config"], torch.float32).train()
+        self.inputs = take_inputs(tensors, torch.float32)
+        self.target = tensors["target"]
+        self.dtype = dtype
+        self.optimizer = torch.optim.AdamW(
+            self.unet.parameters(), lr=1e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, fused=True)
+
+    def prepare(self) -> None:
+        pass
+
+    def loss(self):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+            prediction = self.unet(**self.inputs).sample
+        return F.mse_loss(prediction.float(), self.target)
+
+    def run(self) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        self.loss().backward()
+        self.optimizer.step()
+
+    def results(self) -> dict:
+        first = self.loss()
+        first.backward()
+        results = {f"gradient.{key}": value.grad for key, value in self.unet.named_parameters()}
+        self.optimizer.step()
+        with torch.no_grad():
+            return results | {"loss": first, "next_loss": self.loss()}
+
+
+OPERATIONS = {"unet_forward": UNetForward, "training_step": TrainingStep}

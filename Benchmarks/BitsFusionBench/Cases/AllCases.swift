@@ -3,6 +3,7 @@
 
 extension BenchmarkCase {
     static var all: [BenchmarkCase] {
-        ConvolutionCases.all + ProductCases.all + PassCases.all + ForwardCases.all
+        ConvolutionCases.all + ProductCases.all + PassCases.all + ForwardCases.all + TrainingCases.all
+            + StageOneCases.all
     }
 }

@@ -35,6 +35,9 @@ struct Tolerances: Codable, Equatable {
     /// The output of a whole network, through which bfloat16's roundings add up.
     static let network = Tolerances(float32: 1e-4, bfloat16: 5e-2)
 
+    /// The gradients of a whole network: in Float32 each parameter's by itself, in bfloat16 all of them together.
+    static let training = Tolerances(float32: 1e-3, bfloat16: 2e-1)
+
     subscript(type: TwinType) -> Double { type == .float32 ? float32 : bfloat16 }
 }
 
@@ -46,6 +49,11 @@ struct CurvePoint: Codable, Equatable {
     let unit: String
     /// How many of them this case computes.
     let count: Int
+}
+
+/// Bytes that a side of a large case needs, so that it is left out rather than ended by the system.
+struct MemoryNeeds {
+    let ours, twin: Int
 }
 
 /// One benchmark.
@@ -63,11 +71,12 @@ struct BenchmarkCase {
     /// Bytes that a pass must read and write at least; for passes whose limit is memory.
     var bytes: Double?
     var twins: [TwinType] = TwinType.allCases
+    /// Twins that run only where they are asked for.
+    var optionalTwins: [TwinType] = []
     var tolerances = Tolerances.output
     var targets = RatioTargets()
     var curve: CurvePoint?
-    /// Memory that a side needs at most, in bytes; with it the sides run one after the other, and the case is left out
-    /// where less is available.
-    var exclusiveBytes: Int?
+    /// Where both sides at once do not fit into memory: then one runs after the other, if its memory is there.
+    var needs: MemoryNeeds?
     let make: () throws -> Workload
 }

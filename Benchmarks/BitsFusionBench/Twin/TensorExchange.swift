@@ -7,6 +7,7 @@ import Foundation
 /// The folder of the files that both sides read and write.
 final class TensorExchange {
     let folder: String
+    private var interrupts: [any DispatchSourceSignal] = []
 
     /// A new folder below `parent`.
     ///
@@ -17,6 +18,20 @@ final class TensorExchange {
     }
 
     deinit { try? FileManager.default.removeItem(atPath: folder) }
+
+    /// Has Ctrl-C and a request to end take the folder with them; its files can be gigabytes.
+    func removeOnInterrupt() {
+        for number in [SIGINT, SIGTERM] {
+            signal(number, SIG_IGN)
+            let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+            source.setEventHandler { [folder] in
+                try? FileManager.default.removeItem(atPath: folder)
+                exit(130)
+            }
+            source.resume()
+            interrupts.append(source)
+        }
+    }
 
     /// A path in the folder.
     func path(_ name: String) -> String { "\(folder)/\(name).safetensors" }

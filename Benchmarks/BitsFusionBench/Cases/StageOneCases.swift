@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+// Steps of stage I (BitsFusion, section 4.2): teacher forward, student with every quantizable layer fake-quantized,
+// noise and feature loss, backward, AdamW. As `bitsfusion distill --stage 1` runs them, but on made-up parameters.
+
+import BitsFusion
+
+enum StageOneCases {
+    static var all: [BenchmarkCase] {
+        let small = StageOneSetup(unet: .shapes(batch: 16))
+        var large = StageOneSetup(unet: .stableDiffusion(size: 32))
+        large.comparedLayers = [
+            "conv_in", "down_blocks.0.attentions.0.transformer_blocks.0", "mid_block.resnets.0.conv1",
+            "up_blocks.3.resnets.2", "conv_out",
+        ]
+        var benchmark = large.benchmark("stage I sd15 unet 32x32")
+        benchmark.targets = RatioTargets(bfloat16: 0.35)
+        // Student, gradients and two moments are 13.8 GB, and there is a teacher and what backward needs.
+        benchmark.needs = MemoryNeeds(ours: 18_000_000_000, twin: 21_500_000_000)
+        benchmark.optionalTwins = [.float32]
+        return [small.benchmark("stage I shapes unet, batch 16"), benchmark]
+    }
+}
+
+/// One distillation step of one UNet.
+private struct StageOneSetup {
+    let unet: BenchmarkUNet
+    /// Layers whose gradients are compared: paths and beginnings of paths; empty: all.
+    var comparedLayers: [String] = []
+
+    init(unet: BenchmarkUNet) { self.unet = unet }
+
+    /// Ternary; the first and the last convolution have 8 bits.
+    private static let width = BitWidth(1)
+    private static let learningRate: Float = 1e-5
+
+    func benchmark(_ name: String) -> BenchmarkCase {
+        BenchmarkCase(
+            name: "train " + name, group: .train, operation: "stage_one",
+            options: [
+                "maximum_code": BalancedGrid(Self.width).maximumCode,
+                "maximum_code_of_ends": BalancedGrid(.firstAndLast).maximumCode,
+            ],
+            text: unet.twinText().merging(["compared": comparedLayers.joined(separator: " ")]) { first, _ in
+                first
+            },
+            // A pass of the teacher; one of the student, which backward costs twice.
+            operations: unet.operations.map { 4 * $0 }, tolerances: .training
+        ) { try workload() }
+    }
+
+    private var options: StageOptions {
+        StageOptions(
+            training: TrainingOptions(
+                steps: 1_000_000, batchSize: unet.batch, learningRate: Self.learningRate,
+                schedule: LearningRateSchedule(warmupSteps: 0, decay: .constant, finalFactor: 1),
+                beta2: 0.999,
+                maximumGradientNorm: nil, saveEvery: 1_000_000),
+            scaleLearningRate: Self.learningRate, textDropping: 0)
+    }
+
+    private func workload() throws -> Workload {
+        let teacher = DiffusionPipeline(unet: try unet.model(), textEncoder: nil, schedulerJSON: nil)
+        let student = DiffusionPipeline(unet: try unet.model(), textEncoder: nil, schedulerJSON: nil)
+        let config = teacher.unet.config
+        try StudentModel.quantize(
+            student.unet, recipe: .uniform(Self.width, over: ModelInventory(unet: config)),
+            initialization: .alternating(rounds: 3))
+        let inputs = unet.inputs(config)
+        let data = StoredDistillationData(
+            latents: inputs.sample, encoderHiddenStates: inputs.states,
+            emptyHiddenStates: inputs.states.sliced(axis: 0, 0..<1))
+        let options = options
+        let trainer = try DistillationTrainer(
+            student: student, teacher: teacher, data: data, stage: .one, options: options)
+        let objective = DistillationObjective(
+            teacher: teacher.unet, student: student.unet, schedule: try student.noiseSchedule(), data: data,
+            stage: .one, options: options)
+        let parameters = student.unet.store.parameters.filter(\.isTrainable)
+
+        let (batch, random) = try Self.firstBatch(options.training)
+        var named = try Self.drawn(objective, batch, random)
+        named.merge(teacher.unet.namedParameters) { first, _ in first }
+        for layer in student.unet.quantizableLayers {
+            guard let weight = layer.weight as? FakeQuantizedWeight else { continue }
+            // Updates are in place, so the twin's start is a copy.
+            named["scales." + layer.path] = Tensor(weight.scales.value.values, shape: weight.scales.shape)
+        }
+        return Workload(
+            inputs: named,
+            pass: { try trainer.run(progress: { _, _, _ in }, save: {}, shouldStop: { true }) },
+            results: {
+                var random = random
+                let loss = try objective(batch, random: &random)
+                loss.total.backward()
+                let compared = parameters.filter { parameter in
+                    comparedLayers.isEmpty || comparedLayers.contains { parameter.name.hasPrefix($0 + ".") }
+                }
+                var results = TrainingCases.gradients(of: compared)
+                for (name, value) in loss.parts { results["loss." + name] = Tensor(scalar: value) }
+                student.unet.store.clearGradients()
+                return results
+            })
+    }
+
+    /// What a run's first step is called with.
+    private static func firstBatch(_ options: TrainingOptions) throws -> (MicroBatch, Philox) {
+        var found: (MicroBatch, Philox)?
+        // A loop without parameters, for one step.
+        try TrainingLoop(options, groups: []).run(
+            objective: { batch, random in
+                found = (batch, random)
+                return StepLoss(Tensor(scalar: 0))
+            }, shouldStop: { true })
+        guard let found else { preconditionFailure("training loop: a step without a batch") }
+        return found
+    }
+
+    /// What the objective draws for that step: the noisy sample, its timesteps, its conditions.
+    private static func drawn(
+        _ objective: DistillationObjective, _ part: MicroBatch, _ random: Philox
+    ) throws -> [String: Tensor] {
+        var random = random
+        let batch = try objective.data.batch(
+            part.samples, textDropping: objective.options.textDropping, random: &random)
+        let times = objective.options.timesteps.draw(
+            part.count, trainTimesteps: objective.schedule.trainTimesteps, using: &random)
+        random.skipToBlock()
+        let noise = random.normal(batch.samples.shape)
+        return UNetInputs(
+            sample: objective.schedule.addNoise(to: batch.samples, noise: noise, timesteps: times),
+            timesteps: Tensor(times.map(Float.init), shape: [part.count]), states: batch.encoderHiddenStates
+        ).named
+    }
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// Training steps of the shapes UNet on the mean squared error of its noise prediction, and how cost grows with the batch
+// and with the pixels.
+
+import BitsFusion
+
+enum TrainingCases {
+    static var all: [BenchmarkCase] {
+        [8, 16, 32, 64].map(step) + [16, 32, 64, 128].map(convolution)
+    }
+
+    /// What `beta1`, `beta2`, rate and decay are for both sides; the twin is given none of them by the case.
+    private static func optimizer(_ parameters: [Parameter]) -> AdamW {
+        AdamW([ParameterGroup(parameters, learningRate: 1e-4, weightDecay: 0.01)], beta1: 0.9, beta2: 0.999)
+    }
+
+    /// Forward, mean squared error, backward, AdamW.
+    private static func step(batch: Int) -> BenchmarkCase {
+        let unet = BenchmarkUNet.shapes(batch: batch)
+        return BenchmarkCase(
+            name: "train shapes unet, batch \(batch)", group: .train, operation: "training_step",
+            text: unet.twinText(), operations: unet.operations.map { 3 * $0 }, tolerances: .training,
+            targets: batch == 32 ? RatioTargets(float32: 0.45, bfloat16: 0.80) : RatioTargets(),
+            curve: CurvePoint(curve: "training step of the shapes UNet", unit: "samples", count: batch)
+        ) {
+            let model = try unet.model()
+            let inputs = unet.inputs(model.config)
+            let target = RandomInputs("target \(batch)").normal(
+                "target", [batch, model.config.outChannels, unet.size, unet.size])
+            let optimizer = optimizer(model.store.parameters)
+            let loss = {
+                meanSquaredError(
+                    model(
+                        inputs.sample, timesteps: inputs.timesteps, encoderHiddenStates: inputs.states),
+                    target)
+            }
+            var named = inputs.named
+            named["target"] = target
+            // Updates are in place, so the twin's start is a copy.
+            for entry in model.store.entries {
+                let value = entry.source.tensor()
+                named["unet." + entry.key] = Tensor(value.values, shape: value.shape)
+            }
+            let pass = {
+                loss().backward()
+                _ = optimizer.update(factor: 1, maximumNorm: nil)
+            }
+            return Workload(inputs: named, pass: pass) {
+                let first = loss()
+                first.backward()
+                var results = gradients(of: model.store.parameters)
+                results["loss"] = first.detached()
+                // The loss behind the update shows whether that was the same, too.
+                _ = optimizer.update(factor: 1, maximumNorm: nil)
+                results["next_loss"] = withoutGradients(loss)
+                return results
+            }
+        }
+    }
+
+    /// The gradients that a backward pass left, as `gradient.<name>`.
+    static func gradients(of parameters: [Parameter]) -> [String: Tensor] {
+        let found = parameters.compactMap { parameter in
+            parameter.gradient.map { ("gradient." + parameter.name, $0) }
+        }
+        return Dictionary(uniqueKeysWithValues: found)
+    }
+
+    /// One convolution at sizes that are each four times the last.
+    private static func convolution(size: Int) -> BenchmarkCase {
+        let shape = ConvolutionShape(1, 320, size, size, 320)
+        var benchmark = ConvolutionCases.forward(
+            shape, name: "curve conv3x3 \(shape.label)", group: .train)
+        benchmark.curve = CurvePoint(curve: "convolution 320->320", unit: "pixels", count: size * size)
+        return benchmark
+    }
+}

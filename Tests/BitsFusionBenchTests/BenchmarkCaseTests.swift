@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// The list of cases, and that PyTorch's side knows every operation that they ask for. No PyTorch is needed.
+
+import Foundation
+import Testing
+
+@testable import BitsFusionBench
+
+@Suite struct BenchmarkCaseTests {
+    private static let scripts = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+        .deletingLastPathComponent().deletingLastPathComponent().appendingPathComponent("Benchmarks/pytorch")
+
+    @Test("every case has a name of its own, a twin, and something to count")
+    func cases() {
+        let all = BenchmarkCase.all
+        #expect(Set(all.map(\.name)).count == all.count)
+        #expect(all.allSatisfy { !$0.twins.isEmpty })
+        #expect(
+            all.filter { $0.group == .kernels }.allSatisfy { ($0.operations == nil) != ($0.bytes == nil) })
+        #expect(Set(all.map(\.group)) == Set(BenchmarkGroup.allCases))
+    }
+
+    @Test("every operation that a case asks for is one of the PyTorch scripts'")
+    func operations() throws {
+        var known: Set<String> = []
+        for file in ["kernels.py", "unets.py", "stage_one.py"] {
+            let text = try String(
+                contentsOf: Self.scripts.appendingPathComponent(file), encoding: .utf8)
+            let table = try #require(text.range(of: "OPERATIONS = {"))
+            for match in text[table.upperBound...].matches(of: #/"([a-z0-9_]+)": /#) {
+                known.insert(String(match.output.1))
+            }
+        }
+        let asked = Set(BenchmarkCase.all.map(\.operation))
+        #expect(asked.subtracting(known).isEmpty)
+        #expect(known.subtracting(asked).isEmpty)
+    }
+
+    @Test("the targets are those of the five cases that have one")
+    func targets() {
+        let targets = BenchmarkCase.all.filter { $0.targets != RatioTargets() }
+            .map { "\($0.name): \($0.targets.float32 ?? 0), \($0.targets.bfloat16 ?? 0)" }
+        #expect(
+            targets == [
+                "conv3x3 1x320x64x64->320: 0.4, 0.75", "forward sd15 unet 64x64: 0.45, 0.85",
+                "forward sd15 unet 32x32: 0.45, 0.9", "train shapes unet, batch 32: 0.45, 0.8",
+                "train stage I sd15 unet 32x32: 0.0, 0.35",
+            ])
+    }
+}
