@@ -86,6 +86,9 @@ import Testing
             expectClose(
                 floats(n) { slope.0(x, g, $0, n) }, floats(n) { slope.1(x, g, $0, n) },
                 limits.name == "relu" ? .exact : scaled, limits.name + " slope")
+            #expect(
+                floats(n, from: g) { slope.0(x, $0, $0, n) } == floats(n) { slope.0(x, g, $0, n) },
+                "\(limits.name) slope in place")
         }
     }
 

@@ -109,6 +109,29 @@ import Testing
         let far = floats(3) { table.kernels.softmax([-.infinity, 1000, 1000], $0, 1, 3) }
         #expect(far == [0, 0.5, 0.5])
     }
+
+    @Test("gradients may be written over those that they are made from", arguments: KernelTable.available)
+    func inPlace(table: KernelTable) {
+        let (rows, d) = (3, 67)
+        let x = normal([rows * d], stream: 1).values, g = normal([rows * d], stream: 2).values
+        let weight = normal([d], stream: 3).values, mean: [Float] = [0.1, -0.2, 0.3],
+            rstd: [Float] = [1, 2, 3]
+        func both(_ run: (UnsafePointer<Float>, UnsafeMutablePointer<Float>) -> Void) -> Bool {
+            floats(rows * d) { run(g, $0) } == floats(rows * d, from: g) { run($0, $0) }
+        }
+        for silu in [true, false] {
+            var gweight = [Float](repeating: 0, count: rows), gbias = gweight
+            #expect(
+                both {
+                    table.kernels.group_norm_grad(
+                        x, $0, weight, weight, 0.1, 0.9, silu, $1, &gweight, &gbias, rows, d)
+                })
+        }
+        var gweight = weight, gbias = weight
+        #expect(
+            both { table.kernels.layer_norm_grad(x, $0, weight, mean, rstd, $1, &gweight, &gbias, rows, d) })
+        #expect(both { table.kernels.softmax_grad(x, $0, $1, rows, d) })
+    }
 }
 
 extension Tolerance {

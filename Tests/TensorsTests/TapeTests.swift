@@ -27,6 +27,26 @@ import Testing
         }
     }
 
+    @Test("a gradient that somebody else holds keeps its values")
+    func heldGradients() {
+        let p = Parameter("p", normal([2, 6, 5])), ones = Tensor.ones([6]), five = Tensor.ones([5])
+        let operations: [(Tensor) -> Tensor] = [
+            { $0.silu() }, { $0.softmax() }, { layerNorm($0, weight: five, bias: nil) },
+            { groupNorm($0, groups: 2, weight: ones, bias: ones, epsilon: 1e-5, silu: true) },
+        ]
+        for operation in operations {
+            let given = normal([2, 6, 5], stream: 1), values = given.values
+            operation(p.tensor()).backward(given)
+            #expect(given.values == values)
+            let alone = p.gradient?.values
+            p.gradient = nil
+            // The same gradient, this time made by the tape and held by nobody.
+            (operation(p.tensor()) * given).sum().backward()
+            #expect(p.gradient?.values == alone)
+            p.gradient = nil
+        }
+    }
+
     @Test("withoutGradients keeps no tape, and recording resumes behind it")
     func off() {
         let p = Parameter("p", .ones([2]))

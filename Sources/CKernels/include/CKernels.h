@@ -122,7 +122,7 @@ typedef struct {
 
     // out[i] = f(x[i])
     void (*_Nonnull unary[BF_UNARY_COUNT])(const float *x, float *out, size_t n);
-    // gx[i] = gy[i] * f'(x[i])
+    // gx[i] = gy[i] * f'(x[i]);  gx may be gy
     void (*_Nonnull unary_grad[BF_UNARY_COUNT])(const float *x, const float *gy, float *gx, size_t n);
     // x: value half then gate half, `d` each: out[i] = x[i] * gelu(x[d + i])
     void (*_Nonnull geglu)(const float *x, float *out, size_t d);
@@ -142,17 +142,18 @@ typedef struct {
     // One (image, group): x, out [channels, inner]; weight, bias [channels] or NULL.
     void (*_Nonnull group_norm)(const float *x, const float *weight, const float *bias, float *out, size_t channels,
                        size_t inner, float epsilon, bool silu, float *mean, float *rstd);
-    // gweight, gbias [channels] are overwritten with this image's share.
+    // gweight, gbias [channels] are overwritten with this image's share; gx may be gy.
     void (*_Nonnull group_norm_grad)(const float *x, const float *gy, const float *weight, const float *bias, float mean,
                             float rstd, bool silu, float *gx, float *gweight, float *gbias, size_t channels,
                             size_t inner);
     // rows of `d`; weight, bias may be NULL; mean, rstd [rows]
     void (*_Nonnull layer_norm)(const float *x, const float *weight, const float *bias, float *out, size_t rows, size_t d,
                        float epsilon, float *mean, float *rstd);
-    // gweight, gbias [d] are added to (NULL: skipped)
+    // gweight, gbias [d] are added to (NULL: skipped); gx may be gy
     void (*_Nonnull layer_norm_grad)(const float *x, const float *gy, const float *weight, const float *mean,
                             const float *rstd, float *gx, float *gweight, float *gbias, size_t rows, size_t d);
     void (*_Nonnull softmax)(const float *x, float *out, size_t rows, size_t d);
+    // gx may be gy
     void (*_Nonnull softmax_grad)(const float *y, const float *gy, float *gx, size_t rows, size_t d);
 
     // Attention, one head and up to attention_queries queries a call. Tensors are [tokens, d] with `stride` floats from

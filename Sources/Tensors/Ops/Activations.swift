@@ -54,8 +54,8 @@ extension Tensor {
 
     private func unary(_ name: StaticString, _ forward: Forward, _ backward: @escaping Backward) -> Tensor {
         let x = detached()
-        return .custom(name, inputs: [self], output: mapped { forward($0, $1, $2) }) { g in
-            let gx = Tensor(unsafeUninitialized: x.shape)
+        return .customInPlace(name, inputs: [self], output: mapped { forward($0, $1, $2) }) { g in
+            let gx = g.overwritable()
             Threads.parallelFor(x.count, grain: elementwiseGrain) { range in
                 backward(
                     x.pointer + range.lowerBound, g.pointer + range.lowerBound, gx.pointer + range.lowerBound,

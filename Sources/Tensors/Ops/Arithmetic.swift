@@ -98,6 +98,10 @@ extension Tensor {
         return result
     }
 
+    /// Memory for a result of this gradient's shape, computed element by element from it: its own where nobody else
+    /// holds that, else new.
+    mutating func overwritable() -> Tensor { isUniquelyOwned() ? self : Tensor(unsafeUninitialized: shape) }
+
     /// Sums away what broadcasting added, back to `target`.
     func reduced(to target: [Int]) -> Tensor {
         guard shape != target else { return self }

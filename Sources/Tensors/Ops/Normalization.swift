@@ -40,8 +40,8 @@ public func groupNorm(
     }
     let (input, scale, shift) = (x.detached(), weight.detached(), bias.detached())
     let needs = (weight.node != nil, bias.node != nil)
-    return .custom("groupNorm", inputs: [x, weight, bias], output: output) { g in
-        let gx = Tensor(unsafeUninitialized: input.shape)
+    return .customInPlace("groupNorm", inputs: [x, weight, bias], output: output) { g in
+        let gx = g.overwritable()
         let gw = Tensor(unsafeUninitialized: [batch, channels]),
             gb = Tensor(unsafeUninitialized: [batch, channels])
         Threads.parallelFor(batch * groups, grain: grain) { range in
@@ -82,8 +82,8 @@ public func layerNorm(_ x: Tensor, weight: Tensor?, bias: Tensor?, epsilon: Floa
     let (input, scale) = (x.detached(), weight?.detached())
     let (hasWeight, hasBias) = (weight != nil, bias != nil)
     let inputs = [x] + [weight, bias].compactMap { $0 }
-    return .custom("layerNorm", inputs: inputs, output: output) { g in
-        let gx = Tensor(unsafeUninitialized: input.shape)
+    return .customInPlace("layerNorm", inputs: inputs, output: output) { g in
+        let gx = g.overwritable()
         // Parts are fixed by the row count, so that sums do not depend on the number of threads.
         let part = max(grain, (rows + 15) / 16)
         let parts = (rows + part - 1) / part
@@ -116,8 +116,8 @@ extension Tensor {
                 pointer + range.lowerBound * width, output.pointer + range.lowerBound * width, range.count,
                 width)
         }
-        return .custom("softmax", inputs: [self], output: output) { g in
-            let gx = Tensor(unsafeUninitialized: output.shape)
+        return .customInPlace("softmax", inputs: [self], output: output) { g in
+            let gx = g.overwritable()
             Threads.parallelFor(rows, grain: grain) { range in
                 let first = range.lowerBound * width
                 kernels.softmax_grad(
