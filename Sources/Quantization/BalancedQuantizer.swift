@@ -19,7 +19,7 @@ public enum BalancedQuantizer {
             nonisolated(unsafe) let codes = codes
             forEachRow(channels, width) { channel in
                 kernels.quantize(
-                    weight.rowPointer(channel * width), scales[channel], Float(grid.maximumCode),
+                    weight.row(channel * width), scales[channel], Float(grid.maximumCode),
                     codes.baseAddress.map { $0 + channel * width }, width)
             }
         }
@@ -35,7 +35,7 @@ public enum BalancedQuantizer {
         forEachRow(channels, width) { channel in
             kernels.dequantize(
                 codes.baseAddress.map { $0 + channel * width }, scales[channel],
-                result.rowPointer(channel * width), width)
+                result.mutableRow(channel * width), width)
         }
         return result
     }

@@ -22,8 +22,16 @@ func forEachRow(_ channels: Int, _ width: Int, _ body: (Int) -> Void) {
 }
 
 extension Tensor {
-    /// The address of the element at `offset`; valid while the tensor lives.
-    func rowPointer(_ offset: Int) -> UnsafeMutablePointer<Float> {
+    /// The address of the element at `offset`, for reading; valid while the tensor lives.
+    func row(_ offset: Int) -> UnsafePointer<Float> {
+        withUnsafeBufferPointer { buffer in
+            guard let base = buffer.baseAddress else { preconditionFailure("a tensor always has storage") }
+            return base + offset
+        }
+    }
+
+    /// The same for writing, in a tensor that nobody else has seen yet.
+    func mutableRow(_ offset: Int) -> UnsafeMutablePointer<Float> {
         withUnsafeMutableBufferPointer { buffer in
             guard let base = buffer.baseAddress else { preconditionFailure("a tensor always has storage") }
             return base + offset

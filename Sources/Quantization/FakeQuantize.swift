@@ -26,9 +26,9 @@ public func fakeQuantize(_ weight: Tensor, scales: Tensor, grid: BalancedGrid) -
         let factor = 1 / (Float(width) * maximumCode).squareRoot()
         forEachRow(channels, width) { channel in
             let total = kernels.fake_quantize_grad(
-                values.rowPointer(channel * width), steps[channel], maximumCode,
-                ofWeight.rowPointer(channel * width), width)
-            ofScales.rowPointer(channel).pointee = total * factor
+                values.row(channel * width), steps[channel], maximumCode,
+                ofWeight.mutableRow(channel * width), width)
+            ofScales.mutableRow(channel).pointee = total * factor
         }
         return [ofWeight, ofScales]
     }
@@ -41,8 +41,8 @@ private func onGrid(_ weight: Tensor, _ scales: Tensor, _ maximumCode: Float) ->
     let output = Tensor(unsafeUninitialized: weight.shape)
     forEachRow(channels, width) { channel in
         kernels.fake_quantize(
-            weight.rowPointer(channel * width), scales[channel], maximumCode,
-            output.rowPointer(channel * width), width)
+            weight.row(channel * width), scales[channel], maximumCode,
+            output.mutableRow(channel * width), width)
     }
     return output
 }

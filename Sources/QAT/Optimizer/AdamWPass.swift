@@ -63,7 +63,7 @@ struct AdamWWork {
         let (first, count) = (elements.lowerBound, elements.count)
         let values = parameter.value.address + first
         let averages = average.map { $0.address + first }
-        guard let gradients = gradient.map({ $0.address + first }) else {
+        guard let gradients = gradient?.elements(from: first) else {
             if let averages { kernels.lerp(averages, values, update.average_rate, count) }
             return
         }
@@ -85,7 +85,12 @@ struct AdamWWork {
 }
 
 extension Tensor {
-    /// Where the elements lie; valid while the tensor lives.
+    /// Where the elements from `first` on lie, for reading; valid while the tensor lives.
+    fileprivate func elements(from first: Int) -> UnsafePointer<Float>? {
+        withUnsafeBufferPointer(\.baseAddress).map { $0 + first }
+    }
+
+    /// Where the elements lie, for writing; valid while the tensor lives.
     fileprivate var address: UnsafeMutablePointer<Float> {
         withUnsafeMutableBufferPointer { buffer in
             guard let base = buffer.baseAddress else { preconditionFailure("a tensor always has storage") }

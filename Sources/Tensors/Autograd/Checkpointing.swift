@@ -4,21 +4,23 @@
 
 /// The results of `body`, whose intermediate values are not kept for the backward pass: it runs `body` again.
 ///
-/// Gradients are bit-equal to those of `body` run directly: the tape of the second run hangs at the inputs' own nodes,
-/// so that every sum of gradients is taken in the same order.
+/// Results and gradients are bit-equal to those of `body` run directly. Both runs record a tape, the first one to drop it
+/// at once, so that operations that choose their algorithm by what is recorded choose alike; and the second tape hangs at
+/// the inputs' own nodes, so that every sum of gradients is taken in the same order.
 ///
 /// - Parameters:
 ///   - inputs: every tensor on the tape that `body` depends on; trainable parameters inside are found by themselves.
 ///   - body: a function of its arguments and of parameters alone; no random numbers, no effects. Both runs must see
 ///     the same parameter values.
-/// - Returns: the results; on the tape whenever gradients are on, since what is trainable inside is not known before
-///   the second run.
+/// - Returns: the results; each on the tape where `body` puts it there.
 public func checkpointed(_ inputs: [Tensor], _ body: @escaping ([Tensor]) -> [Tensor]) -> [Tensor] {
-    guard GradientMode.isEnabled else { return body(inputs) }
-    let outputs = withoutGradients { body(inputs).map { $0.detached() } }
+    let outputs = body(inputs)
+    let isRecorded = outputs.map(\.requiresGradient)
+    guard isRecorded.contains(true) else { return outputs }
     let recomputation = RecomputationNode(inputs: inputs, shapes: outputs.map(\.shape), body: body)
     return outputs.enumerated().map { index, output in
-        var result = output
+        var result = output.detached()
+        guard isRecorded[index] else { return result }
         result.node = GradientNode(inputs: [recomputation]) { gradient in
             recomputation.collect(gradient, of: index)
             return [nil]

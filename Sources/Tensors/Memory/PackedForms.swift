@@ -45,9 +45,11 @@ final class PackedForms: Sendable {
 public enum PackedWeights {
     private static let used = Atomic<Int>(0)
     private static let limit = Atomic<Int>(Int(ProcessInfo.processInfo.physicalMemory / 3))
+    private static let crowdedBytes = Int(ProcessInfo.processInfo.physicalMemory / 2)
 
-    /// Bytes that packed forms of frozen weights may take together, a third of the machine's memory unless set; weights
-    /// beyond it are packed at each use.
+    /// Bytes that packed forms of frozen weights may take together, a third of the machine's memory unless set. Weights
+    /// beyond it are packed at each use, and so are all that come when tensors fill half of the machine already: training
+    /// a large model needs the memory more.
     public static var memoryLimit: Int {
         get { limit.load(ordering: .relaxed) }
         set { limit.store(newValue, ordering: .relaxed) }
@@ -58,7 +60,8 @@ public enum PackedWeights {
 
     static func reserve(_ bytes: Int) -> Bool {
         let total = used.wrappingAdd(bytes, ordering: .relaxed).newValue
-        guard total > memoryLimit else { return true }
+        let isCrowded = BlockPool.shared.liveBytes > crowdedBytes
+        if total <= memoryLimit, !isCrowded { return true }
         release(bytes)
         return false
     }
