@@ -18,7 +18,7 @@ struct BenchCommand: ParsableCommand {
               env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE .build/release/bitsfusion-bench kernels --filter conv
 
             Exit status: 0 done, 1 where two sides computed different things, 64 wrong usage, 65 and 66 files that \
-            are faulty or missing, 70 where PyTorch's side failed, 74 where a file cannot be written.
+            are faulty or missing, 70 where PyTorch's side failed, 73 and 74 where files cannot be written.
             """,
         version: toolVersion)
 
@@ -43,6 +43,9 @@ struct BenchCommand: ParsableCommand {
     @Flag(help: "Run PyTorch in Float32 on the large stage I step as well, which needs more than 24 GB.")
     var float32StageOne = false
 
+    @Option(help: "Seconds that a case waits at most for other programs to leave the processors alone.")
+    var patience: Double?
+
     @Option(help: "The Python that has PyTorch.")
     var python = ".venv/bin/python"
 
@@ -55,9 +58,22 @@ struct BenchCommand: ParsableCommand {
     @Option(help: "Write everything that was measured to this file.")
     var json: String?
 
+    @Option(
+        help:
+            "Put the tables into this markdown file, between <!-- benchmark NAME --> and <!-- end of benchmark -->."
+    )
+    var markdown: String?
+
     func validate() throws {
+        if markdown != nil, filter != nil || quick || oursOnly {
+            throw ValidationError(
+                "--markdown takes whole runs only: leave out --filter, --quick and --ours-only")
+        }
         if let threads, threads < 1 {
             throw ValidationError("--threads: expected 1 or more, found \(threads)")
+        }
+        if let patience, !(patience >= 0) {
+            throw ValidationError("--patience: expected 0 or more, found \(patience)")
         }
         if let filter, (try? Regex(filter)) == nil {
             throw ValidationError("--filter: \(filter) is not a regular expression")
@@ -72,9 +88,6 @@ struct BenchCommand: ParsableCommand {
             throw ExitCode(error.exitStatus)
         } catch let error as CheckpointError {
             printError("bitsfusion-bench: \(error)")
-            throw ExitCode(74)
-        } catch let error as CocoaError {
-            printError("bitsfusion-bench: \(error.localizedDescription)")
             throw ExitCode(74)
         }
     }
@@ -94,14 +107,21 @@ struct BenchCommand: ParsableCommand {
         defer { for twin in twins { twin.close() } }
         let greeting = try twins.map { try $0.ask(TwinRequest(command: .hello)) }.first
         let ceiling = MachineCeiling.measured()
-        var report = BenchmarkReport(machine: MachineDescription(ceiling: ceiling, twin: greeting))
+        OwnContestant.releaseMemory()
+        ProcessUsage.own.resetPeak()
+        let machine = MachineDescription(
+            ceiling: ceiling, twin: greeting, restingBytes: ProcessUsage.own.peakBytes,
+            torchRestingBytes: try twins.first.flatMap(Self.restingBytes))
+        var report = BenchmarkReport(machine: machine)
         for line in report.machine.lines { printLine(line) }
         printLine("")
 
+        // A file that cannot be written shall not be found out at the end of an hour.
+        try write(report)
         let table = RowTable(names: cases.map(\.name))
         printLine(table.heading)
         let run = BenchmarkRun(
-            settings: quick ? .quick : MatchSettings(), ceiling: ceiling, twins: twins,
+            settings: settings, ceiling: ceiling, twins: twins,
             exchange: exchange, runsOptionalTwins: float32StageOne)
         for benchmark in cases {
             let known = run.skipped.count
@@ -124,7 +144,24 @@ struct BenchCommand: ParsableCommand {
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         encoder.nonConformingFloatEncodingStrategy = .convertToString(
             positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
-        try encoder.encode(report).write(to: URL(fileURLWithPath: json), options: .atomic)
+        try write(encoder.encode(report), to: json)
+    }
+
+    private func write(_ data: Data, to path: String) throws(BenchError) {
+        do {
+            try data.write(to: URL(fileURLWithPath: path), options: .atomic)
+        } catch {
+            throw .unwritable(path: path)
+        }
+    }
+
+    private func update(_ path: String, _ report: BenchmarkReport) throws {
+        guard let text = FileManager.default.contents(atPath: path) else {
+            throw BenchError.missingFile(path: path)
+        }
+        let document = String(decoding: text, as: UTF8.self)
+        let updated = try MarkdownTables(report).replaced(in: document, path: path)
+        try write(Data(updated.utf8), to: path)
     }
 
     private func finish(_ report: BenchmarkReport) throws {
@@ -135,6 +172,7 @@ struct BenchCommand: ParsableCommand {
             let load = Format.percent(row.disturbance.idleLoad ?? 0)
             printLine("warning: \(row.name): sides used \(load) of a processor while it was another's turn")
         }
+        if let markdown { try update(markdown, report) }
         let failed = report.rows.filter { !$0.agrees }
         for row in failed {
             for twin in row.twins where !twin.agrees {
@@ -145,6 +183,18 @@ struct BenchCommand: ParsableCommand {
             }
         }
         if !failed.isEmpty { throw ExitCode(1) }
+    }
+
+    private static func restingBytes(_ twin: TwinProcess) throws -> Int? {
+        let side = TwinContestant(twin)
+        try side.resetPeak()
+        return try side.peakBytes()
+    }
+
+    private var settings: MatchSettings {
+        var settings = quick ? MatchSettings.quick : MatchSettings()
+        if let patience { settings.patience = patience }
+        return settings
     }
 
     private func selectedCases() throws -> [BenchmarkCase] {

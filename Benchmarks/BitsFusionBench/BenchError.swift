@@ -17,6 +17,8 @@ enum BenchError: Error, Equatable, CustomStringConvertible {
     case noCase(filter: String)
     /// A file of the package is not where it should be.
     case missingFile(path: String)
+    /// A file cannot be written.
+    case unwritable(path: String)
     /// A document holds no place for tables.
     case noMarkers(path: String, marker: String)
 
@@ -36,6 +38,8 @@ enum BenchError: Error, Equatable, CustomStringConvertible {
             "--filter \(filter): no benchmark has such a name; see --list"
         case .missingFile(let path):
             "\(path): no such file; run from the root of the repository"
+        case .unwritable(let path):
+            "\(path): cannot be written; choose another place"
         case .noMarkers(let path, let marker):
             "\(path): expected a line \"\(marker)\" and an end marker behind it, found none; add them where the table shall stand"
         }
@@ -47,6 +51,7 @@ enum BenchError: Error, Equatable, CustomStringConvertible {
         case .noPython, .noTwin, .missingFile: 66
         case .noCase: 64
         case .noMarkers: 65
+        case .unwritable: 73
         case .twinEnded, .twinAnswer, .twinFailed: 70
         }
     }

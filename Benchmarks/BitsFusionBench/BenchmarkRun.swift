@@ -65,7 +65,7 @@ final class BenchmarkRun {
         return BenchmarkRow(
             name: benchmark.name, group: benchmark.group, ours: ours, twins: records,
             operations: benchmark.operations, bytes: benchmark.bytes,
-            shareOfCeiling: work.map { $0 / ours.statistics.median / top },
+            peakLimit: benchmark.peakLimit, shareOfCeiling: work.map { $0 / ours.statistics.median / top },
             disturbance: outcome.disturbance, isAlternating: benchmark.needs == nil,
             curve: benchmark.curve)
     }
@@ -79,12 +79,12 @@ final class BenchmarkRun {
     /// All sides hold the case at the same time and are measured in turn.
     private func alternating(_ benchmark: BenchmarkCase, _ sides: [TwinProcess]) throws -> Outcome {
         let workload = try benchmark.make()
-        let inputs = try sides.isEmpty ? nil : exchange.write(workload.inputs, as: "inputs")
-        defer { inputs.map(exchange.remove) }
+        let inputs = try sides.isEmpty ? [] : workload.handOver(exchange)
+        defer { exchange.removeInputs() }
         workload.dropInputs()
         let results = try workload.results()
         defer { for twin in sides { _ = try? twin.ask(TwinRequest(command: .release)) } }
-        let differences = try sides.map { try difference(benchmark, $0, inputs ?? "", results) }
+        let differences = try sides.map { try difference(benchmark, $0, inputs, results) }
         let (records, disturbance) = try Match(settings: settings).play(
             [OwnContestant(workload)] + sides.map(TwinContestant.init))
         let twins = sides.indices.map { (sides[$0].type, records[$0 + 1], differences[$0]) }
@@ -93,12 +93,12 @@ final class BenchmarkRun {
 
     /// Each side has the machine for itself, and lets go of its memory before the next begins.
     private func oneAfterTheOther(_ benchmark: BenchmarkCase, _ sides: [TwinProcess]) throws -> Outcome {
-        var (inputs, results): (String?, [String: Tensor]) = (nil, [:])
-        defer { inputs.map(exchange.remove) }
+        var (inputs, results): ([String], [String: Tensor]) = ([], [:])
+        defer { exchange.removeInputs() }
         var outcome: Outcome
         do {
             let workload = try benchmark.make()
-            if !sides.isEmpty { inputs = try exchange.write(workload.inputs, as: "inputs") }
+            if !sides.isEmpty { inputs = try workload.handOver(exchange) }
             workload.dropInputs()
             results = try workload.results()
             let (records, disturbance) = try Match(settings: settings).play([OwnContestant(workload)])
@@ -112,7 +112,7 @@ final class BenchmarkRun {
                 continue
             }
             defer { _ = try? twin.ask(TwinRequest(command: .release)) }
-            let difference = try difference(benchmark, twin, inputs ?? "", results)
+            let difference = try difference(benchmark, twin, inputs, results)
             let (records, disturbance) = try Match(settings: settings).play([TwinContestant(twin)])
             outcome.twins.append((twin.type, records[0], difference))
             outcome.disturbance = outcome.disturbance.worse(disturbance)
@@ -122,7 +122,7 @@ final class BenchmarkRun {
 
     /// Has `twin` build the case and compute once, and compares.
     private func difference(
-        _ benchmark: BenchmarkCase, _ twin: TwinProcess, _ inputs: String, _ results: [String: Tensor]
+        _ benchmark: BenchmarkCase, _ twin: TwinProcess, _ inputs: [String], _ results: [String: Tensor]
     ) throws -> ResultDifference {
         try twin.ask(
             TwinRequest(

@@ -64,6 +64,11 @@ class StageOne:
         self.dtype = dtype
         self.compared = settings["compared"].split()
         self.teacher = build(tensors, settings["config"], dtype).eval().requires_grad_(False)
+        if settings["rounds_teacher"] and dtype == torch.float32:
+            # The other side keeps the teacher's weights, but not its biases and norms, in bfloat16.
+            for parameter in self.teacher.parameters():
+                if parameter.dim() > 1:
+                    parameter.copy_(parameter.bfloat16())
         self.student = build(tensors, settings["config"], torch.float32).train()
         for name, parameter in self.student.named_parameters():
             parameter.requires_grad_(not is_time_layer(name))

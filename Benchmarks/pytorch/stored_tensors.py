@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tensors of a .safetensors file, one at a time, so that a model is never in memory twice."""
+"""The tensors of .safetensors files, one at a time, so that a model is never in memory twice."""
 
 from collections.abc import Mapping
 
@@ -9,17 +9,16 @@ from safetensors import safe_open
 class StoredTensors(Mapping):
     """Reads a tensor when it is asked for, as a copy: ordinary memory, as a user's weights are, not a mapped file."""
 
-    def __init__(self, path: str):
-        self.file = safe_open(path, "pt")
-        self.names = list(self.file.keys())
+    def __init__(self, paths: list[str]):
+        self.files = {}
+        for file in (safe_open(path, "pt") for path in paths):
+            self.files |= dict.fromkeys(file.keys(), file)
 
     def __getitem__(self, name: str):
-        if name not in self.names:
-            raise KeyError(name)
-        return self.file.get_tensor(name).clone()
+        return self.files[name].get_tensor(name).clone()
 
     def __iter__(self):
-        return iter(self.names)
+        return iter(self.files)
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.files)

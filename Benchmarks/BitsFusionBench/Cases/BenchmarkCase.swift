@@ -70,6 +70,7 @@ struct BenchmarkCase {
     var operations: Double?
     /// Bytes that a pass must read and write at least; for passes whose limit is memory.
     var bytes: Double?
+    /// PyTorch's sides; none for a setting that PyTorch has not.
     var twins: [TwinType] = TwinType.allCases
     /// Twins that run only where they are asked for.
     var optionalTwins: [TwinType] = []
@@ -78,5 +79,7 @@ struct BenchmarkCase {
     var curve: CurvePoint?
     /// Where both sides at once do not fit into memory: then one runs after the other, if its memory is there.
     var needs: MemoryNeeds?
+    /// What our peak resident size must not exceed, in bytes.
+    var peakLimit: Int?
     let make: () throws -> Workload
 }

@@ -34,7 +34,7 @@ struct BenchmarkUNet {
     }
 
     /// What the twin builds its model from.
-    func twinText() -> [String: String] { ["config": configFile] }
+    var twinText: [String: String] { ["config": configFile] }
 
     /// Our model; every call makes the same parameters.
     func model() throws -> UNet2DConditionModel {
@@ -63,10 +63,11 @@ struct UNetInputs {
     }
 }
 
-extension UNet2DConditionModel {
-    /// For the twin: every parameter as `unet.<diffusers key>`. No copies.
-    var namedParameters: [String: Tensor] {
-        Dictionary(
-            uniqueKeysWithValues: store.entries.map { ("unet." + $0.key, $0.source.tensor().detached()) })
+extension BenchmarkUNet {
+    /// For the twin: every parameter of a `model` that is as it was made, as `unet.<diffusers key>`. No copies.
+    func shared(_ model: UNet2DConditionModel) -> SharedTensors {
+        let name = configFile.split(separator: "/").last.map(String.init) ?? configFile
+        let parameters = model.store.entries.map { ("unet." + $0.key, $0.source.tensor().detached()) }
+        return SharedTensors(name: name, tensors: Dictionary(uniqueKeysWithValues: parameters))
     }
 }

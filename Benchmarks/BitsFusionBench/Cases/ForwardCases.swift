@@ -20,7 +20,7 @@ enum ForwardCases {
         -> BenchmarkCase
     {
         BenchmarkCase(
-            name: "forward " + name, group: .forward, operation: "unet_forward", text: unet.twinText(),
+            name: "forward " + name, group: .forward, operation: "unet_forward", text: unet.twinText,
             operations: unet.operations, tolerances: .network, targets: targets
         ) {
             let model = try unet.model()
@@ -33,9 +33,7 @@ enum ForwardCases {
                         inputs.sample, timesteps: inputs.timesteps, encoderHiddenStates: inputs.states)
                 }
             }
-            return Workload(
-                inputs: model.namedParameters.merging(inputs.named) { first, _ in first }, pass: pass
-            ) {
+            return Workload(inputs: inputs.named, shared: unet.shared(model), pass: pass) {
                 pass()
                 return slot.output
             }

@@ -152,8 +152,7 @@ enum PassCases {
             let pass = { _ = optimizer.update(factor: 1, maximumNorm: nil) }
             var inputs: [String: Tensor] = [:]
             for (index, parameter) in parameters.enumerated() {
-                // The update is in place, so the twin's start is a copy.
-                inputs["weight.\(index)"] = Tensor(parameter.value.values, shape: parameter.shape)
+                inputs["weight.\(index)"] = parameter.value
                 inputs["gradient.\(index)"] = gradients[index]
             }
             return Workload(inputs: inputs, prepare: prepare, pass: pass) {

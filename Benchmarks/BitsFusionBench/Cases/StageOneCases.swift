@@ -7,23 +7,54 @@ import BitsFusion
 enum StageOneCases {
     static var all: [BenchmarkCase] {
         let small = StageOneSetup(unet: .shapes(batch: 16))
-        var large = StageOneSetup(unet: .stableDiffusion(size: 32))
-        large.comparedLayers = [
+        return [small.benchmark("stage I shapes unet, batch 16"), large, largeInLittleMemory]
+    }
+
+    private static var largeSetup: StageOneSetup {
+        var setup = StageOneSetup(unet: .stableDiffusion(size: 32))
+        setup.teacherType = .bfloat16
+        setup.comparedLayers = [
             "conv_in", "down_blocks.0.attentions.0.transformer_blocks.0", "mid_block.resnets.0.conv1",
             "up_blocks.3.resnets.2", "conv_out",
         ]
-        var benchmark = large.benchmark("stage I sd15 unet 32x32")
+        return setup
+    }
+
+    private static let peakLimit = 18_000_000_000
+
+    /// The step that has a target, with PyTorch's precisions: teacher in bfloat16, moments in Float32.
+    private static var large: BenchmarkCase {
+        var benchmark = largeSetup.benchmark("stage I sd15 unet 32x32")
         benchmark.targets = RatioTargets(bfloat16: 0.35)
         // Student, gradients and two moments are 13.8 GB, and there is a teacher and what backward needs.
-        benchmark.needs = MemoryNeeds(ours: 18_000_000_000, twin: 21_500_000_000)
+        benchmark.needs = MemoryNeeds(ours: peakLimit, twin: 21_500_000_000)
+        benchmark.peakLimit = peakLimit
         benchmark.optionalTwins = [.float32]
-        return [small.benchmark("stage I shapes unet, batch 16"), benchmark]
+        return benchmark
+    }
+
+    /// The same in as little memory as there are options for.
+    private static var largeInLittleMemory: BenchmarkCase {
+        var setup = largeSetup
+        setup.momentType = .bfloat16
+        setup.checkpointing = .blocks
+        var benchmark = setup.benchmark(
+            "stage I sd15 unet 32x32, moments in bfloat16, checkpointing blocks")
+        benchmark.needs = MemoryNeeds(ours: 14_000_000_000, twin: 0)
+        benchmark.peakLimit = peakLimit
+        benchmark.twins = []
+        return benchmark
     }
 }
 
 /// One distillation step of one UNet.
 private struct StageOneSetup {
     let unet: BenchmarkUNet
+    /// What the teacher's linear and convolution weights are held in; PyTorch's bfloat16 side has all of them in it.
+    var teacherType = ElementType.float32
+    /// What the optimizer's moments are held in.
+    var momentType = ElementType.float32
+    var checkpointing = GradientCheckpointing.none
     /// Layers whose gradients are compared: paths and beginnings of paths; empty: all.
     var comparedLayers: [String] = []
 
@@ -39,8 +70,9 @@ private struct StageOneSetup {
             options: [
                 "maximum_code": BalancedGrid(Self.width).maximumCode,
                 "maximum_code_of_ends": BalancedGrid(.firstAndLast).maximumCode,
+                "rounds_teacher": teacherType == .bfloat16 ? 1 : 0,
             ],
-            text: unet.twinText().merging(["compared": comparedLayers.joined(separator: " ")]) { first, _ in
+            text: unet.twinText.merging(["compared": comparedLayers.joined(separator: " ")]) { first, _ in
                 first
             },
             // A pass of the teacher; one of the student, which backward costs twice.
@@ -54,8 +86,9 @@ private struct StageOneSetup {
                 steps: 1_000_000, batchSize: unet.batch, learningRate: Self.learningRate,
                 schedule: LearningRateSchedule(warmupSteps: 0, decay: .constant, finalFactor: 1),
                 beta2: 0.999,
-                maximumGradientNorm: nil, saveEvery: 1_000_000),
-            scaleLearningRate: Self.learningRate, textDropping: 0)
+                maximumGradientNorm: nil, momentDtype: momentType, checkpointing: checkpointing,
+                saveEvery: 1_000_000),
+            scaleLearningRate: Self.learningRate, textDropping: 0, teacherDtype: teacherType)
     }
 
     private func workload() throws -> Workload {
@@ -65,6 +98,8 @@ private struct StageOneSetup {
         try StudentModel.quantize(
             student.unet, recipe: .uniform(Self.width, over: ModelInventory(unet: config)),
             initialization: .alternating(rounds: 3))
+        // Before the teacher's weights are rounded; both models start alike.
+        let shared = unet.shared(teacher.unet)
         let inputs = unet.inputs(config)
         let data = StoredDistillationData(
             latents: inputs.sample, encoderHiddenStates: inputs.states,
@@ -79,14 +114,12 @@ private struct StageOneSetup {
 
         let (batch, random) = try Self.firstBatch(options.training)
         var named = try Self.drawn(objective, batch, random)
-        named.merge(teacher.unet.namedParameters) { first, _ in first }
         for layer in student.unet.quantizableLayers {
             guard let weight = layer.weight as? FakeQuantizedWeight else { continue }
-            // Updates are in place, so the twin's start is a copy.
-            named["scales." + layer.path] = Tensor(weight.scales.value.values, shape: weight.scales.shape)
+            named["scales." + layer.path] = weight.scales.value
         }
         return Workload(
-            inputs: named,
+            inputs: named, shared: shared,
             pass: { try trainer.run(progress: { _, _, _ in }, save: {}, shouldStop: { true }) },
             results: {
                 var random = random

@@ -19,7 +19,7 @@ enum TrainingCases {
         let unet = BenchmarkUNet.shapes(batch: batch)
         return BenchmarkCase(
             name: "train shapes unet, batch \(batch)", group: .train, operation: "training_step",
-            text: unet.twinText(), operations: unet.operations.map { 3 * $0 }, tolerances: .training,
+            text: unet.twinText, operations: unet.operations.map { 3 * $0 }, tolerances: .training,
             targets: batch == 32 ? RatioTargets(float32: 0.45, bfloat16: 0.80) : RatioTargets(),
             curve: CurvePoint(curve: "training step of the shapes UNet", unit: "samples", count: batch)
         ) {
@@ -36,16 +36,11 @@ enum TrainingCases {
             }
             var named = inputs.named
             named["target"] = target
-            // Updates are in place, so the twin's start is a copy.
-            for entry in model.store.entries {
-                let value = entry.source.tensor()
-                named["unet." + entry.key] = Tensor(value.values, shape: value.shape)
-            }
             let pass = {
                 loss().backward()
                 _ = optimizer.update(factor: 1, maximumNorm: nil)
             }
-            return Workload(inputs: named, pass: pass) {
+            return Workload(inputs: named, shared: unet.shared(model), pass: pass) {
                 let first = loss()
                 first.backward()
                 var results = gradients(of: model.store.parameters)

@@ -11,10 +11,19 @@ enum ResultKind: String, Codable {
     case gradient
 }
 
+/// Tensors that several cases start from.
+struct SharedTensors {
+    /// Names the values: the same name, the same values.
+    let name: String
+    let tensors: [String: Tensor]
+}
+
 /// One thing that can be done again and again.
 final class Workload {
-    /// What both sides start from, by the names that the twin knows; empty once the twins have read them.
-    private(set) var inputs: [String: Tensor]
+    /// What both sides start from, by the names that the twin knows. No copies are needed of what a pass changes, since
+    /// it is written before the first one.
+    private var inputs: [String: Tensor]
+    private var shared: SharedTensors?
     /// Done before each pass, outside of the measured time.
     let prepare: () -> Void
     /// What is measured.
@@ -23,17 +32,31 @@ final class Workload {
     let results: () throws -> [String: Tensor]
 
     init(
-        inputs: [String: Tensor], prepare: @escaping () -> Void = {}, pass: @escaping () throws -> Void,
-        results: @escaping () throws -> [String: Tensor]
+        inputs: [String: Tensor], shared: SharedTensors? = nil, prepare: @escaping () -> Void = {},
+        pass: @escaping () throws -> Void, results: @escaping () throws -> [String: Tensor]
     ) {
         self.inputs = inputs
+        self.shared = shared
         self.prepare = prepare
         self.pass = pass
         self.results = results
     }
 
+    /// Writes what the twins start from, and lets go of it.
+    ///
+    /// - Returns: the files.
+    /// - Throws: `CheckpointError`.
+    func handOver(_ exchange: TensorExchange) throws -> [String] {
+        defer { dropInputs() }
+        return try [exchange.write(inputs, as: TensorExchange.inputs)]
+            + [shared].compactMap { $0 }.map(exchange.share)
+    }
+
     /// Lets go of tensors that nothing but the exchange with the twins needs.
-    func dropInputs() { inputs = [:] }
+    func dropInputs() {
+        inputs = [:]
+        shared = nil
+    }
 }
 
 /// A place for the result of the last pass, so that it lives as long as a user's would.

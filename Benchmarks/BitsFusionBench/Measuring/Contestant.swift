@@ -37,7 +37,12 @@ final class OwnContestant: Contestant {
         return seconds / Double(passes)
     }
 
-    func resetPeak() { usage.resetPeak() }
+    /// What building the case left in the pool is none of its needs.
+    func resetPeak() {
+        Self.releaseMemory()
+        usage.resetPeak()
+    }
+
     func peakBytes() -> Int? { usage.peakBytes }
 
     private func repeatPasses(for least: Double) throws -> (seconds: Double, passes: Int) {

@@ -69,8 +69,8 @@ struct LoadMeter {
         init(_ sides: [ProcessUsage]) { self.sides = sides.map(\.processorSeconds) }
     }
 
-    /// Runs `body`, in which side `turn` is measured.
-    func during<R>(_ turn: Int, _ body: () throws -> R) rethrows -> (R, ProcessorLoad) {
+    /// Runs `body`, in which side `turn` is measured, or none.
+    func during<R>(_ turn: Int?, _ body: () throws -> R) rethrows -> (R, ProcessorLoad) {
         let before = Reading(sides)
         let result = try body()
         let after = Reading(sides)

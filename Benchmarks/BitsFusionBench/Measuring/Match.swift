@@ -26,10 +26,12 @@ struct MatchSettings {
     /// that hurts a side that cuts its work into equal parts more than one that does not.
     var foreignLoad = 0.05
     /// How often a round is repeated at most, as a multiple of the rounds that are wanted.
-    var patience = 2
+    var repetitions = 2
+    /// Seconds that a case's rounds wait altogether for other programs to leave the processors alone.
+    var patience = 20.0
 
     /// For a first impression.
-    static let quick = MatchSettings(budget: 2, samples: 3...7, patience: 1)
+    static let quick = MatchSettings(budget: 2, samples: 3...7, repetitions: 1, patience: 2)
 }
 
 /// One case's measurements.
@@ -80,9 +82,11 @@ struct Match {
     ) throws -> ([Round], Disturbance) {
         let meter = LoadMeter(sides.map(\.usage))
         var rounds: [Round] = []
+        var patience = settings.patience
         while rounds.count(where: { $0.foreignLoad <= settings.foreignLoad }) < wanted,
-            rounds.count < wanted * (1 + settings.patience)
+            rounds.count < wanted * (1 + settings.repetitions)
         {
+            waitForQuiet(meter, &patience)
             var round = Round()
             for (index, side) in sides.enumerated() {
                 pauseBriefly()
@@ -103,6 +107,15 @@ struct Match {
             isDisturbed: kept.contains { $0.foreignLoad > settings.foreignLoad },
             droppedRounds: rounds.count - wanted)
         return (kept, disturbance)
+    }
+
+    /// Waits until other programs take no more than what a round may lose to them, or `patience`, in seconds, ends.
+    private func waitForQuiet(_ meter: LoadMeter, _ patience: inout Double) {
+        while patience > 0 {
+            let (_, load) = meter.during(nil) { Thread.sleep(forTimeInterval: 0.1) }
+            patience -= load.wall
+            if (load.foreign ?? 0) <= settings.foreignLoad { return }
+        }
     }
 
     private func pauseBriefly() { Thread.sleep(forTimeInterval: settings.pause) }

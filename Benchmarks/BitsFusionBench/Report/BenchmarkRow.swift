@@ -27,6 +27,8 @@ struct BenchmarkRow: Codable {
     let operations: Double?
     /// Bytes that a pass must move at least.
     let bytes: Double?
+    /// What our peak resident size must not exceed, in bytes.
+    let peakLimit: Int?
     /// Our rate as a share of the machine's ceiling: of multiply-adds where operations are counted, of the memory's
     /// where bytes are. Fast convolutions do fewer operations than are counted, so it can exceed 1.
     let shareOfCeiling: Double?

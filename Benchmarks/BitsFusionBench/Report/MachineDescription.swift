@@ -22,8 +22,13 @@ struct MachineDescription: Codable {
     let torch: String?
     let torchCapability: String?
     let torchThreads: Int?
+    /// Resident bytes of our process and of PyTorch's before the first case: what every peak contains.
+    let restingBytes: Int?
+    let torchRestingBytes: Int?
 
-    init(ceiling: MachineCeiling, twin: TwinAnswer?) {
+    init(ceiling: MachineCeiling, twin: TwinAnswer?, restingBytes: Int?, torchRestingBytes: Int?) {
+        self.restingBytes = restingBytes
+        self.torchRestingBytes = torchRestingBytes
         processor = MachineUsage.processorName
         processors = ProcessInfo.processInfo.activeProcessorCount
         threads = Threads.count
@@ -38,15 +43,21 @@ struct MachineDescription: Codable {
         torchThreads = twin?.threads
     }
 
+    private static func atRest(_ bytes: Int?) -> String {
+        bytes.map { "; \(Format.megabytes($0)) MB at rest" } ?? ""
+    }
+
     /// For the head of a table.
     var lines: [String] {
         var lines = [
-            "\(processor), \(processors) processors, \(threads) threads; "
+            "\(processor), \(processors) processors, \(threads) \(threads == 1 ? "thread" : "threads"); "
                 + "ceiling \(Format.rate(ceiling.operationsPerSecond, "FLOPS")) in Float32, "
                 + "\(Format.rate(ceiling.bytesPerSecond, "B/s")) of memory",
-            "bitsfusion \(version): kernels \(kernels), OpenBLAS for \(openBLASCore)",
+            "bitsfusion \(version): kernels \(kernels), OpenBLAS for \(openBLASCore)"
+                + Self.atRest(restingBytes),
             torch.map {
                 "PyTorch \($0): \(torchCapability ?? "unknown capability"), \(torchThreads ?? 0) threads"
+                    + Self.atRest(torchRestingBytes)
             } ?? "PyTorch: not run (--ours-only)",
         ]
         for (name, value) in openBLASVariables.sorted(by: { $0.key < $1.key }) {

@@ -36,10 +36,7 @@ struct RowTable {
                 row.rate.map { Format.rate($0, row.operations == nil ? "B/s" : "FLOPS") } ?? nothing
             },
             Column(title: "share", width: 6) { $0.shareOfCeiling.map(Format.percent) ?? nothing },
-            Column(title: "MB ours/fp32/bf16", width: 18) { row in
-                ([row.ours.peakBytes] + TwinType.allCases.map { row[$0]?.record.peakBytes })
-                    .map { $0.map(Format.megabytes) ?? nothing }.joined(separator: "/")
-            },
+            Column(title: "MB ours/fp32/bf16", width: 18) { memory($0) },
             Column(title: "difference fp32/bf16", width: 21) { row in
                 TwinType.allCases.map { difference(row[$0]) }.joined(separator: "/")
             },
@@ -58,6 +55,14 @@ struct RowTable {
         _ row: BenchmarkRow, _ type: TwinType, _ text: (SampleStatistics) -> String
     ) -> String {
         row[type].map { text($0.record.statistics) } ?? nothing
+    }
+
+    /// "16500/-/21000 <=18000 pass".
+    private static func memory(_ row: BenchmarkRow) -> String {
+        let peaks = ([row.ours.peakBytes] + TwinType.allCases.map { row[$0]?.record.peakBytes })
+            .map { $0.map(Format.megabytes) ?? nothing }.joined(separator: "/")
+        guard let limit = row.peakLimit, let peak = row.ours.peakBytes else { return peaks }
+        return "\(peaks) <=\(Format.megabytes(limit)) \(peak <= limit ? "pass" : "MISS")"
     }
 
     /// "0.38 <=0.40 pass".

@@ -7,14 +7,20 @@ import Foundation
 /// The folder of the files that both sides read and write.
 final class TensorExchange {
     let folder: String
+    /// The name of one case's own inputs.
+    static let inputs = "inputs"
     private var interrupts: [any DispatchSourceSignal] = []
 
     /// A new folder below `parent`.
     ///
-    /// - Throws: the file system's error.
-    init(below parent: String) throws {
+    /// - Throws: `BenchError.unwritable`.
+    init(below parent: String) throws(BenchError) {
         folder = parent + "/bitsfusion-bench-\(ProcessInfo.processInfo.processIdentifier)"
-        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        do {
+            try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        } catch {
+            throw .unwritable(path: folder)
+        }
     }
 
     deinit { try? FileManager.default.removeItem(atPath: folder) }
@@ -49,6 +55,19 @@ final class TensorExchange {
         try writer.finish()
         return path
     }
+
+    /// Writes tensors that are not there yet, for this case and those to come; they stay until the end.
+    ///
+    /// - Returns: the path.
+    /// - Throws: `CheckpointError`.
+    func share(_ shared: SharedTensors) throws -> String {
+        let name = "shared-" + shared.name
+        return try FileManager.default.fileExists(atPath: path(name))
+            ? path(name) : write(shared.tensors, as: name)
+    }
+
+    /// Removes one case's inputs; what is shared stays.
+    func removeInputs() { remove(path(Self.inputs)) }
 
     /// Removes a file, so that large ones do not pile up.
     func remove(_ path: String) { try? FileManager.default.removeItem(atPath: path) }

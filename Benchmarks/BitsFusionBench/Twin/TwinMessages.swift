@@ -25,7 +25,7 @@ struct TwinRequest: Encodable {
     var options: [String: Int]?
     var text: [String: String]?
     /// Paths of .safetensors files.
-    var inputs: String?
+    var inputs: [String]?
     var outputs: String?
     var plan: MeasuringPlan?
 }

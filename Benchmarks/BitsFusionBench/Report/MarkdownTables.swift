@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tables for a document that is otherwise written by hand. Figures stand between two markers and are never typed:
+//
+//     <!-- benchmark kernels -->
+//     what the last run of that group put there
+//     <!-- end of benchmark -->
+
+/// Puts a run's tables into a document.
+struct MarkdownTables {
+    private let report: BenchmarkReport
+
+    init(_ report: BenchmarkReport) { self.report = report }
+
+    /// What opens the place of a group's tables.
+    static func marker(_ group: BenchmarkGroup) -> String { "<!-- benchmark \(group.rawValue) -->" }
+    private static let endMarker = "<!-- end of benchmark -->"
+
+    /// `document` with new tables for each group of which the run has rows.
+    ///
+    /// - Parameters:
+    ///   - document: the text.
+    ///   - path: its name, for the error.
+    /// - Returns: the new text; everything outside of the markers is as it was.
+    /// - Throws: `BenchError.noMarkers`.
+    func replaced(in document: String, path: String) throws(BenchError) -> String {
+        var lines = document.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+        for group in BenchmarkGroup.allCases where report.rows.contains(where: { $0.group == group }) {
+            guard let start = lines.firstIndex(of: Self.marker(group)),
+                let end = lines[start...].firstIndex(of: Self.endMarker)
+            else { throw .noMarkers(path: path, marker: Self.marker(group)) }
+            lines.replaceSubrange(start + 1..<end, with: section(group))
+        }
+        return lines.joined(separator: "\n")
+    }
+
+    private func section(_ group: BenchmarkGroup) -> [String] {
+        let rows = report.rows.filter { $0.group == group }
+        let names = Set(BenchmarkCase.all.filter { $0.group == group }.map(\.name))
+        let skipped = report.skipped.filter { left in names.contains { left.name.hasPrefix($0) } }
+        var lines = [""] + report.machine.lines.map { "- \($0)" } + [""] + RowTable.markdown(rows)
+        if !skipped.isEmpty { lines += [""] + skipped.map { "- \($0.name): left out: \($0.reason)" } }
+        let curves = CurveTable(rows).lines
+        if !curves.isEmpty { lines += ["", "```"] + curves.dropFirst() + ["```"] }
+        return lines + [""]
+    }
+}

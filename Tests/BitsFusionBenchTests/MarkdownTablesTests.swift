@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tables go between their markers, and nothing else of the document changes.
+
+import BitsFusion
+import Foundation
+import Testing
+
+@testable import BitsFusionBench
+
+@Suite struct MarkdownTablesTests {
+    private static let document = """
+        # Performance
+
+        <!-- benchmark kernels -->
+        old figures
+        <!-- end of benchmark -->
+        Between.
+        <!-- benchmark train -->
+        older figures
+        <!-- end of benchmark -->
+        """
+
+    private func tables(_ rows: [BenchmarkRow]) -> MarkdownTables {
+        let machine = MachineDescription(
+            ceiling: MachineCeiling(operationsPerSecond: 5e11, bytesPerSecond: 5e10), twin: nil,
+            restingBytes: nil, torchRestingBytes: nil)
+        return MarkdownTables(
+            BenchmarkReport(
+                machine: machine, rows: rows, skipped: [SkippedCase(name: "other", reason: "why")]))
+    }
+
+    @Test("a run of one group replaces that group's tables and leaves the rest as it is")
+    func replacement() throws {
+        let made = try tables([sampleRow()]).replaced(in: Self.document, path: "p.md")
+        #expect(made.contains("| case | 5.00 | 4.00..6.00 | 10.0 |"))
+        #expect(!made.contains("old figures\n"))
+        #expect(made.hasPrefix("# Performance\n\n<!-- benchmark kernels -->\n"))
+        #expect(
+            made.hasSuffix(
+                "<!-- end of benchmark -->\nBetween.\n<!-- benchmark train -->\nolder figures\n<!-- end of benchmark -->"
+            ))
+        // Once more changes nothing.
+        #expect(try tables([sampleRow()]).replaced(in: made, path: "p.md") == made)
+    }
+
+    @Test("a document without the group's markers is an error that names the marker")
+    func noMarkers() throws {
+        let error = BenchError.noMarkers(path: "p.md", marker: "<!-- benchmark kernels -->")
+        for document in ["", "<!-- benchmark kernels -->\nno end"] {
+            #expect(throws: error) { try tables([sampleRow()]).replaced(in: document, path: "p.md") }
+        }
+    }
+
+    @Test("the project's own document has a place for every group")
+    func performanceDocument() throws {
+        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent()
+        let text = try String(
+            contentsOf: root.appendingPathComponent("Docs/Performance.md"), encoding: .utf8)
+        for group in BenchmarkGroup.allCases {
+            #expect(text.contains(MarkdownTables.marker(group) + "\n"))
+        }
+    }
+}
