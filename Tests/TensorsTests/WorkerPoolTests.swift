@@ -68,11 +68,14 @@ import Testing
         await #expect(processExitsWith: .success) {
             Threads.count = 4
             for _ in 0..<1000 { Threads.parallelFor(64) { _ in } }
-            usleep(20_000)
-            let before = clock()
-            usleep(400_000)
-            let seconds = Double(clock() - before) / Double(CLOCKS_PER_SEC)
-            precondition(seconds < 0.02, "\(seconds) s of processor time in 0.4 s without work")
+            // The shortest of ten spans: what the test runner itself does falls into some of them only.
+            let spans = (0..<10).map { _ in
+                let before = clock()
+                usleep(40_000)
+                return Double(clock() - before) / Double(CLOCKS_PER_SEC)
+            }
+            let least = spans.min() ?? 1
+            precondition(least < 0.002, "\(spans) s of processor time in spans of 0.04 s without work")
         }
     }
 }
