@@ -167,7 +167,7 @@ struct BenchCommand: ParsableCommand {
     private func finish(_ report: BenchmarkReport) throws {
         printLine("")
         for line in RowTable.legend { printLine(line) }
-        for line in CurveTable(report.rows).lines { printLine(line) }
+        for line in ChoiceTable(report.rows).lines + CurveTable(report.rows).lines { printLine(line) }
         for row in report.rows where (row.disturbance.idleLoad ?? 0) > 0.05 {
             let load = Format.percent(row.disturbance.idleLoad ?? 0)
             printLine("warning: \(row.name): sides used \(load) of a processor while it was another's turn")
@@ -175,6 +175,12 @@ struct BenchCommand: ParsableCommand {
         if let markdown { try update(markdown, report) }
         let failed = report.rows.filter { !$0.agrees }
         for row in failed {
+            for way in row.choice?.ways ?? [] where row.choice?.agrees == false {
+                printError(
+                    "bitsfusion-bench: \(row.name): by \(way.name), the result \(way.difference.name) differs by "
+                        + "\(Format.difference(way.difference.largest)) of its largest value from the choice's"
+                )
+            }
             for twin in row.twins where !twin.agrees {
                 printError(
                     "bitsfusion-bench: \(row.name): result \(twin.difference.name) differs from PyTorch's in "

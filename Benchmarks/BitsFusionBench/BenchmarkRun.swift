@@ -67,13 +67,14 @@ final class BenchmarkRun {
             operations: benchmark.operations, bytes: benchmark.bytes,
             peakLimit: benchmark.peakLimit, shareOfCeiling: work.map { $0 / ours.statistics.median / top },
             disturbance: outcome.disturbance, isAlternating: benchmark.needs == nil,
-            curve: benchmark.curve)
+            curve: benchmark.curve, choice: outcome.choice)
     }
 
     private struct Outcome {
         var ours: SideRecord
         var twins: [(type: TwinType, record: SideRecord, difference: ResultDifference)] = []
         var disturbance: Disturbance
+        var choice: ChoiceRecord?
     }
 
     /// All sides hold the case at the same time and are measured in turn.
@@ -88,7 +89,29 @@ final class BenchmarkRun {
         let (records, disturbance) = try Match(settings: settings).play(
             [OwnContestant(workload)] + sides.map(TwinContestant.init))
         let twins = sides.indices.map { (sides[$0].type, records[$0 + 1], differences[$0]) }
-        return Outcome(ours: records[0], twins: twins, disturbance: disturbance)
+        return Outcome(
+            ours: records[0], twins: twins, disturbance: disturbance,
+            choice: try choice(benchmark, workload, results))
+    }
+
+    /// Measures the library's choice and the ways that it could have chosen in turn, after the match with PyTorch: what
+    /// they keep in memory is none of the choice's.
+    private func choice(
+        _ benchmark: BenchmarkCase, _ workload: Workload, _ results: [String: Tensor]
+    ) throws -> ChoiceRecord? {
+        guard !benchmark.alternatives.isEmpty else { return nil }
+        let ways = benchmark.alternatives.map { OwnContestant(workload, by: $0) }
+        let differences = try ways.map {
+            ResultDifference(try $0.results(), results, type: .float32)
+        }
+        let (records, _) = try Match(settings: settings).play([OwnContestant(workload)] + ways)
+        return ChoiceRecord(
+            chosen: records[0],
+            ways: ways.indices.map { index in
+                .init(
+                    name: benchmark.alternatives[index].name, record: records[index + 1],
+                    difference: differences[index])
+            }, tolerance: benchmark.tolerances.float32)
     }
 
     /// Each side has the machine for itself, and lets go of its memory before the next begins.

@@ -42,6 +42,28 @@ import Testing
         #expect(try cells(sampleRow(peakLimit: 122_000_000)).contains("123/123/- <=122 MISS"))
     }
 
+    @Test("a choice is held against the fastest way, and fails with a way that computes something else")
+    func choice() throws {
+        func record(_ difference: Double) throws -> ChoiceRecord {
+            let same = ResultDifference(
+                ["a": Tensor([1 + Float(difference)], shape: [1])], ["a": Tensor([1], shape: [1])],
+                type: .float32)
+            return ChoiceRecord(
+                chosen: try sampleRecord(6),
+                ways: [
+                    .init(name: "columns", record: try sampleRecord(9), difference: same),
+                    .init(name: "winograd", record: try sampleRecord(5), difference: same),
+                ], tolerance: 1e-4)
+        }
+        let row = try sampleRow(choice: record(0))
+        #expect(row.agrees)
+        #expect(
+            ChoiceTable([try sampleRow(), row]).lines.last
+                == "  case  chosen 6.00; columns 9.00, winograd 5.00; +20%")
+        #expect(ChoiceTable([try sampleRow()]).lines.isEmpty)
+        #expect(try !sampleRow(choice: record(0.5)).agrees)
+    }
+
     @Test("a disturbed row says so")
     func disturbed() throws {
         #expect(try cells(sampleRow(isDisturbed: true)).last == "1%!")
@@ -67,7 +89,8 @@ import Testing
                 operations: nil, bytes: nil, peakLimit: nil, shareOfCeiling: nil,
                 disturbance: Disturbance(
                     foreignLoad: nil, idleLoad: nil, isDisturbed: false, droppedRounds: 0),
-                isAlternating: true, curve: CurvePoint(curve: "step", unit: "samples", count: samples))
+                isAlternating: true, curve: CurvePoint(curve: "step", unit: "samples", count: samples),
+                choice: nil)
         }
         let lines = CurveTable([try point(16, 32), try point(8, 16), try sampleRow()]).lines
         #expect(

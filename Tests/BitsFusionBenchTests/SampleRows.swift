@@ -15,7 +15,8 @@ func sampleRecord(_ milliseconds: Double...) throws -> SideRecord {
 
 /// 5 ms against 10 ms in Float32; off by `difference` of the largest value.
 func sampleRow(
-    difference: Float = 0, target: Double? = nil, isDisturbed: Bool = false, peakLimit: Int? = nil
+    difference: Float = 0, target: Double? = nil, isDisturbed: Bool = false, peakLimit: Int? = nil,
+    choice: ChoiceRecord? = nil
 ) throws -> BenchmarkRow {
     let twin = TwinRecord(
         type: .float32, record: try sampleRecord(10),
@@ -28,5 +29,5 @@ func sampleRow(
         bytes: nil, peakLimit: peakLimit, shareOfCeiling: 0.25,
         disturbance: Disturbance(
             foreignLoad: 0.01, idleLoad: 0, isDisturbed: isDisturbed, droppedRounds: 0),
-        isAlternating: true, curve: nil)
+        isAlternating: true, curve: nil, choice: choice)
 }

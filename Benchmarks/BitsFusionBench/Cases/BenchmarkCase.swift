@@ -56,6 +56,13 @@ struct MemoryNeeds {
     let ours, twin: Int
 }
 
+/// Another way of computing the same, which the library could have chosen.
+struct Alternative {
+    let name: String
+    /// Runs something with that way forced.
+    let forcing: (() throws -> Void) throws -> Void
+}
+
 /// One benchmark.
 struct BenchmarkCase {
     /// What `--filter` looks at; unique.
@@ -81,5 +88,7 @@ struct BenchmarkCase {
     var needs: MemoryNeeds?
     /// What our peak resident size must not exceed, in bytes.
     var peakLimit: Int?
+    /// Ways that the library's own choice is held against.
+    var alternatives: [Alternative] = []
     let make: () throws -> Workload
 }

@@ -42,8 +42,18 @@ enum ConvolutionCases {
             + [0, 1, 2, 4, 6].flatMap { [backwardToData(shapes[$0]), backwardToWeight(shapes[$0])] }
     }
 
+    /// The ways that a convolution can be computed.
+    private static var algorithms: [Alternative] {
+        [ConvolutionAlgorithm.columns, .winograd(2), .winograd(4)].map { algorithm in
+            Alternative(name: algorithm.description) { body in
+                try ConvolutionAlgorithm.$forced.withValue(algorithm) { try body() }
+            }
+        }
+    }
+
     private static func forward(_ shape: ConvolutionShape) -> BenchmarkCase {
         var benchmark = forward(shape, name: "conv3x3 \(shape.label)", group: .kernels)
+        benchmark.alternatives = algorithms
         if shape.label == first.label { benchmark.targets = RatioTargets(float32: 0.40, bfloat16: 0.75) }
         return benchmark
     }
@@ -84,7 +94,7 @@ enum ConvolutionCases {
     ) -> BenchmarkCase {
         BenchmarkCase(
             name: name, group: .kernels, operation: operation, operations: shape.operations,
-            tolerances: .gradient
+            tolerances: .gradient, alternatives: algorithms
         ) {
             let random = RandomInputs(name)
             let x = Parameter("x", random.normal("x", shape.input), isTrainable: !trainsWeight)

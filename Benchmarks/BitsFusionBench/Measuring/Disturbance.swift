@@ -58,8 +58,18 @@ struct ProcessorLoad {
 /// Watches who uses the processors while a side is measured.
 struct LoadMeter {
     private let sides: [ProcessUsage]
+    /// Which of `sides` each side runs in; several may share a process.
+    private let places: [Int]
 
-    init(_ sides: [ProcessUsage]) { self.sides = sides }
+    init(_ sides: [ProcessUsage]) {
+        var processes: [ProcessUsage] = []
+        places = sides.map { side in
+            if let known = processes.firstIndex(where: { $0.identifier == side.identifier }) { return known }
+            processes.append(side)
+            return processes.count - 1
+        }
+        self.sides = processes
+    }
 
     private struct Reading {
         let clock = secondsNow()
@@ -79,7 +89,8 @@ struct LoadMeter {
             // A thread that ends takes its time with it, which is no growth.
             return max(end - start, 0)
         }
-        let others = running.enumerated().filter { $0.offset != turn }.map(\.element)
+        let active = turn.map { places[$0] }
+        let others = running.enumerated().filter { $0.offset != active }.map(\.element)
         let load = ProcessorLoad(
             wall: after.clock - before.clock, busy: after.machine.growth(since: before.machine),
             used: sum(running), idling: sum(others))

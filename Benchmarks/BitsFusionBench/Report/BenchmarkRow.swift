@@ -17,6 +17,23 @@ struct TwinRecord: Codable {
     var isOnTarget: Bool? { target.map { ratio <= $0 } }
 }
 
+/// The library's choice of a way to compute, against the ways that it could have chosen.
+struct ChoiceRecord: Codable {
+    struct Way: Codable {
+        let name: String
+        let record: SideRecord
+        /// From the results of the library's choice.
+        let difference: ResultDifference
+    }
+
+    /// What was chosen, measured in turn with the others.
+    let chosen: SideRecord
+    let ways: [Way]
+    let tolerance: Double
+
+    var agrees: Bool { ways.allSatisfy { $0.difference.largest <= tolerance } }
+}
+
 /// One case's outcome.
 struct BenchmarkRow: Codable {
     let name: String
@@ -36,11 +53,13 @@ struct BenchmarkRow: Codable {
     /// False where the sides ran one after the other, since both together would not fit into memory.
     let isAlternating: Bool
     let curve: CurvePoint?
+    /// nil where there was nothing to choose.
+    let choice: ChoiceRecord?
 
     /// Operations (or bytes) a second of our median pass.
     var rate: Double? { (operations ?? bytes).map { $0 / ours.statistics.median } }
     /// Whether all sides computed the same thing.
-    var agrees: Bool { twins.allSatisfy(\.agrees) }
+    var agrees: Bool { twins.allSatisfy(\.agrees) && choice?.agrees != false }
 
     subscript(type: TwinType) -> TwinRecord? { twins.first { $0.type == type } }
 }

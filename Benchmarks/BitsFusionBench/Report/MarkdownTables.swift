@@ -39,8 +39,9 @@ struct MarkdownTables {
         let skipped = report.skipped.filter { left in names.contains { left.name.hasPrefix($0) } }
         var lines = [""] + report.machine.lines.map { "- \($0)" } + [""] + RowTable.markdown(rows)
         if !skipped.isEmpty { lines += [""] + skipped.map { "- \($0.name): left out: \($0.reason)" } }
-        let curves = CurveTable(rows).lines
-        if !curves.isEmpty { lines += ["", "```"] + curves.dropFirst() + ["```"] }
+        for part in [ChoiceTable(rows).lines, CurveTable(rows).lines] where !part.isEmpty {
+            lines += ["", "```"] + part.dropFirst() + ["```"]
+        }
         return lines + [""]
     }
 }
