@@ -12,6 +12,7 @@ import argparse
 import ctypes
 import gc
 import json
+import os
 import sys
 import time
 
@@ -110,7 +111,12 @@ def main() -> None:
             answer = getattr(twin, request["command"])(request)
         except Exception as error:  # The other side reports it; this process stays for the next request.
             answer = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), flush=True)
+        try:
+            print(json.dumps(answer), flush=True)
+        except BrokenPipeError:
+            # The other side has gone; nothing is to be flushed at exit either.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return
 
 
 if __name__ == "__main__":
