@@ -40,7 +40,7 @@ public final class Conv2d: WeightedLayer {
     /// are stored.
     public func callAsFunction(_ x: Tensor, imageBias: Tensor? = nil, residual: Tensor? = nil) -> Tensor {
         conv2d(
-            x, weight: weight.tensor(), bias: bias?.tensor(), stride: stride, paddings: padding,
+            x, weight: weight.operand(), bias: bias?.tensor(), stride: stride, paddings: padding,
             imageBias: imageBias, residual: residual)
     }
 }

@@ -28,7 +28,7 @@ public final class Linear: WeightedLayer {
 
     /// `x` `[..., IC]` -> `[..., OC]`, plus `residual` of the output's shape.
     public func callAsFunction(_ x: Tensor, residual: Tensor? = nil) -> Tensor {
-        linear(x, weight: weight.tensor(), bias: bias?.tensor(), residual: residual)
+        linear(x, weight: weight.operand(), bias: bias?.tensor(), residual: residual)
     }
 }
 

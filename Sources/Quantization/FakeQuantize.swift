@@ -15,11 +15,22 @@ import Tensors
 ///   - grid: the codes to be used.
 /// - Returns: the shape of `weight`.
 public func fakeQuantize(_ weight: Tensor, scales: Tensor, grid: BalancedGrid) -> Tensor {
+    fakeQuantizedOperand(weight, scales: scales, grid: grid).made()
+}
+
+/// The same, made as it is read: `weight` and `scales` must keep their values until then.
+func fakeQuantizedOperand(_ weight: Tensor, scales: Tensor, grid: BalancedGrid) -> Tensor {
     let (channels, width) = checkedRows(weight, scales)
     let maximumCode = Float(grid.maximumCode)
     let (values, steps) = (weight.detached(), scales.detached())
-    let output = onGrid(values, steps, maximumCode)
-    let result = Tensor.customInPlace("fakeQuantize", inputs: [weight, scales], output: output) { gradient in
+    let output = Tensor(weight.shape) { rows, codes in
+        for channel in rows {
+            kernels.fake_quantize(
+                values.row(channel * width), steps[channel], maximumCode,
+                codes + (channel - rows.lowerBound) * width, width)
+        }
+    }
+    return .customInPlace("fakeQuantize", inputs: [weight, scales], output: output) { gradient in
         // The gradient becomes the weight's where nobody else holds it.
         let ofWeight = gradient.isUniquelyOwned() ? gradient : gradient.copied()
         let ofScales = Tensor(unsafeUninitialized: [channels])
@@ -32,17 +43,4 @@ public func fakeQuantize(_ weight: Tensor, scales: Tensor, grid: BalancedGrid) -
         }
         return [ofWeight, ofScales]
     }
-    return result.requiresGradient ? result.remade { onGrid(values, steps, maximumCode) } : result
-}
-
-/// The rounded weight; shapes are checked by the caller.
-private func onGrid(_ weight: Tensor, _ scales: Tensor, _ maximumCode: Float) -> Tensor {
-    let (channels, width) = checkedRows(weight, scales)
-    let output = Tensor(unsafeUninitialized: weight.shape)
-    forEachRow(channels, width) { channel in
-        kernels.fake_quantize(
-            weight.row(channel * width), scales[channel], maximumCode,
-            output.mutableRow(channel * width), width)
-    }
-    return output
 }

@@ -35,7 +35,11 @@ public final class FakeQuantizedWeight: WeightSource, @unchecked Sendable {
     /// The scales that the layer computes with, off the tape: `[OC]`, each > 0.
     public var usedScales: Tensor { usableScales.detached() }
 
-    public func tensor() -> Tensor { fakeQuantize(latent.tensor(), scales: usableScales, grid: grid) }
+    public func tensor() -> Tensor { operand().made() }
+
+    public func operand() -> Tensor {
+        fakeQuantizedOperand(latent.tensor(), scales: usableScales, grid: grid)
+    }
 
     /// The codes that the layer sees now, row-major.
     public var codes: [Int16] {

@@ -33,9 +33,7 @@ public final class PackedWeight: WeightSource, @unchecked Sendable {
 
     public var parameters: [Parameter] { [] }
 
-    public func tensor() -> Tensor { dense().remade { [self] in dense() } }
-
-    private func dense() -> Tensor {
+    public func tensor() -> Tensor {
         do {
             return BalancedQuantizer.dequantize(try unpacked(), scales: scales, shape: shape)
         } catch {

@@ -13,8 +13,6 @@ public struct Tensor: @unchecked Sendable {
     private(set) var storage: Storage
     let offset: Int
     var node: GradientNode?
-    /// How to make the same values again; see `remade(by:)`.
-    var remake: (() -> Tensor)?
 
     init(storage: Storage, offset: Int = 0, shape: [Int], node: GradientNode? = nil) {
         self.shape = shape

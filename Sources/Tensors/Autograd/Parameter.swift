@@ -7,8 +7,15 @@ public protocol WeightSource: AnyObject, Sendable {
     var shape: [Int] { get }
     /// The dense Float32 weight, on the tape where it has trainable parameters.
     func tensor() -> Tensor
+    /// The same for one operation now: its values may be made as that reads them, and must not have changed until its
+    /// backward pass has ended.
+    func operand() -> Tensor
     /// The trainable leaves behind the weight; empty for frozen formats.
     var parameters: [Parameter] { get }
+}
+
+extension WeightSource {
+    public func operand() -> Tensor { tensor() }
 }
 
 /// A named leaf: trainable or frozen; optimizers replace its value in place.

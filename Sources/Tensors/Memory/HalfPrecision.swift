@@ -64,11 +64,21 @@ public final class HalfWeight: WeightSource, @unchecked Sendable {
 
     public var parameters: [Parameter] { [] }
 
-    public func tensor() -> Tensor { dense().remade { [self] in dense() } }
-
-    private func dense() -> Tensor {
+    public func tensor() -> Tensor {
         let dense = Tensor(unsafeUninitialized: shape)
         bits.withUnsafeBufferPointer { HalfPrecision.decode($0, type, into: dense.pointer) }
         return dense
+    }
+
+    public func operand() -> Tensor {
+        guard !shape.isEmpty else { return tensor() }
+        let width = shape.dropFirst().reduce(1, *)
+        return Tensor(shape) { [self] rows, values in
+            let decode = type == .float16 ? kernels.float_from_half : kernels.float_from_bfloat
+            bits.withUnsafeBufferPointer { bits in
+                let own = bits[rows.lowerBound * width..<rows.upperBound * width]
+                decode(UnsafeBufferPointer(rebasing: own).baseAddress, values, own.count)
+            }
+        }
     }
 }

@@ -1,21 +1,63 @@
 // SPDX-License-Identifier: Apache-2.0
 // The reference-counted block behind a tensor.
 
+import Synchronization
+
 /// A pooled block of Float32; returned to the pool when the last tensor on it goes.
 final class Storage: @unchecked Sendable {
-    let pointer: UnsafeMutablePointer<Float>
     /// Floats asked for.
     let count: Int
-    private let capacity: Int
+    /// Makes the values; nil where they were written.
+    let rowSource: RowSource?
     /// Set for the values of parameters: forms that kernels read are worth keeping. Set before the storage is shared.
     var packedForms: PackedForms?
 
+    private let capacity: Int
+    /// Where the block lies; 0 until the values are made.
+    private let address: Atomic<UInt>
+
     init(count: Int) {
-        let block = BlockPool.shared.take(bytes: max(count, 1) * MemoryLayout<Float>.stride)
-        pointer = block.pointer.assumingMemoryBound(to: Float.self)
+        let block = BlockPool.shared.take(bytes: Self.bytes(count))
+        address = Atomic(UInt(bitPattern: block.pointer))
         capacity = block.capacity
         self.count = count
+        rowSource = nil
     }
 
-    deinit { BlockPool.shared.give(pointer, capacity: capacity) }
+    /// Values that `rowSource` makes; memory for all of them is taken when somebody asks for their address.
+    init(_ rowSource: RowSource) {
+        count = rowSource.rows * rowSource.width
+        capacity = BlockPool.capacity(for: Self.bytes(count))
+        address = Atomic(0)
+        self.rowSource = rowSource
+    }
+
+    private static func bytes(_ count: Int) -> Int { max(count, 1) * MemoryLayout<Float>.stride }
+
+    var pointer: UnsafeMutablePointer<Float> {
+        UnsafeMutablePointer(bitPattern: address.load(ordering: .acquiring)) ?? make()
+    }
+
+    /// Whether the values lie in memory.
+    var isMade: Bool { address.load(ordering: .relaxed) != 0 }
+
+    private func make() -> UnsafeMutablePointer<Float> {
+        guard let rowSource else { preconditionFailure("a storage has a block or makes one") }
+        return rowSource.exclusively {
+            if let made = UnsafeMutablePointer<Float>(bitPattern: address.load(ordering: .acquiring)) {
+                return made
+            }
+            let block = BlockPool.shared.take(bytes: Self.bytes(count)).pointer
+            let values = block.assumingMemoryBound(to: Float.self)
+            rowSource.fill(values)
+            address.store(UInt(bitPattern: block), ordering: .releasing)
+            return values
+        }
+    }
+
+    deinit {
+        if let block = UnsafeMutableRawPointer(bitPattern: address.load(ordering: .relaxed)) {
+            BlockPool.shared.give(block, capacity: capacity)
+        }
+    }
 }

@@ -11,6 +11,9 @@ struct ColumnConvolution {
 
     /// Floats of packed columns that a thread works on at a time.
     private static let columnBudget = 160 << 10
+    /// Floats of a weight that a thread makes at a time, where it is made as it is read: they lie in the third-level cache,
+    /// and the columns, which are read again for each part, are read seldom.
+    private static let weightBudget = 2 << 20
 
     init(_ geometry: ConvolutionGeometry) { self.geometry = geometry }
 
@@ -29,21 +32,24 @@ struct ColumnConvolution {
             let columns = Storage(count: PackedMatrix.floats(depth: taps, columns: count))
             pack(x, image: image, pixels: first..<first + count, into: columns)
             let at = image * outputs * plane + first
-            Threads.parallelFor(outputs, grain: 28) { rows in
+            Threads.parallelFor(outputs, grain: 28) { range in
                 biases[image].withPointer { bias in
-                    packedProduct(
-                        rows: rows.count, columns: count, depth: taps,
-                        LeftOperand(weight.pointer + rows.lowerBound * taps, row: taps), columns.pointer,
-                        into: output.pointer + at + rows.lowerBound * plane, row: plane,
-                        ProductStart(
-                            rowBias: bias.map { $0 + rows.lowerBound },
-                            addend: epilogue.addend.map {
-                                UnsafePointer($0.pointer + at + rows.lowerBound * plane)
-                            }))
+                    weight.forEachRows(of: range, unit: 28, floats: Self.weightBudget) { rows, filters in
+                        packedProduct(
+                            rows: rows.count, columns: count, depth: taps, LeftOperand(filters, row: taps),
+                            columns.pointer, into: output.pointer + at + rows.lowerBound * plane, row: plane,
+                            ProductStart(
+                                rowBias: bias.map { $0 + rows.lowerBound },
+                                addend: epilogue.addend.map {
+                                    UnsafePointer($0.pointer + at + rows.lowerBound * plane)
+                                }))
+                    }
                 }
             }
         }
         let tasks = geometry.batch * groups
+        // A weight that is read more than once is made once.
+        if tasks > 1 { weight.made() }
         // Inner loops run inline where the outer one is parallel.
         if tasks >= Threads.count {
             Threads.parallelFor(tasks) { for task in $0 { compute(task) } }
@@ -74,6 +80,7 @@ struct ColumnConvolution {
         let (outputs, plane, taps) = (geometry.outputs, geometry.outputPlane, geometry.taps)
         let gx = Tensor.zeros(geometry.inputShape)
         let area = geometry.kernelArea
+        let filters = weight.pointer
         // Channels of an image belong to one task each, so that nobody adds to another's pixels.
         for image in 0..<geometry.batch {
             let gradient = PackedMatrix(
@@ -82,7 +89,7 @@ struct ColumnConvolution {
                 let columns = Storage(count: channels.count * area * plane)
                 packedProduct(
                     rows: channels.count * area, columns: plane, depth: outputs,
-                    .transposed(weight.pointer + channels.lowerBound * area, columns: taps),
+                    .transposed(filters + channels.lowerBound * area, columns: taps),
                     gradient.storage.pointer, into: columns.pointer, row: plane)
                 kernels.col2im(
                     columns.pointer,

@@ -99,11 +99,12 @@ struct ConvolutionGeometry: Sendable {
     /// `weight` `[OC, IC, KH, KW]` with its channels exchanged and each kernel turned by 180 degrees.
     private func turned(_ weight: Tensor) -> Tensor {
         let area = kernelArea
+        let filters = weight.pointer
         let turned = Tensor(unsafeUninitialized: [inputs, outputs, weightShape[2], weightShape[3]])
         if area == 1 {
             Threads.parallelFor(inputs, grain: max(elementwiseGrain / max(outputs, 1), 1)) { range in
                 kernels.transpose(
-                    weight.pointer + range.lowerBound, turned.pointer + range.lowerBound * outputs, outputs,
+                    filters + range.lowerBound, turned.pointer + range.lowerBound * outputs, outputs,
                     range.count, inputs, outputs)
             }
             return turned
@@ -111,7 +112,7 @@ struct ConvolutionGeometry: Sendable {
         Threads.parallelFor(inputs, grain: max(elementwiseGrain / max(outputs * area, 1), 1)) { range in
             for input in range {
                 for output in 0..<outputs {
-                    let from = weight.pointer + (output * inputs + input) * area
+                    let from = filters + (output * inputs + input) * area
                     let to = turned.pointer + (input * outputs + output) * area
                     for tap in 0..<area { to[tap] = from[area - 1 - tap] }
                 }

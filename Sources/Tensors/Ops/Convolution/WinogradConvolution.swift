@@ -152,10 +152,11 @@ struct WinogradConvolution {
         let make = {
             let factors = Storage(count: floats)
             Threads.parallelFor(rows, grain: max((1 << 12) / max(columns, 1), 1)) { range in
-                kernels.winograd_weights(
-                    Int32(m), weight.pointer + range.lowerBound * columns * 9,
-                    factors.pointer + range.lowerBound * columns, range.count, columns, perProduct,
-                    isFlipped)
+                weight.forEachRows(of: range) { part, filters in
+                    kernels.winograd_weights(
+                        Int32(m), filters, factors.pointer + part.lowerBound * columns, part.count, columns,
+                        perProduct, isFlipped)
+                }
             }
             return factors
         }

@@ -50,7 +50,7 @@ private struct LinearProduct: Sendable {
         }
         let floats = PackedMatrix.floats(depth: inputs, columns: outputs)
         let storage = weight.packed(.linear, floats: floats) {
-            PackedMatrix(transposed: weight.pointer, columns: outputs, depth: inputs, ld: inputs).storage
+            PackedMatrix(transposed: weight).storage
         }
         PackedMatrix(storage, depth: inputs, columns: outputs).product(
             rows: rows, LeftOperand(x.pointer, row: inputs), into: output.pointer, row: outputs,
@@ -66,11 +66,13 @@ private struct LinearProduct: Sendable {
         let packed = PackedMatrix(transposed: x.pointer, columns: rows, depth: inputs, ld: inputs)
         Threads.parallelFor(outputs, grain: max((1 << 14) / max(inputs, 1), 28)) { range in
             let turned = Storage(count: range.count * rows)
-            packedProduct(
-                rows: range.count, columns: rows, depth: inputs,
-                LeftOperand(weight.pointer + range.lowerBound * inputs, row: inputs), packed.storage.pointer,
-                into: turned.pointer, row: rows,
-                ProductStart(rowBias: bias.map { UnsafePointer($0.pointer + range.lowerBound) }))
+            weight.forEachRows(of: range, unit: 28) { part, values in
+                packedProduct(
+                    rows: part.count, columns: rows, depth: inputs, LeftOperand(values, row: inputs),
+                    packed.storage.pointer,
+                    into: turned.pointer + (part.lowerBound - range.lowerBound) * rows, row: rows,
+                    ProductStart(rowBias: bias.map { UnsafePointer($0.pointer + part.lowerBound) }))
+            }
             let to = output.pointer + range.lowerBound
             kernels.transpose(turned.pointer, to, range.count, rows, rows, outputs)
             guard let residual else { return }
@@ -85,7 +87,7 @@ private struct LinearProduct: Sendable {
     func gradientOfInput(_ g: Tensor, _ weight: Tensor, shape: [Int]) -> Tensor {
         let gradient = Tensor(unsafeUninitialized: shape)
         guard gradient.count > 0 else { return gradient }
-        PackedMatrix(weight.pointer, depth: outputs, columns: inputs, ld: inputs).product(
+        PackedMatrix(weight).product(
             rows: rows, LeftOperand(g.pointer, row: outputs), into: gradient.pointer, row: inputs)
         return gradient
     }

@@ -62,6 +62,39 @@ struct PackedMatrix {
         }
     }
 
+    /// Packs a weight [K, N], its rows in parts where they are made as they are read.
+    init(_ weight: Tensor) {
+        let (depth, columns) = (weight.shape[0], weight.shape[1])
+        guard weight.rowSource != nil else {
+            self.init(weight.pointer, depth: depth, columns: columns, ld: columns)
+            return
+        }
+        self.init(depth: depth, columns: columns)
+        let panel = Self.panel
+        Threads.parallelFor(depth, grain: max(elementwiseGrain / max(columns, 1), 1)) { range in
+            weight.forEachRows(of: range) { part, rows in
+                for column in stride(from: 0, to: columns, by: panel) {
+                    let count = min(panel, columns - column)
+                    let width = Self.floats(depth: 1, columns: count)
+                    kernels.pack_panels(
+                        rows + column, part.count, count, columns,
+                        panels(from: column) + part.lowerBound * width)
+                }
+            }
+        }
+    }
+
+    /// Packs B given as a weight that is its transpose [N, K], likewise.
+    init(transposed weight: Tensor) {
+        let (columns, depth) = (weight.shape[0], weight.shape[1])
+        self.init(depth: depth, columns: columns)
+        fill { range in
+            weight.forEachRows(of: range, unit: Self.panel) { part, rows in
+                kernels.pack_transposed(rows, part.count, depth, depth, panels(from: part.lowerBound))
+            }
+        }
+    }
+
     /// Packs B given as its row-major transpose [N, K].
     init(transposed x: UnsafePointer<Float>, columns: Int, depth: Int, ld: Int) {
         self.init(depth: depth, columns: columns)
