@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test format lint fixtures teacher clip-proxy benchmark-setup benchmark benchmark-kernels benchmark-forward benchmark-train sizes clean
+.PHONY: help setup build demo test test-kernels format lint fixtures teacher clip-proxy benchmark-setup benchmark benchmark-kernels benchmark-forward benchmark-train sizes clean
 
 BITSFUSION := .build/release/bitsfusion
 SWIFT_SOURCES := Sources Tests Benchmarks Package.swift
@@ -26,6 +26,10 @@ test: ## Install what is missing, build and run every test
 	@scripts/setup.sh --tests
 	BITSFUSION_PYTHON="$$(scripts/python.sh || echo python3)" \
 		swift test -c release --scratch-path .build/tests --disable-xctest
+
+# The library's kernels for processors with fewer features, on this one. (`make test` compares the tables with each other.)
+test-kernels: ## Run every test again with the AVX2 and the portable kernels
+	for kernels in avx2 portable; do BITSFUSION_KERNELS=$$kernels $(MAKE) --no-print-directory test || exit 1; done
 
 format: ## Format the Swift sources
 	swift format -i -r $(SWIFT_SOURCES)

@@ -106,10 +106,17 @@ public struct Tensor: @unchecked Sendable {
         }
     }
 
+    /// The forms kept of this weight: of a frozen parameter's whole value.
+    private var packedForms: PackedForms? {
+        node == nil && offset == 0 && count == storage.count ? storage.packedForms : nil
+    }
+
+    /// Whether packing this weight is paid for once, not at each use.
+    var packsOnce: Bool { packedForms != nil }
+
     /// `form` of this weight: the kept one where it is frozen, else packed for this use.
     func packed(_ form: PackedForm, floats: Int, make: () -> Storage) -> Storage {
-        guard node == nil, offset == 0, let forms = storage.packedForms else { return make() }
-        return forms.form(form, floats: floats, make: make)
+        packedForms?.form(form, floats: floats, make: make) ?? make()
     }
 
     /// The axis counted from the end when negative.

@@ -185,4 +185,29 @@ struct AlgorithmCase: Sendable, CustomTestStringConvertible {
             #expect(conv2d(x, weight: weight.tensor(), bias: nil, padding: 1).values.allSatisfy { $0 == 0 })
         }
     }
+
+    @Test("an empty batch leaves a gradient of zeros", arguments: [nil, ConvolutionAlgorithm.winograd(4)])
+    func emptyBatch(algorithm: ConvolutionAlgorithm?) {
+        // What the pool hands out next is not zero.
+        for _ in 0..<4 { _ = Tensor.full([24, 8, 3, 3], 7) * 2 }
+        let weight = Parameter("w", normal([24, 8, 3, 3], stream: 1))
+        ConvolutionAlgorithm.$forced.withValue(algorithm) {
+            let output = conv2d(.zeros([0, 8, 16, 16]), weight: weight.tensor(), bias: nil, padding: 1)
+            output.sum().backward()
+        }
+        #expect(weight.gradient?.values == [Float](repeating: 0, count: 24 * 8 * 9))
+    }
+
+    @Test("negative padding cuts pixels off, by whatever algorithm is asked for")
+    func negativePadding() {
+        let (x, weight) = (normal([1, 8, 12, 12], stream: 1), normal([9, 8, 3, 3], stream: 2))
+        let cut = x.sliced(axis: 2, 1..<12).sliced(axis: 3, 2..<12)
+        let want = conv2d(cut, weight: weight, bias: nil, paddings: Padding(0))
+        ConvolutionAlgorithm.$forced.withValue(.winograd(2)) {
+            let got = conv2d(
+                x, weight: weight, bias: nil, paddings: Padding(top: -1, left: -2, bottom: 0, right: 0))
+            #expect(got.shape == want.shape)
+            expectClose(got, want, atol: 1e-5, rtol: 1e-5)
+        }
+    }
 }

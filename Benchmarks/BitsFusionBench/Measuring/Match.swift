@@ -16,12 +16,14 @@ struct SideRecord: Codable {
 /// How many measurements are taken, and how.
 struct MatchSettings {
     /// Seconds that a case's measurements should take together.
-    var budget = 10.0
+    var budget = 12.0
     var samples = 5...21
     /// Seconds of silence before a measurement: the other side's threads spin for some milliseconds before they sleep.
     var pause = 0.05
+    /// Seconds of untimed passes before a measurement.
+    var settle = 0.06
     /// Least seconds of a measurement.
-    var least = 0.02
+    var least = 0.05
     /// A round is repeated where other programs took more than this share of the processors while a side was measured:
     /// that hurts a side that cuts its work into equal parts more than one that does not.
     var foreignLoad = 0.05
@@ -50,14 +52,13 @@ struct Match {
             pauseBriefly()
             return try side.measure(MeasuringPlan(settle: 0, least: 0))
         }
-        let plans = estimates.map { estimate in
-            // A pass that takes this long outlasts the waking of threads and the filling of caches.
-            MeasuringPlan(settle: estimate > 0.2 ? 0 : 0.01, least: settings.least)
-        }
-        let round = estimates.map { max($0, settings.least) + settings.pause }.reduce(0, +)
+        // Untimed passes wake threads up and fill caches, for all sides or for none. Passes that take a second outlast both.
+        let settle = (estimates.max() ?? 0) > 1 ? 0 : settings.settle
+        let plan = MeasuringPlan(settle: settle, least: settings.least)
+        let round = estimates.map { max($0, settings.least) + max($0, settle) + settings.pause }.reduce(0, +)
         let wanted = min(
             max(Int(settings.budget / round), settings.samples.lowerBound), settings.samples.upperBound)
-        let (rounds, disturbance) = try playRounds(sides, plans, wanted: wanted)
+        let (rounds, disturbance) = try playRounds(sides, plan, wanted: wanted)
         let records = try sides.enumerated().map { index, side in
             let samples = rounds.map { $0.seconds[index] }
             guard let statistics = SampleStatistics(samples) else {
@@ -78,7 +79,7 @@ struct Match {
 
     /// Plays until there are `wanted` undisturbed rounds, or patience ends; then the least disturbed ones count.
     private func playRounds(
-        _ sides: [any Contestant], _ plans: [MeasuringPlan], wanted: Int
+        _ sides: [any Contestant], _ plan: MeasuringPlan, wanted: Int
     ) throws -> ([Round], Disturbance) {
         let meter = LoadMeter(sides.map(\.usage))
         var rounds: [Round] = []
@@ -90,7 +91,7 @@ struct Match {
             var round = Round()
             for (index, side) in sides.enumerated() {
                 pauseBriefly()
-                let (seconds, load) = try meter.during(index) { try side.measure(plans[index]) }
+                let (seconds, load) = try meter.during(index) { try side.measure(plan) }
                 round.seconds.append(seconds)
                 round.load += load
                 round.foreignLoad = max(round.foreignLoad, load.foreign ?? 0)

@@ -7,9 +7,9 @@ import Synchronization
 /// A form of a weight that a kernel reads.
 enum PackedForm: Hashable, Sendable {
     /// `[OC, IC]` as the right operand of x Wᵀ.
-    case linear
+    case linear(outputs: Int, inputs: Int)
     /// `[OC, IC, 3, 3]` transformed for F(m x m, 3 x 3): [(m + 2)², OC, IC].
-    case winograd(Int)
+    case winograd(m: Int, outputs: Int, inputs: Int)
 }
 
 /// The forms kept for one weight; empty as soon as somebody writes to it.

@@ -22,7 +22,9 @@ public func scaledDotProductAttention(
             && q.shape[2] == k.shape[2],
         "attention: q \(q.shape), k \(k.shape), v \(v.shape)")
     precondition(
-        q.shape[2] % heads == 0, "attention: width \(q.shape[2]) is not a multiple of \(heads) heads")
+        heads > 0 && q.shape[2] % heads == 0,
+        "attention: width \(q.shape[2]) is not a multiple of \(heads) heads")
+    precondition(k.shape[1] > 0, "attention: keys \(k.shape): a query needs a key at least")
     precondition(!causal || q.shape[1] == k.shape[1], "attention: causal needs as many queries as keys")
     let width = q.shape[2] / heads
     let heads = AttentionHeads(

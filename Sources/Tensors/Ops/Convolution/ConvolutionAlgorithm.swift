@@ -61,8 +61,11 @@ public enum ConvolutionAlgorithm: Hashable, Sendable, CustomStringConvertible {
 }
 
 extension ConvolutionGeometry {
-    /// 3x3 with stride 1.
-    var suitsWinograd: Bool { shape.kernel_height == 3 && shape.kernel_width == 3 && shape.stride == 1 }
+    /// 3x3 with stride 1, and no pixels cut off in place of padding.
+    var suitsWinograd: Bool {
+        shape.kernel_height == 3 && shape.kernel_width == 3 && shape.stride == 1 && shape.pad_top >= 0
+            && shape.pad_left >= 0
+    }
 
     /// Tiles of m x m outputs of all images.
     func tiles(_ m: Int) -> Int {

@@ -17,6 +17,10 @@ struct ConvolutionGeometry: Sendable {
         precondition(
             x[1] == weight[1], "conv2d: x \(x) has \(x[1]) channels, weight \(weight) takes \(weight[1])")
         let (kh, kw) = (weight[2], weight[3])
+        precondition(
+            stride > 0 && weight.dropFirst().allSatisfy { $0 > 0 },
+            "conv2d: stride \(stride) and weight \(weight): stride, input channels and kernel must be positive"
+        )
         let oh = (x[2] + padding.top + padding.bottom - kh) / stride + 1
         let ow = (x[3] + padding.left + padding.right - kw) / stride + 1
         precondition(
@@ -60,7 +64,7 @@ struct ConvolutionGeometry: Sendable {
     func forward(_ x: Tensor, _ weight: Tensor, _ epilogue: ConvolutionEpilogue) -> Tensor {
         let output = Tensor(unsafeUninitialized: outputShape)
         guard output.count > 0 else { return output }
-        switch ConvolutionAlgorithm.forForward(self, isWeightKept: weight.keepsWinogradForms) {
+        switch ConvolutionAlgorithm.forForward(self, isWeightKept: weight.packsOnce) {
         case .winograd(let m):
             WinogradConvolution(self, m).forward(x, weight, isFlipped: false, epilogue, into: output)
         case .columns: ColumnConvolution(self).forward(x, weight, epilogue, into: output)
@@ -89,6 +93,7 @@ struct ConvolutionGeometry: Sendable {
     func gradientOfWeight(_ g: Tensor, _ x: Tensor) -> Tensor {
         let gradient = Tensor(unsafeUninitialized: weightShape)
         guard gradient.count > 0 else { return gradient }
+        guard batch > 0 else { return .zeros(weightShape) }
         switch ConvolutionAlgorithm.forWeightGradient(self) {
         case .winograd(let m): WinogradConvolution(self, m).gradientOfWeight(g, x, into: gradient)
         case .columns: ColumnConvolution(self).gradientOfWeight(g, x, into: gradient)
@@ -120,9 +125,4 @@ struct ConvolutionGeometry: Sendable {
         }
         return turned
     }
-}
-
-extension Tensor {
-    /// Whether Winograd's transform of this weight is paid for once, not at each use.
-    fileprivate var keepsWinogradForms: Bool { node == nil && offset == 0 && storage.packedForms != nil }
 }

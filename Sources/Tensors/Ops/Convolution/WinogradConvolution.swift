@@ -20,6 +20,7 @@ struct WinogradConvolution {
     private static let sharedWeight = 6 << 20
 
     init(_ geometry: ConvolutionGeometry, _ m: Int) {
+        precondition(m == 2 || m == 4, "winograd: F(\(m)x\(m)) is not among F(2x2) and F(4x4)")
         self.geometry = geometry
         self.m = m
         products = (m + 2) * (m + 2)
@@ -160,6 +161,9 @@ struct WinogradConvolution {
             }
             return factors
         }
-        return isFlipped ? make() : weight.packed(.winograd(m), floats: floats, make: make)
+        return isFlipped
+            ? make()
+            : weight.packed(
+                .winograd(m: m, outputs: rows, inputs: columns), floats: floats, make: make)
     }
 }

@@ -49,7 +49,7 @@ private struct LinearProduct: Sendable {
             return
         }
         let floats = PackedMatrix.floats(depth: inputs, columns: outputs)
-        let storage = weight.packed(.linear, floats: floats) {
+        let storage = weight.packed(.linear(outputs: outputs, inputs: inputs), floats: floats) {
             PackedMatrix(transposed: weight).storage
         }
         PackedMatrix(storage, depth: inputs, columns: outputs).product(

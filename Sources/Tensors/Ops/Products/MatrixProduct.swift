@@ -21,30 +21,27 @@ func gemm(
 /// Which core OpenBLAS computes for, e.g. `Cooperlake`; the environment variable OPENBLAS_CORETYPE chooses it.
 public var openBLASCoreName: String { String(cString: openblas_get_corename()) }
 
-/// One product cut into bands of rows or columns, whichever is longer.
+/// One product cut into bands of rows or columns, whichever is longer: bands of a size that does not depend on the number
+/// of threads, since OpenBLAS rounds differently where sizes differ.
 func parallelGEMM(
     _ transposeA: Bool, _ transposeB: Bool, _ m: Int, _ n: Int, _ k: Int, _ a: UnsafePointer<Float>,
     _ b: UnsafePointer<Float>, _ c: UnsafeMutablePointer<Float>
 ) {
     let (lda, ldb) = (transposeA ? m : k, transposeB ? k : n)
-    let parts = m * n * k < 1 << 18 ? 1 : Threads.count
-    if m >= n {
-        let band = max((m + parts - 1) / parts, 1)
-        Threads.parallelFor((m + band - 1) / band) { range in
-            let (first, last) = (range.lowerBound * band, min(range.upperBound * band, m))
-            gemm(
-                transposeA, transposeB, last - first, n, k, 1, transposeA ? a + first : a + first * k, lda, b,
-                ldb, 0,
-                c + first * n, n)
-        }
-    } else {
-        let band = max((n + parts - 1) / parts, 1)
-        Threads.parallelFor((n + band - 1) / band) { range in
-            let (first, last) = (range.lowerBound * band, min(range.upperBound * band, n))
-            gemm(
-                transposeA, transposeB, m, last - first, k, 1, a, lda, transposeB ? b + first * k : b + first,
-                ldb, 0,
-                c + first, n)
+    let (length, costOfOne) = m >= n ? (m, n * k) : (n, m * k)
+    let band = max(128, (1 << 18) / max(costOfOne, 1))
+    Threads.parallelFor((length + band - 1) / band) { bands in
+        for index in bands {
+            let (first, count) = (index * band, min(band, length - index * band))
+            if m >= n {
+                gemm(
+                    transposeA, transposeB, count, n, k, 1, transposeA ? a + first : a + first * k, lda, b,
+                    ldb, 0, c + first * n, n)
+            } else {
+                gemm(
+                    transposeA, transposeB, m, count, k, 1, a, lda,
+                    transposeB ? b + first * k : b + first, ldb, 0, c + first, n)
+            }
         }
     }
 }

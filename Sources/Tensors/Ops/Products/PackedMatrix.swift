@@ -117,6 +117,8 @@ struct PackedMatrix {
         rows: Int, _ a: LeftOperand, into c: UnsafeMutablePointer<Float>, row cRow: Int,
         _ start: ProductStart = .init()
     ) {
+        // The kernels hold addresses alone.
+        defer { withExtendedLifetime(storage) {} }
         let isShort = rows * columns * depth < 1 << 17
         if isShort {
             packedProduct(
