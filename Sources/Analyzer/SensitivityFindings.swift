@@ -12,7 +12,7 @@ extension SensitivityTable {
     /// convolution, whose width is fixed, do not take part.
     public func mostSensitiveLayers(_ count: Int) -> [LayerSensitivity] {
         guard let width = narrowestWidth else { return [] }
-        let measured = freeLayers.compactMap { layer in layer.bits[width].map { (layer, $0.mse) } }
+        let measured = freeLayers.compactMap { layer in layer.bits[width]?.mse.map { (layer, $0) } }
         let sorted = measured.sorted { ($1.1, $0.0.path) < ($0.1, $1.0.path) }
         return sorted.prefix(max(count, 0)).map(\.0)
     }

@@ -12,6 +12,8 @@ public struct BitAllocation: Equatable, Sendable {
     public let averageBits: Double
     /// The averages that any budget can lead to, in bits.
     public let attainable: ClosedRange<Double>
+    /// The measure M that widths were chosen by.
+    public let damage: DamageMeasure
     /// S_o: a layer has the narrowest width whose score is below it.
     public let threshold: Double
     /// What became of the bonus bits.
@@ -30,10 +32,11 @@ public struct BitAllocation: Equatable, Sendable {
 ///   - budget: the average bits, bonus bits, 8-bit layers and time features included. More than the rule can use is
 ///     no error.
 ///   - method: how widths are chosen.
-///   - options: eta, bonus and container.
+///   - options: eta, damage measure, bonus and container.
 /// - Returns: the recipe and how it came about.
 /// - Throws: `AllocationError.infeasible` where the narrowest widths exceed the budget; `.invalidBudget`,
-///   `.invalidSteps`, `.invalidEta`; `.unmeasuredLayer`; `.table`.
+///   `.invalidSteps`, `.invalidEta`; `.unmeasuredLayer`,
+///   `.missingDamage`; `.table`.
 /// - Complexity: O(n log n) for n layers.
 public func allocateBits(
     _ table: SensitivityTable, budget: BitBudget, method: AllocationMethod = .threshold,
@@ -47,7 +50,10 @@ public func allocateBits(
     let bonus = options.givesClipBonus ? ClipBonus(for: problem.candidates) : .disabled
     switch method {
     case .threshold:
-        let rule = try ThresholdAllocation(problem, eta: options.eta, bonus: bonus)
+        let damage =
+            options.damage
+            ?? DamageMeasure(availableIn: problem.candidates, widths: ThresholdAllocation.chosenWidths)
+        let rule = try ThresholdAllocation(problem, damage: damage, eta: options.eta, bonus: bonus)
         let threshold = try rule.threshold(within: budget.averageBits)
         let widths = rule.widths(threshold: threshold)
         let averageBits = problem.averageBits(widths)
@@ -56,9 +62,8 @@ public func allocateBits(
             model: table.model)
         try countWholeModel(of: table, budget, options, into: &recipe)
         return BitAllocation(
-            recipe: recipe, averageBits: averageBits, attainable: rule.attainable, threshold: threshold,
-            bonus: bonus,
-            countsWholeModel: table.inventory != nil)
+            recipe: recipe, averageBits: averageBits, attainable: rule.attainable, damage: damage,
+            threshold: threshold, bonus: bonus, countsWholeModel: table.inventory != nil)
     }
 }
 

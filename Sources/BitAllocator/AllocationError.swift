@@ -16,6 +16,8 @@ public enum AllocationError: Error, Equatable, Sendable {
     case invalidEta(Double)
     /// A layer without a measurement at any of the widths that the rule chooses from.
     case unmeasuredLayer(path: LayerID, widths: [BitWidth])
+    /// A layer that was measured at a width, but not by the measure that the rule compares layers by.
+    case missingDamage(path: LayerID, width: BitWidth, measure: DamageMeasure)
     /// The sensitivity table is faulty or does not fit its model.
     case table(RecipeError)
 }
@@ -39,6 +41,10 @@ extension AllocationError: CustomStringConvertible {
             let text = widths.map(\.description).joined(separator: ", ")
             return
                 "\(path): expected a measurement at one of \(text) bits, found none; analyze this layer again"
+        case .missingDamage(let path, let width, let measure):
+            return
+                "\(path): bits.\(width).\(measure.rawValue): expected a number, found none; analyze this layer by "
+                + "that measure, or allocate by another --damage"
         case .table(let error):
             return "sensitivity table: \(error)"
         }

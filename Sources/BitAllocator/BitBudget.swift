@@ -22,14 +22,21 @@ public struct BitBudget: Hashable, Sendable {
 public struct AllocationOptions: Sendable {
     /// The exponent of the layer's size in S = M N^-eta; finite. The paper's is 0.3.
     public var eta: Double
+    /// M: the measure that layers are compared by; nil for the first of `mse`, `noise` and `fisher` that the table has
+    /// for all layers whose width is free.
+    public var damage: DamageMeasure?
     /// Whether the layers with the largest CLIP-score drops get up to three more bits.
     public var givesClipBonus: Bool
     /// The container that the recipe's stored bytes are forecast for.
     public var storage: StorageModel
 
     /// The paper's settings, stored as fixed fields.
-    public init(eta: Double = 0.3, givesClipBonus: Bool = true, storage: StorageModel = .fixedFields) {
+    public init(
+        eta: Double = 0.3, damage: DamageMeasure? = nil, givesClipBonus: Bool = true,
+        storage: StorageModel = .fixedFields
+    ) {
         self.eta = eta
+        self.damage = damage
         self.givesClipBonus = givesClipBonus
         self.storage = storage
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The paper's rule (BitsFusion, arXiv 2406.04333, Algorithm 1, part 3):
 //     S_{i,b} = M_{i,b} N_i^-eta        b_i = smallest b in {1, 2, 3} with S_{i,b} < S_o, else 4
-// M mean squared error, N weights of the layer, S_o the threshold that the budget sets.
+// M damage (the paper: mean squared error), N weights of the layer, S_o the threshold that the budget sets.
 
 import Foundation
 import Recipes
@@ -21,15 +21,23 @@ struct ThresholdAllocation {
     /// Every threshold that makes a difference, ascending. No score lies below the first one, all below the last one.
     let thresholds: [Double]
 
-    /// - Throws: `AllocationError.unmeasuredLayer` for the first candidate without a measurement to choose by.
-    init(_ problem: AllocationProblem, eta: Double, bonus: ClipBonus) throws(AllocationError) {
+    /// - Throws: `AllocationError.unmeasuredLayer` for the first candidate without a measurement to choose by;
+    ///   `.missingDamage` for the first whose measurement lacks the damage.
+    init(
+        _ problem: AllocationProblem, damage: DamageMeasure, eta: Double, bonus: ClipBonus
+    ) throws(AllocationError) {
         self.problem = problem
         self.bonus = problem.candidates.map { bonus.bits(for: $0.path) }
         var scores: [[(width: BitWidth, score: Double)]] = []
         for candidate in problem.candidates {
             let factor = pow(Double(candidate.weights), -eta)
-            let row = Self.chosenWidths.compactMap { width in
-                candidate.measures[width].map { (width: width, score: $0.mse * factor) }
+            var row: [(width: BitWidth, score: Double)] = []
+            for width in Self.chosenWidths {
+                guard let measure = candidate.measures[width] else { continue }
+                guard let value = measure[damage.metric] else {
+                    throw .missingDamage(path: candidate.path, width: width, measure: damage)
+                }
+                row.append((width, value * factor))
             }
             guard !row.isEmpty else {
                 throw .unmeasuredLayer(path: candidate.path, widths: Self.chosenWidths)

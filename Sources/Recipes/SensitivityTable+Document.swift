@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The JSON form of a sensitivity table, and the checks that keep NaN out of the allocator:
 // {"format": "bitsfusion-sensitivity", "version": 1,
-//  "layers": [{"path", "kind", "weights", "skewness", "bits": {"1": {"mse", "psnr", "clipDrop"}, ...}}],
+//  "layers": [{"path", "kind", "weights", "skewness", "bits": {"1": {"mse", "psnr", "perceptual",
+//    "clipDrop", "noise", "fisher"}, ...}}],
 //  "correlations": [{"x", "y", "pearson", "layers"}], "model", "inventory", "generation", "manifest"}
 
 extension LayerSensitivity: Codable {
@@ -129,17 +130,28 @@ extension LayerSensitivity {
         }
         try requireFinite(skewness, "skewness")
         for (width, measure) in bits.sorted(by: { $0.key < $1.key }) {
-            try requireFinite(measure.mse, "bits.\(width).mse")
-            try requireFinite(measure.psnr, "bits.\(width).psnr")
-            try requireFinite(measure.clipDrop, "bits.\(width).clipDrop")
-            guard measure.mse >= 0 else {
-                throw .negative(path: path, field: "bits.\(width).mse", found: measure.mse)
-            }
+            try validate(measure, "bits.\(width)")
         }
     }
 
-    private func requireFinite(_ value: Double?, _ field: String) throws(RecipeError) {
-        guard let value, !value.isFinite else { return }
+    private func validate(_ measure: SensitivityMeasure, _ field: String) throws(RecipeError) {
+        var isEmpty = true
+        for metric in SensitivityMetric.allCases {
+            guard let value = measure[metric] else { continue }
+            isEmpty = false
+            try requireFinite(value, "\(field).\(metric.rawValue)")
+            guard value >= 0 || !metric.isNonNegative else {
+                throw .negative(path: path, field: "\(field).\(metric.rawValue)", found: value)
+            }
+        }
+        guard !isEmpty else {
+            let known = SensitivityMetric.allCases.map(\.rawValue).joined(separator: ", ")
+            throw .malformed(location: "\(path): \(field)", reason: "expected one of \(known), found none")
+        }
+    }
+
+    private func requireFinite(_ value: Double, _ field: String) throws(RecipeError) {
+        guard !value.isFinite else { return }
         throw .nonFinite(path: path, field: field, found: "\(value)")
     }
 }

@@ -1,36 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The result of the sensitivity analysis (BitsFusion, arXiv 2406.04333, Algorithm 1, parts 1 and 2): what quantizing
-// one layer alone to one width does to the generated images. `analyze` writes it, `allocate` and `report` read it.
-
-/// The damage of one layer at one width, over the images of all prompts and seeds.
-public struct SensitivityMeasure: Hashable, Codable, Sendable {
-    /// M: mean squared error between the images of the quantized and the full-precision model, >= 0.
-    public var mse: Double
-    /// Peak signal-to-noise ratio of the same images in dB; nil where they are equal (it would be infinite).
-    public var psnr: Double?
-    /// CLIP score of the full-precision images minus that of the quantized ones: positive is worse. Nil where no
-    /// text-image scorer was at hand.
-    public var clipDrop: Double?
-
-    /// Records one measurement.
-    public init(mse: Double, psnr: Double?, clipDrop: Double?) {
-        self.mse = mse
-        self.psnr = psnr
-        self.clipDrop = clipDrop
-    }
-
-    enum CodingKeys: String, CodingKey {
-        case mse, psnr, clipDrop
-    }
-
-    /// Writes all three keys, null where there is no value.
-    public func encode(to encoder: any Encoder) throws {
-        var container = encoder.container(keyedBy: CodingKeys.self)
-        try container.encode(mse, forKey: .mse)
-        try container.encode(psnr, forKey: .psnr)
-        try container.encode(clipDrop, forKey: .clipDrop)
-    }
-}
+// one layer alone to one width does. `analyze` writes it, `allocate` and `merge` read it.
 
 /// One layer of a sensitivity table.
 public struct LayerSensitivity: Equatable, Sendable {
@@ -56,37 +26,6 @@ public struct LayerSensitivity: Equatable, Sendable {
     }
 }
 
-/// How the images of a sensitivity analysis were made: everything that has to stay the same for two tables to compare.
-public struct SensitivityProtocol: Hashable, Codable, Sendable {
-    /// The prompts, in order; empty where embeddings were given instead.
-    public var prompts: [String]
-    /// The file of text embeddings that took the prompts' place.
-    public var embeddings: FileReference?
-    /// The seed of the initial noise of each image.
-    public var seeds: [UInt64]
-    /// The sampler's name, such as `pndm`.
-    public var sampler: String
-    /// Sampling steps per image.
-    public var steps: Int
-    public var guidanceScale: Double
-    /// Training steps that each quantized layer was given before it was measured.
-    public var qatSteps: Int
-
-    /// Pins a protocol.
-    public init(
-        prompts: [String], embeddings: FileReference? = nil, seeds: [UInt64], sampler: String, steps: Int,
-        guidanceScale: Double, qatSteps: Int
-    ) {
-        self.prompts = prompts
-        self.embeddings = embeddings
-        self.seeds = seeds
-        self.sampler = sampler
-        self.steps = steps
-        self.guidanceScale = guidanceScale
-        self.qatSteps = qatSteps
-    }
-}
-
 /// The sensitivity of every layer of one model.
 ///
 /// Only `layers` is needed; without `inventory`, the layers that are listed are taken for the whole model.
@@ -95,7 +34,7 @@ public struct SensitivityTable: Equatable, Sendable {
     public var model: FileReference?
     /// All of the model's layers, the time layers that no recipe lists included.
     public var inventory: ModelInventory?
-    /// How the images were made.
+    /// How the measures were made.
     public var generation: SensitivityProtocol?
     /// The layers, sorted by path when written.
     public var layers: [LayerSensitivity]

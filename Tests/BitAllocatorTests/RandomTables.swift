@@ -18,11 +18,15 @@ struct SeededGenerator: RandomNumberGenerator {
     }
 }
 
-/// A linear layer whose damages at 1, 2, 3 ... bits are `mse`.
-func layer(_ path: LayerID, weights: Int, mse: [Double], clipDrop: Double? = nil) -> LayerSensitivity {
+/// A linear layer whose damages by `metric` at 1, 2, 3 ... bits are `mse`.
+func layer(
+    _ path: LayerID, weights: Int, mse: [Double], metric: SensitivityMetric = .mse, clipDrop: Double? = nil
+) -> LayerSensitivity {
     var bits: [BitWidth: SensitivityMeasure] = [:]
     for (index, value) in mse.enumerated() {
-        bits[BitWidth(index + 1)] = SensitivityMeasure(mse: value, psnr: nil, clipDrop: clipDrop)
+        var measure = SensitivityMeasure(clipDrop: clipDrop)
+        measure[metric] = value
+        bits[BitWidth(index + 1)] = measure
     }
     return LayerSensitivity(path: path, kind: .linear, weights: weights, skewness: 0, bits: bits)
 }

@@ -164,7 +164,7 @@ import Testing
             try allocateBits(table, budget: BitBudget(averageBits: 2.4)).recipe.layers == ["a": BitWidth(2)])
         #expect(
             try allocateBits(table, budget: BitBudget(averageBits: 9)).recipe.layers == ["a": BitWidth(4)])
-        only.bits = [BitWidth(5): SensitivityMeasure(mse: 0, psnr: nil, clipDrop: nil)]
+        only.bits = [BitWidth(5): SensitivityMeasure(mse: 0)]
         #expect(
             throws: AllocationError.unmeasuredLayer(
                 path: "a", widths: [BitWidth(1), BitWidth(2), BitWidth(3)])

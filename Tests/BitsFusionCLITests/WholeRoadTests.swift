@@ -110,7 +110,7 @@ struct WholeRoadTests {
                 bits: Dictionary(
                     uniqueKeysWithValues: (1...3).map {
                         let mse = Double(index + 1) / Double($0 * $0)
-                        return (BitWidth($0), SensitivityMeasure(mse: mse, psnr: nil, clipDrop: nil))
+                        return (BitWidth($0), SensitivityMeasure(mse: mse))
                     }))
         }
         let table = SensitivityTable(

@@ -44,12 +44,13 @@ import Testing
                 """
                 {"format": "bitsfusion-sensitivity", "version": 1, "layers": [
                   {"path": "mid.a", "kind": "linear", "weights": 80, "skewness": 0,
-                   "bits": {"1": {"mse": 0.5, "psnr": 3, "clipDrop": null}, "2": {"mse": 0.25}}}]}
+                   "bits": {"1": {"mse": 0.5, "psnr": 3, "clipDrop": null}, "2": {"mse": 0.25}, "3": {"noise": 2}}}]}
                 """.utf8))
         #expect(
             table.layers.first?.bits == [
-                BitWidth(1): SensitivityMeasure(mse: 0.5, psnr: 3, clipDrop: nil),
-                BitWidth(2): SensitivityMeasure(mse: 0.25, psnr: nil, clipDrop: nil),
+                BitWidth(1): SensitivityMeasure(mse: 0.5, psnr: 3),
+                BitWidth(2): SensitivityMeasure(mse: 0.25),
+                BitWidth(3): SensitivityMeasure(noise: 2),
             ])
         #expect(table.inventory == nil)
         #expect(table.correlations.isEmpty)
@@ -80,9 +81,9 @@ import Testing
         }
     }
 
-    @Test("a number too large for a Double, a string and a missing key are refused with the layer's name")
+    @Test("a number too large for a Double, a string and a list are refused with the layer's name")
     func mistyped() throws {
-        for value in ["1e999", "\"0.5\"", "null", "[]"] {
+        for value in ["1e999", "\"0.5\"", "[]"] {
             let error = recipeError { () throws(RecipeError) in
                 _ = try SensitivityTable.decode(from: text(mse: value))
             }
@@ -124,9 +125,8 @@ import Testing
             return LayerSensitivity(
                 path: LayerID("mid.\(index)"), kind: .linear, weights: 1, skewness: 0,
                 bits: [
-                    BitWidth(1): SensitivityMeasure(mse: mse, psnr: 10 - 2 * mse, clipDrop: nil),
-                    BitWidth(2): SensitivityMeasure(
-                        mse: mse * mse, psnr: index == 4 ? nil : 1, clipDrop: nil),
+                    BitWidth(1): SensitivityMeasure(mse: mse, psnr: 10 - 2 * mse),
+                    BitWidth(2): SensitivityMeasure(mse: mse * mse, psnr: index == 4 ? nil : 1),
                 ])
         }
         let found = SensitivityTable(layers: layers).measuredCorrelations()

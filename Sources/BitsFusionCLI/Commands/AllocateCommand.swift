@@ -28,6 +28,12 @@ struct AllocateCommand: ParsableCommand {
     @Option(help: "How widths are chosen: threshold is the paper's rule.")
     var method = AllocationMethod.threshold
 
+    @Option(
+        help:
+            "The damage that layers are compared by (default: the first of these that the table has for all layers)."
+    )
+    var damage: DamageMeasure?
+
     @Option(parsing: .unconditional, help: "Exponent of the layer size in the sensitivity score.")
     var eta = 0.3
 
@@ -66,7 +72,7 @@ struct AllocateCommand: ParsableCommand {
         let allocation = try allocateBits(
             table, budget: BitBudget(averageBits: avgBits, timeFeatures: storage), method: method,
             options: AllocationOptions(
-                eta: eta, givesClipBonus: clipBonus, storage: .packed(encoding)))
+                eta: eta, damage: damage, givesClipBonus: clipBonus, storage: .packed(encoding)))
         var recipe = allocation.recipe
         recipe.manifest = try Output.manifest(inputs: [sensitivity])
         try recipe.write(to: URL(fileURLWithPath: output))
@@ -101,6 +107,7 @@ private struct AllocationReport: Encodable {
 
     let file: String
     let method: String
+    let damage: String
     let averageBits: Double
     let smallestBudget: Double
     let largestBudget: Double
@@ -112,6 +119,7 @@ private struct AllocationReport: Encodable {
     init(_ allocation: BitAllocation, table: SensitivityTable, file: String) {
         self.file = file
         method = allocation.recipe.method ?? ""
+        damage = allocation.damage.rawValue
         averageBits = allocation.averageBits
         smallestBudget = allocation.attainable.lowerBound
         largestBudget = allocation.attainable.upperBound
@@ -144,7 +152,7 @@ private struct AllocationReport: Encodable {
         }
         lines.print()
         Output.line(
-            "\(file): \(Numbers.fixed(averageBits, 4)) average bits"
+            "\(file): \(Numbers.fixed(averageBits, 4)) average bits by \(damage)"
                 + (storedBytes.map { ", \(Numbers.bytes($0)) packed" } ?? "")
                 + "; budgets from \(Numbers.fixed((smallestBudget * 1e4).rounded(.up) / 1e4, 4)) to "
                 + "\(Numbers.fixed(largestBudget, 4)) make a difference")

@@ -8,6 +8,7 @@ extension SamplerKind: ExpressibleByArgument {}
 extension ElementType: ExpressibleByArgument {}
 extension PackingEncoding: ExpressibleByArgument {}
 extension AllocationMethod: ExpressibleByArgument {}
+extension DamageMeasure: ExpressibleByArgument {}
 
 /// How scales start.
 enum ScaleStart: String, ExpressibleByArgument, CaseIterable {

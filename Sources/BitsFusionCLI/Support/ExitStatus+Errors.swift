@@ -31,7 +31,7 @@ extension AllocationError: ExitStatusProviding {
     var exitStatus: ExitStatus {
         switch self {
         case .invalidBudget, .invalidSteps, .invalidEta: .usage
-        case .infeasible, .unmeasuredLayer, .table: .badData
+        case .infeasible, .unmeasuredLayer, .missingDamage, .table: .badData
         }
     }
 }

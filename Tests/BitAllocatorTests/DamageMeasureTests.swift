@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which measure widths are chosen by, and what is said where a table lacks it.
+
+import BitAllocator
+import Recipes
+import Testing
+
+@Suite struct DamageMeasureTests {
+    private let budget = BitBudget(averageBits: 2.0, timeFeatures: .layersKept)
+
+    private func options(_ damage: DamageMeasure?) -> AllocationOptions {
+        AllocationOptions(damage: damage, givesClipBonus: false)
+    }
+
+    @Test("the same damages give the same recipe, by whichever measure they are", arguments: 0..<20)
+    func sameByAnyName(seed: UInt64) throws {
+        let pictures = RandomTables.small(seed: seed)
+        let expected = try allocateBits(pictures, budget: BitBudget(averageBits: 4.2), options: options(.mse))
+        for damage in DamageMeasure.allCases {
+            var table = pictures
+            for index in table.layers.indices {
+                for (width, measure) in table.layers[index].bits {
+                    var other = SensitivityMeasure(psnr: 3)
+                    other[damage.metric] = measure.mse
+                    table.layers[index].bits[width] = other
+                }
+            }
+            for asked in [damage, nil] {
+                let found = try allocateBits(
+                    table, budget: BitBudget(averageBits: 4.2), options: options(asked))
+                #expect(found.recipe == expected.recipe && found.threshold == expected.threshold)
+                #expect(found.damage == damage)
+            }
+        }
+    }
+
+    /// Two layers whose order by `mse` is the reverse of that by `noise` and `fisher`.
+    private var disagreeing: SensitivityTable {
+        var layers = [
+            layer("a", weights: 10, mse: [3, 2, 1]), layer("b", weights: 10, mse: [0.3, 0.2, 0.1]),
+        ]
+        for (index, scale) in [1.0, 10].enumerated() {
+            for width in [1, 2, 3] {
+                layers[index].bits[BitWidth(width)]?.noise = scale / Double(width)
+                layers[index].bits[BitWidth(width)]?.fisher = scale / Double(width * width)
+            }
+        }
+        return SensitivityTable(layers: layers)
+    }
+
+    @Test("the measure decides which layer is narrow, and mse comes first")
+    func decides() throws {
+        func wider(_ damage: DamageMeasure?) throws -> LayerID? {
+            try allocateBits(disagreeing, budget: budget, options: options(damage)).recipe.layers
+                .max { $0.value < $1.value }?.key
+        }
+        #expect(try wider(.mse) == "a")
+        #expect(try wider(nil) == "a")
+        #expect(try wider(.noise) == "b")
+        #expect(try wider(.fisher) == "b")
+    }
+
+    @Test("a measure that some width lacks is passed over by default, and named where asked for")
+    func missing() throws {
+        var table = disagreeing
+        table.layers[1].bits[BitWidth(2)]?.mse = nil
+        #expect(try allocateBits(table, budget: budget, options: options(nil)).damage == .noise)
+        let error = AllocationError.missingDamage(path: "b", width: BitWidth(2), measure: .mse)
+        #expect(throws: error) { try allocateBits(table, budget: budget, options: options(.mse)) }
+        #expect(
+            error.description
+                == "b: bits.2.mse: expected a number, found none; analyze this layer by that measure, or allocate by "
+                + "another --damage")
+    }
+
+    @Test("where no measure is complete, the gap of the first that there is at all is named")
+    func noneComplete() {
+        let table = SensitivityTable(layers: [
+            layer("a", weights: 10, mse: [3, 2, 1], metric: .fisher),
+            layer("b", weights: 10, mse: [3, 2, 1], metric: .perceptual),
+        ])
+        #expect(
+            throws: AllocationError.missingDamage(path: "b", width: BitWidth(1), measure: .fisher)
+        ) { try allocateBits(table, budget: budget, options: options(nil)) }
+    }
+}
