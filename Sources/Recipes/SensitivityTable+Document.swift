@@ -3,7 +3,8 @@
 // {"format": "bitsfusion-sensitivity", "version": 1,
 //  "layers": [{"path", "kind", "weights", "skewness", "bits": {"1": {"mse", "psnr", "perceptual",
 //    "clipDrop", "noise", "fisher"}, ...}}],
-//  "correlations": [{"x", "y", "pearson", "layers"}], "model", "inventory", "generation", "manifest"}
+//  "correlations": [{"x", "y", "pearson", "spearman", "layers"}], "sums", "mostSensitive", "symmetricShare",
+//  "model", "inventory", "generation", "manifest"}
 
 extension LayerSensitivity: Codable {
     enum CodingKeys: String, CodingKey {
@@ -66,6 +67,7 @@ extension SensitivityTable: RecipeDocument {
 
     enum CodingKeys: String, CodingKey {
         case format, version, model, inventory, generation, layers, correlations, manifest
+        case sums, mostSensitive, symmetricShare
     }
 
     public init(from decoder: any Decoder) throws {
@@ -88,6 +90,10 @@ extension SensitivityTable: RecipeDocument {
         try container.encodeIfPresent(generation, forKey: .generation)
         try container.encode(layers.sorted { $0.path < $1.path }, forKey: .layers)
         try container.encode(correlations, forKey: .correlations)
+        // What follows from the layers is written for readers of the file, and not read back.
+        try container.encode(sums, forKey: .sums)
+        try container.encode(rankings, forKey: .mostSensitive)
+        try container.encodeIfPresent(symmetricShare(), forKey: .symmetricShare)
         try container.encodeIfPresent(manifest, forKey: .manifest)
     }
 
@@ -102,10 +108,12 @@ extension SensitivityTable: RecipeDocument {
             guard seen.insert(layer.path).inserted else { throw .duplicateLayer(path: layer.path) }
             try layer.validate()
         }
-        for correlation in correlations where !correlation.pearson.isFinite {
-            throw .malformed(
-                location: "correlations: \(correlation.x), \(correlation.y)",
-                reason: "expected a finite number, found \(correlation.pearson)")
+        for correlation in correlations {
+            for value in [correlation.pearson, correlation.spearman ?? 0] where !(-1...1).contains(value) {
+                throw .malformed(
+                    location: "correlations: \(correlation.x), \(correlation.y)",
+                    reason: "expected a number in -1...1, found \(value)")
+            }
         }
         guard let inventory else { return }
         var counts: [LayerID: Int] = [:]

@@ -14,8 +14,8 @@ struct EvaluationReferences: Decodable {
     let featureWidth: Int
     let covarianceA: [Double]
     let frechet: Double
-    let xs, ys: [Double]
-    let pearson, spearman, standardError: Double
+    let xs: [Double]
+    let standardError: Double
     let timesteps: [Int]
     let epsilonSampleErrors, velocitySampleErrors: [Double]
 

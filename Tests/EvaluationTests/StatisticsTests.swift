@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scores with standard errors, and correlations.
+// Scores with standard errors.
 
 import Evaluation
-import Recipes
 import Testing
 
 @Suite struct CompositionalScoreTests {
@@ -44,26 +43,5 @@ import Testing
         #expect(MeanEstimate(of: [3]).mean == 3)
         #expect(MeanEstimate(of: [3]).standardError == nil)
         #expect(MeanEstimate(of: []).mean.isNaN)
-    }
-}
-
-@Suite struct RankCorrelationTests {
-    @Test("Pearson's and Spearman's coefficients are NumPy's, ties included") func reference() throws {
-        let numbers = try EvaluationReferences.load()
-        let pearson = try #require(pearsonCorrelation(numbers.xs, numbers.ys))
-        let spearman = try #require(spearmanCorrelation(numbers.xs, numbers.ys))
-        expectClose([pearson, spearman], [numbers.pearson, numbers.spearman])
-    }
-
-    @Test("any increasing function keeps Spearman's coefficient at 1") func monotone() throws {
-        let xs: [Double] = [5, 1, 3, 2, 4]
-        let rising = try #require(spearmanCorrelation(xs, xs.map { $0 * $0 * $0 }))
-        let falling = try #require(spearmanCorrelation(xs, xs.map { -$0 * $0 }))
-        expectClose([rising, falling], [1, -1])
-    }
-
-    @Test("constant and single samples have no correlation") func degenerate() {
-        #expect(spearmanCorrelation([1, 1, 1], [1, 2, 3]) == nil)
-        #expect(spearmanCorrelation([1], [2]) == nil)
     }
 }
