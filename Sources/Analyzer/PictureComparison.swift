@@ -20,10 +20,13 @@ struct PictureComparison {
     private let range: Double
     private let arePixels: Bool
     private let clip: (score: CaptionScore, reference: Double)?
+    /// The reference as the scorer's image tower sees it, encoded once for all candidates.
+    private let perceptual: PerceptualReference?
 
     /// - Parameters:
     ///   - reference: `[K, C, H, W]`, as the model makes them.
-    ///   - captionScore: scores pictures against their prompts; nil without.
+    ///   - captionScore: scores pictures against their prompts, and its encoder compares what they look like; nil
+    ///     leaves CLIP drop and perceptual distance out.
     /// - Throws: `SensitivityError.referenceNotFinite`; `.clipNeedsPictures` for latents with a scorer.
     init(reference: Tensor, captionScore: CaptionScore?) throws {
         guard reference.isFinite else { throw SensitivityError.referenceNotFinite }
@@ -35,6 +38,7 @@ struct PictureComparison {
         self.reference = pictures
         range = arePixels ? 2 : Self.range(of: pictures)
         clip = captionScore.map { ($0, $0.mean(of: pictures)) }
+        perceptual = captionScore.map { PerceptualReference(pictures, proxy: $0.proxy) }
     }
 
     /// What `pictures` differ by from the reference.
@@ -46,10 +50,14 @@ struct PictureComparison {
         let pictures = arePixels ? Self.clamped(pictures) : pictures
         let mse = meanSquaredError(ofImages: pictures, reference: reference) / (range * range)
         let psnr = mse > 0 ? peakSignalToNoiseRatio(meanSquaredError: mse, dataRange: 1) : nil
+        let distance = perceptual.map { reference in
+            let distances = reference.distances(pictures)
+            return distances.reduce(0, +) / Double(distances.count)
+        }
         let drop = clip.map { $0.reference - $0.score.mean(of: pictures) }
         // Latents may be finite and so large that their squares are not.
-        guard mse.isFinite, drop?.isFinite ?? true else { return nil }
-        return SensitivityMeasure(mse: mse, psnr: psnr, clipDrop: drop)
+        guard mse.isFinite, drop?.isFinite ?? true, distance?.isFinite ?? true else { return nil }
+        return SensitivityMeasure(mse: mse, psnr: psnr, perceptual: distance, clipDrop: drop)
     }
 
     /// Grey and colour pictures have 1 and 3 channels; latents of every known autoencoder have 4 or more.
@@ -77,7 +85,7 @@ struct PictureComparison {
 
 /// How well pictures fit the prompts that they were made from, by the CLIP-proxy.
 struct CaptionScore {
-    private let proxy: ClipProxy
+    let proxy: ClipProxy
     private let ids: [Int32]
 
     /// - Throws: `PipelineError.vocabulary` for a proxy of other words; `CaptionError` for words that the shapes world

@@ -10,11 +10,13 @@ import Testing
 @Suite struct PictureComparisonTests {
     private let reference = Tensor((0..<24).map { Float($0) / 12 - 1 }, shape: [2, 3, 2, 2])
 
-    @Test("the reference against itself has error 0, no PSNR and no CLIP drop") func identical() throws {
+    @Test("the reference against itself has error and distance 0, no PSNR and no CLIP drop") func identical()
+        throws
+    {
         let big = Tensor((0..<2 * 3 * 64).map { Float($0 % 17) / 8 - 1 }, shape: [2, 3, 8, 8])
         let score = try CaptionScore(tinyClip(), prompts: ["a red circle", "a square"])
         let measure = try PictureComparison(reference: big, captionScore: score).measure(big)
-        #expect(measure == SensitivityMeasure(mse: 0, clipDrop: 0))
+        #expect(measure == SensitivityMeasure(mse: 0, perceptual: 0, clipDrop: 0))
     }
 
     @Test("pixels are compared in [0, 1]: half a range everywhere is an error of 1/4 and 6 dB") func pixels()
@@ -23,7 +25,7 @@ import Testing
         let black = Tensor.full([2, 3, 2, 2], -1)
         let comparison = try PictureComparison(reference: black, captionScore: nil)
         let measure = try #require(comparison.measure(.zeros([2, 3, 2, 2])))
-        #expect(measure.mse == 0.25 && measure.clipDrop == nil)
+        #expect(measure.mse == 0.25 && measure.clipDrop == nil && measure.perceptual == nil)
         #expect(abs((measure.psnr ?? 0) - 6.0206) < 1e-4)
     }
 
@@ -58,6 +60,25 @@ import Testing
         let latents = Tensor([0, 1e-30, 0, 0], shape: [1, 4, 1, 1])
         let comparison = try PictureComparison(reference: latents, captionScore: nil)
         #expect(comparison.measure(.full([1, 4, 1, 1], 3e38)).map { $0.mse?.isFinite == true } ?? true)
+    }
+
+    @Test("the perceptual distance is the encoder's mean over clamped pictures, and grows with noise")
+    func perceptual() throws {
+        let clip = try tinyClip()
+        var random = Philox(seed: 3)
+        let pictures = random.normal([2, 3, 8, 8]) * 0.3
+        let noise = random.normal([2, 3, 8, 8])
+        let comparison = try PictureComparison(
+            reference: pictures, captionScore: CaptionScore(clip, prompts: ["a red circle", "a square"]))
+        let found = try [0.05, 0.2, 0.8].map { (deviation: Float) in
+            try #require(comparison.measure(pictures + noise * deviation)?.perceptual)
+        }
+        #expect(found[0] > 0 && found[0] < found[1] && found[1] < found[2])
+        func clamped(_ tensor: Tensor) -> Tensor {
+            Tensor(tensor.values.map { min(max($0, -1), 1) }, shape: tensor.shape)
+        }
+        let expected = clip.perceptualDistances(clamped(pictures + noise * 0.8), reference: clamped(pictures))
+        #expect(abs(found[2] - (expected[0] + expected[1]) / 2) < 1e-12)
     }
 
     @Test("a CLIP-proxy on latents is refused") func clipOnLatents() throws {

@@ -78,12 +78,15 @@ import Testing
         for layer in table.layers {
             let isEnd = layer.path == "conv_in" || layer.path == "conv_out"
             #expect(layer.bits.keys.map(\.rawValue).sorted() == (isEnd ? [8] : [1, 2, 3]))
-            #expect(layer.bits.values.allSatisfy { $0.clipDrop != nil })
+            #expect(layer.bits.values.allSatisfy { $0.clipDrop != nil && ($0.perceptual ?? -1) >= 0 })
             let weight = try #require(pipeline.unet.store.layer(at: layer.path.rawValue)).weight.tensor()
             #expect(layer.skewness == skewness(of: weight) && layer.weights == weight.count)
         }
         let pairs = Set(table.correlations.map { "\($0.x) \($0.y)" })
-        #expect(pairs.isSuperset(of: ["mse@1 psnr@1", "mse@2 clipDrop@2", "mse@1 mse@2", "mse@2 mse@3"]))
+        #expect(
+            pairs.isSuperset(of: [
+                "mse@1 psnr@1", "mse@2 clipDrop@2", "mse@3 perceptual@3", "mse@1 mse@2", "mse@2 mse@3",
+            ]))
         let recipe = try allocateBits(table, budget: BitBudget(averageBits: 4)).recipe
         try recipe.validate(against: inventory)
     }

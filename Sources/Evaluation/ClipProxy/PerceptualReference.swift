@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// The stand-in for LPIPS (Zhang et al. 2018, arXiv:1801.03924), on the CLIP-proxy's maps and, unlike LPIPS, with all
+// channels weighted alike, since nobody judged pictures of shapes. N pictures, L maps, C channels, H W space.
+
+import Tensors
+
+/// Reference pictures as an image encoder sees them, to compare any number of sets of pictures with.
+///
+///     d_n = Σ_l 1/(H_l W_l) Σ_hw ‖ u_nlhw - v_nlhw ‖²
+///
+/// where u and v are the maps of picture and reference with the C channels of every pixel scaled to length 1; maps are
+/// weighted alike, those of L resolutions summed as in LPIPS.
+public struct PerceptualReference {
+    private let proxy: ClipProxy
+    /// `[N, 3, H, W]`.
+    private let shape: [Int]
+    /// v, for each range of pictures that are encoded at once: L maps `[n, C, H', W']`.
+    private let maps: [(range: Range<Int>, units: [Tensor])]
+
+    /// Encodes the reference pictures once.
+    ///
+    /// - Parameters:
+    ///   - pictures: `[N, 3, H, W]`, range [-1, 1]. Their maps are kept.
+    ///   - proxy: whose image tower looks at them.
+    public init(_ pictures: Tensor, proxy: ClipProxy) {
+        self.proxy = proxy
+        shape = pictures.shape
+        maps = proxy.chunks(of: pictures.shape[0]).map { range in
+            (range, Self.units(of: pictures.sliced(axis: 0, range), proxy))
+        }
+    }
+
+    /// How different pictures look from the reference pictures.
+    ///
+    /// - Parameter pictures: the reference's shape and range.
+    /// - Returns: N values in 0...4L, 0 for identical pictures; the same where the two are exchanged.
+    /// - Precondition: equal shapes.
+    public func distances(_ pictures: Tensor) -> [Double] {
+        precondition(
+            pictures.shape == shape,
+            "perceptual distance: images \(pictures.shape) against reference \(shape)")
+        return maps.flatMap { range, references in
+            withoutGradients { () -> [Double] in
+                let units = Self.units(of: pictures.sliced(axis: 0, range), proxy)
+                var total = Tensor.zeros([range.count])
+                for (unit, reference) in zip(units, references) {
+                    total = total + (unit - reference).square().sum(axes: [1]).mean(axes: [1, 2])
+                }
+                return total.values.map(Double.init)
+            }
+        }
+    }
+
+    /// The maps of `pictures` with the channels of every pixel scaled to length 1; all-zero pixels stay 0.
+    private static func units(of pictures: Tensor, _ proxy: ClipProxy) -> [Tensor] {
+        withoutGradients {
+            proxy.imageFeatureMaps(pictures).map { map in
+                map / (map.square().sum(axes: [1], keepDims: true) + 1e-10).sqrt()
+            }
+        }
+    }
+}
+
+extension ClipProxy {
+    /// How different pictures look from reference pictures, see `PerceptualReference`.
+    ///
+    /// - Parameters:
+    ///   - images: `[N, 3, H, W]`, range [-1, 1].
+    ///   - reference: the same shape and range.
+    /// - Returns: N values in 0...4L, 0 for identical pictures.
+    /// - Precondition: equal shapes.
+    public func perceptualDistances(_ images: Tensor, reference: Tensor) -> [Double] {
+        PerceptualReference(reference, proxy: self).distances(images)
+    }
+}
