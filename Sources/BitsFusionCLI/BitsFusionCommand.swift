@@ -35,6 +35,7 @@ struct BitsFusionCommand: ParsableCommand {
         PredictCommand.self,
         SampleCommand.self,
         AnalyzeCommand.self,
+        MergeCommand.self,
         AllocateCommand.self,
         QuantizeCommand.self,
         DistillCommand.self,

@@ -31,6 +31,8 @@ public enum RecipeError: Error, Equatable, Sendable {
     case negative(path: LayerID, field: String, found: Double)
     /// The document's count of a layer's weights is not the model's.
     case weightCount(path: LayerID, expected: Int, found: Int)
+    /// A table of another analysis than the one in `file`, or one that contradicts it; values as text.
+    case otherAnalysis(field: String, expected: String, file: String, found: String)
     /// One of the above, in the named file.
     indirect case inFile(name: String, RecipeError)
 }
@@ -71,6 +73,9 @@ extension RecipeError: CustomStringConvertible {
         case .weightCount(let path, let expected, let found):
             return
                 "\(path): weights: expected \(expected), found \(found); was the file made for another model?"
+        case .otherAnalysis(let field, let expected, let file, let found):
+            return
+                "\(field): expected \(expected) as in \(file), found \(found); merge tables of one analysis only"
         case .inFile(let name, let error):
             return "\(name): \(error)"
         }
