@@ -70,6 +70,13 @@ extension ClipProxy {
     /// - Returns: N values in 0...4L, 0 for identical pictures.
     /// - Precondition: equal shapes.
     public func perceptualDistances(_ images: Tensor, reference: Tensor) -> [Double] {
-        PerceptualReference(reference, proxy: self).distances(images)
+        precondition(
+            images.shape == reference.shape,
+            "perceptualDistances: images \(images.shape) against reference \(reference.shape)")
+        // A few pictures at a time: nobody needs the maps of the whole reference here.
+        return chunks(of: images.shape[0]).flatMap { range in
+            PerceptualReference(reference.sliced(axis: 0, range), proxy: self)
+                .distances(images.sliced(axis: 0, range))
+        }
     }
 }

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `analyze` and `merge` print of a table: every finding once, beside the paper's numbers, and no measure that is
+// not there.
+
+import BitsFusion
+import Testing
+
+@testable import BitsFusionCLI
+
+@Suite("The report of a sensitivity table")
+struct SensitivityReportTests {
+    /// Twelve feed-forward layers and two ends; `measure` says what layer 1...12 loses at a width.
+    private func report(
+        widths: [Int] = [1, 2], _ measure: (_ layer: Double, _ width: Double) -> SensitivityMeasure
+    ) -> [String] {
+        var layers = (1...12).map { index in
+            LayerSensitivity(
+                path: LayerID("mid.ff.net.\(index)"), kind: .linear, weights: 10,
+                skewness: index == 12 ? 0.75 : 0.1,
+                bits: Dictionary(
+                    uniqueKeysWithValues: widths.map {
+                        (BitWidth($0), measure(Double(index), Double($0)))
+                    }))
+        }
+        layers += ["conv_in", "conv_out"].map {
+            LayerSensitivity(
+                path: LayerID($0), kind: .conv2d, weights: 10, skewness: 0,
+                bits: [BitWidth(8): measure(100, 8)])
+        }
+        var table = SensitivityTable(layers: layers)
+        table.correlations = table.measuredCorrelations()
+        return SensitivityReport(table).lines
+    }
+
+    private func cells(_ line: String?) -> [String] {
+        (line ?? "").components(separatedBy: "  ").map { $0.trimmingCharacters(in: .whitespaces) }
+            .filter { !$0.isEmpty }
+    }
+
+    @Test("tables come in order, with r, ρ and the paper's value, and ranks from 1 to 10")
+    func pictures() {
+        let lines = report { layer, width in
+            SensitivityMeasure(mse: layer / width, psnr: 40 - layer, clipDrop: -layer)
+        }
+        #expect(
+            lines.filter { $0.isEmpty }.count == 4 && lines[0].hasPrefix("most sensitive layers at 1 bit "))
+        // Ten by MSE and PSNR, from 12 down to 3; then the two that only CLIP drop puts among its ten.
+        #expect(
+            cells(lines[1]) == ["mid.ff.net.12", "10", "0.75", "1.20e+01 (1)", "28.00 (1)", "-1.20e+01"])
+        #expect(cells(lines[10]).suffix(3) == ["3.00e+00 (10)", "37.00 (10)", "-3.00e+00 (3)"])
+        #expect(cells(lines[11]) == ["mid.ff.net.1", "10", "0.10", "1.00e+00", "39.00", "-1.00e+00 (1)"])
+        #expect(lines[13].isEmpty)
+        let places = lines.first { $0.hasPrefix("feed-forward") }
+        #expect(
+            cells(places) == [
+                "feed-forward", "12", "85.7 %", "7.80e+01", "6.50e+00", "33.50", "-7.80e+01", "-6.50e+00",
+            ])
+        #expect(!lines.contains { $0.hasPrefix("conv_in/conv_out") })
+        let oneBit = lines.first { $0.hasPrefix("1 bit ") }
+        #expect(cells(oneBit).prefix(2) == ["1 bit", "-1.00, -1.00 (0.87)"])
+        #expect(cells(oneBit).last?.hasSuffix("(0.73)") == true)
+        #expect(cells(lines.first { $0.hasPrefix("MSE ") }) == ["MSE", "1.00, 1.00 (0.93)"])
+        #expect(!lines.contains { $0.hasPrefix("8 bits") })
+        #expect(
+            lines.suffix(2) == [
+                "weights with skewness within [-0.5, 0.5]: 92.9 % of 14 layers (paper: 97 %)",
+                "no perceptual distance: measured only with a two-tower encoder (--clip)",
+            ])
+    }
+
+    @Test("a table of noise predictions speaks of these alone")
+    func noise() {
+        let lines = report { layer, width in
+            SensitivityMeasure(noise: layer / width, fisher: layer * layer / width)
+        }
+        #expect(
+            cells(lines[0]) == ["most sensitive layers at 1 bit", "weights", "skewness", "noise", "Fisher"])
+        #expect(cells(lines.first { $0.hasPrefix("over layers") }).last == "noise – Fisher")
+        #expect(cells(lines.first { $0.hasPrefix("2 bits") }) == ["2 bits", "0.97, 1.00"])
+        #expect(!lines.contains { $0.contains("MSE") || $0.contains("PSNR") || $0.contains("--clip") })
+    }
+
+    @Test("one width and one layer have no correlations, and the report says the rest")
+    func small() {
+        let table = SensitivityTable(layers: [
+            LayerSensitivity(
+                path: "mid.ff.net.0", kind: .linear, weights: 10, skewness: 0,
+                bits: [BitWidth(3): SensitivityMeasure(mse: 0, perceptual: 0, clipDrop: 0)])
+        ])
+        let lines = SensitivityReport(table).lines
+        #expect(
+            cells(lines[1]) == ["mid.ff.net.0", "10", "0.00", "0.00e+00 (1)", "0.00e+00 (1)", "0.00e+00 (1)"])
+        #expect(!lines.contains { $0.contains("over layers") || $0.contains("between widths") })
+        #expect(lines.last == "weights with skewness within [-0.5, 0.5]: 100.0 % of 1 layers (paper: 97 %)")
+    }
+}
