@@ -64,7 +64,13 @@ struct BenchCommand: ParsableCommand {
     )
     var markdown: String?
 
+    @Option(help: "Measure nothing: print, and put into --markdown, what an earlier run wrote with --json.")
+    var from: String?
+
     func validate() throws {
+        if from != nil, json != nil || filter != nil || !groups.isEmpty {
+            throw ValidationError("--from repeats a whole report: leave out --json, --filter and groups")
+        }
         if markdown != nil, filter != nil || quick || oursOnly {
             throw ValidationError(
                 "--markdown takes whole runs only: leave out --filter, --quick and --ours-only")
@@ -98,6 +104,7 @@ struct BenchCommand: ParsableCommand {
             for benchmark in cases { print(benchmark.name) }
             return
         }
+        if let from { return try repeatReport(from) }
         if let threads { Threads.count = threads }
         let exchange = try TensorExchange(below: folder)
         exchange.removeOnInterrupt()
@@ -134,6 +141,23 @@ struct BenchCommand: ParsableCommand {
             report.skipped = run.skipped
             try write(report)
         }
+        try finish(report)
+    }
+
+    private func repeatReport(_ path: String) throws {
+        guard let data = FileManager.default.contents(atPath: path) else {
+            throw BenchError.missingFile(path: path)
+        }
+        let decoder = JSONDecoder()
+        decoder.nonConformingFloatDecodingStrategy = .convertFromString(
+            positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
+        guard let report = try? decoder.decode(BenchmarkReport.self, from: data) else {
+            throw BenchError.notAReport(path: path)
+        }
+        for line in report.machine.lines + [""] { printLine(line) }
+        let table = RowTable(names: report.rows.map(\.name))
+        printLine(table.heading)
+        for row in report.rows { printLine(table.line(row)) }
         try finish(report)
     }
 

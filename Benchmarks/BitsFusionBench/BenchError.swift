@@ -17,6 +17,8 @@ enum BenchError: Error, Equatable, CustomStringConvertible {
     case noCase(filter: String)
     /// A file of the package is not where it should be.
     case missingFile(path: String)
+    /// A file is none that `--json` wrote.
+    case notAReport(path: String)
     /// A file cannot be written.
     case unwritable(path: String)
     /// A document holds no place for tables.
@@ -36,6 +38,8 @@ enum BenchError: Error, Equatable, CustomStringConvertible {
             "PyTorch's side: \(request): \(message)"
         case .noCase(let filter):
             "--filter \(filter): no benchmark has such a name; see --list"
+        case .notAReport(let path):
+            "\(path): not a report that --json wrote; measure anew"
         case .missingFile(let path):
             "\(path): no such file; run from the root of the repository"
         case .unwritable(let path):
@@ -50,7 +54,7 @@ enum BenchError: Error, Equatable, CustomStringConvertible {
         switch self {
         case .noPython, .noTwin, .missingFile: 66
         case .noCase: 64
-        case .noMarkers: 65
+        case .noMarkers, .notAReport: 65
         case .unwritable: 73
         case .twinEnded, .twinAnswer, .twinFailed: 70
         }
