@@ -22,6 +22,8 @@ final class Transformer2DModel {
         case conv(Conv2d)
     }
 
+    /// Diffusers path, e.g. "down_blocks.0.attentions.0".
+    let path: String
     private let norm: GroupNorm
     private let projIn, projOut: Projection
     private let blocks: [BasicTransformerBlock]
@@ -32,6 +34,7 @@ final class Transformer2DModel {
         let headWidth = channels / settings.heads
         let inner = headWidth * settings.heads
         innerWidth = inner
+        path = parameters.path
         norm = try GroupNorm(
             parameters / "norm", channels: channels, groups: settings.groups, epsilon: 1e-6)
         let projection: (String, Int, Int) throws -> Projection = { name, inputs, outputs in

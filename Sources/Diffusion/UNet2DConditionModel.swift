@@ -31,16 +31,14 @@ public final class UNet2DConditionModel {
     /// What a forward pass keeps for the backward pass; nothing else depends on it.
     public var checkpointing = GradientCheckpointing.none
 
-    private let convIn, convOut: Conv2d
-    private let convNormOut: GroupNorm
+    private let stages: [UNetStage]
     private let timeProjection: SinusoidalFeatures
     private let timeEmbedding: TimestepEmbedding?
     private let addTimeProjection: SinusoidalFeatures?
     private let addEmbedding: TimestepEmbedding?
     private let encoderHidProj: Linear?
-    private let downBlocks: [DownBlock2D]
-    private let midBlock: MidBlock2D?
-    private let upBlocks: [UpBlock2D]
+    /// Every residual block, in the order of computation.
+    let resnets: [ResnetBlock2D]
 
     /// Builds the model and asks for every parameter below `parameters` (the root of a UNet's state_dict).
     ///
@@ -58,7 +56,7 @@ public final class UNet2DConditionModel {
         self.timeFeatures = timeFeatures
         store = parameters.store
         let first = config.blockOutChannels[0]
-        convIn = try Conv2d(
+        let convIn = try Conv2d(
             parameters / "conv_in", in: config.inChannels, out: first, kernel: config.convInKernel,
             padding: Padding((config.convInKernel - 1) / 2))
         timeProjection = SinusoidalFeatures(
@@ -83,22 +81,29 @@ public final class UNet2DConditionModel {
             addEmbedding = nil
         }
         let plan = UNetPlan(config, hasTimeLayers: timeFeatures == nil)
-        downBlocks = try plan.downBlocks(parameters / "down_blocks")
-        midBlock = try plan.midBlock(parameters / "mid_block")
-        upBlocks = try plan.upBlocks(parameters / "up_blocks")
-        convNormOut = try GroupNorm(
+        let downBlocks = try plan.downBlocks(parameters / "down_blocks")
+        let midBlock = try plan.midBlock(parameters / "mid_block")
+        let upBlocks = try plan.upBlocks(parameters / "up_blocks")
+        let convNormOut = try GroupNorm(
             parameters / "conv_norm_out", channels: first, groups: config.normNumGroups,
             epsilon: config.normEps,
             activation: config.actFn)
-        convOut = try Conv2d(
+        let convOut = try Conv2d(
             parameters / "conv_out", in: first, out: config.outChannels, kernel: config.convOutKernel,
             padding: Padding((config.convOutKernel - 1) / 2))
+        resnets = downBlocks.flatMap(\.resnets) + (midBlock?.resnets ?? []) + upBlocks.flatMap(\.resnets)
+        let centers = config.centerInputSample
+        let opening = UNetStage([convIn.path]) { state, _, _ in
+            state.hidden = convIn(centers ? 2 * state.hidden - 1 : state.hidden)
+            state.skips = [state.hidden]
+        }
+        let closing = UNetStage([convOut.path]) { state, _, _ in
+            state.hidden = convOut(convNormOut(state.hidden))
+        }
+        stages =
+            [opening] + downBlocks.flatMap(\.stages) + (midBlock?.stages ?? [])
+            + upBlocks.flatMap(\.stages) + [closing]
         if let table = timeFeatures as? TimeFeatureTable { try table.validate(for: self) }
-    }
-
-    /// Every residual block, in the order of computation.
-    var resnets: [ResnetBlock2D] {
-        downBlocks.flatMap(\.resnets) + (midBlock?.resnets ?? []) + upBlocks.flatMap(\.resnets)
     }
 
     /// The path and number of values per timestep of every residual block's time feature, in order.
@@ -125,34 +130,21 @@ public final class UNet2DConditionModel {
         _ sample: Tensor, timesteps: Tensor, encoderHiddenStates: Tensor? = nil,
         addedConditions: AddedConditions? = nil, features: BlockFeatures? = nil
     ) -> Tensor {
-        precondition(
-            sample.rank == 4 && sample.shape[1] == config.inChannels,
-            "UNet: sample has shape \(sample.shape), expected [B, \(config.inChannels), H, W]")
-        let batch = sample.shape[0]
-        precondition(
-            timesteps.rank == 1 && (timesteps.count == batch || timesteps.count == 1),
-            "UNet: timesteps have shape \(timesteps.shape), expected [\(batch)] or [1]")
-        let time = timeConditioning(timesteps, addedConditions)
-        let context = context(encoderHiddenStates, batch: batch)
+        var state = begin(sample)
+        let conditioning = conditioning(
+            timesteps: timesteps, encoderHiddenStates: encoderHiddenStates, addedConditions: addedConditions,
+            batch: sample.shape[0])
         features?.reset()
-
-        var hidden = convIn(config.centerInputSample ? 2 * sample - 1 : sample)
-        var skips = [hidden]
-        for block in downBlocks {
-            hidden = block(
-                hidden, time, context: context, skips: &skips, checkpointing: checkpointing)
-            features?.addDown(hidden)
+        for stage in stages {
+            stage.run(&state, conditioning, checkpointing)
+            switch stage.ending {
+            case .down: features?.addDown(state.hidden)
+            case .mid: features?.setMid(state.hidden)
+            case .up: features?.addUp(state.hidden)
+            case nil: break
+            }
         }
-        if let midBlock {
-            hidden = midBlock(hidden, time, context: context, checkpointing: checkpointing)
-            features?.setMid(hidden)
-        }
-        for block in upBlocks {
-            hidden = block(
-                hidden, time, context: context, skips: &skips, checkpointing: checkpointing)
-            features?.addUp(hidden)
-        }
-        return convOut(convNormOut(hidden))
+        return state.hidden
     }
 
     /// The time embedding behind the activation that every residual block begins with, `[N, timeEmbeddingDim]`;
@@ -163,6 +155,46 @@ public final class UNet2DConditionModel {
         if let addition { embedding = embedding + addition }
         if let activation = config.timeEmbeddingActFn { embedding = activation(embedding) }
         return config.actFn(embedding)
+    }
+
+    // MARK: Stage by stage
+
+    /// The number of stages that a forward pass goes through.
+    public var stageCount: Int { stages.count }
+
+    /// The stage that the layer at `path` is first used in; nil for layers that the conditioning is made with.
+    public func stage(ofLayer path: String) -> Int? { stages.firstIndex { $0.contains(path) } }
+
+    /// The state before the first stage, for a sample `[B, IC, H, W]`.
+    public func begin(_ sample: Tensor) -> UNetState {
+        precondition(
+            sample.rank == 4 && sample.shape[1] == config.inChannels,
+            "UNet: sample has shape \(sample.shape), expected [B, \(config.inChannels), H, W]")
+        return UNetState(hidden: sample)
+    }
+
+    /// What all stages depend on beside the state; parameters as for a whole pass, `batch` samples.
+    public func conditioning(
+        timesteps: Tensor, encoderHiddenStates: Tensor?, addedConditions: AddedConditions? = nil, batch: Int
+    ) -> UNetConditioning {
+        precondition(
+            timesteps.rank == 1 && (timesteps.count == batch || timesteps.count == 1),
+            "UNet: timesteps have shape \(timesteps.shape), expected [\(batch)] or [1]")
+        return UNetConditioning(
+            time: timeConditioning(timesteps, addedConditions),
+            context: context(encoderHiddenStates, batch: batch))
+    }
+
+    /// Goes on with a pass: after all stages `state.hidden` is the prediction, bit-equal to that of a whole pass.
+    ///
+    /// - Parameters:
+    ///   - state: before the first of `range`.
+    ///   - range: indices of stages, `0 ..< stageCount` for a whole pass.
+    ///   - conditioning: of the whole pass.
+    public func run(
+        _ state: inout UNetState, stages range: Range<Int>, _ conditioning: UNetConditioning
+    ) {
+        for stage in stages[range] { stage.run(&state, conditioning, checkpointing) }
     }
 
     private func timeConditioning(_ timesteps: Tensor, _ added: AddedConditions?) -> TimeConditioning {

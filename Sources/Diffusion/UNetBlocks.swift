@@ -39,25 +39,21 @@ final class DownBlock2D {
         }
     }
 
-    /// Appends the output of every layer to `skips` and returns the last one.
-    func callAsFunction(
-        _ x: Tensor, _ time: TimeConditioning, context: Tensor?, skips: inout [Tensor],
-        checkpointing: GradientCheckpointing
-    ) -> Tensor {
-        var hidden = x
-        for (index, resnet) in resnets.enumerated() {
-            let attention = attentions.isEmpty ? nil : attentions[index]
-            hidden = checkpointing.run([hidden], time, context: context) { inputs, time, context in
-                let hidden = resnet(inputs[0], time)
-                return attention.map { $0(hidden, context: given(context)) } ?? hidden
+    /// Each appends its output to the skip connections.
+    var stages: [UNetStage] {
+        let pairs = residualPairs(resnets, attentions).map { pair in
+            UNetStage(pair.paths) { state, conditioning, checkpointing in
+                state.hidden = pair([state.hidden], conditioning, checkpointing)
+                state.skips.append(state.hidden)
             }
-            skips.append(hidden)
         }
-        if let downsampler {
-            hidden = downsampler(hidden)
-            skips.append(hidden)
+        let last = downsampler.map { downsampler in
+            UNetStage([downsampler.path]) { state, _, _ in
+                state.hidden = downsampler(state.hidden)
+                state.skips.append(state.hidden)
+            }
         }
-        return hidden
+        return (pairs + (last.map { [$0] } ?? [])).ending(.down)
     }
 }
 
@@ -87,19 +83,13 @@ final class MidBlock2D {
         resnets = [first, second]
     }
 
-    /// `x` `[B, C, H, W]` -> the same shape.
-    func callAsFunction(
-        _ x: Tensor, _ time: TimeConditioning, context: Tensor?, checkpointing: GradientCheckpointing
-    ) -> Tensor {
-        var hidden = x
-        for (index, resnet) in resnets.enumerated() {
-            let attention = index == 0 ? attention : nil
-            hidden = checkpointing.run([hidden], time, context: context) { inputs, time, context in
-                let hidden = resnet(inputs[0], time)
-                return attention.map { $0(hidden, context: given(context)) } ?? hidden
+    /// Shapes stay as they are.
+    var stages: [UNetStage] {
+        residualPairs(resnets, attention.map { [$0] } ?? []).map { pair in
+            UNetStage(pair.paths) { state, conditioning, checkpointing in
+                state.hidden = pair([state.hidden], conditioning, checkpointing)
             }
-        }
-        return hidden
+        }.ending(.mid)
     }
 }
 
@@ -140,36 +130,35 @@ final class UpBlock2D {
             : nil
     }
 
-    /// Takes one skip connection per residual block off the end of `skips`.
+    /// Each residual block takes one skip connection off the end.
     ///
     /// The upsampled output has the size of the skip connection that the next block begins with, which is twice
     /// the size here unless an odd size was halved on the way down.
-    func callAsFunction(
-        _ x: Tensor, _ time: TimeConditioning, context: Tensor?, skips: inout [Tensor],
-        checkpointing: GradientCheckpointing
-    ) -> Tensor {
-        var hidden = x
-        for (index, resnet) in resnets.enumerated() {
-            let attention = attentions.isEmpty ? nil : attentions[index]
-            hidden = checkpointing.run([hidden, skips.removeLast()], time, context: context) {
-                inputs, time, context in
-                let hidden = resnet(.concatenated(inputs, axis: 1), time)
-                return attention.map { $0(hidden, context: given(context)) } ?? hidden
+    var stages: [UNetStage] {
+        let pairs = residualPairs(resnets, attentions).map { pair in
+            UNetStage(pair.paths) { state, conditioning, checkpointing in
+                state.hidden = pair(
+                    [state.hidden, state.skips.removeLast()], conditioning, checkpointing)
             }
         }
-        guard let upsampler, let next = skips.last else { return hidden }
-        let (height, width) = (next.shape[2], next.shape[3])
-        if height == 2 * hidden.shape[2] && width == 2 * hidden.shape[3] {
-            return upsampler(hidden.upsampledNearest2x())
+        let last = upsampler.map { upsampler in
+            UNetStage([upsampler.path]) { state, _, _ in
+                guard let next = state.skips.last else { return }
+                let (height, width) = (next.shape[2], next.shape[3])
+                let isTwice = height == 2 * state.hidden.shape[2] && width == 2 * state.hidden.shape[3]
+                state.hidden = upsampler(
+                    isTwice
+                        ? state.hidden.upsampledNearest2x()
+                        : state.hidden.upsampledNearest(toHeight: height, width: width))
+            }
         }
-        return upsampler(hidden.upsampledNearest(toHeight: height, width: width))
+        return (pairs + (last.map { [$0] } ?? [])).ending(.up)
     }
 }
 
-/// The context of a cross-attention block.
-private func given(_ context: Tensor?) -> Tensor {
-    guard let context else {
-        preconditionFailure("UNet with cross-attention: encoderHiddenStates must be given")
+/// Each residual block with its transformer; those that `attentions` does not reach to have none.
+private func residualPairs(_ resnets: [ResnetBlock2D], _ attentions: [Transformer2DModel]) -> [ResidualPair] {
+    resnets.enumerated().map { index, resnet in
+        ResidualPair(resnet: resnet, attention: index < attentions.count ? attentions[index] : nil)
     }
-    return context
 }

@@ -41,8 +41,9 @@ public final class DiffusionPipeline {
     /// Keeps everything off the tape.
     public func freeze() { for store in stores { store.setTrainable(false) } }
 
-    /// `[B, C, H, W]` of one sample of this model for `batch` pictures.
-    public func sampleShape(batch: Int) -> [Int] {
+    /// `[B, C, H, W]` of one sample of this model for `batch` pictures of `size`; nil: the model's own.
+    public func sampleShape(batch: Int, size: Int? = nil) -> [Int] {
+        if let size { return [batch, unet.config.inChannels, size, size] }
         // A config without sample_size leaves the size open; Stable Diffusion's is what its users expect then.
         let size = unet.config.sampleSize
         return [batch, unet.config.inChannels, size?.height ?? 64, size?.width ?? 64]

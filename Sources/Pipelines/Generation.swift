@@ -13,20 +13,25 @@ public struct GenerationOptions: Codable, Hashable, Sendable {
     public var guidanceScale: Float
     /// Pictures computed at once; changes memory and speed, not the result beyond rounding.
     public var batchSize: Int
+    /// Height and width of what the model makes, in its pixels or latents; nil: the size that it was trained for.
+    public var size: Int?
 
-    public init(sampler: SamplerKind = .pndm, steps: Int = 50, guidanceScale: Float = 3, batchSize: Int = 16)
-    {
+    public init(
+        sampler: SamplerKind = .pndm, steps: Int = 50, guidanceScale: Float = 3, batchSize: Int = 16,
+        size: Int? = nil
+    ) {
         self.sampler = sampler
         self.steps = steps
         self.guidanceScale = guidanceScale
         self.batchSize = batchSize
+        self.size = size
     }
 }
 
 extension DiffusionPipeline {
-    /// Standard normal noise `[B, C, H, W]`, one random stream per seed.
-    public func initialNoise(seeds: [UInt64]) -> Tensor {
-        let shape = sampleShape(batch: 1)
+    /// Standard normal noise `[B, C, H, W]`, one random stream per seed; `size` as in `GenerationOptions`.
+    public func initialNoise(seeds: [UInt64], size: Int? = nil) -> Tensor {
+        let shape = sampleShape(batch: 1, size: size)
         return .concatenated(
             seeds.map { seed in
                 var random = Philox(seed: seed)
@@ -60,7 +65,8 @@ extension DiffusionPipeline {
                 guidanceScale: options.guidanceScale)
             parts.append(
                 try sampleLoop(
-                    from: initialNoise(seeds: Array(seeds[range])), sampler: sampler, predictor: predictor
+                    from: initialNoise(seeds: Array(seeds[range]), size: options.size), sampler: sampler,
+                    predictor: predictor
                 ) {
                     let within = Double($0.step) / Double($0.total) * Double(range.count)
                     try progress?((Double(start) + within) / Double(seeds.count))

@@ -97,6 +97,9 @@ public struct Tensor: @unchecked Sendable {
     /// True when no other tensor shares the memory, so that writing to it changes nobody else's values.
     package mutating func isUniquelyOwned() -> Bool { isKnownUniquelyReferenced(&storage) }
 
+    /// Whether both lie in one block of memory.
+    package func sharesMemory(with other: Tensor) -> Bool { storage === other.storage }
+
     var pointer: UnsafeMutablePointer<Float> { storage.pointer + offset }
 
     /// Marks the values of a parameter: the forms that kernels read of them are kept from use to use.
