@@ -78,13 +78,6 @@ let package = Package(
 
         // Level 7
         .target(
-            name: "Analyzer",
-            dependencies: [
-                "Pipelines", "Shapes", "Evaluation", "Diffusion", "Checkpoints", "Quantization", "Layers",
-                "Recipes",
-                "Tensors",
-            ]),
-        .target(
             name: "QAT",
             dependencies: [
                 "CKernels", "Pipelines", "Shapes", "Evaluation", "Diffusion", "Checkpoints", "Quantization",
@@ -92,7 +85,17 @@ let package = Package(
                 "Recipes", "Tensors",
             ]),
 
-        // Level 8 and 9
+        // Level 8
+        .target(
+            name: "Analyzer",
+            dependencies: [
+                "QAT", "Pipelines", "Shapes", "Evaluation", "Diffusion", "Checkpoints", "Quantization",
+                "Layers",
+                "Recipes",
+                "Tensors",
+            ]),
+
+        // Level 9 and 10
         .target(
             name: "BitsFusion",
             dependencies: [

@@ -40,25 +40,55 @@ public struct AnalysisSubjects {
         conditions = try TextConditions(prompts: prompts, pipeline: pipeline)
     }
 
+    /// Pictures of these prompts; picture i starts from seed `seed + i`.
+    ///
+    /// - Parameters:
+    ///   - prompts: in the words of the model's text encoder.
+    ///   - count: K, the first of them; nil for all.
+    ///   - seed: of the first picture.
+    ///   - pipeline: the model, with its text encoder.
+    /// - Throws: `SensitivityError.pictures` where K is not in 1 ... prompts; `PipelineError` for models without a fitting
+    ///   text encoder; `CaptionError` for words that it does not know.
+    public init(
+        prompts: [String], count: Int? = nil, seed: UInt64 = 0, pipeline: DiffusionPipeline
+    ) throws {
+        let count = try Self.checked(count, available: prompts.count)
+        self.prompts = Array(prompts[..<count])
+        seeds = (0..<count).map { seed &+ UInt64($0) }
+        embeddings = nil
+        conditions = try TextConditions(prompts: self.prompts, pipeline: pipeline)
+    }
+
     /// Pictures from a file of embeddings; picture i starts from seed `seed + i`.
     ///
     /// - Parameters:
     ///   - path: a safetensors file, see `TextConditions.init(embeddings:config:)`.
+    ///   - prompts: what the rows of the file say, for scoring pictures against; none where nothing is scored.
     ///   - count: K, the first rows of the file; nil for all.
     ///   - seed: of the first picture.
     ///   - pipeline: the model.
-    /// - Throws: `SensitivityError.pictures` where K is not in 1 ... rows; what reading the file throws.
+    /// - Throws: `SensitivityError.pictures` where K is not in 1 ... rows, `.prompts` where there are not as many prompts as
+    ///   rows; what reading the file throws.
     public init(
-        embeddingsFile path: String, count: Int? = nil, seed: UInt64 = 0, pipeline: DiffusionPipeline
+        embeddingsFile path: String, prompts: [String] = [], count: Int? = nil, seed: UInt64 = 0,
+        pipeline: DiffusionPipeline
     ) throws {
         let all = try TextConditions(embeddings: path, config: pipeline.unet.config)
-        let count = count ?? all.count
-        guard (1...all.count).contains(count) else {
-            throw SensitivityError.pictures(requested: count, available: all.count)
+        guard prompts.isEmpty || prompts.count == all.count else {
+            throw SensitivityError.prompts(found: prompts.count, embeddings: all.count)
         }
-        prompts = []
+        let count = try Self.checked(count, available: all.count)
+        self.prompts = Array(prompts.prefix(count))
         seeds = (0..<count).map { seed &+ UInt64($0) }
         embeddings = FileReference(path: path, sha256: try FileDigest.sha256(ofFile: path))
         conditions = all[0..<count]
+    }
+
+    private static func checked(_ count: Int?, available: Int) throws(SensitivityError) -> Int {
+        let count = count ?? available
+        guard count > 0, count <= available else {
+            throw .pictures(requested: count, available: available)
+        }
+        return count
     }
 }

@@ -9,12 +9,16 @@ public enum SensitivityError: Error, Equatable, Sendable {
     case alreadyQuantized(path: LayerID, width: BitWidth)
     /// No layer's path matches the pattern.
     case noLayers(pattern: String)
+    /// More shards than layers: this one has none.
+    case emptyShard(SensitivityShard, layers: Int)
     /// The pattern is no regular expression.
     case pattern(String)
     /// The full-precision model's pictures hold NaN or infinity.
     case referenceNotFinite
-    /// More pictures are asked for than there are embeddings, or fewer than one.
+    /// More pictures are asked for than there are prompts or embeddings, or fewer than one.
     case pictures(requested: Int, available: Int?)
+    /// Not as many prompts as embeddings that they shall describe.
+    case prompts(found: Int, embeddings: Int)
     /// The CLIP-proxy cannot look at what the model makes.
     case clipNeedsPictures(channels: Int)
     /// An unfinished analysis lies in the journal, and nobody said that it shall be continued.
@@ -40,16 +44,20 @@ extension SensitivityError: CustomStringConvertible {
             "\(path): already quantized to \(width) bits; analyze the full-precision model"
         case .noLayers(let pattern):
             "layers: no quantizable layer's path matches \"\(pattern)\"; list the paths with `bitsfusion info`"
+        case .emptyShard(let shard, let layers):
+            "shard \(shard): there are only \(layers) layers; use at most as many shards"
         case .pattern(let pattern):
             "layers: \"\(pattern)\" is not a regular expression"
         case .referenceNotFinite:
             "the full-precision model's pictures hold NaN or infinity; check the model and the guidance scale"
         case .pictures(let requested, let available):
             "pictures: \(requested) requested; expected at least 1"
-                + (available.map { " and at most \($0), the rows of the embeddings" } ?? "")
+                + (available.map { " and at most \($0), as many as there are prompts or embeddings" } ?? "")
+        case .prompts(let found, let embeddings):
+            "prompts: \(found) for \(embeddings) embeddings; give one line for each row of the embeddings"
         case .clipNeedsPictures(let channels):
-            "CLIP-proxy: looks at pictures of 3 channels that were asked for in words, this model makes \(channels) "
-                + "channels or was given embeddings; leave the CLIP-proxy out"
+            "CLIP-proxy: looks at pictures of 3 channels beside their prompts; this model makes \(channels) channels, or "
+                + "nobody said what its embeddings say; leave the CLIP-proxy out, or give the prompts"
         case .unfinished(let journal, let done):
             "\(journal): an unfinished analysis with \(done) measurements; continue it with --resume, or drop it with "
                 + "--overwrite"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The measurements of an unfinished analysis, one JSON line each, so that an interrupted one loses at most the
 // candidate it was at. The first line pins the run; a last line without its line break was torn and is dropped.
-//     {"format": "bitsfusion-sensitivity-journal", "version": 1, "generation", "layerPattern", "manifest", "widths"}
+//     {"format": "bitsfusion-sensitivity-journal", "version": 1, "generation", "layerPattern", "manifest", "shard", "widths"}
 //     {"bits": 1, "measure": {"clipDrop", "mse", "psnr"}, "path": "conv_in"}
 
 import Foundation
@@ -48,6 +48,7 @@ struct SensitivityJournalHeader: Equatable, Codable {
     var generation: SensitivityProtocol
     var widths: [BitWidth]
     var layerPattern: String?
+    var shard: SensitivityShard?
     /// The run that began the journal; its command line may differ from the one that continues it.
     var manifest: RunManifest
 
@@ -59,10 +60,18 @@ struct SensitivityJournalHeader: Equatable, Codable {
             ("input files (SHA-256)", { $0.manifest.inputs.map(\.sha256).joined(separator: ", ") }),
             ("bits", { $0.widths.map(\.description).joined(separator: ",") }),
             ("layers", { $0.layerPattern ?? "all" }),
+            ("shard", { $0.shard?.description ?? "1/1" }),
+            ("measures", { $0.generation.measures.map(\.rawValue).joined(separator: ",") }),
+            ("timesteps", { $0.generation.timesteps.map(String.init).joined(separator: ", ") }),
             ("sampler", { $0.generation.sampler }),
             ("steps", { String($0.generation.steps) }),
+            ("size", { $0.generation.size.map(String.init) ?? "the model's" }),
             ("guidance scale", { String($0.generation.guidanceScale) }),
             ("training steps", { String($0.generation.qatSteps) }),
+            (
+                "learning rates",
+                { "\($0.generation.qatLearningRate ?? 0), \($0.generation.qatScaleLearningRate ?? 0)" }
+            ),
             ("prompts", { $0.generation.prompts.joined(separator: "; ") }),
             ("seeds", { $0.generation.seeds.map(String.init).joined(separator: ", ") }),
         ]

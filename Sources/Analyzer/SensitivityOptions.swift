@@ -1,29 +1,46 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a sensitivity analysis measures, and how its pictures are made.
+// What a sensitivity analysis measures, and on what.
 
 import Diffusion
 import Pipelines
 import Recipes
 
-/// Which candidates are measured, and by what pictures.
+/// Which candidates are measured, by what, and on which pictures.
 public struct SensitivityOptions: Sendable {
     /// The widths that every layer is tried at. The first and last convolution are measured at their fixed 8 bits.
     public var widths: [BitWidth]
+    /// What is measured of each candidate.
+    public var measures: Set<SensitivityMeasureKind>
     /// Sampler, steps and guidance.
     public var generation: GenerationOptions
+    /// Noisy samples of each picture that predictions are compared on, for `noise` and `fisher`.
+    public var timestepsPerPicture: Int
+    /// Fine-tuning of each candidate before it is measured.
+    public var tuning: LayerTuningOptions
     /// A regular expression: only layers whose path it matches somewhere are measured; nil for all.
     public var layerPattern: String?
+    /// The part of these layers that is measured here; nil for all.
+    public var shard: SensitivityShard?
+    /// Bytes that activations before the layer at hand may take while they wait to be used again.
+    public var memoryLimit: Int
 
     /// The paper's widths, with pictures that are cheap enough for the 350 candidates of a small model to take minutes:
     /// eight DDIM steps tell layers apart, and how finished a picture looks does not matter here.
     public init(
         widths: [BitWidth] = [BitWidth(1), BitWidth(2), BitWidth(3)],
+        measures: Set<SensitivityMeasureKind> = [.images],
         generation: GenerationOptions = GenerationOptions(sampler: .ddim, steps: 8),
-        layerPattern: String? = nil
+        timestepsPerPicture: Int = 4, tuning: LayerTuningOptions = LayerTuningOptions(),
+        layerPattern: String? = nil, shard: SensitivityShard? = nil, memoryLimit: Int = 2 << 30
     ) {
         self.widths = Array(Set(widths)).sorted()
+        self.measures = measures
         self.generation = generation
+        self.timestepsPerPicture = timestepsPerPicture
+        self.tuning = tuning
         self.layerPattern = layerPattern
+        self.shard = shard
+        self.memoryLimit = memoryLimit
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sensitivity analysis (BitsFusion, arXiv:2406.04333, Algorithm 1, parts 1 and 2), post-training: quantize one
-// layer alone to one width (balanced grid, alternating initialisation), make the same pictures as the full-precision
-// model, measure how they differ, put the layer's weight back, go on with the next candidate.
+// The sensitivity analysis (BitsFusion, arXiv:2406.04333, Algorithm 1, parts 1 and 2): quantize one layer alone to one
+// width (balanced grid, alternating initialisation), fine-tune it if that is wanted, measure what it does to pictures or
+// predictions, put the layer's weight back, go on with the next candidate.
 
 import Diffusion
 import Evaluation
@@ -14,7 +14,7 @@ import Tensors
 
 /// Measures every quantizable layer of one model at every width.
 public final class SensitivitySweep {
-    /// What is measured, in this order: layers in construction order, widths narrowest first.
+    /// What is measured, in this order: layers as a forward pass comes to them, widths narrowest first.
     public let candidates: [SensitivityCandidate]
     /// Candidates whose pictures held NaN or infinity; the table leaves these widths out, so no rule can choose them.
     public private(set) var unusable: [SensitivityCandidate] = []
@@ -27,6 +27,7 @@ public final class SensitivitySweep {
     private let manifest: RunManifest
     private let inventory: ModelInventory
     private let layers: [any WeightedLayer]
+    private let schedule: NoiseSchedule
 
     /// Prepares an analysis.
     ///
@@ -59,7 +60,8 @@ public final class SensitivitySweep {
         }
         captionScore = try clip.map { try CaptionScore($0, prompts: subjects.prompts) }
         inventory = try ModelInventory(unet: pipeline.unet.config)
-        layers = try Self.layers(of: pipeline.unet, matching: options.layerPattern)
+        layers = try Self.layers(of: pipeline.unet, options)
+        schedule = try pipeline.noiseSchedule()
         candidates = layers.flatMap { layer in
             Self.widths(of: LayerID(layer.path), options).map {
                 SensitivityCandidate(path: LayerID(layer.path), width: $0)
@@ -122,29 +124,60 @@ public final class SensitivitySweep {
     /// How the pictures are made, as the table records it.
     public var generation: SensitivityProtocol {
         SensitivityProtocol(
+            measures: SensitivityMeasureKind.allCases.filter(options.measures.contains),
             prompts: subjects.prompts, embeddings: subjects.embeddings, seeds: subjects.seeds,
             sampler: options.generation.sampler.rawValue, steps: options.generation.steps,
-            // Through text, so that 7.3 is written as 7.3 and not with the digits of its nearest Float.
-            guidanceScale: Double("\(options.generation.guidanceScale)")
-                ?? Double(options.generation.guidanceScale),
-            qatSteps: 0)
+            size: options.generation.size,
+            guidanceScale: Self.decimal(options.generation.guidanceScale),
+            qatSteps: options.tuning.steps,
+            qatLearningRate: options.tuning.steps > 0 ? Self.decimal(options.tuning.learningRate) : nil,
+            qatScaleLearningRate: options.tuning.steps > 0
+                ? Self.decimal(options.tuning.scaleLearningRate) : nil,
+            timesteps: timesteps)
+    }
+
+    /// Through text, so that 7.3 is written as 7.3 and not with the digits of its nearest Float.
+    private static func decimal(_ value: Float) -> Double { Double("\(value)") ?? Double(value) }
+
+    /// The timesteps that predictions are compared at, picture by picture; none where only pictures are.
+    private var timesteps: [Int] {
+        guard options.measures != [.images] else { return [] }
+        return PredictionInputs.drawnTimesteps(
+            subjects, timestepsPerPicture: options.timestepsPerPicture, stream: PredictionInputs.measuring,
+            schedule: schedule
+        ).flatMap { $0 }
     }
 
     // MARK: Candidates
 
+    /// The layers that are measured here, in the order in which a forward pass comes to them, so that what lies before
+    /// a layer is computed once for all that follow.
     private static func layers(
-        of unet: UNet2DConditionModel, matching pattern: String?
+        of unet: UNet2DConditionModel, _ options: SensitivityOptions
     ) throws(SensitivityError) -> [any WeightedLayer] {
-        guard let pattern else { return unet.quantizableLayers }
-        let regex: Regex<AnyRegexOutput>
-        do {
-            regex = try Regex(pattern)
-        } catch {
-            throw .pattern(pattern)
+        var layers = unet.quantizableLayers
+        if let pattern = options.layerPattern {
+            let regex: Regex<AnyRegexOutput>
+            do {
+                regex = try Regex(pattern)
+            } catch {
+                throw .pattern(pattern)
+            }
+            layers = layers.filter { $0.path.contains(regex) }
+            guard !layers.isEmpty else { throw .noLayers(pattern: pattern) }
         }
-        let layers = unet.quantizableLayers.filter { $0.path.contains(regex) }
-        guard !layers.isEmpty else { throw .noLayers(pattern: pattern) }
-        return layers
+        let staged = layers.enumerated().map {
+            ($0.element, unet.stage(ofLayer: $0.element.path) ?? -1, $0.offset)
+        }
+        let ordered = staged.sorted { ($0.1, $0.2) < ($1.1, $1.2) }.map(\.0)
+        guard let shard = options.shard else { return ordered }
+        let own = ordered.enumerated().filter { shard.contains($0.offset) }.map(\.element)
+        guard !own.isEmpty else { throw .emptyShard(shard, layers: ordered.count) }
+        return own
+    }
+
+    private func widths(of layer: any WeightedLayer) -> [BitWidth] {
+        Self.widths(of: LayerID(layer.path), options)
     }
 
     private static func widths(of path: LayerID, _ options: SensitivityOptions) -> [BitWidth] {
@@ -158,7 +191,7 @@ public final class SensitivitySweep {
     private var header: SensitivityJournalHeader {
         SensitivityJournalHeader(
             generation: generation, widths: options.widths, layerPattern: options.layerPattern,
-            manifest: manifest)
+            shard: options.shard, manifest: manifest)
     }
 
     private func measure(
@@ -174,43 +207,54 @@ public final class SensitivitySweep {
         }
         report(nil, nil)
         guard known < candidates.count else { return }
-        let comparison = try PictureComparison(
-            reference: pictures(interruption), captionScore: captionScore)
-        let clock = ContinuousClock()
-        let start = clock.now
-        for layer in layers {
-            for width in Self.widths(of: LayerID(layer.path), options) {
-                let candidate = SensitivityCandidate(path: LayerID(layer.path), width: width)
-                guard records[candidate] == nil else { continue }
-                let made = try withQuantizedWeight(of: layer, at: width) { try pictures(interruption) }
-                let record = SensitivityRecord(candidate, comparison.measure(made))
-                try journal?.append(record)
-                records[candidate] = record
-                let seconds = (clock.now - start) / .seconds(1)
-                report(candidate, seconds / Double(records.count - known))
+        try withFrozenModel {
+            let bench = try CandidateBench(
+                pipeline: pipeline, subjects: subjects, captionScore: captionScore, options: options,
+                interruption: interruption)
+            let clock = ContinuousClock()
+            let start = clock.now
+            let predicted = try bench.predictedDamage(
+                of: layers, widths: { self.widths(of: $0) }, interruption)
+            for layer in layers {
+                for width in widths(of: layer) {
+                    let candidate = SensitivityCandidate(path: LayerID(layer.path), width: width)
+                    guard records[candidate] == nil else { continue }
+                    var measure = try bench.measure(layer, at: width, interruption)
+                    if let predicted { measure?.fisher = predicted[candidate] }
+                    let record = SensitivityRecord(candidate, measure)
+                    try journal?.append(record)
+                    records[candidate] = record
+                    let seconds = (clock.now - start) / .seconds(1)
+                    report(candidate, seconds / Double(records.count - known))
+                }
             }
         }
     }
 
-    private func pictures(_ interruption: @escaping () throws -> Void) throws -> Tensor {
-        try pipeline.generate(subjects.conditions, seeds: subjects.seeds, options: options.generation) { _ in
-            try interruption()
+    /// What the analysis will cost, from the passes of the reference and a few candidates measured for it.
+    ///
+    /// - Parameter shouldStop: as in `run`.
+    /// - Returns: nil when stopped.
+    /// - Throws: what measuring throws.
+    public func forecast(shouldStop: @escaping () -> Bool = { false }) throws -> SweepForecast? {
+        do {
+            return try withFrozenModel {
+                try SweepForecast(
+                    of: candidates, layers: layers, pipeline: pipeline, subjects: subjects,
+                    captionScore: captionScore, options: options
+                ) { if shouldStop() { throw Interruption() } }
+            }
+        } catch is Interruption {
+            return nil
         }
     }
 
-    /// Runs `body` while `layer` computes with its weight quantized; every other layer stays as it is.
-    ///
-    /// The quantized weight is worked out once, not in every step of every picture.
-    private func withQuantizedWeight<Result>(
-        of layer: any WeightedLayer, at width: BitWidth, _ body: () throws -> Result
-    ) rethrows -> Result {
-        let original = layer.weight
-        defer { layer.weight = original }
-        let dense = withoutGradients { original.tensor() }
-        let grid = BalancedGrid(width)
-        let scales = ScaleInitialization.paper.scales(of: dense, grid: grid)
-        layer.weight = Parameter(
-            layer.path + ".weight", fakeQuantize(dense, scales: scales, grid: grid), isTrainable: false)
+    /// Runs `body` while no parameter of the model asks for a gradient.
+    private func withFrozenModel<Result>(_ body: () throws -> Result) rethrows -> Result {
+        let parameters = pipeline.unet.store.parameters
+        let flags = parameters.map(\.isTrainable)
+        defer { for (parameter, flag) in zip(parameters, flags) { parameter.isTrainable = flag } }
+        pipeline.unet.store.setTrainable(false)
         return try body()
     }
 
@@ -224,7 +268,7 @@ public final class SensitivitySweep {
             let path = LayerID(layer.path)
             guard let shape = shapes[path] else { return nil }
             var bits: [BitWidth: SensitivityMeasure] = [:]
-            for width in Self.widths(of: path, options) {
+            for width in widths(of: layer) {
                 bits[width] = records[SensitivityCandidate(path: path, width: width)]?.measure
             }
             return LayerSensitivity(

@@ -14,7 +14,7 @@ public enum SensitivityMeasureKind: String, Codable, Sendable, CaseIterable {
 /// How the measures of a sensitivity analysis were made: everything that has to stay the same for two tables to compare.
 public struct SensitivityProtocol: Hashable, Codable, Sendable {
     /// What candidates are judged by.
-    public var measure: SensitivityMeasureKind
+    public var measures: [SensitivityMeasureKind]
     /// The prompts, in order; empty where embeddings were given instead.
     public var prompts: [String]
     /// The file of text embeddings that took the prompts' place.
@@ -25,51 +25,65 @@ public struct SensitivityProtocol: Hashable, Codable, Sendable {
     public var sampler: String
     /// Sampling steps per image.
     public var steps: Int
+    /// Height and width of what the model makes, in its pixels or latents; nil: its own.
+    public var size: Int?
     public var guidanceScale: Double
     /// Training steps that each quantized layer was given before it was measured.
     public var qatSteps: Int
+    /// Learning rates of weights and scales in these steps; nil without steps.
+    public var qatLearningRate, qatScaleLearningRate: Double?
     /// The training timesteps at which noise predictions were compared; empty for `images`.
     public var timesteps: [Int]
 
     /// Pins a protocol.
     public init(
-        measure: SensitivityMeasureKind = .images, prompts: [String], embeddings: FileReference? = nil,
-        seeds: [UInt64], sampler: String, steps: Int, guidanceScale: Double, qatSteps: Int,
-        timesteps: [Int] = []
+        measures: [SensitivityMeasureKind] = [.images], prompts: [String], embeddings: FileReference? = nil,
+        seeds: [UInt64], sampler: String, steps: Int, size: Int? = nil, guidanceScale: Double, qatSteps: Int,
+        qatLearningRate: Double? = nil, qatScaleLearningRate: Double? = nil, timesteps: [Int] = []
     ) {
-        self.measure = measure
+        self.measures = measures
         self.prompts = prompts
         self.embeddings = embeddings
         self.seeds = seeds
         self.sampler = sampler
         self.steps = steps
+        self.size = size
         self.guidanceScale = guidanceScale
         self.qatSteps = qatSteps
+        self.qatLearningRate = qatLearningRate
+        self.qatScaleLearningRate = qatScaleLearningRate
         self.timesteps = timesteps
     }
 
     enum CodingKeys: String, CodingKey {
-        case measure, prompts, embeddings, seeds, sampler, steps, guidanceScale, qatSteps, timesteps
+        case measures, prompts, embeddings, seeds, sampler, steps, size, guidanceScale, qatSteps,
+            qatLearningRate
+        case qatScaleLearningRate, timesteps
     }
 
-    /// Reads a protocol; without `measure` and `timesteps`, as in tables of earlier versions, pictures were compared.
+    /// Reads a protocol; without `measures` and `timesteps`, as in tables of earlier versions, pictures were compared.
     public init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: CodingKeys.self)
-        let measure = try container.decodeIfPresent(String.self, forKey: .measure)
-        guard let kind = measure.map(SensitivityMeasureKind.init(rawValue:)) ?? .images else {
-            let known = SensitivityMeasureKind.allCases.map(\.rawValue).joined(separator: ", ")
-            throw RecipeError.malformed(
-                location: "generation: measure",
-                reason: "expected one of \(known), found \"\(measure ?? "")\"")
+        let names = try container.decodeIfPresent([String].self, forKey: .measures)
+        let kinds = try names?.map { name in
+            guard let kind = SensitivityMeasureKind(rawValue: name) else {
+                let known = SensitivityMeasureKind.allCases.map(\.rawValue).joined(separator: ", ")
+                throw RecipeError.malformed(
+                    location: "generation: measures", reason: "expected some of \(known), found \"\(name)\"")
+            }
+            return kind
         }
         self.init(
-            measure: kind, prompts: try container.decode([String].self, forKey: .prompts),
+            measures: kinds ?? [.images], prompts: try container.decode([String].self, forKey: .prompts),
             embeddings: try container.decodeIfPresent(FileReference.self, forKey: .embeddings),
             seeds: try container.decode([UInt64].self, forKey: .seeds),
             sampler: try container.decode(String.self, forKey: .sampler),
             steps: try container.decode(Int.self, forKey: .steps),
+            size: try container.decodeIfPresent(Int.self, forKey: .size),
             guidanceScale: try container.decode(Double.self, forKey: .guidanceScale),
             qatSteps: try container.decode(Int.self, forKey: .qatSteps),
+            qatLearningRate: try container.decodeIfPresent(Double.self, forKey: .qatLearningRate),
+            qatScaleLearningRate: try container.decodeIfPresent(Double.self, forKey: .qatScaleLearningRate),
             timesteps: try container.decodeIfPresent([Int].self, forKey: .timesteps) ?? [])
     }
 }

@@ -62,6 +62,41 @@ private func write(_ positive: [Int], _ negative: [Int]?, to path: String) throw
         }
     }
 
+    @Test("prompts of one's own are taken in order, and those of embeddings let pictures be scored")
+    func ownPrompts() throws {
+        let words = ["a red circle", "a blue square", "a green triangle"]
+        let own = try AnalysisSubjects(prompts: words, count: 2, seed: 7, pipeline: tinyPipeline())
+        #expect(own.prompts == Array(words[..<2]) && own.seeds == [7, 8] && own.conditions.count == 2)
+        #expect(throws: SensitivityError.pictures(requested: 4, available: 3)) {
+            try AnalysisSubjects(prompts: words, count: 4, pipeline: tinyPipeline())
+        }
+        #expect(throws: SensitivityError.pictures(requested: 0, available: 0)) {
+            try AnalysisSubjects(prompts: [], pipeline: tinyPipeline())
+        }
+        try withFolder { folder in
+            let path = folder.appending(path: "e.safetensors").path
+            try write([3, 5, 8], [1, 5, 8], to: path)
+            let pipeline = try tinyPipeline(hasText: false)
+            let subjects = try AnalysisSubjects(
+                embeddingsFile: path, prompts: words, count: 2, pipeline: pipeline)
+            let model = FileReference(path: "pixels.h5", sha256: "0")
+            let table = try #require(
+                try SensitivitySweep(
+                    pipeline: pipeline, model: model, subjects: subjects, clip: tinyClip(),
+                    options: SensitivityOptions(
+                        widths: [BitWidth(2)], generation: GenerationOptions(sampler: .ddim, steps: 2),
+                        layerPattern: "to_v"),
+                    manifest: RunManifest(toolVersion: "0", commandLine: [], seed: 0, inputs: [model])
+                ).run())
+            #expect(table.metrics == [.mse, .psnr, .perceptual, .clipDrop])
+            #expect(table.generation?.prompts == Array(words[..<2]))
+            #expect(throws: SensitivityError.prompts(found: 2, embeddings: 3)) {
+                try AnalysisSubjects(
+                    embeddingsFile: path, prompts: Array(words[..<2]), pipeline: pipeline)
+            }
+        }
+    }
+
     @Test("a prompt for such a model says what to give instead") func prompt() throws {
         #expect(throws: PipelineError.noTextEncoder) {
             try AnalysisSubjects(promptCount: 1, pipeline: tinyPipeline(hasText: false))

@@ -41,16 +41,18 @@ func tinyClip() throws -> ClipProxy {
 /// A sweep over a tiny model with few and cheap pictures.
 func tinySweep(
     _ pipeline: DiffusionPipeline, clip: ClipProxy? = nil, widths: [Int] = [1, 2, 3], layers: String? = nil,
-    steps: Int = 2, prompts: Int = 3, commandLine: [String] = ["test"]
+    steps: Int = 2, prompts: Int = 3, measures: Set<SensitivityMeasureKind> = [.images], qatSteps: Int = 0,
+    shard: SensitivityShard? = nil, memoryLimit: Int = 1 << 30, commandLine: [String] = ["test"]
 ) throws -> SensitivitySweep {
     let model = FileReference(path: "tiny.h5", sha256: String(repeating: "a", count: 64))
     return try SensitivitySweep(
         pipeline: pipeline, model: model,
         subjects: AnalysisSubjects(promptCount: prompts, pipeline: pipeline), clip: clip,
         options: SensitivityOptions(
-            widths: widths.map { BitWidth($0) },
+            widths: widths.map { BitWidth($0) }, measures: measures,
             generation: GenerationOptions(sampler: .ddim, steps: steps, guidanceScale: 1.5),
-            layerPattern: layers),
+            timestepsPerPicture: 2, tuning: LayerTuningOptions(steps: qatSteps), layerPattern: layers,
+            shard: shard, memoryLimit: memoryLimit),
         manifest: RunManifest(toolVersion: "0", commandLine: commandLine, seed: 0, inputs: [model]))
 }
 

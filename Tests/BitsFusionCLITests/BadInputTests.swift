@@ -47,6 +47,38 @@ struct BadInputTests {
             "quantize model.h5 --recipe recipe.json -o recipe.json", 64, "recipe.json: is also an input"),
         BadInput("quantize model.h5 --recipe recipe.json -o model.h5", 64, "model.h5: is also an input"),
         BadInput("analyze model.h5 --embeddings e.safetensors -o .", 73, ".: cannot be created"),
+        BadInput(
+            "analyze model.h5 --embeddings e.safetensors --shard 9/8 -o out", 64, "'9/8' is invalid"),
+        BadInput(
+            "analyze model.h5 --embeddings e.safetensors --shard 2/2 --layers ^conv_in$ -o out", 64,
+            "shard 2/2: there are only 1 layers"),
+        BadInput(
+            "analyze model.h5 --embeddings e.safetensors --measure pictures -o out", 64,
+            "'pictures' is invalid"),
+        BadInput(
+            "analyze model.h5 --embeddings e.safetensors --images 3 -o out", 64,
+            "pictures: 3 requested; expected at least 1 and at most 2"),
+        BadInput(
+            "analyze model.h5 --embeddings e.safetensors --timesteps 0 -o out", 64, "--timesteps: expected 1"),
+        BadInput(
+            "analyze model.h5 --embeddings e.safetensors --qat-learning-rate 1 -o out", 64,
+            "nothing is trained without --qat-steps"),
+        BadInput(
+            "analyze model.h5 --embeddings e.safetensors --score fisher --qat-steps 2 -o out", 64,
+            "a score is of untrained candidates"),
+        BadInput(
+            "analyze model.h5 --embeddings e.safetensors --size 0 -o out", 64, "--size: expected 1 to 1024"),
+        BadInput(
+            "analyze model.h5 --embeddings e.safetensors --memory=-1 -o out", 64, "--memory: expected"),
+        BadInput(
+            "analyze model.h5 --embeddings e.safetensors --clip e.safetensors -o out", 64, "with --prompts"),
+        BadInput(
+            "analyze model.h5 --embeddings e.safetensors --prompts empty -o out", 65, "empty: no prompts"),
+        BadInput(
+            "analyze model.h5 --embeddings e.safetensors --prompts gone -o out", 66, "gone: no such file"),
+        BadInput(
+            "analyze model.h5 --embeddings e.safetensors --prompts config.json -o out", 64,
+            "prompts: 1 for 2 embeddings"),
         BadInput("distill --stage 1 --student model.h5 -o out", 64, "--student is for stage 2"),
         BadInput("distill --stage 2 --recipe recipe.json -o out", 64, "--recipe is for stage 1"),
         BadInput("distill --stage 2 --teacher-dtype bfloat16 -o out", 64, "--teacher-dtype is for stage 1"),

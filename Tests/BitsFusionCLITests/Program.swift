@@ -48,7 +48,20 @@ final class Workplace {
 
     /// As the other one, with a list.
     @discardableResult
-    func run(_ arguments: [String]) throws -> ProgramRun {
+    func run(_ arguments: [String]) throws -> ProgramRun { try run(arguments) { $0.waitUntilExit() } }
+
+    /// Runs `bitsfusion` with `arguments` here and kills it after `seconds`, as the system does a process that needs too
+    /// much memory. Its status is then 9, or its own where it was done before.
+    func run(_ arguments: [String], killedAfter seconds: Double) throws -> ProgramRun {
+        try run(arguments) { process in
+            let end = Date(timeIntervalSinceNow: seconds)
+            while process.isRunning, Date() < end { Thread.sleep(forTimeInterval: 0.001) }
+            if process.isRunning { kill(process.processIdentifier, SIGKILL) }
+            process.waitUntilExit()
+        }
+    }
+
+    private func run(_ arguments: [String], waiting wait: (Process) -> Void) throws -> ProgramRun {
         let process = Process()
         process.executableURL = try Self.program()
         process.arguments = arguments
@@ -59,7 +72,7 @@ final class Workplace {
         process.standardOutput = try FileHandle(forWritingTo: URL(fileURLWithPath: output))
         process.standardError = try FileHandle(forWritingTo: URL(fileURLWithPath: errors))
         try process.run()
-        process.waitUntilExit()
+        wait(process)
         defer { for name in [output, errors] { try? FileManager.default.removeItem(atPath: name) } }
         return ProgramRun(
             status: process.terminationStatus, output: try String(contentsOfFile: output, encoding: .utf8),

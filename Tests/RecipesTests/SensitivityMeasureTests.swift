@@ -78,20 +78,20 @@ import Testing
     func earlierProtocol() throws {
         let text = Data("{\(Self.protocolText)}".utf8)
         let found = try JSONDecoder().decode(SensitivityProtocol.self, from: text)
-        #expect(found.measure == .images && found.timesteps.isEmpty && found.steps == 8)
+        #expect(found.measures == [.images] && found.timesteps.isEmpty && found.steps == 8)
     }
 
     @Test("measure and timesteps are written and read, and an unknown measure is refused by name")
     func protocolFields() throws {
         let noise = SensitivityProtocol(
-            measure: .noise, prompts: [], embeddings: FileReference(path: "e", sha256: "0a"),
+            measures: [.noise], prompts: [], embeddings: FileReference(path: "e", sha256: "0a"),
             seeds: [1, .max],
             sampler: "ddim", steps: 1, guidanceScale: 1, qatSteps: 20, timesteps: [999, 0, 500])
         let data = try JSONEncoder().encode(noise)
         #expect(try JSONDecoder().decode(SensitivityProtocol.self, from: data) == noise)
         let text = """
             {"format": "bitsfusion-sensitivity", "version": 1, "layers": [],
-             "generation": {\(Self.protocolText), "measure": "sound"}}
+             "generation": {\(Self.protocolText), "measures": ["sound"]}}
             """
         let error = recipeError { () throws(RecipeError) in
             _ = try SensitivityTable.decode(from: Data(text.utf8))
@@ -99,7 +99,7 @@ import Testing
         #expect(
             error
                 == .malformed(
-                    location: "generation: measure",
-                    reason: "expected one of images, noise, fisher, found \"sound\""))
+                    location: "generation: measures",
+                    reason: "expected some of images, noise, fisher, found \"sound\""))
     }
 }

@@ -95,8 +95,8 @@ import Testing
                 == "1.json: generation.seeds[1]: expected 18446744073709551615 as in 0.json, found nothing"
                 + end)
         #expect(
-            try error { $0.generation?.measure = .noise }
-                == "1.json: generation.measure: expected \"images\" as in 0.json, found \"noise\"" + end)
+            try error { $0.generation?.measures = [.noise] }
+                == "1.json: generation.measures[0]: expected \"images\" as in 0.json, found \"noise\"" + end)
         #expect(
             try error { $0.generation?.guidanceScale = 7.300000000000001 }
                 == "1.json: generation.guidanceScale: expected 7.3 as in 0.json, found 7.300000000000001"

@@ -10,19 +10,27 @@ struct AnalyzeCommand: ParsableCommand {
         commandName: "analyze",
         abstract: "Measure how sensitive the pictures are to each layer's width.",
         discussion: """
-            Quantizes one layer at a time to each width (balanced grid, alternating scale initialisation), makes the \
-            same pictures as the full-precision model, and writes how they differ: mean squared error and PSNR for \
-            pixels in [0, 1] (latents: in units of the reference's range), and the CLIP-proxy score's drop where there \
-            is a CLIP-proxy. The first and last convolution are measured at their fixed 8 bits.
+            Quantizes one layer at a time to each width (balanced grid, alternating scale initialisation), fine-tunes it \
+            alone where --qat-steps says so, and writes what that changes:
 
-            Every measurement is kept at once in <output>.partial; --resume continues an interrupted analysis and \
-            ends with the same file.
+              images  the same pictures as the full-precision model makes: mean squared error and PSNR for pixels in \
+            [0, 1] (latents: in units of the reference's range), and perceptual distance and CLIP drop where there is a \
+            two-tower picture-text model
+              noise   the noise prediction at timesteps drawn from Beta(3, 1): E[(1 - a)/a |e - e_q|^2]. What lies before \
+            the layer is computed once for all candidates
+              fisher  the same, predicted for all candidates at once from gradients (--score fisher)
+
+            The first and last convolution are measured at their fixed 8 bits. Every measurement is kept at once in \
+            <output>.partial; --resume continues an interrupted analysis and ends with the same file. --shard shares an \
+            analysis out over processes or machines; `bitsfusion merge` joins their tables.
 
             Examples:
 
               bitsfusion analyze shapes
-              bitsfusion analyze model.h5 --embeddings e.safetensors --steps 20 -o sensitivity.json
-              bitsfusion analyze shapes --layers 'attn2\\.to_[kv]$' -o cross-attention.json
+              bitsfusion analyze shapes --qat-steps 20 --images 16
+              bitsfusion analyze model.h5 --measure noise --embeddings e.safetensors --dry-run
+              bitsfusion analyze shapes --score fisher -o fisher.json
+              bitsfusion analyze model.h5 --embeddings e.safetensors --shard 2/8 -o part2.json
             """)
 
     @Argument(help: "A full-precision model file, or `shapes` for the shipped teacher.")
@@ -35,12 +43,40 @@ struct AnalyzeCommand: ParsableCommand {
     var bits = "1,2,3"
 
     @Option(
+        help: """
+            What to measure: images, noise, or both separated by a comma (default: images for models of up to 50 M \
+            parameters, noise for larger ones; nothing with --score alone).
+            """)
+    var measure: MeasureList?
+
+    @Option(help: "Predict the damage of all candidates from gradients: fisher.")
+    var score: DamageScore?
+
+    @Option(
         help:
-            "Pictures per measurement (default: 6, one of each family; with --embeddings: one for each row).")
-    var prompts: Int?
+            "Pictures per measurement (default: 6, one of each family; all of --prompts or --embeddings).")
+    var images: Int?
+
+    @Option(help: "For noise and fisher: noisy samples of each picture.")
+    var timesteps = 4
+
+    @Option(help: "Steps that each candidate is fine-tuned for; 0: post-training quantization.")
+    var qatSteps = 0
+
+    @Option(help: "Learning rate of the weights in these steps (default: 1e-3; above 50 M parameters 1e-5).")
+    var qatLearningRate: Float?
+
+    @Option(help: "Learning rate of the scales in these steps (default: 1e-4; above 50 M parameters 1e-5).")
+    var qatScaleLearningRate: Float?
 
     @Option(help: "Sampling steps per picture.")
     var steps = 8
+
+    @Option(
+        help:
+            "Height and width to analyze at, in the model's pixels or latents (default: those of its config)."
+    )
+    var size: Int?
 
     @Option(help: "Sampler: ddim, pndm or dpm++.")
     var sampler = SamplerKind.ddim
@@ -50,6 +86,17 @@ struct AnalyzeCommand: ParsableCommand {
 
     @Option(help: "Seed of prompts and noise.")
     var seed: UInt64 = 0
+
+    @Option(help: "Measure only part K of N, written K/N, for `bitsfusion merge`.")
+    var shard: SensitivityShard?
+
+    @Option(
+        help: "Gigabytes that activations before the layer at hand may take while they wait to be used again."
+    )
+    var memory = 2.0
+
+    @Flag(help: "Measure a few candidates, print what the whole analysis would cost, and end.")
+    var dryRun = false
 
     @Flag(help: "Continue an interrupted analysis.")
     var resume = false
@@ -63,6 +110,13 @@ struct AnalyzeCommand: ParsableCommand {
             negative_encoder_hidden_states.
             """)
     var embeddings: String?
+
+    @Option(
+        help: """
+            A text file with a prompt on each line (default: captions of the shapes world); with --embeddings what each \
+            row says, for --clip.
+            """)
+    var prompts: String?
 
     @Option(help: "A CLIP-proxy file (default: the shipped one, for models of the shapes world).")
     var clip: String?
@@ -78,23 +132,47 @@ struct AnalyzeCommand: ParsableCommand {
 
     func validate() throws {
         _ = try widths()
-        if let prompts, prompts < 1 {
-            throw ValidationError("--prompts: expected 1 or more, found \(prompts)")
+        for (option, value, least) in [
+            ("--images", images ?? 1, 1), ("--timesteps", timesteps, 1), ("--qat-steps", qatSteps, 0),
+        ] where value < least {
+            throw ValidationError("\(option): expected \(least) or more, found \(value)")
+        }
+        for (option, rate) in [
+            ("--qat-learning-rate", qatLearningRate), ("--qat-scale-learning-rate", qatScaleLearningRate),
+        ] {
+            if let rate, !(rate >= 0 && rate.isFinite) {
+                throw ValidationError("\(option): expected 0 or more, found \(rate)")
+            }
+            if rate != nil && qatSteps == 0 {
+                throw ValidationError("\(option): nothing is trained without --qat-steps")
+            }
+        }
+        if qatSteps > 0 && measure == nil && score != nil {
+            throw ValidationError("--qat-steps: a score is of untrained candidates; add --measure")
+        }
+        if !(memory >= 0 && memory <= 1e6) {
+            throw ValidationError("--memory: expected gigabytes, 0 or more, found \(memory)")
+        }
+        if let size, !(1...1024).contains(size) {
+            throw ValidationError("--size: expected 1 to 1024, found \(size)")
         }
         if steps < 1 { throw ValidationError("--steps: expected 1 or more, found \(steps)") }
         if !guidanceScale.isFinite {
             throw ValidationError("--guidance-scale: expected a finite number, found \(guidanceScale)")
         }
         if resume && overwrite { throw ValidationError("--resume and --overwrite exclude each other") }
-        if clip != nil && embeddings != nil {
-            throw ValidationError("--clip scores pictures against prompts; with --embeddings there are none")
+        if clip != nil && embeddings != nil && prompts == nil {
+            throw ValidationError(
+                "--clip scores pictures against prompts; give those of the --embeddings with --prompts")
         }
     }
 
     func run() throws {
         common.apply()
-        try Output.checkCanCreate(output, keeping: [model.path()] + [embeddings, clip].compactMap { $0 })
+        try Output.checkCanCreate(
+            output, keeping: [model.path()] + [embeddings, prompts, clip].compactMap { $0 })
         let sweep = try makeSweep()
+        if dryRun { return try showForecast(of: sweep) }
         if resume, let table = try finishedTable(of: sweep) {
             Output.warning("\(output) is finished already")
             return try show(table)
@@ -121,7 +199,7 @@ struct AnalyzeCommand: ParsableCommand {
         }
         for candidate in sweep.unusable {
             Output.warning(
-                "\(candidate.path) at \(candidate.width) bits: the pictures are not finite; the table leaves this "
+                "\(candidate.path) at \(candidate.width) bits: what comes out is not finite; the table leaves this "
                     + "width out")
         }
         try show(table)
@@ -132,6 +210,24 @@ struct AnalyzeCommand: ParsableCommand {
         SensitivityReport(table).print()
         Output.line("")
         Output.line("\(output); next: bitsfusion allocate \(output) --avg-bits 1.99")
+    }
+
+    private func showForecast(of sweep: SensitivitySweep) throws {
+        InterruptFlag.install()
+        guard let forecast = try sweep.forecast(shouldStop: { InterruptFlag.isSet }) else {
+            throw Interrupted(note: "nothing was written")
+        }
+        Output.line("candidates       \(forecast.candidates)")
+        Output.line("expected time    \(ProgressReporter.time(forecast.seconds + forecast.secondsBefore))")
+        Output.line("  before them    \(ProgressReporter.time(forecast.secondsBefore))")
+        Output.line(
+            String(
+                format: "  per candidate  %.3f s on average", forecast.seconds / Double(forecast.candidates)))
+        Output.line(
+            String(
+                format: "tensors at most  %.2f GB, %.2f GB of them activations that wait to be used again",
+                Double(forecast.peakBytes) / 1e9, Double(forecast.stateBytes) / 1e9))
+        Output.line("from \(forecast.sampled) candidates measured now; nothing was written")
     }
 
     /// The table that lies at the output already, where nothing is left to resume and it is this analysis's.
@@ -151,27 +247,51 @@ struct AnalyzeCommand: ParsableCommand {
 
     private func makeSweep() throws -> SensitivitySweep {
         let pipeline = try model.open()
-        let subjects = try embeddings.map {
-            try AnalysisSubjects(embeddingsFile: $0, count: prompts, seed: seed, pipeline: pipeline)
-        }
+        let subjects = try subjects(for: pipeline)
         let scorer = try scorer(for: pipeline)
         let reference = try model.fileReference()
         var inputs = [reference]
-        if let embeddings = subjects?.embeddings { inputs.append(embeddings) }
+        if let embeddings = subjects.embeddings { inputs.append(embeddings) }
         if let scorer { inputs.append(scorer.file) }
-        let chosen =
-            try subjects
-            ?? AnalysisSubjects(
-                promptCount: prompts ?? PromptFamily.allCases.count, seed: seed, pipeline: pipeline)
         return try SensitivitySweep(
-            pipeline: pipeline, model: reference, subjects: chosen, clip: scorer?.proxy,
-            options: SensitivityOptions(
-                widths: try widths(),
-                generation: GenerationOptions(sampler: sampler, steps: steps, guidanceScale: guidanceScale),
-                layerPattern: layers),
+            pipeline: pipeline, model: reference, subjects: subjects, clip: scorer?.proxy,
+            options: try options(for: pipeline),
             manifest: RunManifest(
-                toolVersion: toolVersion, commandLine: ["bitsfusion"] + CommandLine.arguments.dropFirst(),
+                toolVersion: toolVersion, commandLine: Output.commandLine,
                 seed: seed, inputs: inputs))
+    }
+
+    private func subjects(for pipeline: DiffusionPipeline) throws -> AnalysisSubjects {
+        let prompts = try prompts.map(PromptFile.prompts)
+        if let embeddings {
+            return try AnalysisSubjects(
+                embeddingsFile: embeddings, prompts: prompts ?? [], count: images, seed: seed,
+                pipeline: pipeline)
+        }
+        if let prompts {
+            return try AnalysisSubjects(prompts: prompts, count: images, seed: seed, pipeline: pipeline)
+        }
+        return try AnalysisSubjects(
+            promptCount: images ?? PromptFamily.allCases.count, seed: seed, pipeline: pipeline)
+    }
+
+    /// Parameters above which a model counts as large.
+    private static let largeModel = 50_000_000
+
+    private func options(for pipeline: DiffusionPipeline) throws -> SensitivityOptions {
+        let isLarge = pipeline.unet.store.elementCount > Self.largeModel
+        var measures = measure?.kinds ?? (score != nil ? [] : isLarge ? [.noise] : [.images])
+        if score != nil { measures.insert(.fisher) }
+        return SensitivityOptions(
+            widths: try widths(), measures: measures,
+            generation: GenerationOptions(
+                sampler: sampler, steps: steps, guidanceScale: guidanceScale,
+                batchSize: isLarge ? 1 : GenerationOptions().batchSize, size: size),
+            timestepsPerPicture: timesteps,
+            tuning: LayerTuningOptions(
+                steps: qatSteps, learningRate: qatLearningRate ?? (isLarge ? 1e-5 : 1e-3),
+                scaleLearningRate: qatScaleLearningRate ?? (isLarge ? 1e-5 : 1e-4)),
+            layerPattern: layers, shard: shard, memoryLimit: Int(memory * 1e9))
     }
 
     private func widths() throws -> [BitWidth] {

@@ -39,7 +39,7 @@ extension AllocationError: ExitStatusProviding {
 extension SensitivityError: ExitStatusProviding {
     var exitStatus: ExitStatus {
         switch self {
-        case .noLayers, .pattern, .pictures, .clipNeedsPictures: .usage
+        case .noLayers, .pattern, .emptyShard, .pictures, .prompts, .clipNeedsPictures: .usage
         case .alreadyQuantized, .referenceNotFinite, .differentRun, .journalLine: .badData
         case .unfinished, .journalFile(_, _, .opening): .cannotCreate
         case .journalFile: .inputOutput

@@ -77,9 +77,13 @@ enum Output {
             FileReference(path: $0, sha256: try FileDigest.sha256(ofFile: $0))
         }
         return RunManifest(
-            toolVersion: toolVersion,
-            commandLine: ["bitsfusion"] + CommandLine.arguments.dropFirst().filter { $0 != "--resume" },
-            seed: seed, inputs: try models.map { try $0.fileReference() } + files)
+            toolVersion: toolVersion, commandLine: commandLine, seed: seed,
+            inputs: try models.map { try $0.fileReference() } + files)
+    }
+
+    /// How to make the same again: whether a run was resumed makes no difference to what it writes.
+    static var commandLine: [String] {
+        ["bitsfusion"] + CommandLine.arguments.dropFirst().filter { $0 != "--resume" }
     }
 
     private static func write(_ text: String, to descriptor: Int32) {

@@ -94,7 +94,8 @@ final class ProgressReporter {
             ? "\(Numbers.fixed(perSecond, 1))/s" : "\(Numbers.fixed(1 / perSecond, 1)) s each"
     }
 
-    private static func time(_ seconds: Double) -> String {
+    /// `seconds` as `42 s`, `3:05 min` or `1:20 h`.
+    static func time(_ seconds: Double) -> String {
         let whole = Int(min(seconds, 1e9).rounded())
         if whole < 60 { return "\(whole) s" }
         if whole < 3600 { return String(format: "%d:%02d min", whole / 60, whole % 60) }

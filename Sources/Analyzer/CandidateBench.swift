@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// Everything that candidates are measured with, made once: the full-precision pictures and predictions, and the inputs
+// that they are compared on.
+
+import Diffusion
+import Layers
+import Pipelines
+import Quantization
+import Recipes
+import Tensors
+
+/// Measures one candidate after another on a frozen model.
+struct CandidateBench {
+    let pipeline: DiffusionPipeline
+    let subjects: AnalysisSubjects
+    let options: SensitivityOptions
+    /// For `images`.
+    let comparison: PictureComparison?
+    /// For `noise` and `fisher`.
+    let noise: NoiseDamage?
+    /// Where candidates are fine-tuned.
+    let tuning: LayerTuning?
+
+    /// Makes the references; `interruption` is called between passes, and what it throws ends the work.
+    ///
+    /// - Throws: `SensitivityError.referenceNotFinite`; what sampling and `interruption` throw.
+    init(
+        pipeline: DiffusionPipeline, subjects: AnalysisSubjects, captionScore: CaptionScore?,
+        options: SensitivityOptions, interruption: @escaping () throws -> Void
+    ) throws {
+        (self.pipeline, self.subjects, self.options) = (pipeline, subjects, options)
+        let schedule = try pipeline.noiseSchedule()
+        let pictures = try Self.pictures(pipeline, subjects, options, interruption)
+        let comparison = try PictureComparison(reference: pictures, captionScore: captionScore)
+        self.comparison = options.measures.contains(.images) ? comparison : nil
+        let usesPredictions = !options.measures.isDisjoint(with: [.noise, .fisher])
+        func passes(stream: UInt64, guidanceScale: Float, share: Int) throws -> StagedPredictions {
+            let inputs = PredictionInputs.noised(
+                pictures, subjects: subjects, timestepsPerPicture: options.timestepsPerPicture,
+                stream: stream,
+                guidanceScale: guidanceScale, schedule: schedule,
+                batchSize: PredictionInputs.batchSize(for: pipeline, size: options.generation.size))
+            for part in inputs { try pipeline.unet.timeFeatures?.validate(timesteps: part.timesteps) }
+            return try StagedPredictions(
+                pipeline.unet, inputs, memoryLimit: options.memoryLimit / share, interruption: interruption)
+        }
+        let share = usesPredictions && options.tuning.steps > 0 ? 2 : 1
+        noise =
+            usesPredictions
+            ? NoiseDamage(
+                passes: try passes(
+                    stream: PredictionInputs.measuring, guidanceScale: options.generation.guidanceScale,
+                    share: share), schedule: schedule) : nil
+        tuning =
+            options.tuning.steps > 0
+            ? LayerTuning(
+                options: options.tuning,
+                passes: try passes(stream: PredictionInputs.training, guidanceScale: 1, share: share)) : nil
+    }
+
+    /// The predicted noise damage of all candidates; nil where it is not asked for.
+    func predictedDamage(
+        of layers: [any WeightedLayer], widths: (any WeightedLayer) -> [BitWidth],
+        _ interruption: () throws -> Void
+    ) rethrows -> [SensitivityCandidate: Double]? {
+        guard options.measures.contains(.fisher), let noise else { return nil }
+        return try FisherScore(passes: noise.passes, schedule: noise.schedule)
+            .scores(of: layers, widths: widths, interruption: interruption)
+    }
+
+    /// What quantizing `layer` alone does.
+    ///
+    /// - Returns: nil where pictures or predictions are not finite.
+    /// - Throws: what sampling and `interruption` throw.
+    func measure(
+        _ layer: any WeightedLayer, at width: BitWidth, _ interruption: @escaping () throws -> Void
+    ) throws -> SensitivityMeasure? {
+        guard options.measures != [.fisher] else { return SensitivityMeasure() }
+        let stage = pipeline.unet.stage(ofLayer: layer.path)
+        // While the model is in full precision; stages only ever advance.
+        if options.measures.contains(.noise) { noise?.passes.move(to: stage ?? 0) }
+        tuning?.passes.move(to: stage ?? 0)
+        let train = tuning.map { tuning in
+            { (weight: FakeQuantizedWeight) in
+                try tuning.train(weight, in: layer, stage: stage, interruption: interruption)
+            }
+        }
+        return try withQuantizedWeight(of: layer, at: width, train: train) {
+            var measure = SensitivityMeasure()
+            if let comparison {
+                let pictures = try Self.pictures(pipeline, subjects, options, interruption)
+                guard let found = comparison.measure(pictures) else { return nil }
+                measure = found
+            }
+            if options.measures.contains(.noise), let noise {
+                guard let damage = try noise.measure(from: stage, interruption: interruption) else {
+                    return nil
+                }
+                measure.noise = damage
+            }
+            return measure
+        }
+    }
+
+    private static func pictures(
+        _ pipeline: DiffusionPipeline, _ subjects: AnalysisSubjects, _ options: SensitivityOptions,
+        _ interruption: @escaping () throws -> Void
+    ) throws -> Tensor {
+        try pipeline.generate(subjects.conditions, seeds: subjects.seeds, options: options.generation) { _ in
+            try interruption()
+        }
+    }
+}

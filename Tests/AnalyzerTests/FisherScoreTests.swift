@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// The predicted damage: its estimator against the damage measured where the model is linear, and its order of candidates.
+
+import Evaluation
+import Foundation
+import Layers
+import Pipelines
+import Quantization
+import Recipes
+import Tensors
+import TestSupport
+import Testing
+
+@testable import Analyzer
+
+@Suite struct FisherScoreTests {
+    @Test(
+        "products of gradients and quantization errors are those of their definition",
+        arguments: [1, 2, 4, 8])
+    func products(bits: Int) {
+        var random = Philox(seed: 3)
+        let (weight, gradient) = (random.normal([7, 5, 3, 3]), random.normal([7, 5, 3, 3]))
+        let grid = BalancedGrid(BitWidth(bits))
+        let scales = ScaleInitialization.paper.scales(of: weight, grid: grid)
+        let error = fakeQuantize(weight, scales: scales, grid: grid) - weight
+        let products = quantizationErrorProducts(gradient, weight: weight, scales: scales, grid: grid)
+        for row in 0..<7 {
+            let own = row * 45..<(row + 1) * 45
+            let expected = own.reduce(0.0) { $0 + Double(gradient.values[$1]) * Double(error.values[$1]) }
+            #expect(abs(products[row] - expected) < 1e-4)
+        }
+    }
+
+    @Test("for the last layer, which is linear, the mean over many probes is the measured damage")
+    func linear() throws {
+        let pipeline = try tinyPipeline()
+        pipeline.unet.store.setTrainable(false)
+        let subjects = try AnalysisSubjects(promptCount: 3, pipeline: pipeline)
+        let inputs = PredictionInputs.noised(
+            pipeline.initialNoise(seeds: subjects.seeds), subjects: subjects, timestepsPerPicture: 2,
+            stream: 1,
+            guidanceScale: 1.5, schedule: try pipeline.noiseSchedule(), batchSize: 4)
+        let passes = StagedPredictions(pipeline.unet, inputs, memoryLimit: 0) {}
+        let layer = try #require(pipeline.unet.store.layer(at: "conv_out"))
+        let width = BitWidth(2)
+        let score = try FisherScore(passes: passes, schedule: pipeline.noiseSchedule(), probes: 400)
+            .scores(of: [layer], widths: { _ in [width] }) {}
+        let predicted = try #require(score[SensitivityCandidate(path: "conv_out", width: width)])
+        let original = layer.weight
+        defer { layer.weight = original }
+        layer.weight = FakeQuantizedWeight(
+            latent: Parameter("w", original.tensor(), isTrainable: false), width: width,
+            initialization: .paper)
+        let measured = try #require(
+            NoiseDamage(passes: passes, schedule: pipeline.noiseSchedule()).measure(from: nil) {})
+        // Output channels of the last layer are outputs of the model: nothing couples them.
+        #expect(abs(predicted / measured - 1) < 0.15, "\(predicted) against \(measured)")
+    }
+
+    @Test("the score orders candidates much as the measured damage does, and gives the same bits again")
+    func order() throws {
+        func run() throws -> SensitivityTable {
+            try #require(try tinySweep(tinyPipeline(), widths: [1, 2], measures: [.noise, .fisher]).run())
+        }
+        let table = try run()
+        for width in [1, 2] {
+            let measures = table.layers.compactMap { $0.bits[BitWidth(width)] }
+            let (measured, predicted) = (measures.compactMap(\.noise), measures.compactMap(\.fisher))
+            #expect(measured.count == predicted.count && measured.count > 30)
+            #expect(try #require(spearmanCorrelation(measured, predicted)) > 0.8)
+        }
+        #expect(try run().layers == table.layers)
+        let alone = try #require(try tinySweep(tinyPipeline(), widths: [1, 2], measures: [.fisher]).run())
+        for (own, both) in zip(alone.layers, table.layers) {
+            #expect(own.bits.mapValues(\.fisher) == both.bits.mapValues(\.fisher))
+            #expect(own.bits.values.allSatisfy { $0.noise == nil && $0.mse == nil })
+        }
+    }
+}
