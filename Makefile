@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-kernels format lint fixtures teacher clip-proxy benchmark-setup benchmark benchmark-kernels benchmark-forward benchmark-train sizes clean
+.PHONY: help setup build demo test test-kernels format lint fixtures teacher clip-proxy benchmark-setup benchmark benchmark-kernels benchmark-forward benchmark-train benchmark-analyze sizes clean
 
 BITSFUSION := .build/release/bitsfusion
 SWIFT_SOURCES := Sources Tests Benchmarks Package.swift
@@ -68,6 +68,9 @@ benchmark-forward: build benchmark-setup ## Time passes of whole UNets here and 
 
 benchmark-train: build benchmark-setup ## Time training steps here and in PyTorch
 	$(BENCH) train $(BENCH_FLAGS)
+
+benchmark-analyze: build benchmark-setup ## Time a sensitivity sweep here and the naive loop in PyTorch
+	$(BENCH) analyze $(BENCH_FLAGS)
 
 sizes: ## The longest source files
 	@git ls-files Sources Tests Benchmarks scripts | grep -E '\.(swift|c|h|inc|py|sh)$$' | xargs wc -l | sort -rn | sed -n 2,21p

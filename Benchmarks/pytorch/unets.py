@@ -81,4 +81,36 @@ class TrainingStep:
             return results | {"loss": first, "next_loss": self.loss()}
 
 
-OPERATIONS = {"unet_forward": UNetForward, "training_step": TrainingStep}
+class NoiseSweep:
+    """What each of several layers, quantized alone, does to the prediction: one whole forward pass per layer."""
+
+    def __init__(self, tensors, settings: dict, dtype: torch.dtype):
+        self.unet = build(tensors, settings["config"], dtype).eval()
+        self.inputs = take_inputs(tensors, dtype)
+        self.error_weight = tensors["error_weight"]
+        names = sorted((key for key in tensors if key.startswith("weight.")), key=lambda key: int(key.split(".")[1]))
+        assert len(names) == settings["layers"]
+        self.quantized = {name.split(".", 2)[2]: tensors[name].to(dtype) for name in names}
+        with torch.inference_mode():
+            self.reference = self.unet(**self.inputs).sample
+        self.damages = {}
+
+    def prepare(self) -> None:
+        pass
+
+    def run(self) -> None:
+        with torch.inference_mode():
+            for path, quantized in self.quantized.items():
+                layer = self.unet.get_submodule(path)
+                original = layer.weight.data
+                layer.weight.data = quantized
+                error = F.mse_loss(self.unet(**self.inputs).sample, self.reference)
+                layer.weight.data = original
+                self.damages[path] = error * self.error_weight
+
+    def results(self) -> dict:
+        self.run()
+        return {f"damage.{path}": damage for path, damage in self.damages.items()}
+
+
+OPERATIONS = {"unet_forward": UNetForward, "training_step": TrainingStep, "noise_sweep": NoiseSweep}
