@@ -16,6 +16,8 @@ struct CandidateBench {
     let options: SensitivityOptions
     /// For `images`.
     let comparison: PictureComparison?
+    /// Seconds that the reference pictures took.
+    let pictureSeconds: Double
     /// For `noise` and `fisher`.
     let noise: NoiseDamage?
     /// Where candidates are fine-tuned.
@@ -30,7 +32,10 @@ struct CandidateBench {
     ) throws {
         (self.pipeline, self.subjects, self.options) = (pipeline, subjects, options)
         let schedule = try pipeline.noiseSchedule()
+        let clock = ContinuousClock()
+        let start = clock.now
         let pictures = try Self.pictures(pipeline, subjects, options, interruption)
+        pictureSeconds = (clock.now - start) / .seconds(1)
         let comparison = try PictureComparison(reference: pictures, captionScore: captionScore)
         self.comparison = options.measures.contains(.images) ? comparison : nil
         let usesPredictions = !options.measures.isDisjoint(with: [.noise, .fisher])
@@ -41,8 +46,10 @@ struct CandidateBench {
                 guidanceScale: guidanceScale, schedule: schedule,
                 batchSize: PredictionInputs.batchSize(for: pipeline, size: options.generation.size))
             for part in inputs { try pipeline.unet.timeFeatures?.validate(timesteps: part.timesteps) }
-            return try StagedPredictions(
+            let passes = try StagedPredictions(
                 pipeline.unet, inputs, memoryLimit: options.memoryLimit / share, interruption: interruption)
+            guard passes.references.allSatisfy(\.isFinite) else { throw SensitivityError.referenceNotFinite }
+            return passes
         }
         let share = usesPredictions && options.tuning.steps > 0 ? 2 : 1
         noise =
@@ -60,12 +67,22 @@ struct CandidateBench {
 
     /// The predicted noise damage of all candidates; nil where it is not asked for.
     func predictedDamage(
-        of layers: [any WeightedLayer], widths: (any WeightedLayer) -> [BitWidth],
+        of layers: [any WeightedLayer], widths: (any WeightedLayer) -> [BitWidth], passLimit: Int = .max,
         _ interruption: () throws -> Void
     ) rethrows -> [SensitivityCandidate: Double]? {
         guard options.measures.contains(.fisher), let noise else { return nil }
         return try FisherScore(passes: noise.passes, schedule: noise.schedule)
-            .scores(of: layers, widths: widths, interruption: interruption)
+            .scores(of: layers, widths: widths, passLimit: passLimit, interruption: interruption)
+    }
+
+    /// Backward passes that predicting takes.
+    var scoringPasses: Int {
+        noise.map { FisherScore(passes: $0.passes, schedule: $0.schedule).passCount } ?? 0
+    }
+
+    /// The passes that move on with the layers.
+    var movingPasses: [StagedPredictions] {
+        [options.measures.contains(.noise) ? noise?.passes : nil, tuning?.passes].compactMap { $0 }
     }
 
     /// What quantizing `layer` alone does.
@@ -76,10 +93,7 @@ struct CandidateBench {
         _ layer: any WeightedLayer, at width: BitWidth, _ interruption: @escaping () throws -> Void
     ) throws -> SensitivityMeasure? {
         guard options.measures != [.fisher] else { return SensitivityMeasure() }
-        let stage = pipeline.unet.stage(ofLayer: layer.path)
-        // While the model is in full precision; stages only ever advance.
-        if options.measures.contains(.noise) { noise?.passes.move(to: stage ?? 0) }
-        tuning?.passes.move(to: stage ?? 0)
+        let stage = move(to: layer)
         let train = tuning.map { tuning in
             { (weight: FakeQuantizedWeight) in
                 try tuning.train(weight, in: layer, stage: stage, interruption: interruption)
@@ -100,6 +114,16 @@ struct CandidateBench {
             }
             return measure
         }
+    }
+
+    /// Computes what lies before `layer`, while the model is in full precision; free where it is there already.
+    ///
+    /// - Returns: the layer's stage.
+    @discardableResult
+    func move(to layer: any WeightedLayer) -> Int? {
+        let stage = pipeline.unet.stage(ofLayer: layer.path)
+        for passes in movingPasses { passes.move(to: stage ?? 0) }
+        return stage
     }
 
     private static func pictures(

@@ -18,25 +18,33 @@ struct FisherScore {
     /// Backward passes for each part of the inputs.
     var probes = 4
 
+    /// Backward passes in all.
+    var passCount: Int { passes.inputs.count * probes }
+
     /// - Parameters:
-    ///   - layers: in full precision; everything else in the model is frozen.
+    ///   - layers: those to score. All quantizable layers are in full precision, everything else in the model is frozen.
     ///   - widths: those of a layer.
+    ///   - passLimit: backward passes at most; fewer than there are leave the sums incomplete.
     ///   - interruption: called before every pass; what it throws ends the work.
     /// - Returns: Σ_r E[(g_r · δ_r)²] over the output channels r: G without the blocks that couple two of them, which one
     ///   sample of random signs cannot tell from noise.
     func scores(
-        of layers: [any WeightedLayer], widths: (any WeightedLayer) -> [BitWidth],
+        of layers: [any WeightedLayer], widths: (any WeightedLayer) -> [BitWidth], passLimit: Int = .max,
         interruption: () throws -> Void
     ) rethrows -> [SensitivityCandidate: Double] {
-        let originals = layers.map(\.weight)
-        let leaves = layers.map { layer in
+        // Leaves of all layers, whichever are scored: a weight with a gradient may be convolved by another algorithm than a
+        // frozen one, and parts of an analysis shall have the very numbers of the whole.
+        let all = passes.unet.quantizableLayers
+        let originals = all.map(\.weight)
+        let leaves = all.map { layer in
             Parameter(layer.path + ".weight", withoutGradients { layer.weight.tensor() })
         }
-        for (layer, leaf) in zip(layers, leaves) { layer.weight = leaf }
+        for (layer, leaf) in zip(all, leaves) { layer.weight = leaf }
         defer {
-            for (layer, original) in zip(layers, originals) { layer.weight = original }
+            for (layer, original) in zip(all, originals) { layer.weight = original }
         }
-        let candidates = zip(layers, leaves).flatMap { layer, leaf in
+        let scored = Set(layers.map(\.path))
+        let candidates = zip(all, leaves).filter { scored.contains($0.0.path) }.flatMap { layer, leaf in
             widths(layer).map { width -> Candidate in
                 let grid = BalancedGrid(width)
                 return Candidate(
@@ -47,8 +55,10 @@ struct FisherScore {
         }
         var sums = [Double](repeating: 0, count: candidates.count)
         let samples = passes.inputs.reduce(0) { $0 + $1.timesteps.count }
+        var done = 0
         for index in passes.inputs.indices {
-            for probe in 0..<probes {
+            for probe in 0..<probes where done < passLimit {
+                done += 1
                 try interruption()
                 backward(index, probe: probe, samples: samples)
                 for (place, candidate) in candidates.enumerated() {

@@ -13,7 +13,7 @@ public enum SensitivityError: Error, Equatable, Sendable {
     case emptyShard(SensitivityShard, layers: Int)
     /// The pattern is no regular expression.
     case pattern(String)
-    /// The full-precision model's pictures hold NaN or infinity.
+    /// The full-precision model's pictures or predictions hold NaN or infinity.
     case referenceNotFinite
     /// More pictures are asked for than there are prompts or embeddings, or fewer than one.
     case pictures(requested: Int, available: Int?)
@@ -23,6 +23,8 @@ public enum SensitivityError: Error, Equatable, Sendable {
     case clipNeedsPictures(channels: Int)
     /// An unfinished analysis lies in the journal, and nobody said that it shall be continued.
     case unfinished(journal: String, done: Int)
+    /// Another process is analyzing into this journal.
+    case inUse(journal: String)
     /// The journal belongs to another analysis; `option` differs.
     case differentRun(journal: String, option: String, saved: String, requested: String)
     /// A line of the journal, counted from 1, cannot be read.
@@ -49,7 +51,7 @@ extension SensitivityError: CustomStringConvertible {
         case .pattern(let pattern):
             "layers: \"\(pattern)\" is not a regular expression"
         case .referenceNotFinite:
-            "the full-precision model's pictures hold NaN or infinity; check the model and the guidance scale"
+            "the full-precision model's pictures or predictions hold NaN or infinity; check the model and the guidance scale"
         case .pictures(let requested, let available):
             "pictures: \(requested) requested; expected at least 1"
                 + (available.map { " and at most \($0), as many as there are prompts or embeddings" } ?? "")
@@ -61,6 +63,8 @@ extension SensitivityError: CustomStringConvertible {
         case .unfinished(let journal, let done):
             "\(journal): an unfinished analysis with \(done) measurements; continue it with --resume, or drop it with "
                 + "--overwrite"
+        case .inUse(let journal):
+            "\(journal): another process is writing to it; wait for it, or choose another output with -o"
         case .differentRun(let journal, let option, let saved, let requested):
             "\(journal): the analysis was started with \(option) \(saved), not \(requested); resume with the same, or "
                 + "drop it with --overwrite"

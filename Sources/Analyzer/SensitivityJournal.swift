@@ -72,6 +72,7 @@ struct SensitivityJournalHeader: Equatable, Codable {
                 "learning rates",
                 { "\($0.generation.qatLearningRate ?? 0), \($0.generation.qatScaleLearningRate ?? 0)" }
             ),
+            ("training timesteps", { String($0.generation.qatTimestepsPerPicture ?? 0) }),
             ("prompts", { $0.generation.prompts.joined(separator: "; ") }),
             ("seeds", { $0.generation.seeds.map(String.init).joined(separator: ", ") }),
         ]
@@ -98,7 +99,7 @@ final class SensitivityJournal {
     ///   - header: this run.
     ///   - candidates: what this run measures.
     ///   - unfinished: what becomes of measurements that lie at `path`.
-    /// - Throws: `SensitivityError`: `.unfinished` where measurements would be lost, `.differentRun`, `.journalLine`,
+    /// - Throws: `SensitivityError`: `.inUse`, `.unfinished` where measurements would be lost, `.differentRun`, `.journalLine`,
     ///   `.journalFile`.
     init(
         path: String, header: SensitivityJournalHeader, candidates: Set<SensitivityCandidate>,
@@ -108,6 +109,8 @@ final class SensitivityJournal {
         self.header = header
         descriptor = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
         guard descriptor >= 0 else { throw Self.failure(path, .opening) }
+        // Another process on the same output would lose this one's measurements.
+        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else { throw .inUse(journal: path) }
         let lines = try wholeLines()
         if unfinished == .refused, lines.count > 1 {
             throw .unfinished(journal: path, done: lines.count - 1)

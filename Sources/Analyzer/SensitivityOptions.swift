@@ -8,7 +8,7 @@ import Recipes
 /// Which candidates are measured, by what, and on which pictures.
 public struct SensitivityOptions: Sendable {
     /// The widths that every layer is tried at. The first and last convolution are measured at their fixed 8 bits.
-    public var widths: [BitWidth]
+    public let widths: [BitWidth]
     /// What is measured of each candidate.
     public var measures: Set<SensitivityMeasureKind>
     /// Sampler, steps and guidance.
@@ -23,6 +23,8 @@ public struct SensitivityOptions: Sendable {
     public var shard: SensitivityShard?
     /// Bytes that activations before the layer at hand may take while they wait to be used again.
     public var memoryLimit: Int
+    /// What passes with gradients keep, for fine-tuning and scores; changes memory and time, not the result.
+    public var checkpointing: GradientCheckpointing
 
     /// The paper's widths, with pictures that are cheap enough for the 350 candidates of a small model to take minutes:
     /// eight DDIM steps tell layers apart, and how finished a picture looks does not matter here.
@@ -31,8 +33,10 @@ public struct SensitivityOptions: Sendable {
         measures: Set<SensitivityMeasureKind> = [.images],
         generation: GenerationOptions = GenerationOptions(sampler: .ddim, steps: 8),
         timestepsPerPicture: Int = 4, tuning: LayerTuningOptions = LayerTuningOptions(),
-        layerPattern: String? = nil, shard: SensitivityShard? = nil, memoryLimit: Int = 2 << 30
+        layerPattern: String? = nil, shard: SensitivityShard? = nil, memoryLimit: Int = 2 << 30,
+        checkpointing: GradientCheckpointing = .none
     ) {
+        precondition(timestepsPerPicture > 0, "SensitivityOptions: no timesteps")
         self.widths = Array(Set(widths)).sorted()
         self.measures = measures
         self.generation = generation
@@ -41,6 +45,7 @@ public struct SensitivityOptions: Sendable {
         self.layerPattern = layerPattern
         self.shard = shard
         self.memoryLimit = memoryLimit
+        self.checkpointing = checkpointing
     }
 }
 

@@ -62,6 +62,10 @@ public final class SensitivitySweep {
         inventory = try ModelInventory(unet: pipeline.unet.config)
         layers = try Self.layers(of: pipeline.unet, options)
         schedule = try pipeline.noiseSchedule()
+        // Sizes and conditions that the model cannot take are an error here, not a broken assumption later.
+        try pipeline.unet.config.validate(
+            sample: pipeline.sampleShape(batch: 1, size: options.generation.size), timestep: [1],
+            encoderHiddenStates: [1] + subjects.conditions.conditional.shape.dropFirst())
         candidates = layers.flatMap { layer in
             Self.widths(of: LayerID(layer.path), options).map {
                 SensitivityCandidate(path: LayerID(layer.path), width: $0)
@@ -118,7 +122,7 @@ public final class SensitivitySweep {
             && table.manifest?.toolVersion == manifest.toolVersion
             && table.manifest?.inputs.map(\.sha256) == manifest.inputs.map(\.sha256)
             && Set(table.layers.map(\.path)) == Set(candidates.map(\.path))
-            && (widths.isEmpty || widths == Set(options.widths))
+            && (widths.isEmpty || widths.isSubset(of: options.widths))
     }
 
     /// How the pictures are made, as the table records it.
@@ -133,6 +137,7 @@ public final class SensitivitySweep {
             qatLearningRate: options.tuning.steps > 0 ? Self.decimal(options.tuning.learningRate) : nil,
             qatScaleLearningRate: options.tuning.steps > 0
                 ? Self.decimal(options.tuning.scaleLearningRate) : nil,
+            qatTimestepsPerPicture: options.tuning.steps > 0 ? options.timestepsPerPicture : nil,
             timesteps: timesteps)
     }
 
@@ -141,7 +146,7 @@ public final class SensitivitySweep {
 
     /// The timesteps that predictions are compared at, picture by picture; none where only pictures are.
     private var timesteps: [Int] {
-        guard options.measures != [.images] else { return [] }
+        guard !options.measures.isDisjoint(with: [.noise, .fisher]) else { return [] }
         return PredictionInputs.drawnTimesteps(
             subjects, timestepsPerPicture: options.timestepsPerPicture, stream: PredictionInputs.measuring,
             schedule: schedule
@@ -211,16 +216,18 @@ public final class SensitivitySweep {
             let bench = try CandidateBench(
                 pipeline: pipeline, subjects: subjects, captionScore: captionScore, options: options,
                 interruption: interruption)
-            let clock = ContinuousClock()
-            let start = clock.now
             let predicted = try bench.predictedDamage(
                 of: layers, widths: { self.widths(of: $0) }, interruption)
+            let clock = ContinuousClock()
+            let start = clock.now
             for layer in layers {
                 for width in widths(of: layer) {
                     let candidate = SensitivityCandidate(path: LayerID(layer.path), width: width)
                     guard records[candidate] == nil else { continue }
                     var measure = try bench.measure(layer, at: width, interruption)
-                    if let predicted { measure?.fisher = predicted[candidate] }
+                    if let predicted, let damage = predicted[candidate] {
+                        if damage.isFinite { measure?.fisher = damage } else { measure = nil }
+                    }
                     let record = SensitivityRecord(candidate, measure)
                     try journal?.append(record)
                     records[candidate] = record
@@ -253,8 +260,13 @@ public final class SensitivitySweep {
     private func withFrozenModel<Result>(_ body: () throws -> Result) rethrows -> Result {
         let parameters = pipeline.unet.store.parameters
         let flags = parameters.map(\.isTrainable)
-        defer { for (parameter, flag) in zip(parameters, flags) { parameter.isTrainable = flag } }
+        let checkpointing = pipeline.unet.checkpointing
+        defer {
+            for (parameter, flag) in zip(parameters, flags) { parameter.isTrainable = flag }
+            pipeline.unet.checkpointing = checkpointing
+        }
         pipeline.unet.store.setTrainable(false)
+        pipeline.unet.checkpointing = options.checkpointing
         return try body()
     }
 

@@ -101,6 +101,10 @@ package final class StagedPredictions {
         return part.prediction(state.hidden)
     }
 
-    /// Seconds from `stage` to the end for all parts, from the reference passes.
-    func secondsToEnd(from stage: Int?) -> Double { stageSeconds[(stage ?? 0)...].reduce(0, +) }
+    /// Seconds from `stage` to the end for all parts, from the reference passes; parts that are not kept begin at the start.
+    func secondsToEnd(from stage: Int?) -> Double {
+        let share = Double(states.count) / Double(inputs.count)
+        let (rest, whole) = (stageSeconds[(stage ?? 0)...].reduce(0, +), stageSeconds.reduce(0, +))
+        return share * rest + (1 - share) * whole
+    }
 }

@@ -15,7 +15,8 @@ public struct SweepForecast: Sendable {
     /// Seconds for all of them, and before the first one.
     public let seconds: Double
     public let secondsBefore: Double
-    /// The most memory that tensors took while the sample was measured, in bytes; the analysis takes no more.
+    /// The most memory that tensors took while the sample was measured, in bytes: what the analysis takes, but for what a
+    /// stage between those of the sample may keep beyond them.
     public let peakBytes: Int
     /// Bytes of it that hold activations to be used again.
     public let stateBytes: Int
@@ -28,8 +29,8 @@ public struct SweepForecast: Sendable {
     /// Layers in the sample, from the first to the last.
     private static let sampledLayers = 12
 
-    /// A candidate's time is a · (time from its stage to the end) + b · (its weights) where predictions or training count,
-    /// and a constant + b · (its weights) where only pictures do: a and b, >= 0, by least squares.
+    /// A candidate's time is a · (what its passes and pictures took the full-precision model) + b · (its weights): a and b,
+    /// >= 0, by least squares. A training step counts as three predictions from the layer on.
     init(
         of candidates: [SensitivityCandidate], layers: [any WeightedLayer], pipeline: DiffusionPipeline,
         subjects: AnalysisSubjects, captionScore: CaptionScore?, options: SensitivityOptions,
@@ -40,49 +41,84 @@ public struct SweepForecast: Sendable {
         let bench = try CandidateBench(
             pipeline: pipeline, subjects: subjects, captionScore: captionScore, options: options,
             interruption: interruption)
+        let making = (clock.now - start) / .seconds(1)
         let byPath = Dictionary(uniqueKeysWithValues: layers.map { (LayerID($0.path), $0) })
-        _ = try bench.predictedDamage(
-            of: layers,
-            widths: { layer in candidates.filter { $0.path == LayerID(layer.path) }.map(\.width) },
-            interruption)
-        secondsBefore = (clock.now - start) / .seconds(1)
-        let passes = bench.tuning?.passes ?? bench.noise?.passes
-        func terms(_ candidate: SensitivityCandidate) -> (Double, Double) {
-            let layer = byPath[candidate.path]
-            let toEnd = passes.map {
-                $0.secondsToEnd(from: pipeline.unet.stage(ofLayer: candidate.path.rawValue))
-            }
-            return (
-                bench.comparison == nil ? toEnd ?? 0 : (toEnd ?? 0) * Double(options.tuning.steps + 1) + 1,
-                Double(layer?.weight.shape.reduce(1, *) ?? 0)
-            )
-        }
+        let widths = Dictionary(grouping: candidates, by: \.path).mapValues { $0.map(\.width) }
+        secondsBefore =
+            making
+            + (try Self.scoringSeconds(
+                bench, of: layers, widths: { widths[LayerID($0.path)] ?? [] }, interruption))
         let count = min(Self.sampledLayers, candidates.count)
         let chosen = (0..<count).map { candidates[(2 * $0 + 1) * candidates.count / (2 * count)] }
-        // Untimed: the first candidate also takes fresh memory from the system, and the largest layer takes most.
-        let largest = chosen.max { terms($0).1 < terms($1).1 }
-        var times: [Double] = []
-        for candidate in (largest.map { [$0] } ?? []) + chosen {
-            guard let layer = byPath[candidate.path] else { continue }
+        let weights = byPath.mapValues { Double($0.weight.shape.reduce(1, *)) }
+        func terms(_ candidate: SensitivityCandidate) -> (Double, Double) {
+            (
+                Self.passSeconds(bench, stage: pipeline.unet.stage(ofLayer: candidate.path.rawValue)),
+                weights[candidate.path] ?? 0
+            )
+        }
+        func measure(_ candidate: SensitivityCandidate) throws -> Double {
+            guard let layer = byPath[candidate.path] else { return 0 }
             // Moving on to a stage is paid for once for all its candidates.
-            bench.noise?.passes.move(to: pipeline.unet.stage(ofLayer: layer.path) ?? 0)
+            bench.move(to: layer)
             let start = clock.now
             _ = try bench.measure(layer, at: candidate.width, interruption)
-            times.append((clock.now - start) / .seconds(1))
+            return (clock.now - start) / .seconds(1)
         }
-        times.removeFirst(min(1, times.count))
+        // Untimed: the first measurements take fresh memory from the system. The first layer has most of the model behind
+        // it, and the largest one most weights: together they show what the analysis takes at most.
+        let largest = candidates.max { (weights[$0.path] ?? 0) < (weights[$1.path] ?? 0) }
+        for candidate in [candidates.first, largest].compactMap({ $0 }) { _ = try measure(candidate) }
+        let times = try chosen.map(measure)
         let fit = Self.fit(chosen.map(terms), times)
         func expected(_ candidate: SensitivityCandidate) -> Double {
-            let (toEnd, weights) = terms(candidate)
-            return fit.0 * toEnd + fit.1 * weights
+            let (passes, weights) = terms(candidate)
+            return fit.0 * passes + fit.1 * weights
         }
-        let moving = passes?.secondsToEnd(from: 0) ?? 0
-        seconds = candidates.reduce(0) { $0 + expected($1) } + moving
+        seconds =
+            candidates.reduce(0) { $0 + expected($1) }
+            + bench.movingPasses.reduce(0) {
+                $0 + $1.secondsToEnd(from: 0)
+            }
         sample = zip(chosen, times).map { ($0, $1, expected($0)) }
         sampled = chosen.count
         self.candidates = candidates.count
         peakBytes = BlockPool.shared.peakLiveBytes
-        stateBytes = (bench.noise?.passes.stateBytes ?? 0) + (bench.tuning?.passes.stateBytes ?? 0)
+        stateBytes = bench.movingPasses.reduce(0) { $0 + $1.stateBytes }
+    }
+
+    /// What the passes and pictures of one candidate took the full-precision model, in seconds.
+    private static func passSeconds(_ bench: CandidateBench, stage: Int?) -> Double {
+        var seconds = bench.comparison == nil ? 0 : bench.pictureSeconds
+        if bench.options.measures.contains(.noise), let passes = bench.noise?.passes {
+            seconds += passes.secondsToEnd(from: stage)
+        }
+        if let tuning = bench.tuning {
+            let step = 3 * tuning.passes.secondsToEnd(from: stage) / Double(tuning.passes.inputs.count)
+            seconds += step * Double(tuning.options.steps)
+        }
+        return seconds
+    }
+
+    /// What predicting all damages will take, from two of its passes; 0 where nobody asks for it.
+    private static func scoringSeconds(
+        _ bench: CandidateBench, of layers: [any WeightedLayer], widths: (any WeightedLayer) -> [BitWidth],
+        _ interruption: () throws -> Void
+    ) throws -> Double {
+        let clock = ContinuousClock()
+        var starts: [ContinuousClock.Instant] = []
+        let start = clock.now
+        guard
+            let passes = try bench.predictedDamage(
+                of: layers, widths: widths, passLimit: 2,
+                {
+                    starts.append(clock.now)
+                    try interruption()
+                }
+            ).map({ _ in bench.scoringPasses }), let first = starts.first, let last = starts.last
+        else { return 0 }
+        let (preparing, pass) = ((first - start) / .seconds(1), (clock.now - last) / .seconds(1))
+        return preparing + Double(passes) * pass
     }
 
     /// a, b >= 0 that minimise Σ ((a x + b y - t) / t)²: relative errors, so that cheap candidates count too.

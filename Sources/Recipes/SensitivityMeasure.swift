@@ -18,8 +18,8 @@ public struct SensitivityMeasure: Hashable, Codable, Sendable {
     /// E_t[(1 - ā_t) / ā_t ‖ε - ε_q‖²], mean over elements, >= 0: the error of the noise prediction on noised samples,
     /// as an error of the predicted sample.
     public var noise: Double?
-    /// `noise` as predicted from one backward sweep, >= 0: the quantization error against a diagonal of the Fisher
-    /// information.
+    /// `noise` as predicted from one backward sweep, >= 0: the quantization error against the Gauss-Newton matrix without
+    /// the blocks that couple two output channels.
     public var fisher: Double?
 
     /// Records one measurement.

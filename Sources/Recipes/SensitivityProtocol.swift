@@ -32,14 +32,17 @@ public struct SensitivityProtocol: Hashable, Codable, Sendable {
     public var qatSteps: Int
     /// Learning rates of weights and scales in these steps; nil without steps.
     public var qatLearningRate, qatScaleLearningRate: Double?
-    /// The training timesteps at which noise predictions were compared; empty for `images`.
+    /// Noisy samples of each picture that these steps train on; nil without steps.
+    public var qatTimestepsPerPicture: Int?
+    /// The training timesteps at which noise predictions were compared; empty where only pictures were.
     public var timesteps: [Int]
 
     /// Pins a protocol.
     public init(
         measures: [SensitivityMeasureKind] = [.images], prompts: [String], embeddings: FileReference? = nil,
         seeds: [UInt64], sampler: String, steps: Int, size: Int? = nil, guidanceScale: Double, qatSteps: Int,
-        qatLearningRate: Double? = nil, qatScaleLearningRate: Double? = nil, timesteps: [Int] = []
+        qatLearningRate: Double? = nil, qatScaleLearningRate: Double? = nil,
+        qatTimestepsPerPicture: Int? = nil, timesteps: [Int] = []
     ) {
         self.measures = measures
         self.prompts = prompts
@@ -52,13 +55,14 @@ public struct SensitivityProtocol: Hashable, Codable, Sendable {
         self.qatSteps = qatSteps
         self.qatLearningRate = qatLearningRate
         self.qatScaleLearningRate = qatScaleLearningRate
+        self.qatTimestepsPerPicture = qatTimestepsPerPicture
         self.timesteps = timesteps
     }
 
     enum CodingKeys: String, CodingKey {
         case measures, prompts, embeddings, seeds, sampler, steps, size, guidanceScale, qatSteps,
             qatLearningRate
-        case qatScaleLearningRate, timesteps
+        case qatScaleLearningRate, qatTimestepsPerPicture, timesteps
     }
 
     /// Reads a protocol; without `measures` and `timesteps`, as in tables of earlier versions, pictures were compared.
@@ -84,6 +88,7 @@ public struct SensitivityProtocol: Hashable, Codable, Sendable {
             qatSteps: try container.decode(Int.self, forKey: .qatSteps),
             qatLearningRate: try container.decodeIfPresent(Double.self, forKey: .qatLearningRate),
             qatScaleLearningRate: try container.decodeIfPresent(Double.self, forKey: .qatScaleLearningRate),
+            qatTimestepsPerPicture: try container.decodeIfPresent(Int.self, forKey: .qatTimestepsPerPicture),
             timesteps: try container.decodeIfPresent([Int].self, forKey: .timesteps) ?? [])
     }
 }

@@ -17,14 +17,44 @@ import Testing
     }
 
     @Test("shards part the layers, and each measures what the whole analysis measures") func parts() throws {
-        let whole = try #require(try tinySweep(tinyPipeline(), widths: [1], measures: [.noise]).run())
+        let whole = try #require(
+            try tinySweep(tinyPipeline(), widths: [1], measures: [.noise, .fisher]).run())
         var parts: [LayerSensitivity] = []
         for index in 1...3 {
             let shard = try #require(SensitivityShard(index: index, count: 3))
-            let sweep = try tinySweep(tinyPipeline(), widths: [1], measures: [.noise], shard: shard)
+            let sweep = try tinySweep(
+                tinyPipeline(), widths: [1], measures: [.noise, .fisher], shard: shard)
             parts += try #require(try sweep.run()).layers
         }
         #expect(parts.sorted { $0.path < $1.path } == whole.layers)
+    }
+
+    @Test("what a layer is trained on is pinned, also where only pictures are compared") func trainingInputs()
+        throws
+    {
+        let trained = try tinySweep(tinyPipeline(), qatSteps: 2)
+        #expect(trained.generation.qatTimestepsPerPicture == 2 && trained.generation.timesteps.isEmpty)
+        #expect(try tinySweep(tinyPipeline()).generation.qatTimestepsPerPicture == nil)
+    }
+
+    @Test("two analyses do not write to one output at the same time") func oneWriter() throws {
+        try withFolder { folder in
+            let output = folder.appending(path: "s.json")
+            let path = SensitivitySweep.journalPath(of: output)
+            var inner: (any Error)?
+            _ = try tinySweep(tinyPipeline(), widths: [1], layers: "conv_shortcut").run(
+                output: output,
+                progress: { progress in
+                    guard progress.done == 1 else { return }
+                    do {
+                        _ = try tinySweep(tinyPipeline(), widths: [1], layers: "conv_shortcut").run(
+                            output: output, unfinished: .overwritten)
+                    } catch {
+                        inner = error
+                    }
+                })
+            #expect(inner as? SensitivityError == .inUse(journal: path))
+        }
     }
 
     @Test("more shards than layers are refused") func empty() throws {

@@ -61,6 +61,9 @@ struct BadInputTests {
         BadInput(
             "analyze model.h5 --embeddings e.safetensors --timesteps 0 -o out", 64, "--timesteps: expected 1"),
         BadInput(
+            "analyze model.h5 --embeddings e.safetensors --images 9223372036854775807 -o out", 64,
+            "--images: expected 1 to 100000"),
+        BadInput(
             "analyze model.h5 --embeddings e.safetensors --qat-learning-rate 1 -o out", 64,
             "nothing is trained without --qat-steps"),
         BadInput(

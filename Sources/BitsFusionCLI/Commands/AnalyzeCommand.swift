@@ -57,7 +57,7 @@ struct AnalyzeCommand: ParsableCommand {
             "Pictures per measurement (default: 6, one of each family; all of --prompts or --embeddings).")
     var images: Int?
 
-    @Option(help: "For noise and fisher: noisy samples of each picture.")
+    @Option(help: "For noise, fisher and --qat-steps: noisy samples of each picture.")
     var timesteps = 4
 
     @Option(help: "Steps that each candidate is fine-tuned for; 0: post-training quantization.")
@@ -132,10 +132,12 @@ struct AnalyzeCommand: ParsableCommand {
 
     func validate() throws {
         _ = try widths()
-        for (option, value, least) in [
-            ("--images", images ?? 1, 1), ("--timesteps", timesteps, 1), ("--qat-steps", qatSteps, 0),
-        ] where value < least {
-            throw ValidationError("\(option): expected \(least) or more, found \(value)")
+        for (option, value, range) in [
+            ("--images", images ?? 1, 1...100_000), ("--timesteps", timesteps, 1...1000),
+            ("--qat-steps", qatSteps, 0...1_000_000),
+        ] where !range.contains(value) {
+            throw ValidationError(
+                "\(option): expected \(range.lowerBound) to \(range.upperBound), found \(value)")
         }
         for (option, rate) in [
             ("--qat-learning-rate", qatLearningRate), ("--qat-scale-learning-rate", qatScaleLearningRate),
@@ -291,7 +293,8 @@ struct AnalyzeCommand: ParsableCommand {
             tuning: LayerTuningOptions(
                 steps: qatSteps, learningRate: qatLearningRate ?? (isLarge ? 1e-5 : 1e-3),
                 scaleLearningRate: qatScaleLearningRate ?? (isLarge ? 1e-5 : 1e-4)),
-            layerPattern: layers, shard: shard, memoryLimit: Int(memory * 1e9))
+            layerPattern: layers, shard: shard, memoryLimit: Int(memory * 1e9),
+            checkpointing: isLarge ? .blocks : .none)
     }
 
     private func widths() throws -> [BitWidth] {

@@ -41,7 +41,7 @@ extension SensitivityError: ExitStatusProviding {
         switch self {
         case .noLayers, .pattern, .emptyShard, .pictures, .prompts, .clipNeedsPictures: .usage
         case .alreadyQuantized, .referenceNotFinite, .differentRun, .journalLine: .badData
-        case .unfinished, .journalFile(_, _, .opening): .cannotCreate
+        case .unfinished, .inUse, .journalFile(_, _, .opening): .cannotCreate
         case .journalFile: .inputOutput
         }
     }
