@@ -20,6 +20,8 @@ public struct BitRecipe: Equatable, Sendable {
     public var model: FileReference?
     /// Where a recipe that was not computed comes from.
     public var source: String?
+    /// The recipes that were measured end to end before this one was kept; nil where none was.
+    public var verified: [VerifiedRecipe]?
     /// The run that wrote the recipe.
     public var manifest: RunManifest?
     /// The nominal width of each quantized layer.
@@ -73,7 +75,8 @@ extension BitRecipe: RecipeDocument {
     public static let requiresHeader = false
 
     enum CodingKeys: String, CodingKey {
-        case format, version, averageBits, storedBytes, method, cachedSteps, model, source, manifest, layers
+        case format, version, averageBits, storedBytes, method, cachedSteps, model, source, verified, manifest
+        case layers
     }
 
     /// Reads a recipe. Without a `format` key only `layers` and `source` are read, whatever else is there: that is
@@ -95,6 +98,7 @@ extension BitRecipe: RecipeDocument {
         method = try container.decodeIfPresent(String.self, forKey: .method)
         cachedSteps = try container.decodeIfPresent(Int.self, forKey: .cachedSteps)
         model = try container.decodeIfPresent(FileReference.self, forKey: .model)
+        verified = try container.decodeIfPresent([VerifiedRecipe].self, forKey: .verified)
         manifest = try container.decodeIfPresent(RunManifest.self, forKey: .manifest)
     }
 
@@ -124,6 +128,7 @@ extension BitRecipe: RecipeDocument {
         try container.encodeIfPresent(cachedSteps, forKey: .cachedSteps)
         try container.encodeIfPresent(model, forKey: .model)
         try container.encodeIfPresent(source, forKey: .source)
+        try container.encodeIfPresent(verified, forKey: .verified)
         try container.encodeIfPresent(manifest, forKey: .manifest)
         try container.encode(layers, forKey: .layers)
     }

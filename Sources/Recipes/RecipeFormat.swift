@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+// Recipes in the forms that other people write them in: a plain list, and Apple's mixed-bit palettization analysis.
+
+import Foundation
+
+/// A form that a recipe is written in. Readers tell them apart by what they find.
+public enum RecipeFormat: String, Sendable, CaseIterable {
+    /// `{"format": "bitsfusion-recipe", ...}`: with everything that is known of it.
+    case json
+    /// A line `path: bits` for each layer; `#` begins a comment.
+    case list
+    /// `{"model_version": ..., "recipes": {"<name>": {"<module>": bits, ...}}}`, as ml-stable-diffusion's
+    /// mixed_bit_compression_pre_analysis.py writes and its mixed_bit_compression_apply.py reads.
+    case apple
+}
+
+extension BitRecipe {
+    /// Reads a recipe in any form.
+    ///
+    /// - Parameters:
+    ///   - data: the file.
+    ///   - name: of one recipe in an Apple analysis with several.
+    /// - Returns: the recipe; of a list and an analysis, its widths alone.
+    /// - Throws: `RecipeError`, as for the JSON form.
+    public static func decode(anyFormat data: Data, name: String? = nil) throws(RecipeError) -> BitRecipe {
+        let first = data.first { !Character(UnicodeScalar($0)).isWhitespace }
+        guard let first else { throw .malformed(location: "", reason: "the file is empty; make it again") }
+        guard first == UInt8(ascii: "{") || first == UInt8(ascii: "[") else { return try decode(list: data) }
+        if let analysis = try? JSONDecoder().decode(AppleAnalysis.self, from: data) {
+            return try analysis.recipe(named: name)
+        }
+        guard name == nil else {
+            throw .malformed(
+                location: "recipes", reason: "missing: a name after # is for an analysis with several")
+        }
+        return try decode(from: data)
+    }
+
+    /// Reads the recipe in the file `url`, in any form.
+    ///
+    /// - Parameters:
+    ///   - url: the file.
+    ///   - name: of the recipe, in an Apple analysis.
+    /// - Returns: the recipe.
+    /// - Throws: `RecipeError.inFile` around what reading throws.
+    public static func load(anyFormat url: URL, name: String? = nil) throws(RecipeError) -> BitRecipe {
+        do {
+            return try decode(anyFormat: readFile(url), name: name)
+        } catch {
+            throw .inFile(name: url.relativePath, error)
+        }
+    }
+
+    /// The recipe in `format`, as the bytes of a file.
+    ///
+    /// - Throws: as `encoded()`.
+    public func encoded(as format: RecipeFormat) throws(RecipeError) -> Data {
+        switch format {
+        case .json: return try encoded()
+        case .list:
+            try validate()
+            let lines = layers.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value)\n" }
+            return Data(lines.joined().utf8)
+        case .apple:
+            try validate()
+            let bits = Dictionary(
+                uniqueKeysWithValues: layers.map { ($0.key.rawValue, $0.value.rawValue) })
+            let name = String(format: "recipe_%.2f_bit_mixedpalette", averageBits ?? 0)
+            let encoder = JSONEncoder()
+            encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+            do {
+                return try encoder.encode(
+                    AppleAnalysis(modelVersion: model?.path ?? "", recipes: [name: bits])) + Data("\n".utf8)
+            } catch {
+                throw .malformed(location: "", reason: "\(error)")
+            }
+        }
+    }
+
+    /// Writes the recipe in `format`; an interrupted write leaves the old file whole.
+    ///
+    /// - Throws: `RecipeError.inFile` around `unwritable` or what `encoded(as:)` throws.
+    public func write(to url: URL, as format: RecipeFormat) throws(RecipeError) {
+        do {
+            try replaceFile(url, with: encoded(as: format))
+        } catch {
+            throw .inFile(name: url.relativePath, error)
+        }
+    }
+
+    private static func decode(list data: Data) throws(RecipeError) -> BitRecipe {
+        guard let text = String(data: data, encoding: .utf8) else {
+            throw .malformed(location: "", reason: "neither JSON nor text; give a recipe")
+        }
+        var layers: [LayerID: BitWidth] = [:]
+        for (index, line) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
+            .enumerated()
+        {
+            let line = line.prefix { $0 != "#" }.trimmingCharacters(in: .whitespaces)
+            if line.isEmpty { continue }
+            let location = "line \(index + 1)"
+            guard let colon = line.lastIndex(of: ":"), colon != line.startIndex,
+                let bits = Int(line[line.index(after: colon)...].trimmingCharacters(in: .whitespaces))
+            else { throw .malformed(location: location, reason: "expected \"path: bits\"") }
+            let path = LayerID(line[..<colon].trimmingCharacters(in: .whitespaces))
+            guard let width = BitWidth(rawValue: bits) else { throw .bitsOutOfRange(path: path, found: bits) }
+            guard layers.updateValue(width, forKey: path) == nil else { throw .duplicateLayer(path: path) }
+        }
+        let recipe = BitRecipe(layers: layers)
+        try recipe.validate()
+        return recipe
+    }
+}
+
+/// The part of Apple's document that a recipe needs; its key is Apple's.
+private struct AppleAnalysis: Codable {
+    let modelVersion: String
+    let recipes: [String: [String: Int]]
+
+    enum CodingKeys: String, CodingKey {
+        case modelVersion = "model_version"
+        case recipes
+    }
+
+    /// The recipe called `name`, or the only one. 16 bits, which there leave a layer as it is, become 8, the widest here.
+    func recipe(named name: String?) throws(RecipeError) -> BitRecipe {
+        let names = recipes.keys.sorted().joined(separator: ", ")
+        guard let name = name ?? (recipes.count == 1 ? recipes.keys.first : nil), let bits = recipes[name]
+        else {
+            throw .malformed(
+                location: "recipes",
+                reason: "expected one, or its name after the file's and #; there are \(names)")
+        }
+        var layers: [LayerID: BitWidth] = [:]
+        for (module, bits) in bits.sorted(by: { $0.key < $1.key }) {
+            let path = LayerID(module)
+            guard let width = bits == 16 ? BitWidth(8) : BitWidth(rawValue: bits) else {
+                throw .bitsOutOfRange(path: path, found: bits)
+            }
+            layers[path] = width
+        }
+        let recipe = BitRecipe(layers: layers, source: "ml-stable-diffusion, \(name)")
+        try recipe.validate()
+        return recipe
+    }
+}
