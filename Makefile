@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-kernels format lint fixtures teacher clip-proxy benchmark-setup benchmark benchmark-kernels benchmark-forward benchmark-train benchmark-analyze sizes clean
+.PHONY: help setup build demo test test-kernels format lint fixtures teacher clip-proxy benchmark-setup benchmark benchmark-kernels benchmark-forward benchmark-train benchmark-analyze benchmark-allocate sizes clean
 
 BITSFUSION := .build/release/bitsfusion
 SWIFT_SOURCES := Sources Tests Benchmarks Package.swift
@@ -71,6 +71,9 @@ benchmark-train: build benchmark-setup ## Time training steps here and in PyTorc
 
 benchmark-analyze: build benchmark-setup ## Time a sensitivity sweep here and the naive loop in PyTorch
 	$(BENCH) analyze $(BENCH_FLAGS)
+
+benchmark-allocate: build ## Time the exact allocation over the number of layers
+	$(BENCH) allocate --threads 1 $(BENCH_FLAGS)
 
 sizes: ## The longest source files
 	@git ls-files Sources Tests Benchmarks scripts | grep -E '\.(swift|c|h|inc|py|sh)$$' | xargs wc -l | sort -rn | sed -n 2,21p

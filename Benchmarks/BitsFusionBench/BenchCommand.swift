@@ -22,7 +22,7 @@ struct BenchCommand: ParsableCommand {
             """,
         version: toolVersion)
 
-    @Argument(help: "What to run: kernels, forward, train, analyze; all of them when left out.")
+    @Argument(help: "What to run: kernels, forward, train, analyze, allocate; all of them when left out.")
     var groups: [BenchmarkGroup] = []
 
     @Option(help: "Only cases in whose name this regular expression is found.")

@@ -15,6 +15,8 @@ enum BenchError: Error, Equatable, CustomStringConvertible {
     case twinFailed(request: String, message: String)
     /// No case has a name that fits.
     case noCase(filter: String)
+    /// The exact solver gave up.
+    case unproven(name: String)
     /// A file of the package is not where it should be.
     case missingFile(path: String)
     /// A file is none that `--json` wrote.
@@ -40,6 +42,8 @@ enum BenchError: Error, Equatable, CustomStringConvertible {
             "--filter \(filter): no benchmark has such a name; see --list"
         case .notAReport(let path):
             "\(path): not a report that --json wrote; measure anew"
+        case .unproven(let name):
+            "allocation of \(name): not proven to be the best"
         case .missingFile(let path):
             "\(path): no such file; run from the root of the repository"
         case .unwritable(let path):
@@ -56,7 +60,7 @@ enum BenchError: Error, Equatable, CustomStringConvertible {
         case .noCase: 64
         case .noMarkers, .notAReport: 65
         case .unwritable: 73
-        case .twinEnded, .twinAnswer, .twinFailed: 70
+        case .twinEnded, .twinAnswer, .twinFailed, .unproven: 70
         }
     }
 }

@@ -84,6 +84,25 @@ public struct AnalysisSubjects {
         conditions = all[0..<count]
     }
 
+    /// The pictures of an analysis that was made before.
+    ///
+    /// - Throws: `SensitivityError.embeddingsChanged` where the embeddings are other ones now; as the other initializers.
+    init(of generation: SensitivityProtocol, pipeline: DiffusionPipeline) throws {
+        prompts = generation.prompts
+        seeds = generation.seeds
+        embeddings = generation.embeddings
+        guard let file = generation.embeddings else {
+            conditions = try TextConditions(prompts: prompts, pipeline: pipeline)
+            return
+        }
+        guard try FileDigest.sha256(ofFile: file.path) == file.sha256 else {
+            throw SensitivityError.embeddingsChanged(path: file.path)
+        }
+        let all = try TextConditions(embeddings: file.path, config: pipeline.unet.config)
+        _ = try Self.checked(seeds.count, available: all.count)
+        conditions = all[0..<seeds.count]
+    }
+
     private static func checked(_ count: Int?, available: Int) throws(SensitivityError) -> Int {
         let count = count ?? available
         guard count > 0, count <= available else {

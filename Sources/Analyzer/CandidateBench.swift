@@ -100,20 +100,28 @@ struct CandidateBench {
             }
         }
         return try withQuantizedWeight(of: layer, at: width, train: train) {
-            var measure = SensitivityMeasure()
-            if let comparison {
-                let pictures = try Self.pictures(pipeline, subjects, options, interruption)
-                guard let found = comparison.measure(pictures) else { return nil }
-                measure = found
-            }
-            if options.measures.contains(.noise), let noise {
-                guard let damage = try noise.measure(from: stage, interruption: interruption) else {
-                    return nil
-                }
-                measure.noise = damage
-            }
-            return measure
+            try measureModel(from: stage, interruption)
         }
+    }
+
+    /// What the model does as it is now.
+    ///
+    /// - Returns: nil where pictures or predictions are not finite.
+    /// - Throws: what sampling and `interruption` throw.
+    func measureModel(
+        from stage: Int? = nil, _ interruption: @escaping () throws -> Void
+    ) throws -> SensitivityMeasure? {
+        var measure = SensitivityMeasure()
+        if let comparison {
+            let pictures = try Self.pictures(pipeline, subjects, options, interruption)
+            guard let found = comparison.measure(pictures) else { return nil }
+            measure = found
+        }
+        if options.measures.contains(.noise), let noise {
+            guard let damage = try noise.measure(from: stage, interruption: interruption) else { return nil }
+            measure.noise = damage
+        }
+        return measure
     }
 
     /// Computes what lies before `layer`, while the model is in full precision; free where it is there already.

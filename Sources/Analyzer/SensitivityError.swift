@@ -21,6 +21,10 @@ public enum SensitivityError: Error, Equatable, Sendable {
     case prompts(found: Int, embeddings: Int)
     /// The CLIP-proxy cannot look at what the model makes.
     case clipNeedsPictures(channels: Int)
+    /// A file of embeddings is another one than when a table was made from it.
+    case embeddingsChanged(path: String)
+    /// A table was made with a sampler that there is none of.
+    case sampler(String)
     /// An unfinished analysis lies in the journal, and nobody said that it shall be continued.
     case unfinished(journal: String, done: Int)
     /// Another process is analyzing into this journal.
@@ -60,6 +64,10 @@ extension SensitivityError: CustomStringConvertible {
         case .clipNeedsPictures(let channels):
             "CLIP-proxy: looks at pictures of 3 channels beside their prompts; this model makes \(channels) channels, or "
                 + "nobody said what its embeddings say; leave the CLIP-proxy out, or give the prompts"
+        case .embeddingsChanged(let path):
+            "\(path): has changed since the table was made; analyze again"
+        case .sampler(let name):
+            "generation.sampler: expected a sampler of this program, found \"\(name)\"; analyze again"
         case .unfinished(let journal, let done):
             "\(journal): an unfinished analysis with \(done) measurements; continue it with --resume, or drop it with "
                 + "--overwrite"

@@ -1,83 +1,219 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sensitivity table + budget -> recipe: the third part of the paper's Algorithm 1 (BitsFusion, arXiv 2406.04333).
 
+import Foundation
 import Recipes
 
-/// A recipe and how it came about.
-public struct BitAllocation: Equatable, Sendable {
-    /// The widths, with `averageBits`, the method's name, the cached steps and the model's name filled in;
-    /// `storedBytes` too where the table has an inventory.
-    public let recipe: BitRecipe
-    /// The average of `recipe`, in bits, at most the budget.
-    public let averageBits: Double
-    /// The averages that any budget can lead to, in bits.
-    public let attainable: ClosedRange<Double>
-    /// The measure M that widths were chosen by.
-    public let damage: DamageMeasure
-    /// S_o: a layer has the narrowest width whose score is below it.
-    public let threshold: Double
-    /// What became of the bonus bits.
-    public let bonus: ClipBonus
-    /// Whether the table said what the whole model holds. Where it did not, the listed layers were taken for the whole
-    /// model, and neither time features nor stored bytes were counted.
-    public let countsWholeModel: Bool
-}
-
-/// Chooses a width for every layer of `table`, so that the average is the largest that the rule allows within `budget`.
+/// Chooses a width for every layer of `table`.
 ///
-/// The same table, budget and options always give the same recipe, whatever the order of the table's layers.
+/// `threshold` reaches the largest average that the paper's rule allows within the budget, `optimal` the least sum of
+/// damages, with a proof. The same table, budget and options always give the same recipe, whatever the order of the table's
+/// layers.
 ///
 /// - Parameters:
 ///   - table: the measurements; layers that are not quantized are never in it.
-///   - budget: the average bits, bonus bits, 8-bit layers and time features included. More than the rule can use is
-///     no error.
+///   - budget: bonus bits, 8-bit layers and time features included. More than the method can use is no error.
 ///   - method: how widths are chosen.
-///   - options: eta, damage measure, bonus and container.
+///   - options: eta, damage measure, bonus, pins and container.
 /// - Returns: the recipe and how it came about.
-/// - Throws: `AllocationError.infeasible` where the narrowest widths exceed the budget; `.invalidBudget`,
-///   `.invalidSteps`, `.invalidEta`; `.unmeasuredLayer`,
-///   `.missingDamage`; `.table`.
-/// - Complexity: O(n log n) for n layers.
+/// - Throws: `AllocationError.infeasible` where no widths meet the budget; `.invalidBudget`, `.invalidSteps`, `.invalidEta`;
+///   `.pattern`, `.pinnedNothing`; `.unmeasuredLayer`, `.missingDamage`; `.sizeWithoutInventory`; `.table`.
+/// - Complexity: O(n log n) for n layers; `optimal` in practice too.
 public func allocateBits(
-    _ table: SensitivityTable, budget: BitBudget, method: AllocationMethod = .threshold,
+    _ table: SensitivityTable, budget: BitBudget, method: AllocationMethod = .optimal,
     options: AllocationOptions = AllocationOptions()
 ) throws(AllocationError) -> BitAllocation {
-    guard budget.averageBits.isFinite, budget.averageBits > 0 else {
-        throw .invalidBudget(budget.averageBits)
-    }
-    guard options.eta.isFinite else { throw .invalidEta(options.eta) }
-    let problem = try AllocationProblem(table, timeFeatures: budget.timeFeatures)
-    let bonus = options.givesClipBonus ? ClipBonus(for: problem.candidates) : .disabled
-    switch method {
-    case .threshold:
-        let damage =
-            options.damage
-            ?? DamageMeasure(availableIn: problem.candidates, widths: ThresholdAllocation.chosenWidths)
-        let rule = try ThresholdAllocation(problem, damage: damage, eta: options.eta, bonus: bonus)
-        let threshold = try rule.threshold(within: budget.averageBits)
-        let widths = rule.widths(threshold: threshold)
-        let averageBits = problem.averageBits(widths)
-        var recipe = BitRecipe(
-            layers: problem.layers(widths), averageBits: averageBits, method: method.rawValue,
-            model: table.model)
-        try countWholeModel(of: table, budget, options, into: &recipe)
-        return BitAllocation(
-            recipe: recipe, averageBits: averageBits, attainable: rule.attainable, damage: damage,
-            threshold: threshold, bonus: bonus, countsWholeModel: table.inventory != nil)
-    }
+    var options = options
+    if case .psnr = budget.limit { options.damage = options.damage ?? .mse }
+    return try Allocator(table, budget.timeFeatures, options, method).allocation(budget.limit)
 }
 
-/// Fills in what only a table with an inventory tells: the steps whose time features are paid for, and the bytes.
-private func countWholeModel(
-    of table: SensitivityTable, _ budget: BitBudget, _ options: AllocationOptions,
-    into recipe: inout BitRecipe
-) throws(AllocationError) {
-    guard let inventory = table.inventory else { return }
-    recipe.cachedSteps = budget.timeFeatures.cachedSteps
-    do {
-        recipe.storedBytes = try options.storage.storedBytes(
-            recipe: recipe, inventory: inventory, timeFeatures: budget.timeFeatures)
-    } catch {
-        throw .table(error)
+/// A table and options, reduced to what every budget is worked out from.
+struct Allocator {
+    let table: SensitivityTable
+    let timeFeatures: TimeFeatureStorage
+    let options: AllocationOptions
+    let method: AllocationMethod
+    let problem: AllocationProblem
+    let damage: DamageFunction
+    /// nil where the method does without and some layer has none.
+    let damages: WidthDamages?
+
+    /// - Throws: `AllocationError`, as `allocateBits` but for the budget's.
+    init(
+        _ table: SensitivityTable, _ timeFeatures: TimeFeatureStorage, _ options: AllocationOptions,
+        _ method: AllocationMethod
+    ) throws(AllocationError) {
+        guard options.eta.isFinite else { throw .invalidEta(options.eta) }
+        (self.table, self.timeFeatures, self.options, self.method) = (table, timeFeatures, options, method)
+        problem = try AllocationProblem(table, timeFeatures: timeFeatures, pins: options.pins)
+        let widths = method == .threshold ? ThresholdAllocation.chosenWidths : BitWidth.all
+        damage = DamageFunction(
+            options.damage ?? DamageMeasure(availableIn: problem.candidates, widths: widths),
+            problem.candidates)
+        do {
+            damages = try WidthDamages(problem, damage)
+        } catch {
+            guard method == .threshold else { throw error }
+            damages = nil
+        }
+    }
+
+    /// The paper's rule for this table.
+    func rule(_ bonus: ClipBonus) throws(AllocationError) -> ThresholdAllocation {
+        try ThresholdAllocation(
+            problem, damage: damage, eta: options.eta, bonus: bonus, maximumWidth: options.maximumWidth)
+    }
+
+    /// The exact solver for this table.
+    func solver() throws(AllocationError) -> OptimalAllocation {
+        try OptimalAllocation(
+            problem, damages: requiredDamages(), maximumWidth: options.maximumWidth)
+    }
+
+    /// The damages of all widths.
+    ///
+    /// - Throws: `AllocationError.unmeasuredLayer`, `.missingDamage` where there are none.
+    private func requiredDamages() throws(AllocationError) -> WidthDamages {
+        if let damages { return damages }
+        return try WidthDamages(problem, damage)
+    }
+
+    var bonus: ClipBonus {
+        method == .threshold && options.givesClipBonus ? ClipBonus(for: problem.candidates) : .disabled
+    }
+
+    func allocation(_ limit: BudgetLimit) throws(AllocationError) -> BitAllocation {
+        try check(limit)
+        switch method {
+        case .threshold: return try byThreshold(limit)
+        case .optimal: return try optimal(limit)
+        }
+    }
+
+    // MARK: Methods
+
+    private func byThreshold(_ limit: BudgetLimit) throws(AllocationError) -> BitAllocation {
+        let bonus = bonus
+        let rule = try rule(bonus)
+        let threshold: Double?
+        switch limit {
+        case .averageBits(let bits):
+            threshold = try rule.threshold(within: bits) { widths throws(AllocationError) in
+                problem.averageBits(widths)
+            }
+        case .storedBytes(let bytes):
+            threshold = try rule.threshold(within: bytes) { widths throws(AllocationError) in
+                try problem.storedBytes(widths, options.storage)
+            }
+        case .psnr(let psnr):
+            let damages = try requiredDamages()
+            threshold = rule.threshold(damageAtMost: pow(10, -psnr / 10), damages)
+        }
+        let attainable = try attainable(limit, rule.narrowest, rule.widest)
+        guard let threshold else { throw infeasible(limit, attainable) }
+        return try result(
+            rule.widths(threshold: threshold), attainable, lowerBound: nil, threshold: threshold,
+            bonus: bonus)
+    }
+
+    private func optimal(_ limit: BudgetLimit) throws(AllocationError) -> BitAllocation {
+        let solver = try solver()
+        let attainable = try attainable(limit, solver.narrowest, solver.best)
+        let solution: OptimalAllocation.Solution?
+        var lowerBound: Double?
+        switch limit {
+        case .averageBits(let bits):
+            let meter = BudgetMeter(averageBits: bits, of: problem)
+            var found = solver.solve(meter)
+            if let widths = found?.widths, problem.averageBits(widths) > bits {
+                // Within a rounding of the budget, but on its wrong side.
+                found = solver.solve(meter, lessUnits: problem.candidates.count + 4)
+            }
+            (solution, lowerBound) = (found, found?.lowerBound)
+        case .storedBytes(let bytes):
+            solution = solver.solve(
+                try BudgetMeter(storedBytes: bytes, of: problem, options.storage))
+            lowerBound = solution?.lowerBound
+        case .psnr(let psnr):
+            solution = solver.solve(damageAtMost: pow(10, -psnr / 10))
+            lowerBound = solution.map {
+                problem.averageBits($0.widths) - ($0.damage - $0.lowerBound) / Double(problem.weightCount)
+            }
+        }
+        guard let solution else { throw infeasible(limit, attainable) }
+        return try result(
+            solution.widths, attainable, lowerBound: lowerBound, threshold: nil, bonus: .disabled)
+    }
+
+    private func result(
+        _ widths: [BitWidth], _ attainable: ClosedRange<Double>, lowerBound: Double?, threshold: Double?,
+        bonus: ClipBonus
+    ) throws(AllocationError) -> BitAllocation {
+        BitAllocation(
+            recipe: try recipe(widths), averageBits: problem.averageBits(widths), attainable: attainable,
+            damage: damage.measure, predictedDamage: damages?.sum(widths), lowerBound: lowerBound,
+            threshold: threshold, bonus: bonus,
+            extrapolated: damages.map { damages in
+                problem.candidates.indices.filter { damages.isExtrapolated($0, widths[$0]) }
+                    .map { problem.candidates[$0].path }
+            } ?? [], countsWholeModel: table.inventory != nil)
+    }
+
+    /// The recipe of these widths, with all that is known of it.
+    func recipe(_ widths: [BitWidth]) throws(AllocationError) -> BitRecipe {
+        var recipe = BitRecipe(
+            layers: problem.layers(widths), averageBits: problem.averageBits(widths),
+            method: method.rawValue, model: table.model)
+        if table.inventory != nil {
+            recipe.cachedSteps = timeFeatures.cachedSteps
+            recipe.storedBytes = try problem.storedBytes(widths, options.storage)
+        }
+        return recipe
+    }
+
+    // MARK: Budgets
+
+    private func check(_ limit: BudgetLimit) throws(AllocationError) {
+        switch limit {
+        case .averageBits(let bits):
+            guard bits.isFinite, bits > 0 else { throw .invalidBudget(bits) }
+        case .storedBytes(let bytes):
+            guard bytes > 0 else { throw .invalidBudget(Double(bytes)) }
+            guard table.inventory != nil else { throw .sizeWithoutInventory }
+        case .psnr(let psnr):
+            // Above this, squared errors are too small for a Float32 picture to have.
+            guard psnr > 0, psnr <= 200 else { throw .invalidBudget(psnr) }
+            guard damage.measure == .mse else { throw .psnrNeedsPictures(damage.measure) }
+        }
+    }
+
+    /// The budgets, in the limit's unit, that lie between these widths'.
+    private func attainable(
+        _ limit: BudgetLimit, _ narrow: [BitWidth], _ wide: [BitWidth]
+    ) throws(AllocationError) -> ClosedRange<Double> {
+        func value(_ widths: [BitWidth]) throws(AllocationError) -> Double {
+            switch limit {
+            case .averageBits: return problem.averageBits(widths)
+            case .storedBytes: return Double(try problem.storedBytes(widths, options.storage))
+            case .psnr:
+                guard let sum = damages?.sum(widths), sum > 0 else { return 200 }
+                return min(-10 * log10(sum), 200)
+            }
+        }
+        let (low, high) = (try value(narrow), try value(wide))
+        return min(low, high)...max(low, high)
+    }
+
+    private func infeasible(_ limit: BudgetLimit, _ attainable: ClosedRange<Double>) -> AllocationError {
+        let (minimum, maximum) = (attainable.lowerBound, attainable.upperBound)
+        switch limit {
+        case .averageBits(let bits):
+            return .infeasible(requested: bits, minimum: minimum, maximum: maximum)
+        case .storedBytes(let bytes):
+            return .infeasibleSize(requested: bytes, minimum: Int(minimum), maximum: Int(maximum))
+        case .psnr(let psnr):
+            return .infeasiblePSNR(requested: psnr, maximum: maximum)
+        }
     }
 }

@@ -8,10 +8,22 @@ import Recipes
 public enum AllocationError: Error, Equatable, Sendable {
     /// Even the narrowest widths exceed the budget; in average bits.
     case infeasible(requested: Double, minimum: Double, maximum: Double)
-    /// The budget is not a finite, positive number of bits.
+    /// Even the narrowest widths take more bytes.
+    case infeasibleSize(requested: Int, minimum: Int, maximum: Int)
+    /// Even the widest widths leave pictures of a lower PSNR, in dB.
+    case infeasiblePSNR(requested: Double, maximum: Double)
+    /// The budget is not a finite, positive number.
     case invalidBudget(Double)
     /// The number of cached steps is negative.
     case invalidSteps(Int)
+    /// A size in bytes for a table that does not say what the model holds.
+    case sizeWithoutInventory
+    /// A PSNR for another damage than squared errors of pictures.
+    case psnrNeedsPictures(DamageMeasure)
+    /// A pin whose pattern is no regular expression.
+    case pattern(String)
+    /// A pin whose pattern matches no layer that has a width to choose.
+    case pinnedNothing(String)
     /// The exponent eta is not finite.
     case invalidEta(Double)
     /// A layer without a measurement at any of the widths that the rule chooses from.
@@ -31,8 +43,30 @@ extension AllocationError: CustomStringConvertible {
             return
                 "budget: expected at least \(least) average bits (at most \(Self.text(maximum)) can be used), found "
                 + "\(Self.text(requested)); raise the budget or cache fewer steps"
-        case .invalidBudget(let bits):
-            return "budget: expected a positive number of average bits, found \(bits)"
+        case .infeasibleSize(let requested, let minimum, let maximum):
+            return
+                "budget: expected at least \(minimum) bytes (at most \(maximum) can be used), found \(requested); raise "
+                + "the budget or cache fewer steps"
+        case .infeasiblePSNR(let requested, let maximum):
+            return
+                "PSNR: expected at most \(String(format: "%.2f", maximum)) dB, which the widest widths reach, found "
+                + "\(requested); ask for less, or allow wider widths with --max-bits"
+        case .invalidBudget(let budget):
+            return "budget: expected a positive number (a PSNR: up to 200 dB), found \(budget)"
+        case .sizeWithoutInventory:
+            return
+                "size: the table has no inventory, which says what the whole model holds; make it with `bitsfusion analyze`, "
+                + "or give a budget in average bits"
+        case .psnrNeedsPictures(let measure):
+            return
+                "PSNR: follows from squared errors of pictures, not from \(measure.rawValue); use --damage mse and a table "
+                + "with them"
+        case .pattern(let pattern):
+            return "pin: \"\(pattern)\" is not a regular expression"
+        case .pinnedNothing(let pattern):
+            return
+                "pin: no layer whose width is free matches \"\(pattern)\" (conv_in and conv_out have 8 bits); see "
+                + "`bitsfusion info`"
         case .invalidSteps(let steps):
             return "cached steps: expected a number >= 0, found \(steps)"
         case .invalidEta(let eta):

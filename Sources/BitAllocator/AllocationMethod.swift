@@ -5,4 +5,6 @@
 public enum AllocationMethod: String, Codable, Sendable, CaseIterable {
     /// The paper's rule: one sensitivity threshold for all layers (arXiv 2406.04333, Algorithm 1, part 3).
     case threshold
+    /// The least sum of damages within the budget, proven.
+    case optimal
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The allocation problem in the numbers that the rules need: what each layer's width may be, what is fixed, and the
-// average that a choice comes to.
+// The allocation problem in the numbers that the rules need: what each layer's width may be, what is fixed, and what a
+// choice comes to.
 
 import Foundation
 import Recipes
@@ -14,6 +14,8 @@ struct AllocationProblem {
         let weights: Int
         /// The measurements.
         let measures: [BitWidth: SensitivityMeasure]
+        /// The width that the options give it.
+        let pinned: BitWidth?
     }
 
     /// The layers to choose for, sorted by path.
@@ -24,12 +26,17 @@ struct AllocationProblem {
     let timeBits: Int
     /// N_w.
     let weightCount: Int
+    /// nil where the listed layers are the whole model.
+    let inventory: ModelInventory?
+    private let timeFeatures: TimeFeatureStorage
 
     /// Takes the layers from the table, and what the table does not measure from its inventory. Without an inventory
     /// the listed layers are the whole model, and no time features are counted.
     ///
-    /// - Throws: `AllocationError.table` for faulty tables; `.invalidSteps`.
-    init(_ table: SensitivityTable, timeFeatures: TimeFeatureStorage) throws(AllocationError) {
+    /// - Throws: `AllocationError.table` for faulty tables; `.invalidSteps`; `.pattern`, `.pinnedNothing`.
+    init(
+        _ table: SensitivityTable, timeFeatures: TimeFeatureStorage, pins: [LayerPin] = []
+    ) throws(AllocationError) {
         guard timeFeatures.cachedSteps >= 0 else { throw .invalidSteps(timeFeatures.cachedSteps) }
         do {
             try table.validate()
@@ -37,9 +44,13 @@ struct AllocationProblem {
             throw .table(error)
         }
         let listed = table.layers.sorted { $0.path < $1.path }
-        candidates = listed.filter { LayerRole(of: $0.path) == .quantizable }.map {
-            Candidate(path: $0.path, weights: $0.weights, measures: $0.bits)
+        let free = listed.filter { LayerRole(of: $0.path) == .quantizable }
+        let pinned = try Self.pinned(free.map(\.path), pins)
+        candidates = free.map {
+            Candidate(path: $0.path, weights: $0.weights, measures: $0.bits, pinned: pinned[$0.path])
         }
+        self.timeFeatures = timeFeatures
+        inventory = table.inventory
         var fixed: [LayerID: Int] = [:]
         for layer in listed where LayerRole(of: layer.path) == .firstOrLast {
             fixed[layer.path] = layer.weights
@@ -64,6 +75,24 @@ struct AllocationProblem {
         weightCount = inventory.weightCount
     }
 
+    private static func pinned(
+        _ paths: [LayerID], _ pins: [LayerPin]
+    ) throws(AllocationError) -> [LayerID: BitWidth] {
+        var widths: [LayerID: BitWidth] = [:]
+        for pin in pins {
+            let regex: Regex<AnyRegexOutput>
+            do {
+                regex = try Regex(pin.pattern)
+            } catch {
+                throw .pattern(pin.pattern)
+            }
+            let matched = paths.filter { $0.rawValue.contains(regex) }
+            guard !matched.isEmpty else { throw .pinnedNothing(pin.pattern) }
+            for path in matched { widths[path] = pin.width }
+        }
+        return widths
+    }
+
     /// The average bits of the whole model where candidate i has width `widths[i]`.
     func averageBits(_ widths: [BitWidth]) -> Double {
         var weightsByWidth: [BitWidth: Int] = [.firstAndLast: fixed.values.reduce(0, +)]
@@ -72,6 +101,19 @@ struct AllocationProblem {
         }
         return Recipes.averageBits(
             weightsByWidth: weightsByWidth, timeBits: timeBits, weightCount: weightCount)
+    }
+
+    /// The payload of the packed file where candidate i has width `widths[i]`, in bytes.
+    ///
+    /// - Throws: `AllocationError.table`; `.sizeWithoutInventory`.
+    func storedBytes(_ widths: [BitWidth], _ storage: StorageModel) throws(AllocationError) -> Int {
+        guard let inventory else { throw .sizeWithoutInventory }
+        do {
+            return try storage.storedBytes(
+                recipe: BitRecipe(layers: layers(widths)), inventory: inventory, timeFeatures: timeFeatures)
+        } catch {
+            throw .table(error)
+        }
     }
 
     /// The width of every quantized layer where candidate i has width `widths[i]`.

@@ -3,41 +3,73 @@
 
 import Recipes
 
-/// The average bits that a recipe may reach.
+/// What limits a recipe.
+public enum BudgetLimit: Hashable, Sendable {
+    /// METHOD's average: bits per linear or convolution weight of the whole model, > 0. Time features and the 8-bit first
+    /// and last layer are paid out of it.
+    case averageBits(Double)
+    /// The payload of the packed file, in bytes; needs a table with an inventory.
+    case storedBytes(Int)
+    /// No limit of size: the smallest model whose pictures keep this peak signal-to-noise ratio, in dB, if squared errors
+    /// of single layers add up.
+    case psnr(Double)
+}
+
+/// What a recipe may cost.
 public struct BitBudget: Hashable, Sendable {
-    /// The limit of METHOD's average: bits per linear or convolution weight of the whole model, > 0. Time features and
-    /// the 8-bit first and last layer are paid out of it.
-    public var averageBits: Double
+    public var limit: BudgetLimit
     /// Whether time features are cached, and for how many steps.
     public var timeFeatures: TimeFeatureStorage
 
-    /// A limit of `averageBits` bits; by default 50 steps of time features are cached, as in the paper.
-    public init(averageBits: Double, timeFeatures: TimeFeatureStorage = .paper) {
-        self.averageBits = averageBits
+    /// By default 50 steps of time features are cached, as in the paper.
+    public init(_ limit: BudgetLimit, timeFeatures: TimeFeatureStorage = .paper) {
+        self.limit = limit
         self.timeFeatures = timeFeatures
+    }
+
+    /// A limit of `averageBits` bits.
+    public init(averageBits: Double, timeFeatures: TimeFeatureStorage = .paper) {
+        self.init(.averageBits(averageBits), timeFeatures: timeFeatures)
     }
 }
 
 /// What the rule is told beside the budget.
 public struct AllocationOptions: Sendable {
-    /// The exponent of the layer's size in S = M N^-eta; finite. The paper's is 0.3.
+    /// The exponent of the layer's size in S = M N^-eta; finite. The paper's is 0.3. For `threshold`.
     public var eta: Double
-    /// M: the measure that layers are compared by; nil for the first of `mse`, `noise` and `fisher` that the table has
-    /// for all layers whose width is free.
+    /// M: the measure that layers are compared by; nil for the first of `noise`, `mse` and `fisher` that the table has
+    /// for all layers whose width is free; `mse` for a PSNR.
     public var damage: DamageMeasure?
-    /// Whether the layers with the largest CLIP-score drops get up to three more bits.
+    /// Whether the layers with the largest CLIP-score drops get up to three more bits. For `threshold`.
     public var givesClipBonus: Bool
+    /// Widths that are given, not chosen; where two patterns match a layer, the later one counts.
+    public var pins: [LayerPin]
+    /// The widest width that is chosen.
+    public var maximumWidth: BitWidth
     /// The container that the recipe's stored bytes are forecast for.
     public var storage: StorageModel
 
     /// The paper's settings, stored as fixed fields.
     public init(
-        eta: Double = 0.3, damage: DamageMeasure? = nil, givesClipBonus: Bool = true,
-        storage: StorageModel = .fixedFields
+        eta: Double = 0.3, damage: DamageMeasure? = nil, givesClipBonus: Bool = true, pins: [LayerPin] = [],
+        maximumWidth: BitWidth = BitWidth(8), storage: StorageModel = .fixedFields
     ) {
         self.eta = eta
         self.damage = damage
         self.givesClipBonus = givesClipBonus
+        self.pins = pins
+        self.maximumWidth = maximumWidth
         self.storage = storage
+    }
+}
+
+/// A width for all layers whose path matches a pattern.
+public struct LayerPin: Hashable, Sendable {
+    /// A regular expression, found somewhere in the path.
+    public let pattern: String
+    public let width: BitWidth
+
+    public init(pattern: String, width: BitWidth) {
+        (self.pattern, self.width) = (pattern, width)
     }
 }

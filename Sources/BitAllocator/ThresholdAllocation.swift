@@ -14,6 +14,7 @@ struct ThresholdAllocation {
     static let fallback = BitWidth(4)
 
     private let problem: AllocationProblem
+    private let maximumWidth: BitWidth
     /// For each candidate the measured widths, narrowest first, and their scores S.
     private let scores: [[(width: BitWidth, score: Double)]]
     /// The bits that each candidate gets on top.
@@ -24,9 +25,11 @@ struct ThresholdAllocation {
     /// - Throws: `AllocationError.unmeasuredLayer` for the first candidate without a measurement to choose by;
     ///   `.missingDamage` for the first whose measurement lacks the damage.
     init(
-        _ problem: AllocationProblem, damage: DamageMeasure, eta: Double, bonus: ClipBonus
+        _ problem: AllocationProblem, damage: DamageFunction, eta: Double, bonus: ClipBonus,
+        maximumWidth: BitWidth = BitWidth(8)
     ) throws(AllocationError) {
         self.problem = problem
+        self.maximumWidth = maximumWidth
         self.bonus = problem.candidates.map { bonus.bits(for: $0.path) }
         var scores: [[(width: BitWidth, score: Double)]] = []
         for candidate in problem.candidates {
@@ -34,12 +37,12 @@ struct ThresholdAllocation {
             var row: [(width: BitWidth, score: Double)] = []
             for width in Self.chosenWidths {
                 guard let measure = candidate.measures[width] else { continue }
-                guard let value = measure[damage.metric] else {
-                    throw .missingDamage(path: candidate.path, width: width, measure: damage)
+                guard let value = damage(measure) else {
+                    throw .missingDamage(path: candidate.path, width: width, measure: damage.measure)
                 }
                 row.append((width, value * factor))
             }
-            guard !row.isEmpty else {
+            guard !row.isEmpty || candidate.pinned != nil else {
                 throw .unmeasuredLayer(path: candidate.path, widths: Self.chosenWidths)
             }
             scores.append(row)
@@ -49,39 +52,37 @@ struct ThresholdAllocation {
         thresholds = values + [(values.last ?? 0).nextUp]
     }
 
-    /// The width of each candidate under the threshold, bonus bits included.
+    /// The width of each candidate under the threshold, bonus bits included; pinned ones as they are.
     func widths(threshold: Double) -> [BitWidth] {
-        zip(scores, bonus).map { row, extra in
+        zip(problem.candidates, zip(scores, bonus)).map { candidate, own in
+            if let pinned = candidate.pinned { return pinned }
+            let (row, extra) = own
             let width = row.first { $0.score < threshold }?.width ?? Self.fallback
-            return width.widened(by: extra)
+            return min(width.widened(by: extra), maximumWidth)
         }
     }
 
-    /// The average bits under the threshold. A higher threshold never gives a higher average.
-    func averageBits(threshold: Double) -> Double {
-        problem.averageBits(widths(threshold: threshold))
-    }
+    /// The widths of the largest and of the smallest threshold: the narrowest and the widest that the rule has.
+    var narrowest: [BitWidth] { widths(threshold: thresholds[thresholds.count - 1]) }
+    var widest: [BitWidth] { widths(threshold: thresholds[0]) }
 
-    /// The averages of the largest and of the smallest threshold, in bits.
-    var attainable: ClosedRange<Double> {
-        averageBits(threshold: thresholds[thresholds.count - 1])...averageBits(threshold: thresholds[0])
-    }
-
-    /// The smallest threshold whose average is within the budget, found by bisection: nothing happens between two
-    /// scores, so there is no tolerance in it.
+    /// The smallest threshold whose widths cost no more than the limit, found by bisection: nothing happens between two
+    /// scores, so there is no tolerance in it. A higher threshold never costs more.
     ///
-    /// - Throws: `AllocationError.infeasible` where the largest threshold's average is not within the budget.
-    func threshold(within budget: Double) throws(AllocationError) -> Double {
-        let attainable = attainable
-        guard attainable.lowerBound <= budget else {
-            throw .infeasible(
-                requested: budget, minimum: attainable.lowerBound, maximum: attainable.upperBound)
-        }
+    /// - Parameters:
+    ///   - limit: of the cost.
+    ///   - cost: of widths.
+    /// - Returns: nil where the largest threshold's widths cost more.
+    /// - Throws: what `cost` throws.
+    func threshold<Cost: Comparable>(
+        within limit: Cost, _ cost: ([BitWidth]) throws(AllocationError) -> Cost
+    ) throws(AllocationError) -> Double? {
+        guard try cost(narrowest) <= limit else { return nil }
         var within = thresholds.count - 1
         var above = -1
         while within - above > 1 {
             let middle = (above + within) / 2
-            if averageBits(threshold: thresholds[middle]) <= budget {
+            if try cost(widths(threshold: thresholds[middle])) <= limit {
                 within = middle
             } else {
                 above = middle
@@ -89,4 +90,14 @@ struct ThresholdAllocation {
         }
         return thresholds[within]
     }
+
+    /// The largest threshold whose widths do no more damage than the limit; nil where all do more.
+    ///
+    /// Every threshold is tried: damages may rise with the width.
+    func threshold(damageAtMost limit: Double, _ damages: WidthDamages) -> Double? {
+        thresholds.last { damages.sum(widths(threshold: $0)).map { $0 <= limit } ?? false }
+    }
+
+    /// The widths of every threshold, from the narrowest on.
+    var curve: [[BitWidth]] { thresholds.reversed().map(widths) }
 }

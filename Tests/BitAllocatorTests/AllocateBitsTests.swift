@@ -10,7 +10,7 @@ import Testing
     func stableDiffusion15(budget: Double) throws {
         let table = try RandomTables.stableDiffusion15()
         let inventory = try #require(table.inventory)
-        let found = try allocateBits(table, budget: BitBudget(averageBits: budget))
+        let found = try allocateBits(table, budget: BitBudget(averageBits: budget), method: .threshold)
         #expect(found.averageBits <= budget)
         // The largest layer's step of at most one bit.
         let largest = try #require(inventory.layers.map(\.weights).max())
@@ -36,15 +36,19 @@ import Testing
     func timeFeatures() throws {
         let table = try RandomTables.stableDiffusion15()
         func attainable(_ storage: TimeFeatureStorage) throws -> ClosedRange<Double> {
-            try allocateBits(table, budget: BitBudget(averageBits: 4, timeFeatures: storage)).attainable
+            try allocateBits(
+                table, budget: BitBudget(averageBits: 4, timeFeatures: storage), method: .threshold
+            ).attainable
         }
         let none = try attainable(.cached(steps: 0))
         let fifty = try attainable(.cached(steps: 50))
         #expect(abs(fifty.lowerBound - none.lowerBound - 16 * 1_008_000 / 859_077_120) < 1e-12)
         let kept = try attainable(.layersKept)
         #expect(kept.lowerBound > fifty.lowerBound)
-        let recipe = try allocateBits(table, budget: BitBudget(averageBits: 4, timeFeatures: .layersKept))
-            .recipe
+        let recipe = try allocateBits(
+            table, budget: BitBudget(averageBits: 4, timeFeatures: .layersKept), method: .threshold
+        )
+        .recipe
         #expect(recipe.cachedSteps == 0)
     }
 
@@ -52,7 +56,8 @@ import Testing
     func storage() throws {
         let table = try RandomTables.stableDiffusion15()
         let options = AllocationOptions(storage: StorageModel(bytesPerScale: 2) { count, _ in count })
-        let found = try allocateBits(table, budget: BitBudget(averageBits: 2), options: options)
+        let found = try allocateBits(
+            table, budget: BitBudget(averageBits: 2), method: .threshold, options: options)
         let inventory = try #require(table.inventory)
         let quantized = inventory.quantizedLayers.reduce(0) { $0 + $1.weights + 2 * $1.outputChannels }
         #expect(found.recipe.storedBytes == quantized + 2 * 1_008_000 + 4 * (443_844 - 22_720))
@@ -63,7 +68,7 @@ import Testing
         var table = SensitivityTable(layers: [layer("a", weights: 300, mse: [0.3, 0.2, 0.1])])
         table.layers.append(
             LayerSensitivity(path: "conv_in", kind: .conv2d, weights: 100, skewness: 0, bits: [:]))
-        let found = try allocateBits(table, budget: BitBudget(averageBits: 4))
+        let found = try allocateBits(table, budget: BitBudget(averageBits: 4), method: .threshold)
         #expect(!found.countsWholeModel)
         #expect(found.recipe.layers == ["a": BitWidth(2), "conv_in": BitWidth(8)])
         #expect(abs(found.averageBits - (300 * log2(5.0) + 100 * log2(257.0)) / 400) < 1e-12)
@@ -76,7 +81,7 @@ import Testing
         var table = try RandomTables.stableDiffusion15()
         let removed = table.layers.remove(at: 17)
         #expect(throws: AllocationError.table(.missingLayer(path: removed.path))) {
-            try allocateBits(table, budget: BitBudget(averageBits: 2))
+            try allocateBits(table, budget: BitBudget(averageBits: 2), method: .threshold)
         }
     }
 
@@ -84,7 +89,7 @@ import Testing
     func notANumber() {
         let table = SensitivityTable(layers: [layer("a", weights: 3, mse: [.nan, 1, 1])])
         let error = #expect(throws: AllocationError.self) {
-            try allocateBits(table, budget: BitBudget(averageBits: 2))
+            try allocateBits(table, budget: BitBudget(averageBits: 2), method: .threshold)
         }
         #expect(error == .table(.nonFinite(path: "a", field: "bits.1.mse", found: "nan")))
     }
@@ -95,14 +100,17 @@ import Testing
     func nonsense(value: Double) {
         let table = SensitivityTable(layers: [layer("a", weights: 3, mse: [1, 1, 1])])
         #expect(throws: AllocationError.self) {
-            try allocateBits(table, budget: BitBudget(averageBits: value))
+            try allocateBits(table, budget: BitBudget(averageBits: value), method: .threshold)
         }
         #expect(throws: AllocationError.invalidSteps(-1)) {
-            try allocateBits(table, budget: BitBudget(averageBits: 2, timeFeatures: .cached(steps: -1)))
+            try allocateBits(
+                table, budget: BitBudget(averageBits: 2, timeFeatures: .cached(steps: -1)), method: .threshold
+            )
         }
         #expect(throws: AllocationError.invalidEta(.infinity)) {
             try allocateBits(
-                table, budget: BitBudget(averageBits: 2), options: AllocationOptions(eta: .infinity))
+                table, budget: BitBudget(averageBits: 2), method: .threshold,
+                options: AllocationOptions(eta: .infinity))
         }
     }
 
@@ -127,7 +135,7 @@ import Testing
 
     @Test("the highest tenth gets one bit, the highest twentieth two, the highest fiftieth three")
     func percentiles() throws {
-        let found = try allocateBits(ranked(), budget: BitBudget(averageBits: 9))
+        let found = try allocateBits(ranked(), budget: BitBudget(averageBits: 9), method: .threshold)
         // NumPy's percentiles of 0...99 are 89.1, 94.05 and 97.02.
         for index in 0..<100 {
             let extra = index < 90 ? 0 : index < 95 ? 1 : index < 98 ? 2 : 3
@@ -139,11 +147,12 @@ import Testing
     @Test("the bonus counts in the budget")
     func budget() throws {
         let without = try allocateBits(
-            ranked(), budget: BitBudget(averageBits: 9), options: AllocationOptions(givesClipBonus: false))
+            ranked(), budget: BitBudget(averageBits: 9), method: .threshold,
+            options: AllocationOptions(givesClipBonus: false))
         #expect(without.bonus == .disabled)
         #expect(without.averageBits == log2(17))
         #expect(without.attainable.lowerBound == log2(3))
-        let with = try allocateBits(ranked(), budget: BitBudget(averageBits: 2.5))
+        let with = try allocateBits(ranked(), budget: BitBudget(averageBits: 2.5), method: .threshold)
         #expect(with.attainable.lowerBound > log2(3) + 0.1)
         #expect(with.averageBits <= 2.5)
     }
@@ -152,7 +161,9 @@ import Testing
     func equalDrops() throws {
         let table = SensitivityTable(
             layers: ["a", "b", "c"].map { layer($0, weights: 10, mse: [3, 2, 1], clipDrop: 0.25) })
-        #expect(try allocateBits(table, budget: BitBudget(averageBits: 4)).bonus == .given([:]))
+        #expect(
+            try allocateBits(table, budget: BitBudget(averageBits: 4), method: .threshold).bonus
+                == .given([:]))
     }
 
     @Test("tables without drops skip the bonus, and the result says so")
@@ -160,7 +171,7 @@ import Testing
         var table = ranked()
         table.layers[4].bits[BitWidth(3)]?.clipDrop = nil
         table.layers[5].bits[BitWidth(3)] = nil
-        let found = try allocateBits(table, budget: BitBudget(averageBits: 9))
+        let found = try allocateBits(table, budget: BitBudget(averageBits: 9), method: .threshold)
         #expect(found.bonus == .skipped(layersWithoutClipDrop: 2))
         #expect(found.averageBits == log2(17))
     }

@@ -15,19 +15,20 @@ import Testing
     @Test("the same damages give the same recipe, by whichever measure they are", arguments: 0..<20)
     func sameByAnyName(seed: UInt64) throws {
         let pictures = RandomTables.small(seed: seed)
-        let expected = try allocateBits(pictures, budget: BitBudget(averageBits: 4.2), options: options(.mse))
-        for damage in DamageMeasure.allCases {
+        let expected = try allocateBits(
+            pictures, budget: BitBudget(averageBits: 4.2), method: .threshold, options: options(.mse))
+        for damage in [DamageMeasure.mse, .noise, .fisher] {
             var table = pictures
             for index in table.layers.indices {
                 for (width, measure) in table.layers[index].bits {
                     var other = SensitivityMeasure(psnr: 3)
-                    other[damage.metric] = measure.mse
+                    other[damage.metrics[0]] = measure.mse
                     table.layers[index].bits[width] = other
                 }
             }
             for asked in [damage, nil] {
                 let found = try allocateBits(
-                    table, budget: BitBudget(averageBits: 4.2), options: options(asked))
+                    table, budget: BitBudget(averageBits: 4.2), method: .threshold, options: options(asked))
                 #expect(found.recipe == expected.recipe && found.threshold == expected.threshold)
                 #expect(found.damage == damage)
             }
@@ -48,14 +49,15 @@ import Testing
         return SensitivityTable(layers: layers)
     }
 
-    @Test("the measure decides which layer is narrow, and mse comes first")
+    @Test("the measure decides which layer is narrow, and noise comes first")
     func decides() throws {
         func wider(_ damage: DamageMeasure?) throws -> LayerID? {
-            try allocateBits(disagreeing, budget: budget, options: options(damage)).recipe.layers
+            try allocateBits(disagreeing, budget: budget, method: .threshold, options: options(damage)).recipe
+                .layers
                 .max { $0.value < $1.value }?.key
         }
         #expect(try wider(.mse) == "a")
-        #expect(try wider(nil) == "a")
+        #expect(try wider(nil) == "b")
         #expect(try wider(.noise) == "b")
         #expect(try wider(.fisher) == "b")
     }
@@ -63,13 +65,16 @@ import Testing
     @Test("a measure that some width lacks is passed over by default, and named where asked for")
     func missing() throws {
         var table = disagreeing
-        table.layers[1].bits[BitWidth(2)]?.mse = nil
-        #expect(try allocateBits(table, budget: budget, options: options(nil)).damage == .noise)
-        let error = AllocationError.missingDamage(path: "b", width: BitWidth(2), measure: .mse)
-        #expect(throws: error) { try allocateBits(table, budget: budget, options: options(.mse)) }
+        table.layers[1].bits[BitWidth(2)]?.noise = nil
+        #expect(
+            try allocateBits(table, budget: budget, method: .threshold, options: options(nil)).damage == .mse)
+        let error = AllocationError.missingDamage(path: "b", width: BitWidth(2), measure: .noise)
+        #expect(throws: error) {
+            try allocateBits(table, budget: budget, method: .threshold, options: options(.noise))
+        }
         #expect(
             error.description
-                == "b: bits.2.mse: expected a number, found none; analyze this layer by that measure, or allocate by "
+                == "b: bits.2.noise: expected a number, found none; analyze this layer by that measure, or allocate by "
                 + "another --damage")
     }
 
@@ -81,6 +86,6 @@ import Testing
         ])
         #expect(
             throws: AllocationError.missingDamage(path: "b", width: BitWidth(1), measure: .fisher)
-        ) { try allocateBits(table, budget: budget, options: options(nil)) }
+        ) { try allocateBits(table, budget: budget, method: .threshold, options: options(nil)) }
     }
 }

@@ -35,7 +35,7 @@ import Testing
                 let budget = Double.random(in: 1.2...6, using: &random)
                 do {
                     let found = try allocateBits(
-                        table, budget: BitBudget(averageBits: budget), options: options)
+                        table, budget: BitBudget(averageBits: budget), method: .threshold, options: options)
                     let best = try #require(bruteForce(table, budget: budget, eta: eta, bonus: found.bonus))
                     #expect(found.averageBits <= budget)
                     // The two sums run in another order: at most a few roundings of 2^-53 apart.
@@ -43,8 +43,10 @@ import Testing
                 } catch AllocationError.infeasible(let requested, let minimum, _) {
                     #expect(requested == budget)
                     #expect(minimum > budget)
-                    let bonus = try allocateBits(table, budget: BitBudget(averageBits: 9), options: options)
-                        .bonus
+                    let bonus = try allocateBits(
+                        table, budget: BitBudget(averageBits: 9), method: .threshold, options: options
+                    )
+                    .bonus
                     #expect(bruteForce(table, budget: budget, eta: eta, bonus: bonus) == nil)
                 }
             }
@@ -54,16 +56,18 @@ import Testing
     @Test("every layer has the narrowest width whose score is below the threshold", arguments: 0..<50)
     func rule(seed: UInt64) throws {
         let table = RandomTables.small(seed: seed)
-        let attainable = try allocateBits(table, budget: BitBudget(averageBits: 9)).attainable
+        let attainable = try allocateBits(table, budget: BitBudget(averageBits: 9), method: .threshold)
+            .attainable
         for step in 0...20 {
             let span = attainable.upperBound - attainable.lowerBound
             let budget = attainable.lowerBound + span * Double(step) / 20
-            let found = try allocateBits(table, budget: BitBudget(averageBits: budget))
+            let found = try allocateBits(table, budget: BitBudget(averageBits: budget), method: .threshold)
+            let limit = try #require(found.threshold)
             for layer in table.layers {
                 let scores = (1...3).map {
                     (layer.bits[BitWidth($0)]?.mse ?? .nan) * pow(Double(layer.weights), -0.3)
                 }
-                let expected = (scores.firstIndex { $0 < found.threshold } ?? 3) + 1
+                let expected = (scores.firstIndex { $0 < limit } ?? 3) + 1
                 #expect(
                     found.recipe.layers[layer.path]?.rawValue == expected + found.bonus.bits(for: layer.path))
             }
@@ -76,7 +80,7 @@ import Testing
         var previous: BitAllocation?
         for step in 0...60 {
             let budget = BitBudget(averageBits: 1.5 + Double(step) * 0.08)
-            guard let found = try? allocateBits(table, budget: budget) else {
+            guard let found = try? allocateBits(table, budget: budget, method: .threshold) else {
                 #expect(previous == nil)
                 continue
             }
@@ -94,16 +98,18 @@ import Testing
     @Test("the smallest and the largest average are reached, and nothing below the smallest")
     func ends() throws {
         let table = RandomTables.small(seed: 3)
-        let all = try allocateBits(table, budget: BitBudget(averageBits: 100))
+        let all = try allocateBits(table, budget: BitBudget(averageBits: 100), method: .threshold)
         #expect(all.averageBits == all.attainable.upperBound)
-        let least = try allocateBits(table, budget: BitBudget(averageBits: all.attainable.lowerBound))
+        let least = try allocateBits(
+            table, budget: BitBudget(averageBits: all.attainable.lowerBound), method: .threshold)
         #expect(least.averageBits == all.attainable.lowerBound)
         #expect(
             throws: AllocationError.infeasible(
                 requested: all.attainable.lowerBound.nextDown, minimum: all.attainable.lowerBound,
                 maximum: all.attainable.upperBound)
         ) {
-            try allocateBits(table, budget: BitBudget(averageBits: all.attainable.lowerBound.nextDown))
+            try allocateBits(
+                table, budget: BitBudget(averageBits: all.attainable.lowerBound.nextDown), method: .threshold)
         }
     }
 
@@ -111,10 +117,10 @@ import Testing
     func ties() throws {
         let table = SensitivityTable(
             layers: ["a", "b", "c"].map { layer($0, weights: 100, mse: [0.5, 0.2, 0.1]) })
-        let found = try allocateBits(table, budget: BitBudget(averageBits: 2))
+        let found = try allocateBits(table, budget: BitBudget(averageBits: 2), method: .threshold)
         #expect(Set(found.recipe.layers.values) == [BitWidth(1)])
         #expect(found.averageBits == log2(3))
-        let wider = try allocateBits(table, budget: BitBudget(averageBits: 2.4))
+        let wider = try allocateBits(table, budget: BitBudget(averageBits: 2.4), method: .threshold)
         #expect(Set(wider.recipe.layers.values) == [BitWidth(2)])
     }
 
@@ -123,11 +129,17 @@ import Testing
         let table = SensitivityTable(layers: [
             layer("a", weights: 10, mse: [0, 0, 0]), layer("b", weights: 10, mse: [1, 0.5, 0.25]),
         ])
-        let found = try allocateBits(table, budget: BitBudget(averageBits: 3))
+        let found = try allocateBits(table, budget: BitBudget(averageBits: 3), method: .threshold)
         #expect(found.recipe.layers == ["a": BitWidth(1), "b": BitWidth(4)])
         let same = SensitivityTable(layers: [layer("a", weights: 10, mse: [0, 0, 0])])
-        #expect(try allocateBits(same, budget: BitBudget(averageBits: 2)).recipe.layers == ["a": BitWidth(1)])
-        #expect(try allocateBits(same, budget: BitBudget(averageBits: 5)).recipe.layers == ["a": BitWidth(4)])
+        #expect(
+            try allocateBits(same, budget: BitBudget(averageBits: 2), method: .threshold).recipe.layers == [
+                "a": BitWidth(1)
+            ])
+        #expect(
+            try allocateBits(same, budget: BitBudget(averageBits: 5), method: .threshold).recipe.layers == [
+                "a": BitWidth(4)
+            ])
     }
 
     @Test("eta spares large layers")
@@ -137,9 +149,11 @@ import Testing
             layer("small", weights: 100, mse: [0.2, 0.1, 0.05]),
         ])
         let budget = BitBudget(averageBits: 1.6)
-        let found = try allocateBits(table, budget: budget).recipe.layers
+        let found = try allocateBits(table, budget: budget, method: .threshold).recipe.layers
         #expect(found == ["large": BitWidth(1), "small": BitWidth(4)])
-        let ignored = try allocateBits(table, budget: budget, options: AllocationOptions(eta: 0)).recipe
+        let ignored = try allocateBits(
+            table, budget: budget, method: .threshold, options: AllocationOptions(eta: 0)
+        ).recipe
             .layers
         #expect(ignored == ["large": BitWidth(1), "small": BitWidth(1)])
     }
@@ -151,7 +165,9 @@ import Testing
         var random = SeededGenerator(state: seed)
         shuffled.layers.shuffle(using: &random)
         let budget = BitBudget(averageBits: 4.5)
-        #expect(try allocateBits(table, budget: budget) == allocateBits(shuffled, budget: budget))
+        #expect(
+            try allocateBits(table, budget: budget, method: .threshold)
+                == allocateBits(shuffled, budget: budget, method: .threshold))
     }
 
     @Test("widths that were not measured are not chosen")
@@ -161,15 +177,19 @@ import Testing
         only.bits[BitWidth(3)] = nil
         let table = SensitivityTable(layers: [only])
         #expect(
-            try allocateBits(table, budget: BitBudget(averageBits: 2.4)).recipe.layers == ["a": BitWidth(2)])
+            try allocateBits(table, budget: BitBudget(averageBits: 2.4), method: .threshold).recipe.layers
+                == ["a": BitWidth(2)])
         #expect(
-            try allocateBits(table, budget: BitBudget(averageBits: 9)).recipe.layers == ["a": BitWidth(4)])
+            try allocateBits(table, budget: BitBudget(averageBits: 9), method: .threshold).recipe.layers == [
+                "a": BitWidth(4)
+            ])
         only.bits = [BitWidth(5): SensitivityMeasure(mse: 0)]
         #expect(
             throws: AllocationError.unmeasuredLayer(
                 path: "a", widths: [BitWidth(1), BitWidth(2), BitWidth(3)])
         ) {
-            try allocateBits(SensitivityTable(layers: [only]), budget: BitBudget(averageBits: 9))
+            try allocateBits(
+                SensitivityTable(layers: [only]), budget: BitBudget(averageBits: 9), method: .threshold)
         }
     }
 }

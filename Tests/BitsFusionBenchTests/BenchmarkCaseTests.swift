@@ -30,7 +30,7 @@ import Testing
                 known.insert(String(match.output.1))
             }
         }
-        let asked = Set(BenchmarkCase.all.map(\.operation))
+        let asked = Set(BenchmarkCase.all.filter { !$0.twins.isEmpty }.map(\.operation))
         #expect(asked.subtracting(known).isEmpty)
         #expect(known.subtracting(asked).isEmpty)
     }

@@ -85,7 +85,7 @@ struct WholeRoadTests {
         let configs = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
             .deletingLastPathComponent().appendingPathComponent("Configs").path
         let run = try Workplace().run(
-            "info", "\(configs)/unet-sd15.json", "--recipe", "\(configs)/recipes/sd15-published.json",
+            "info", "\(configs)/unet-sd15.json", "--recipe", "\(configs)/recipes/sd15-bitsfusion-1.99.json",
             "--json")
         let info = try object(run.output)
         #expect(info["parameters"] as? Int == 859_520_964)

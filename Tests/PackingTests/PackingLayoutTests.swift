@@ -71,7 +71,7 @@ import Testing
         let root = URL(filePath: #filePath)
             .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
         let recipe = try BitRecipe.load(
-            contentsOf: root.appending(path: "Configs/recipes/sd15-published.json"))
+            contentsOf: root.appending(path: "Configs/recipes/sd15-bitsfusion-1.99.json"))
         let layers = try Data(
             contentsOf: root.appending(path: "Tests/RecipesTests/Fixtures/sd15-layers.json"))
         let storage = StorageModel(bytesPerScale: 4) {
@@ -81,5 +81,14 @@ import Testing
             recipe: recipe, inventory: JSONDecoder().decode(ModelInventory.self, from: layers),
             timeFeatures: .paper)
         #expect(recipe.storedBytes == bytes)
+        // The paper's own file: 8 ternary values in 13 bits, and 219 MB.
+        let paper = StorageModel(bytesPerScale: 4) { count, levels in
+            levels == 3
+                ? (count * 13 + 63) / 64 : Int((Double(count) * log2(Double(levels)) / 8).rounded(.up))
+        }
+        let published = try paper.storedBytes(
+            recipe: recipe, inventory: JSONDecoder().decode(ModelInventory.self, from: layers),
+            timeFeatures: .paper)
+        #expect((Double(published) / 1e6).rounded() == 219)
     }
 }

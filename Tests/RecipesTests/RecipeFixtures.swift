@@ -16,7 +16,7 @@ enum RecipeFixtures {
     /// The recipe that ships in Configs/recipes.
     static let publishedRecipe = URL(filePath: #filePath)
         .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
-        .appending(path: "Configs/recipes/sd15-published.json")
+        .appending(path: "Configs/recipes/sd15-bitsfusion-1.99.json")
 
     /// Two quantizable layers, the first and last convolution, and two time layers.
     static func tinyModel() throws -> ModelInventory {

@@ -5,7 +5,7 @@ import BitsFusion
 
 /// The parts that can be run on their own.
 enum BenchmarkGroup: String, Codable, CaseIterable {
-    case kernels, forward, train, analyze
+    case kernels, forward, train, analyze, allocate
 }
 
 /// The element type that PyTorch's twin computes in; ours is always Float32.

@@ -14,19 +14,58 @@ struct AllocateCommand: ParsableCommand {
             the cached time features are paid out of it. The recipe names the model that was analyzed, so that \
             `bitsfusion distill` finds it.
 
-            Example:
+            threshold is the paper's rule: each layer gets the narrowest of 1, 2, 3 bits whose score is below one \
+            threshold, else 4. optimal makes the sum of the layers' damages as small as the budget allows, and proves it; \
+            widths above the measured ones count a quarter of the damage for each bit more.
+
+            The size of a file is its payload: codes, scales, time features and all other parameters, as `pack` counts \
+            them and `info` prints them. A PSNR is a forecast: squared errors of single layers are added up.
+
+            Examples:
 
               bitsfusion allocate sensitivity.json --avg-bits 1.99 -o recipe.json
+              bitsfusion allocate --method optimal --damage noise --size 650kB --pin 'attn2\\.to_[kv]$=4'
+              bitsfusion allocate --curve curve.json
+              bitsfusion allocate --verify-top 5
             """)
 
     @Argument(help: "The table that `bitsfusion analyze` wrote.")
     var sensitivity = "sensitivity.json"
 
-    @Option(parsing: .unconditional, help: "The average bits of a weight.")
-    var avgBits = 1.99
+    @Option(parsing: .unconditional, help: "The average bits of a weight (default: 1.99).")
+    var avgBits: Double?
 
-    @Option(help: "How widths are chosen: threshold is the paper's rule.")
-    var method = AllocationMethod.threshold
+    @Option(help: "In place of average bits: the bytes of the packed file's payload, such as 218MB.")
+    var size: ByteCount?
+
+    @Option(help: "In place of a size: the PSNR of pictures, in dB, that the smallest model shall keep.")
+    var minPsnr: Double?
+
+    @Option(
+        help: "How widths are chosen: optimal (the least sum of damages) or threshold (the paper's rule).")
+    var method = AllocationMethod.optimal
+
+    @Option(help: "Give layers whose path matches <regex> this width: <regex>=<bits>; the last match counts.")
+    var pin: [LayerPin] = []
+
+    @Option(help: "The widest width to choose, 1 to 8.")
+    var maxBits = 8
+
+    @Option(
+        help:
+            "Also write damage over size for all budgets, by both methods, here and as a picture beside it (.svg)."
+    )
+    var curve: String?
+
+    @Option(
+        help: """
+            Quantize the whole model by this many recipes, of both methods and several damages, measure what they do, and \
+            keep the best.
+            """)
+    var verifyTop: Int?
+
+    @Option(help: "For --verify-top: the model (default: the one that the table names).")
+    var model: ModelReference?
 
     @Option(
         help:
@@ -53,6 +92,9 @@ struct AllocateCommand: ParsableCommand {
     @Option(name: .shortAndLong, help: "The recipe to write.")
     var output = "recipe.json"
 
+    @Option(help: "How to write it: json, list (path: bits) or apple (for mixed_bit_compression_apply.py).")
+    var format = RecipeFormat.json
+
     @Flag(help: "Print the result as JSON.")
     var json = false
 
@@ -60,22 +102,37 @@ struct AllocateCommand: ParsableCommand {
 
     func validate() throws {
         try validateCachedSteps(cachedSteps)
+        if [avgBits != nil, size != nil, minPsnr != nil].count(where: { $0 }) > 1 {
+            throw ValidationError("--avg-bits, --size and --min-psnr exclude each other")
+        }
+        if BitWidth(rawValue: maxBits) == nil {
+            throw ValidationError("--max-bits: expected 1 to 8, found \(maxBits)")
+        }
+        if let verifyTop, !(1...100).contains(verifyTop) {
+            throw ValidationError("--verify-top: expected 1 to 100, found \(verifyTop)")
+        }
+        if model != nil && verifyTop == nil { throw ValidationError("--model is for --verify-top") }
     }
 
     func run() throws {
+        common.apply()
         let table = try SensitivityTable.load(contentsOf: URL(fileURLWithPath: sensitivity))
-        try Output.checkCanCreate(output, keeping: [sensitivity])
+        for path in [output, curve, curve.map(Self.picturePath)].compactMap({ $0 }) {
+            try Output.checkCanCreate(path, keeping: [sensitivity])
+        }
         let storage =
             table.inventory.map { TimeFeatureStorage(cachedSteps: cachedSteps, of: $0) }
             ?? (cachedSteps == 0 ? .layersKept : .cached(steps: cachedSteps))
-        let encoding = encoding
-        let allocation = try allocateBits(
-            table, budget: BitBudget(averageBits: avgBits, timeFeatures: storage), method: method,
-            options: AllocationOptions(
-                eta: eta, damage: damage, givesClipBonus: clipBonus, storage: .packed(encoding)))
-        var recipe = allocation.recipe
-        recipe.manifest = try Output.manifest(inputs: [sensitivity])
-        try recipe.write(to: URL(fileURLWithPath: output))
+        let budget = BitBudget(limit, timeFeatures: storage)
+        var allocation = try allocateBits(table, budget: budget, method: method, options: options(damage))
+        if let verifyTop {
+            allocation = try RecipeVerification(
+                table: table, sensitivity: sensitivity, model: model, common: common
+            ).best(of: candidates(table, budget, first: allocation, count: verifyTop), by: allocation.damage)
+        }
+        allocation.recipe.manifest = try Output.manifest(inputs: [sensitivity])
+        if let curve { try draw(table, storage, to: curve) }
+        try allocation.recipe.write(to: URL(fileURLWithPath: output), as: format)
         if !allocation.countsWholeModel {
             Output.warning("\(sensitivity): has no inventory; its layers were taken for the whole model")
         }
@@ -85,6 +142,49 @@ struct AllocateCommand: ParsableCommand {
         }
         let report = AllocationReport(allocation, table: table, file: output)
         if json { try Output.json(report) } else { report.print() }
+    }
+
+    private var limit: BudgetLimit {
+        if let size { return .storedBytes(size.bytes) }
+        if let minPsnr { return .psnr(minPsnr) }
+        return .averageBits(avgBits ?? 1.99)
+    }
+
+    private func options(_ damage: DamageMeasure?) -> AllocationOptions {
+        AllocationOptions(
+            eta: eta, damage: damage, givesClipBonus: clipBonus, pins: pin, maximumWidth: BitWidth(maxBits),
+            storage: .packed(encoding))
+    }
+
+    /// The recipe that was asked for, then those of both methods by every damage that the table has; none twice.
+    private func candidates(
+        _ table: SensitivityTable, _ budget: BitBudget, first: BitAllocation, count: Int
+    ) -> [BitAllocation] {
+        var found = [first]
+        for damage in [first.damage] + DamageMeasure.allCases {
+            for method in [AllocationMethod.optimal, .threshold] {
+                // A damage that the table lacks, or a budget that one method cannot meet, leaves the others.
+                guard
+                    let next = try? allocateBits(
+                        table, budget: budget, method: method, options: options(damage)),
+                    !found.contains(where: { $0.recipe.layers == next.recipe.layers })
+                else { continue }
+                found.append(next)
+            }
+        }
+        return Array(found.prefix(count))
+    }
+
+    private static func picturePath(_ curve: String) -> String {
+        URL(fileURLWithPath: curve).deletingPathExtension().relativePath + ".svg"
+    }
+
+    private func draw(_ table: SensitivityTable, _ storage: TimeFeatureStorage, to path: String) throws {
+        let curve = try allocationCurve(table, timeFeatures: storage, options: options(damage))
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        try AtomicFile.write(encoder.encode(curve), to: path)
+        try AtomicFile.write(CurveDrawing(curve).svg, to: Self.picturePath(path))
     }
 }
 
@@ -112,6 +212,11 @@ private struct AllocationReport: Encodable {
     let smallestBudget: Double
     let largestBudget: Double
     let threshold: Double?
+    let predictedDamage: Double?
+    let lowerBound: Double?
+    let predictedPSNR: Double?
+    let extrapolated: [String]
+    let verified: [VerifiedRecipe]?
     let storedBytes: Int?
     let bonusBits: [String: Int]
     let widths: [Width]
@@ -123,7 +228,12 @@ private struct AllocationReport: Encodable {
         averageBits = allocation.averageBits
         smallestBudget = allocation.attainable.lowerBound
         largestBudget = allocation.attainable.upperBound
-        threshold = allocation.threshold.isFinite ? allocation.threshold : nil
+        threshold = allocation.threshold
+        predictedDamage = allocation.predictedDamage
+        lowerBound = allocation.lowerBound
+        predictedPSNR = allocation.predictedPSNR
+        extrapolated = allocation.extrapolated.map(\.rawValue)
+        verified = allocation.recipe.verified
         storedBytes = allocation.recipe.storedBytes
         if case .given(let bits) = allocation.bonus {
             bonusBits = Dictionary(uniqueKeysWithValues: bits.map { ($0.key.rawValue, $0.value) })
@@ -151,10 +261,45 @@ private struct AllocationReport: Encodable {
             ])
         }
         lines.print()
+        if let verified { print(verified) }
         Output.line(
-            "\(file): \(Numbers.fixed(averageBits, 4)) average bits by \(damage)"
+            "\(file): \(Numbers.fixed(averageBits, 4)) average bits, \(method) by \(damage)"
                 + (storedBytes.map { ", \(Numbers.bytes($0)) packed" } ?? "")
-                + "; budgets from \(Numbers.fixed((smallestBudget * 1e4).rounded(.up) / 1e4, 4)) to "
-                + "\(Numbers.fixed(largestBudget, 4)) make a difference")
+                + (predictedDamage.map { String(format: ", damage %.3e", $0) } ?? "") + proof)
+        Output.line(
+            "budgets from \(budget(smallestBudget, .up)) to \(budget(largestBudget, .down)) make a difference"
+        )
+        if !extrapolated.isEmpty {
+            Output.line(
+                "\(extrapolated.count) layers are wider than any width that was measured for them; each bit more was "
+                    + "taken for a quarter of the damage")
+        }
+    }
+
+    private var proof: String {
+        guard let lowerBound else { return "" }
+        return lowerBound == (predictedDamage ?? lowerBound)
+            || largestBudget <= 200 && lowerBound == averageBits
+            ? ", proven the least" : String(format: ", at least %.3e for any recipe", lowerBound)
+    }
+
+    /// In bits, bytes or dB, rounded so that the budget is still one that makes a difference.
+    private func budget(_ value: Double, _ rule: FloatingPointRoundingRule) -> String {
+        value > 1000
+            ? "\(Numbers.grouped(Int(value))) bytes" : Numbers.fixed((value * 1e4).rounded(rule) / 1e4, 4)
+    }
+
+    private func print(_ verified: [VerifiedRecipe]) {
+        var lines = TextTable(["recipe", "bits", "predicted", "MSE", "PSNR", "noise", ""])
+        func text(_ value: Double?) -> String { value.map { String(format: "%.3e", $0) } ?? "–" }
+        for recipe in verified {
+            lines.add([
+                "\(recipe.method) by \(recipe.damage)", Numbers.fixed(recipe.averageBits, 4),
+                text(recipe.predictedDamage), text(recipe.measured.mse),
+                recipe.measured.psnr.map { Numbers.fixed($0, 2) } ?? "–", text(recipe.measured.noise),
+                recipe.isKept ? "kept" : "",
+            ])
+        }
+        lines.print()
     }
 }

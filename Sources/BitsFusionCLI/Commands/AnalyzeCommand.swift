@@ -44,7 +44,7 @@ struct AnalyzeCommand: ParsableCommand {
 
     @Option(
         help: """
-            What to measure: images, noise, or both separated by a comma (default: images for models of up to 50 M \
+            What to measure: images, noise, or both separated by a comma (default: both for models of up to 50 M \
             parameters, noise for larger ones; nothing with --score alone).
             """)
     var measure: MeasureList?
@@ -282,7 +282,7 @@ struct AnalyzeCommand: ParsableCommand {
 
     private func options(for pipeline: DiffusionPipeline) throws -> SensitivityOptions {
         let isLarge = pipeline.unet.store.elementCount > Self.largeModel
-        var measures = measure?.kinds ?? (score != nil ? [] : isLarge ? [.noise] : [.images])
+        var measures = measure?.kinds ?? (score != nil ? [] : isLarge ? [.noise] : [.images, .noise])
         if score != nil { measures.insert(.fisher) }
         return SensitivityOptions(
             widths: try widths(), measures: measures,

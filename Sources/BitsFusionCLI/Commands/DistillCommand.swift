@@ -15,7 +15,7 @@ struct DistillCommand: ParsableCommand {
 
               bitsfusion distill --stage 1                          # recipe.json -> stage1.h5
               bitsfusion distill --stage 2                          # stage1.h5 -> stage2.h5
-              bitsfusion distill --stage 1 --model sd15.h5 --recipe Configs/recipes/sd15-published.json \
+              bitsfusion distill --stage 1 --model sd15.h5 --recipe Configs/recipes/sd15-bitsfusion-1.99.json \
             --config Configs/distill-sd15.yaml --data latents.h5
 
             Shapes models draw their own data; any other model takes --data. Ctrl-C saves and stops; --resume goes on \
@@ -117,7 +117,7 @@ struct DistillCommand: ParsableCommand {
 
     private func stageOne() throws -> Start {
         let recipe = recipe ?? "recipe.json"
-        let bits = try BitRecipe.load(contentsOf: URL(fileURLWithPath: recipe))
+        let bits = try BitRecipe.named(recipe)
         let reference = try teacherReference(bits, of: recipe)
         let student = try reference.open()
         if student.recipe != nil {
@@ -125,7 +125,8 @@ struct DistillCommand: ParsableCommand {
                 .badData, "\(reference.name) is quantized already; stage 1 starts from full precision")
         }
         try StudentModel.quantize(student.unet, recipe: bits, initialization: .paper)
-        return Start(student: student, teacher: reference, models: [reference], inputs: [recipe])
+        return Start(
+            student: student, teacher: reference, models: [reference], inputs: [BitRecipe.file(of: recipe)])
     }
 
     private func stageTwo() throws -> Start {

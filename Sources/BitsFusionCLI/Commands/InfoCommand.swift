@@ -16,7 +16,7 @@ struct InfoCommand: ParsableCommand {
 
             Example:
 
-              bitsfusion info Configs/unet-sd15.json --recipe Configs/recipes/sd15-published.json
+              bitsfusion info Configs/unet-sd15.json --recipe Configs/recipes/sd15-bitsfusion-1.99.json
             """)
 
     @Argument(help: "A model, student or packed file, a diffusers folder, a config.json, or `shapes`.")
@@ -47,7 +47,7 @@ struct InfoCommand: ParsableCommand {
         let subject = try ModelSubject(model)
         var bits = subject.recipe
         if let recipe {
-            let given = try BitRecipe.load(contentsOf: URL(fileURLWithPath: recipe))
+            let given = try BitRecipe.named(recipe)
             try naming(recipe) { try given.validate(against: subject.inventory) }
             bits = given
         }

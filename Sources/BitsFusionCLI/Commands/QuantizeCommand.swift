@@ -39,7 +39,7 @@ struct QuantizeCommand: ParsableCommand {
 
     func run() throws {
         common.apply()
-        let bits = try BitRecipe.load(contentsOf: URL(fileURLWithPath: recipe))
+        let bits = try BitRecipe.named(recipe)
         let reader = try CheckpointReader(model.path())
         guard reader.format == .model else {
             throw CommandError(
@@ -48,8 +48,8 @@ struct QuantizeCommand: ParsableCommand {
                     + "use `bitsfusion pack` for a student")
         }
         try validate(bits, for: reader)
-        try Output.checkCanCreate(output, keeping: [model.path(), recipe])
-        let manifest = try Output.manifest(models: [model], inputs: [recipe])
+        try Output.checkCanCreate(output, keeping: [model.path(), BitRecipe.file(of: recipe)])
+        let manifest = try Output.manifest(models: [model], inputs: [BitRecipe.file(of: recipe)])
         if let made = bits.model, made.sha256 != manifest.inputs.first?.sha256 {
             Output.warning("\(recipe): was made for \(made.path), which is not this \(model.name)")
         }

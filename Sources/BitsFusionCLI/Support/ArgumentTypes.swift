@@ -9,6 +9,7 @@ extension ElementType: ExpressibleByArgument {}
 extension PackingEncoding: ExpressibleByArgument {}
 extension AllocationMethod: ExpressibleByArgument {}
 extension DamageMeasure: ExpressibleByArgument {}
+extension RecipeFormat: ExpressibleByArgument {}
 
 /// How scales start.
 enum ScaleStart: String, ExpressibleByArgument, CaseIterable {

@@ -30,8 +30,10 @@ extension RecipeError: ExitStatusProviding {
 extension AllocationError: ExitStatusProviding {
     var exitStatus: ExitStatus {
         switch self {
-        case .invalidBudget, .invalidSteps, .invalidEta: .usage
-        case .infeasible, .unmeasuredLayer, .missingDamage, .table: .badData
+        case .invalidBudget, .invalidSteps, .invalidEta, .pattern, .pinnedNothing, .psnrNeedsPictures: .usage
+        case .infeasible, .infeasibleSize, .infeasiblePSNR, .sizeWithoutInventory, .unmeasuredLayer,
+            .missingDamage, .table:
+            .badData
         }
     }
 }
@@ -40,7 +42,9 @@ extension SensitivityError: ExitStatusProviding {
     var exitStatus: ExitStatus {
         switch self {
         case .noLayers, .pattern, .emptyShard, .pictures, .prompts, .clipNeedsPictures: .usage
-        case .alreadyQuantized, .referenceNotFinite, .differentRun, .journalLine: .badData
+        case .alreadyQuantized, .referenceNotFinite, .embeddingsChanged, .sampler, .differentRun,
+            .journalLine:
+            .badData
         case .unfinished, .inUse, .journalFile(_, _, .opening): .cannotCreate
         case .journalFile: .inputOutput
         }

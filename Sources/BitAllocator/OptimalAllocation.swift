@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+// The recipe of the least damage within a budget, if damages of single layers add up: a multiple-choice knapsack problem,
+// solved exactly.
+
+import Foundation
+import Recipes
+
+/// The widths that a layer may get, and the best choice of them.
+struct OptimalAllocation {
+    private let problem: AllocationProblem
+    /// By candidate, narrowest first.
+    private let choices: [[(width: BitWidth, damage: Double)]]
+
+    /// - Throws: `AllocationError.unmeasuredLayer` for the first candidate without a width to choose.
+    init(
+        _ problem: AllocationProblem, damages: WidthDamages, maximumWidth: BitWidth
+    ) throws(AllocationError) {
+        self.problem = problem
+        var choices: [[(width: BitWidth, damage: Double)]] = []
+        for (index, candidate) in problem.candidates.enumerated() {
+            let own = damages.widths(of: index).filter { choice in
+                candidate.pinned.map { $0 == choice.width } ?? (choice.width <= maximumWidth)
+            }
+            guard !own.isEmpty else {
+                throw .unmeasuredLayer(
+                    path: candidate.path,
+                    widths: candidate.pinned.map { [$0] }
+                        ?? BitWidth.all.filter { $0 <= maximumWidth })
+            }
+            choices.append(own)
+        }
+        self.choices = choices
+    }
+
+    /// A choice of widths, and the proof that there is no better one.
+    struct Solution {
+        let widths: [BitWidth]
+        let damage: Double
+        let lowerBound: Double
+    }
+
+    /// The widths of the least damage within the capacity of `meter`; nil where there are none.
+    func solve(_ meter: BudgetMeter, lessUnits: Int = 0) -> Solution? {
+        let classes = zip(problem.candidates, choices).map { candidate, own in
+            own.map {
+                KnapsackProblem.Choice(cost: meter.cost(candidate.weights, $0.width), damage: $0.damage)
+            }
+        }
+        let solution = KnapsackSolver().solve(
+            KnapsackProblem(classes: classes, capacity: meter.capacity - lessUnits))
+        return solution.map { found in
+            Solution(
+                widths: zip(choices, found.choices).map { $0[$1].width }, damage: found.damage,
+                lowerBound: found.lowerBound)
+        }
+    }
+
+    /// The fewest bits whose damage is at most `limit`; nil where all widths do more. Damages are counted in units of
+    /// 2^-40 of the limit, each rounded up. The solution's damage is its bits per weight, as is the bound.
+    func solve(damageAtMost limit: Double) -> Solution? {
+        let units = Double(1 << 40)
+        let classes = zip(problem.candidates, choices).map { candidate, own in
+            own.map { choice in
+                KnapsackProblem.Choice(
+                    cost: Int(min(max(choice.damage / limit * units, 0), 2 * units).rounded(.up)),
+                    damage: choice.width.bits * Double(candidate.weights))
+            }
+        }
+        let solution = KnapsackSolver().solve(KnapsackProblem(classes: classes, capacity: 1 << 40))
+        return solution.map { found in
+            Solution(
+                widths: zip(choices, found.choices).map { $0[$1].width }, damage: found.damage,
+                lowerBound: found.lowerBound)
+        }
+    }
+
+    /// The cheapest widths.
+    var narrowest: [BitWidth] { choices.map { $0[0].width } }
+
+    /// The narrowest widths of the least damage: more bits would change nothing.
+    var best: [BitWidth] {
+        choices.map { own in
+            own.reduce(own[0]) { $1.damage < $0.damage ? $1 : $0 }.width
+        }
+    }
+
+    /// The efficient sizes from the narrowest to the best widths: every one is the exact optimum of its own cost, and
+    /// two neighbours differ by one layer's step.
+    func curve(_ meter: BudgetMeter) -> [[BitWidth]] {
+        let relaxation = KnapsackRelaxation(
+            zip(problem.candidates, choices).map { candidate, own in
+                own.map {
+                    KnapsackProblem.Choice(cost: meter.cost(candidate.weights, $0.width), damage: $0.damage)
+                }
+            })
+        var widths = zip(choices, relaxation.efficient).map { $0[$1.undominated[0]].width }
+        var points = [widths]
+        for step in relaxation.steps {
+            widths[step.index] =
+                choices[step.index][relaxation.efficient[step.index].undominated[step.position]].width
+            points.append(widths)
+        }
+        return points
+    }
+}

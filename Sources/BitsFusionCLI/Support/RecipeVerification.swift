@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// `allocate --verify-top`: recipes tried on the whole model, and the best one kept.
+
+import BitsFusion
+import Foundation
+
+/// Tries the recipes of one table on its model.
+struct RecipeVerification {
+    private let bench: RecipeBench
+    private let common: CommonOptions
+
+    /// Opens the model and makes the full-precision pictures.
+    ///
+    /// - Throws: `CommandError` where the table does not tell its model or how it was made, or the model is another one;
+    ///   what opening and sampling throw.
+    init(table: SensitivityTable, sensitivity: String, model: ModelReference?, common: CommonOptions) throws {
+        guard let generation = table.generation else {
+            throw CommandError(
+                .badData,
+                "\(sensitivity): does not say how it was made; analyze the model again, or leave out --verify-top"
+            )
+        }
+        guard let reference = model ?? table.model.map({ ModelReference($0.path) }) else {
+            throw CommandError(.usage, "\(sensitivity): names no model; give one with --model")
+        }
+        if let named = table.model, try reference.fileReference().sha256 != named.sha256 {
+            throw CommandError(
+                .badData,
+                "\(reference.name): is not the model that \(sensitivity) is of (SHA-256 \(named.sha256.prefix(12))…); "
+                    + "give that one with --model")
+        }
+        InterruptFlag.install()
+        let pipeline = try reference.open()
+        pipeline.freeze()
+        self.common = common
+        // One picture at a time where a model is large: memory is dear there.
+        let isLarge = pipeline.unet.store.elementCount > 50_000_000
+        bench = try RecipeBench(
+            pipeline: pipeline, generation: generation, batchSize: isLarge ? 1 : 16,
+            interruption: InterruptFlag.check)
+    }
+
+    /// Measures all of `allocations` and returns the one of the least damage: error of the noise prediction where widths
+    /// were chosen by that, else of the pictures. It carries what was measured of all of them.
+    func best(of allocations: [BitAllocation], by damage: DamageMeasure) throws -> BitAllocation {
+        let metric: SensitivityMetric = [.noise, .fisher].contains(damage) ? .noise : .mse
+        let progress = common.progress("verifying", total: allocations.count, unit: "recipes")
+        var verified: [VerifiedRecipe] = []
+        for allocation in allocations {
+            let measured = try bench.measure(allocation.recipe, interruption: InterruptFlag.check)
+            verified.append(
+                VerifiedRecipe(
+                    method: allocation.recipe.method ?? "", damage: allocation.damage.rawValue,
+                    averageBits: allocation.averageBits, predictedDamage: allocation.predictedDamage,
+                    measured: measured ?? SensitivityMeasure()))
+            progress.update(verified.count)
+        }
+        progress.endLine()
+        let usable = verified.indices.filter { verified[$0].measured[metric] != nil }
+        guard
+            let best = usable.min(by: {
+                (verified[$0].measured[metric] ?? .infinity) < (verified[$1].measured[metric] ?? .infinity)
+            })
+        else {
+            throw CommandError(
+                .badData, "no recipe leaves a model whose pictures are finite; raise the budget")
+        }
+        verified[best].isKept = true
+        var allocation = allocations[best]
+        allocation.recipe.verified = verified
+        return allocation
+    }
+}

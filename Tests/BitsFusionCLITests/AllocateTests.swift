@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+// `allocate` as a user runs it: every kind of budget, recipes in other forms, the curve, and recipes measured on the model.
+
+import BitsFusion
+import Foundation
+import Testing
+
+@Suite struct AllocateTests {
+    /// A place with model.h5, e.safetensors and sensitivity.json.
+    private func place() throws -> Workplace {
+        let place = try Workplace()
+        try place.makeModel()
+        try place.makeEmbeddings()
+        try succeed(
+            place.run(
+                "analyze", "model.h5", "--embeddings", "e.safetensors", "--steps", "2", "--measure",
+                "images,noise", "--score", "fisher", "--quiet"))
+        return place
+    }
+
+    private func succeed(_ run: ProgramRun) throws { try #require(run.status == 0, "\(run.errors)") }
+
+    private func object(_ text: String) throws -> [String: Any] {
+        try #require(JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any])
+    }
+
+    private func report(_ place: Workplace, _ arguments: [String]) throws -> [String: Any] {
+        let run = try place.run(["allocate", "--json", "--cached-steps", "5"] + arguments)
+        try succeed(run)
+        return try object(run.output)
+    }
+
+    @Test("a size is forecast to the byte of what quantize packs", arguments: AllocationMethod.allCases)
+    func size(method: AllocationMethod) throws {
+        let place = try place()
+        let whole = try report(place, ["--method", method.rawValue, "--avg-bits", "40"])
+        let most = try #require(whole["storedBytes"] as? Int)
+        let found = try report(place, ["--method", method.rawValue, "--size", "\(most - 700)B"])
+        let stored = try #require(found["storedBytes"] as? Int)
+        #expect(stored <= most - 700 && stored > most - 2000)
+        try succeed(
+            place.run(
+                "quantize", "model.h5", "--recipe", "recipe.json", "-o", "packed.h5", "--encoding", "radix",
+                "--sampler", "ddim", "--cached-steps", "5", "--quiet"))
+        let info = try place.run("info", "packed.h5", "--json")
+        try succeed(info)
+        let quantized = try #require(object(info.output)["quantized"] as? [String: Any])
+        #expect(quantized["storedBytes"] as? Int == stored)
+        let little = try place.run("allocate", "--size", "1kB")
+        #expect(little.status == 65 && little.errors.contains("budget: expected at least"))
+    }
+
+    @Test("recipes written as lists and for Apple's tools are read again, and give the same model")
+    func forms() throws {
+        let place = try place()
+        for (name, format) in [("r.json", "json"), ("r.txt", "list"), ("apple.json", "apple")] {
+            try succeed(
+                place.run(
+                    "allocate", "--avg-bits", "6", "--cached-steps", "5", "--format", format, "-o", name))
+            let run = try place.run("info", "config.json", "--recipe", name, "--cached-steps", "5", "--json")
+            try succeed(run)
+            let quantized = try #require(object(run.output)["quantized"] as? [String: Any])
+            #expect(quantized["averageBits"] as? Double ?? 9 <= 6)
+        }
+        let recipes = try ["r.json", "r.txt", "apple.json"].map {
+            try BitRecipe.load(anyFormat: URL(fileURLWithPath: place.file($0))).layers
+        }
+        #expect(recipes[0] == recipes[1] && recipes[0] == recipes[2])
+        let wrong = try place.run("info", "config.json", "--recipe", "apple.json#other")
+        #expect(wrong.status == 65 && wrong.errors.contains("there are recipe_"))
+    }
+
+    @Test("the curve has every efficient size, none above the paper's rule, and a picture beside it")
+    func curve() throws {
+        let place = try place()
+        _ = try report(place, ["--damage", "noise", "--avg-bits", "6", "--curve", "curve.json"])
+        let curve = try JSONDecoder().decode(AllocationCurve.self, from: place.contents(of: "curve.json"))
+        #expect(curve.damage == .noise && curve.optimal.count > 20 && !curve.threshold.isEmpty)
+        for (a, b) in zip(curve.optimal, curve.optimal.dropFirst()) {
+            #expect(a.averageBits < b.averageBits && a.damage > b.damage)
+            #expect(try #require(a.storedBytes) <= #require(b.storedBytes))
+        }
+        for point in curve.threshold {
+            let same = try report(
+                place, ["--damage", "noise", "--method", "optimal", "--avg-bits", "\(point.averageBits)"])
+            #expect(try #require(same["predictedDamage"] as? Double) <= point.damage * (1 + 1e-9))
+        }
+        let drawing = String(decoding: try place.contents(of: "curve.svg"), as: UTF8.self)
+        #expect(drawing.hasPrefix("<svg") && drawing.contains("threshold (the paper's rule)"))
+        #expect(XMLNodes.areBalanced(drawing))
+    }
+
+    @Test("recipes of both methods are measured on the model, and the file says so")
+    func verification() throws {
+        let place = try place()
+        let found = try report(place, ["--avg-bits", "5.6", "--verify-top", "4"])
+        let verified = try #require(found["verified"] as? [[String: Any]])
+        #expect((2...4).contains(verified.count))
+        let errors = verified.compactMap { ($0["measured"] as? [String: Any])?["mse"] as? Double }
+        let kept = try #require(verified.firstIndex { $0["isKept"] as? Bool == true })
+        #expect(errors.count == verified.count && errors[kept] == errors.min())
+        let recipe = try BitRecipe.load(contentsOf: URL(fileURLWithPath: place.file("recipe.json")))
+        #expect(recipe.verified?.count == verified.count)
+        #expect(recipe.method == verified[kept]["method"] as? String)
+        try succeed(place.run("init", "--config", "config.json", "--seed", "8", "-o", "model.h5"))
+        let other = try place.run("allocate", "--avg-bits", "5.6", "--verify-top", "4")
+        #expect(other.status == 65 && other.errors.contains("is not the model that sensitivity.json is of"))
+    }
+
+    @Test("pins and limits are followed")
+    func pins() throws {
+        let place = try place()
+        _ = try report(
+            place,
+            [
+                "--avg-bits", "7", "--method", "optimal", "--pin", "attn2=1", "--pin", "to_v$=2",
+                "--max-bits", "5",
+            ])
+        let recipe = try BitRecipe.load(contentsOf: URL(fileURLWithPath: place.file("recipe.json")))
+        for (path, width) in recipe.layers where LayerRole(of: path) == .quantizable {
+            let expected = path.rawValue.hasSuffix("to_v") ? 2 : path.rawValue.contains("attn2") ? 1 : nil
+            #expect(expected.map { width.rawValue == $0 } ?? (width.rawValue <= 5), "\(path)")
+        }
+    }
+}
+
+/// A look at whether each element of a drawing is closed.
+private enum XMLNodes {
+    static func areBalanced(_ text: String) -> Bool {
+        let opened = text.matches(of: #/<[a-z]+[^>]*[^\/]>/#).count
+        let closed = text.matches(of: #/<\/[a-z]+>/#).count
+        return opened == closed
+    }
+}
