@@ -140,7 +140,8 @@ struct AllocateCommand: ParsableCommand {
             Output.warning(
                 "\(sensitivity): \(layers) layers have no CLIP-score drop at 3 bits; no bonus bits given")
         }
-        let report = AllocationReport(allocation, table: table, file: output)
+        let report = AllocationReport(
+            allocation, table: table, file: output, isBoundOfBits: minPsnr != nil)
         if json { try Output.json(report) } else { report.print() }
     }
 
@@ -214,6 +215,8 @@ private struct AllocationReport: Encodable {
     let threshold: Double?
     let predictedDamage: Double?
     let lowerBound: Double?
+    /// Whether bits were minimised under a damage, not damage under bits.
+    private let isBoundOfBits: Bool
     let predictedPSNR: Double?
     let extrapolated: [String]
     let verified: [VerifiedRecipe]?
@@ -221,7 +224,14 @@ private struct AllocationReport: Encodable {
     let bonusBits: [String: Int]
     let widths: [Width]
 
-    init(_ allocation: BitAllocation, table: SensitivityTable, file: String) {
+    private enum CodingKeys: CodingKey {
+        case file, method, damage, averageBits, smallestBudget, largestBudget, threshold, predictedDamage,
+            lowerBound
+        case predictedPSNR, extrapolated, verified, storedBytes, bonusBits, widths
+    }
+
+    init(_ allocation: BitAllocation, table: SensitivityTable, file: String, isBoundOfBits: Bool) {
+        self.isBoundOfBits = isBoundOfBits
         self.file = file
         method = allocation.recipe.method ?? ""
         damage = allocation.damage.rawValue
@@ -276,11 +286,13 @@ private struct AllocationReport: Encodable {
         }
     }
 
+    /// What is known of better recipes; with a PSNR for a budget the bound is of the bits.
     private var proof: String {
         guard let lowerBound else { return "" }
-        return lowerBound == (predictedDamage ?? lowerBound)
-            || largestBudget <= 200 && lowerBound == averageBits
-            ? ", proven the least" : String(format: ", at least %.3e for any recipe", lowerBound)
+        let reached = isBoundOfBits ? averageBits : predictedDamage ?? lowerBound
+        let gap = reached - lowerBound
+        return gap > 0
+            ? String(format: ", within %.1e of the least", gap / abs(reached)) : ", proven the least"
     }
 
     /// In bits, bytes or dB, rounded so that the budget is still one that makes a difference.
