@@ -86,8 +86,14 @@ public struct AnalysisSubjects {
 
     /// The pictures of an analysis that was made before.
     ///
-    /// - Throws: `SensitivityError.embeddingsChanged` where the embeddings are other ones now; as the other initializers.
+    /// - Throws: `SensitivityError.generation` where pictures, seeds and sizes do not fit together, `.embeddingsChanged` where the embeddings are other ones now; as the other initializers.
     init(of generation: SensitivityProtocol, pipeline: DiffusionPipeline) throws {
+        let isWhole =
+            !generation.seeds.isEmpty && (1...1024).contains(generation.size ?? 1)
+            && (generation.prompts.count == generation.seeds.count
+                || (generation.prompts.isEmpty && generation.embeddings != nil))
+            && generation.timesteps.count % generation.seeds.count == 0
+        guard isWhole else { throw SensitivityError.generation }
         prompts = generation.prompts
         seeds = generation.seeds
         embeddings = generation.embeddings

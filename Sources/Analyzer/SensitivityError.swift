@@ -23,6 +23,8 @@ public enum SensitivityError: Error, Equatable, Sendable {
     case clipNeedsPictures(channels: Int)
     /// A file of embeddings is another one than when a table was made from it.
     case embeddingsChanged(path: String)
+    /// A table's protocol has not a seed for each picture, timesteps for all of them, or a size that there is.
+    case generation
     /// A table was made with a sampler that there is none of.
     case sampler(String)
     /// An unfinished analysis lies in the journal, and nobody said that it shall be continued.
@@ -66,6 +68,8 @@ extension SensitivityError: CustomStringConvertible {
                 + "nobody said what its embeddings say; leave the CLIP-proxy out, or give the prompts"
         case .embeddingsChanged(let path):
             "\(path): has changed since the table was made; analyze again"
+        case .generation:
+            "generation: prompts, seeds, timesteps and size do not fit together; analyze again"
         case .sampler(let name):
             "generation.sampler: expected a sampler of this program, found \"\(name)\"; analyze again"
         case .unfinished(let journal, let done):

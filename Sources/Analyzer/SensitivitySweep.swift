@@ -102,6 +102,10 @@ public final class SensitivitySweep {
             try measure(into: &records, journal, progress) { if shouldStop() { throw Interruption() } }
         } catch is Interruption {
             return nil
+        } catch {
+            // A journal that holds nothing is no use to anyone.
+            if records.isEmpty { try? journal?.remove() }
+            throw error
         }
         unusable = candidates.filter { records[$0]?.measure == nil }
         let table = table(records, manifest: journal?.header.manifest ?? manifest)

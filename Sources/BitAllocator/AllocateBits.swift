@@ -54,7 +54,7 @@ struct Allocator {
         do {
             damages = try WidthDamages(problem, damage)
         } catch {
-            guard method == .threshold else { throw error }
+            if method == .optimal || error == .damagesTooLarge { throw error }
             damages = nil
         }
     }

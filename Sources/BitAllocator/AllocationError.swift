@@ -30,6 +30,8 @@ public enum AllocationError: Error, Equatable, Sendable {
     case unmeasuredLayer(path: LayerID, widths: [BitWidth])
     /// A layer that was measured at a width, but not by the measure that the rule compares layers by.
     case missingDamage(path: LayerID, width: BitWidth, measure: DamageMeasure)
+    /// The damages of all layers together are no finite number.
+    case damagesTooLarge
     /// The sensitivity table is faulty or does not fit its model.
     case table(RecipeError)
 }
@@ -40,9 +42,10 @@ extension AllocationError: CustomStringConvertible {
         switch self {
         case .infeasible(let requested, let minimum, let maximum):
             let least = Self.text((minimum * 1e4).rounded(.up) / 1e4)
+            let most = minimum < maximum ? " (at most \(Self.text(maximum)) can be used)" : ""
             return
-                "budget: expected at least \(least) average bits (at most \(Self.text(maximum)) can be used), found "
-                + "\(Self.text(requested)); raise the budget or cache fewer steps"
+                "budget: expected at least \(least) average bits\(most), found \(Self.text(requested)); raise the budget "
+                + "or cache fewer steps"
         case .infeasibleSize(let requested, let minimum, let maximum):
             return
                 "budget: expected at least \(minimum) bytes (at most \(maximum) can be used), found \(requested); raise "
@@ -79,6 +82,8 @@ extension AllocationError: CustomStringConvertible {
             return
                 "\(path): bits.\(width).\(measure.rawValue): expected a number, found none; analyze this layer by "
                 + "that measure, or allocate by another --damage"
+        case .damagesTooLarge:
+            return "sensitivity table: the damages are too large to add up; analyze the model again"
         case .table(let error):
             return "sensitivity table: \(error)"
         }

@@ -73,6 +73,9 @@ struct DamageFunction {
         meanDrop = mean(measures.compactMap { $0.clipDrop.map { max($0, 0) } })
     }
 
+    /// Whether the means are numbers.
+    var isFinite: Bool { meanError.isFinite && meanDrop.isFinite }
+
     /// nil where the table lacks a measure that it takes.
     func callAsFunction(_ measurement: SensitivityMeasure) -> Double? {
         guard measure == .mseAndClip else { return measurement[measure.metrics[0]] }

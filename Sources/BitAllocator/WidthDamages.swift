@@ -15,7 +15,7 @@ struct WidthDamages {
     private let measured: [BitWidth]
 
     /// - Throws: `AllocationError.unmeasuredLayer` for a candidate without any measurement; `.missingDamage` for one whose
-    ///   measurement lacks the damage.
+    ///   measurement lacks the damage; `.damagesTooLarge`.
     init(_ problem: AllocationProblem, _ damage: DamageFunction) throws(AllocationError) {
         var (all, widest) = ([[BitWidth: Double]](), [BitWidth]())
         for candidate in problem.candidates {
@@ -37,6 +37,8 @@ struct WidthDamages {
             widest.append(last)
         }
         (damages, measured) = (all, widest)
+        let most = all.reduce(0) { $0 + ($1.values.map { abs($0) }.max() ?? 0) }
+        guard most.isFinite, damage.isFinite else { throw .damagesTooLarge }
     }
 
     /// The widths of candidate `index`, narrowest first, with their damages.

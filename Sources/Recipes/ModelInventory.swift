@@ -9,6 +9,9 @@ public struct ModelInventory: Equatable, Sendable {
     /// The number of parameters that are not linear or convolution weights: norms, biases, embeddings.
     public let otherParameters: Int
 
+    /// Parameters that a model has at most here.
+    private static let mostParameters = 1 << 50
+
     /// Sorts `layers` by path.
     ///
     /// - Throws: `RecipeError.duplicateLayer` where two layers share a path; `RecipeError.malformed` where
@@ -18,6 +21,29 @@ public struct ModelInventory: Equatable, Sendable {
         self.otherParameters = otherParameters
         for (previous, next) in zip(self.layers, self.layers.dropFirst()) where previous.path == next.path {
             throw .duplicateLayer(path: next.path)
+        }
+        // Counts that add up without overflow, and are exact as numbers of other kinds.
+        var total = otherParameters
+        for layer in self.layers {
+            for extent in [layer.outputChannels] + layer.shape
+            where !(1...Self.mostParameters).contains(extent) {
+                throw .malformed(
+                    location: "\(layer.path): shape", reason: "no layer has an extent of \(extent)")
+            }
+            var weights = 1
+            for extent in layer.shape where weights <= Self.mostParameters {
+                weights = weights.multipliedReportingOverflow(by: extent).overflow ? .max : weights * extent
+            }
+            total = weights > Self.mostParameters ? .max : total.addingReportingOverflow(weights).partialValue
+            guard (0...Self.mostParameters).contains(total) else {
+                throw .malformed(
+                    location: "\(layer.path): shape", reason: "too many weights to count; check the table")
+            }
+        }
+        guard total <= Self.mostParameters else {
+            throw .malformed(
+                location: "otherParameters",
+                reason: "expected at most \(Self.mostParameters), found \(otherParameters)")
         }
         let biases = layers.reduce(0) { $0 + ($1.hasBias ? $1.outputChannels : 0) }
         guard otherParameters >= biases else {

@@ -25,15 +25,25 @@ extension BitRecipe {
     public static func decode(anyFormat data: Data, name: String? = nil) throws(RecipeError) -> BitRecipe {
         let first = data.first { !Character(UnicodeScalar($0)).isWhitespace }
         guard let first else { throw .malformed(location: "", reason: "the file is empty; make it again") }
-        guard first == UInt8(ascii: "{") || first == UInt8(ascii: "[") else { return try decode(list: data) }
-        if let analysis = try? JSONDecoder().decode(AppleAnalysis.self, from: data) {
+        let isJSON = first == UInt8(ascii: "{") || first == UInt8(ascii: "[")
+        let keys =
+            isJSON
+            ? (try? JSONSerialization.jsonObject(with: data) as? [String: Any]).map { Set($0.keys) } : nil
+        if let keys, keys.contains("recipes"), !keys.contains("layers") {
+            let analysis: AppleAnalysis
+            do {
+                analysis = try JSONDecoder().decode(AppleAnalysis.self, from: data)
+            } catch {
+                throw RecipeError(decoding: error, isJSON: true)
+            }
             return try analysis.recipe(named: name)
         }
         guard name == nil else {
             throw .malformed(
-                location: "recipes", reason: "missing: a name after # is for an analysis with several")
+                location: "recipes",
+                reason: "missing: a name behind # chooses one of an analysis with several")
         }
-        return try decode(from: data)
+        return isJSON ? try decode(from: data) : try decode(list: data)
     }
 
     /// Reads the recipe in the file `url`, in any form.
@@ -114,7 +124,7 @@ extension BitRecipe {
 
 /// The part of Apple's document that a recipe needs; its key is Apple's.
 private struct AppleAnalysis: Codable {
-    let modelVersion: String
+    let modelVersion: String?
     let recipes: [String: [String: Int]]
 
     enum CodingKeys: String, CodingKey {
@@ -129,7 +139,9 @@ private struct AppleAnalysis: Codable {
         else {
             throw .malformed(
                 location: "recipes",
-                reason: "expected one, or its name after the file's and #; there are \(names)")
+                reason:
+                    "expected one, or its name after the file's and #; there are \(names.isEmpty ? "none" : names)"
+            )
         }
         var layers: [LayerID: BitWidth] = [:]
         for (module, bits) in bits.sorted(by: { $0.key < $1.key }) {

@@ -104,9 +104,16 @@ extension SensitivityTable: RecipeDocument {
     public func validate() throws(RecipeError) {
         guard !layers.isEmpty else { throw .malformed(location: "layers", reason: "no layers") }
         var seen: Set<LayerID> = []
+        var weights = 0
         for layer in layers {
             guard seen.insert(layer.path).inserted else { throw .duplicateLayer(path: layer.path) }
             try layer.validate()
+            // So that sums are exact in whatever they are counted.
+            weights = layer.weights > 1 << 50 ? .max : weights + layer.weights
+            guard weights <= 1 << 50 else {
+                throw .malformed(
+                    location: "\(layer.path): weights", reason: "too many to count, \(layer.weights)")
+            }
         }
         for correlation in correlations {
             for value in [correlation.pearson, correlation.spearman ?? 0] where !(-1...1).contains(value) {

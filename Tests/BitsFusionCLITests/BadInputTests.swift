@@ -111,6 +111,15 @@ struct BadInputTests {
         BadInput("export model.h5 -o empty", 73, "empty: cannot be created"),
         BadInput("allocate recipe.json -o out", 65, "expected \"bitsfusion-sensitivity\""),
         BadInput("allocate -o out", 66, "sensitivity.json: no such file"),
+        BadInput("allocate --avg-bits 2 --size 1MB -o out", 64, "exclude each other"),
+        BadInput("allocate --size 12parsecs -o out", 64, "'12parsecs' is invalid"),
+        BadInput("allocate --eta 0.1 -o out", 64, "are for --method threshold"),
+        BadInput("allocate --max-bits 9 -o out", 64, "--max-bits: expected 1 to 8"),
+        BadInput("allocate --pin to_k -o out", 64, "'to_k' is invalid"),
+        BadInput("allocate --curve out.svg -o out", 64, "need names of their own"),
+        BadInput("allocate --curve out -o out", 64, "need names of their own"),
+        BadInput("allocate --verify-top 0 -o out", 64, "--verify-top: expected 1 to 100"),
+        BadInput("allocate --model model.h5 -o out", 64, "--model is for --verify-top"),
     ]
     private static let runs: [BadInput] = [
         BadInput(

@@ -14,9 +14,10 @@ struct AllocateCommand: ParsableCommand {
             the cached time features are paid out of it. The recipe names the model that was analyzed, so that \
             `bitsfusion distill` finds it.
 
-            threshold is the paper's rule: each layer gets the narrowest of 1, 2, 3 bits whose score is below one \
-            threshold, else 4. optimal makes the sum of the layers' damages as small as the budget allows, and proves it; \
-            widths above the measured ones count a quarter of the damage for each bit more.
+            optimal, the default, makes the sum of the layers' damages as small as the budget allows, and proves it; widths \
+            above the measured ones count a quarter of the damage for each bit more. threshold is the paper's rule: each \
+            layer gets the narrowest of 1, 2, 3 bits whose score is below one threshold, else 4. Docs/Method.md compares \
+            them.
 
             The size of a file is its payload: codes, scales, time features and all other parameters, as `pack` counts \
             them and `info` prints them. A PSNR is a forecast: squared errors of single layers are added up.
@@ -69,12 +70,14 @@ struct AllocateCommand: ParsableCommand {
 
     @Option(
         help:
-            "The damage that layers are compared by (default: the first of these that the table has for all layers)."
+            "The damage that layers are compared by (default: the first of noise, mse and fisher that the table has for all layers)."
     )
     var damage: DamageMeasure?
 
-    @Option(parsing: .unconditional, help: "Exponent of the layer size in the sensitivity score.")
-    var eta = 0.3
+    @Option(
+        parsing: .unconditional,
+        help: "threshold: exponent of the layer size in the sensitivity score (default: 0.3).")
+    var eta: Double?
 
     @Option(
         parsing: .unconditional,
@@ -83,8 +86,10 @@ struct AllocateCommand: ParsableCommand {
 
     @Flag(
         inversion: .prefixedNo,
-        help: "Give the layers with the largest CLIP-score drops up to three more bits.")
-    var clipBonus = true
+        help:
+            "threshold: give the layers with the largest CLIP-score drops up to three more bits (default: yes)."
+    )
+    var clipBonus: Bool?
 
     @Option(help: "The encoding that stored bytes are forecast for.")
     var encoding = PackingEncoding.radix
@@ -111,6 +116,19 @@ struct AllocateCommand: ParsableCommand {
         if let verifyTop, !(1...100).contains(verifyTop) {
             throw ValidationError("--verify-top: expected 1 to 100, found \(verifyTop)")
         }
+        let usesThreshold = method == .threshold || curve != nil || verifyTop != nil
+        if !usesThreshold, eta != nil || clipBonus != nil {
+            throw ValidationError("--eta and --clip-bonus are for --method threshold")
+        }
+        if let curve {
+            let picture = Self.picturePath(curve)
+            let names = [curve, picture, output].map { URL(fileURLWithPath: $0).standardizedFileURL.path }
+            if Set(names).count < names.count {
+                throw ValidationError(
+                    "--curve: \(curve) and the picture \(picture) beside it need names of their own; give a .json name"
+                )
+            }
+        }
         if model != nil && verifyTop == nil { throw ValidationError("--model is for --verify-top") }
     }
 
@@ -134,7 +152,9 @@ struct AllocateCommand: ParsableCommand {
         if let curve { try draw(table, storage, to: curve) }
         try allocation.recipe.write(to: URL(fileURLWithPath: output), as: format)
         if !allocation.countsWholeModel {
-            Output.warning("\(sensitivity): has no inventory; its layers were taken for the whole model")
+            Output.warning(
+                "\(sensitivity): has no inventory; its layers were taken for the whole model, and neither time features nor bytes "
+                    + "were counted")
         }
         if case .skipped(let layers) = allocation.bonus {
             Output.warning(
@@ -153,8 +173,8 @@ struct AllocateCommand: ParsableCommand {
 
     private func options(_ damage: DamageMeasure?) -> AllocationOptions {
         AllocationOptions(
-            eta: eta, damage: damage, givesClipBonus: clipBonus, pins: pin, maximumWidth: BitWidth(maxBits),
-            storage: .packed(encoding))
+            eta: eta ?? 0.3, damage: damage, givesClipBonus: clipBonus ?? true, pins: pin,
+            maximumWidth: BitWidth(maxBits), storage: .packed(encoding))
     }
 
     /// The recipe that was asked for, then those of both methods by every damage that the table has; none twice.
@@ -177,7 +197,7 @@ struct AllocateCommand: ParsableCommand {
     }
 
     private static func picturePath(_ curve: String) -> String {
-        URL(fileURLWithPath: curve).deletingPathExtension().relativePath + ".svg"
+        PathParts(curve).sibling(PathParts(curve).stem + ".svg")
     }
 
     private func draw(_ table: SensitivityTable, _ storage: TimeFeatureStorage, to path: String) throws {
@@ -276,9 +296,12 @@ private struct AllocationReport: Encodable {
             "\(file): \(Numbers.fixed(averageBits, 4)) average bits, \(method) by \(damage)"
                 + (storedBytes.map { ", \(Numbers.bytes($0)) packed" } ?? "")
                 + (predictedDamage.map { String(format: ", damage %.3e", $0) } ?? "") + proof)
-        Output.line(
-            "budgets from \(budget(smallestBudget, .up)) to \(budget(largestBudget, .down)) make a difference"
-        )
+        let (low, high) = (budget(smallestBudget, .up), budget(largestBudget, .down))
+        if smallestBudget < largestBudget, low != high {
+            Output.line("budgets from \(low) to \(high) make a difference")
+        } else {
+            Output.line("no budget makes a difference: there is one efficient recipe")
+        }
         if !extrapolated.isEmpty {
             Output.line(
                 "\(extrapolated.count) layers are wider than any width that was measured for them; each bit more was "

@@ -57,8 +57,8 @@ struct AnalyzeCommand: ParsableCommand {
             "Pictures per measurement (default: 6, one of each family; all of --prompts or --embeddings).")
     var images: Int?
 
-    @Option(help: "For noise, fisher and --qat-steps: noisy samples of each picture.")
-    var timesteps = 4
+    @Option(help: "For noise, fisher and --qat-steps: noisy samples of each picture (default: 4).")
+    var timesteps: Int?
 
     @Option(help: "Steps that each candidate is fine-tuned for; 0: post-training quantization.")
     var qatSteps = 0
@@ -133,7 +133,7 @@ struct AnalyzeCommand: ParsableCommand {
     func validate() throws {
         _ = try widths()
         for (option, value, range) in [
-            ("--images", images ?? 1, 1...100_000), ("--timesteps", timesteps, 1...1000),
+            ("--images", images ?? 1, 1...100_000), ("--timesteps", timesteps ?? 1, 1...1000),
             ("--qat-steps", qatSteps, 0...1_000_000),
         ] where !range.contains(value) {
             throw ValidationError(
@@ -152,8 +152,12 @@ struct AnalyzeCommand: ParsableCommand {
         if qatSteps > 0 && measure == nil && score != nil {
             throw ValidationError("--qat-steps: a score is of untrained candidates; add --measure")
         }
+        if timesteps != nil, qatSteps == 0, score == nil, measure?.kinds == [.images] {
+            throw ValidationError(
+                "--timesteps: whole trajectories have no use for it; it is for noise, fisher and --qat-steps")
+        }
         if !(memory >= 0 && memory <= 1e6) {
-            throw ValidationError("--memory: expected gigabytes, 0 or more, found \(memory)")
+            throw ValidationError("--memory: expected 0 to 1000000 gigabytes, found \(memory)")
         }
         if let size, !(1...1024).contains(size) {
             throw ValidationError("--size: expected 1 to 1024, found \(size)")
@@ -219,6 +223,7 @@ struct AnalyzeCommand: ParsableCommand {
         guard let forecast = try sweep.forecast(shouldStop: { InterruptFlag.isSet }) else {
             throw Interrupted(note: "nothing was written")
         }
+        if json { return try Output.json(ForecastReport(forecast)) }
         Output.line("candidates       \(forecast.candidates)")
         Output.line("expected time    \(ProgressReporter.time(forecast.seconds + forecast.secondsBefore))")
         Output.line("  before them    \(ProgressReporter.time(forecast.secondsBefore))")
@@ -289,7 +294,7 @@ struct AnalyzeCommand: ParsableCommand {
             generation: GenerationOptions(
                 sampler: sampler, steps: steps, guidanceScale: guidanceScale,
                 batchSize: isLarge ? 1 : GenerationOptions().batchSize, size: size),
-            timestepsPerPicture: timesteps,
+            timestepsPerPicture: timesteps ?? 4,
             tuning: LayerTuningOptions(
                 steps: qatSteps, learningRate: qatLearningRate ?? (isLarge ? 1e-5 : 1e-3),
                 scaleLearningRate: qatScaleLearningRate ?? (isLarge ? 1e-5 : 1e-4)),
@@ -317,5 +322,19 @@ struct AnalyzeCommand: ParsableCommand {
         let name = clip ?? URL(fileURLWithPath: path).lastPathComponent
         let file = FileReference(path: name, sha256: try FileDigest.sha256(ofFile: path))
         return (try ClipProxy(file: path), file)
+    }
+}
+
+/// What an analysis will cost, for programs: seconds and bytes.
+private struct ForecastReport: Encodable {
+    let candidates: Int
+    let seconds, secondsBefore: Double
+    let peakBytes, stateBytes: Int
+    let sampled: Int
+
+    init(_ forecast: SweepForecast) {
+        candidates = forecast.candidates
+        (seconds, secondsBefore) = (forecast.seconds + forecast.secondsBefore, forecast.secondsBefore)
+        (peakBytes, stateBytes, sampled) = (forecast.peakBytes, forecast.stateBytes, forecast.sampled)
     }
 }

@@ -72,7 +72,7 @@ struct ExportCommand: ParsableCommand {
         let manifest = try? JSONDecoder().decode(RunManifest.self, from: Data(reader.header.manifest.utf8))
         for input in manifest?.inputs ?? [] {
             // Relative to the current folder as it was then, or beside the packed file.
-            let beside = (reader.path as NSString).deletingLastPathComponent + "/" + input.path
+            let beside = PathParts(reader.path).sibling(input.path)
             for candidate in [input.path, beside] {
                 guard let path = try? ModelReference(candidate).path(),
                     let source = try? CheckpointReader(path),

@@ -86,7 +86,7 @@ struct SampleCommand: ParsableCommand {
         let pipeline = try model.open(precision: .keepHalf)
         pipeline.freeze()
         let isLatent = pipeline.unet.config.inChannels != 3
-        let latents = (output as NSString).deletingPathExtension + ".safetensors"
+        let latents = PathParts(output).sibling(PathParts(output).stem + ".safetensors")
         if isLatent { try Output.checkCanCreate(latents, keeping: [embeddings].compactMap { $0 }) }
         let perPrompt = rows * columns
         let conditions = try conditions(for: pipeline).repeated(perPrompt)

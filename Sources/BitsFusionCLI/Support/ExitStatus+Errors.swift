@@ -32,7 +32,7 @@ extension AllocationError: ExitStatusProviding {
         switch self {
         case .invalidBudget, .invalidSteps, .invalidEta, .pattern, .pinnedNothing, .psnrNeedsPictures: .usage
         case .infeasible, .infeasibleSize, .infeasiblePSNR, .sizeWithoutInventory, .unmeasuredLayer,
-            .missingDamage, .table:
+            .missingDamage, .damagesTooLarge, .table:
             .badData
         }
     }
@@ -42,7 +42,7 @@ extension SensitivityError: ExitStatusProviding {
     var exitStatus: ExitStatus {
         switch self {
         case .noLayers, .pattern, .emptyShard, .pictures, .prompts, .clipNeedsPictures: .usage
-        case .alreadyQuantized, .referenceNotFinite, .embeddingsChanged, .sampler, .differentRun,
+        case .alreadyQuantized, .referenceNotFinite, .embeddingsChanged, .generation, .sampler, .differentRun,
             .journalLine:
             .badData
         case .unfinished, .inUse, .journalFile(_, _, .opening): .cannotCreate

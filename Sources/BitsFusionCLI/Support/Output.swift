@@ -33,6 +33,10 @@ enum Output {
     ///
     /// - Throws: `CheckpointError.cannotCreate`; `CommandError` where the output would take an input's place.
     static func checkCanCreate(_ path: String, keeping inputs: [String] = []) throws {
+        guard !path.isEmpty else {
+            throw CommandError(
+                .usage, "expected the name of a file to write, found none; choose another --output")
+        }
         for input in inputs where isSameFile(path, input) {
             throw CommandError(
                 .usage, "\(path): is also an input and would be lost; choose another --output")
@@ -51,7 +55,7 @@ enum Output {
     ///
     /// - Throws: `CommandError`; nothing where the system does not tell.
     static func checkSpace(for path: String, bytes: Int) throws {
-        let folder = (path as NSString).deletingLastPathComponent
+        let folder = PathParts(path).folder
         let attributes = try? FileManager.default.attributesOfFileSystem(
             forPath: folder.isEmpty ? "." : folder)
         guard let free = attributes?[.systemFreeSize] as? NSNumber, free.int64Value < bytes else { return }

@@ -35,9 +35,14 @@ struct RecipeVerification {
         self.common = common
         // One picture at a time where a model is large: memory is dear there.
         let isLarge = pipeline.unet.store.elementCount > 50_000_000
-        bench = try RecipeBench(
-            pipeline: pipeline, generation: generation, batchSize: isLarge ? 1 : 16,
-            interruption: InterruptFlag.check)
+        do {
+            bench = try RecipeBench(
+                pipeline: pipeline, generation: generation, batchSize: isLarge ? 1 : 16,
+                interruption: InterruptFlag.check)
+        } catch let error as any ExitStatusProviding where !(error is Interrupted) {
+            // Whatever does not fit was read from the table.
+            throw CommandError(.badData, "\(sensitivity): \(error)")
+        }
     }
 
     /// Measures all of `allocations` and returns the one of the least damage: error of the noise prediction where widths

@@ -100,7 +100,7 @@ public struct DiffusersFolder: Sendable {
 
     private static func document(_ path: String) throws(CheckpointError) -> String {
         let bytes = try AtomicFile.read(path)
-        let name = (path as NSString).lastPathComponent
+        let name = PathParts(path).name
         guard let text = String(validating: bytes, as: UTF8.self) else {
             throw .json(file: path, document: name, fault: .notUTF8)
         }

@@ -104,7 +104,7 @@ package final class PendingFile {
     /// A rename survives a power cut only when the folder has been synced. File systems that cannot do so (EINVAL) have
     /// nothing to sync, and the file itself is complete either way.
     private static func syncFolder(of path: String) {
-        let folder = (path as NSString).deletingLastPathComponent
+        let folder = PathParts(path).folder
         let descriptor = open(folder.isEmpty ? "." : folder, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { return }
         _ = fsync(descriptor)
@@ -119,14 +119,14 @@ package final class PendingFile {
 
     /// Removes `path.tmp-PID` and `path.tmp-PID.n` of processes that no longer run.
     private static func removeStaleFiles(of path: String) {
-        let folder = (path as NSString).deletingLastPathComponent
-        let prefix = (path as NSString).lastPathComponent + ".tmp-"
+        let parts = PathParts(path)
+        let (folder, prefix) = (parts.folder, parts.name + ".tmp-")
         let names =
             (try? FileManager.default.contentsOfDirectory(atPath: folder.isEmpty ? "." : folder)) ?? []
         for name in names where name.hasPrefix(prefix) {
             let digits = name.dropFirst(prefix.count).prefix { $0 != "." }
             guard let process = pid_t(digits), process > 0 else { continue }
-            let stale = folder.isEmpty ? name : (folder as NSString).appendingPathComponent(name)
+            let stale = parts.sibling(name)
             let isDead = kill(process, 0) != 0 && errno == ESRCH
             let isLeftover = process == getpid() && !namesInUse.withLock { $0.contains(stale) }
             if isDead || isLeftover { unlink(stale) }

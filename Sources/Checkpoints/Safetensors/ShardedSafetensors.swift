@@ -22,14 +22,14 @@ public final class ShardedSafetensors: TensorSource {
     public init(index path: String) throws(CheckpointError) {
         self.path = path
         let map = try Self.weightMap(path)
-        let folder = (path as NSString).deletingLastPathComponent
+        let parts = PathParts(path)
         var shards: [String: SafetensorsReader] = [:]
         for name in Set(map.values).sorted(by: byBytes) {
             // The index may come from anywhere: it must not reach outside its folder.
             guard !name.isEmpty, !name.contains("/"), !name.contains("\\"), name != "..", name != "." else {
                 throw .safetensors(file: path, fault: .shardName(name))
             }
-            let shard = try SafetensorsReader((folder as NSString).appendingPathComponent(name))
+            let shard = try SafetensorsReader(parts.sibling(name))
             for key in shard.keys where map[key] != name {
                 throw .safetensors(file: path, fault: .notInIndex(key: key, shard: name))
             }
