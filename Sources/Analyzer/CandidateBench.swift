@@ -94,7 +94,10 @@ struct CandidateBench {
     ) throws -> SensitivityMeasure? {
         guard options.measures != [.fisher] else { return SensitivityMeasure() }
         let stage = move(to: layer)
-        let train = tuning.map { tuning in
+        // The first and last layer are no candidates: at 8 bits there is nothing to repair, and steps of a size that helps
+        // narrow grids would do more harm than rounding does.
+        let isCandidate = LayerRole(of: LayerID(layer.path)) == .quantizable
+        let train = (isCandidate ? tuning : nil).map { tuning in
             { (weight: FakeQuantizedWeight) in
                 try tuning.train(weight, in: layer, stage: stage, interruption: interruption)
             }

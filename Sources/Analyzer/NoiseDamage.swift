@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The damage of a candidate in the prediction: METHOD's error in predicted-sample space,
+// The damage of a candidate in the prediction: the paper's reason for its timesteps, an error in predicted-sample space,
 // E_t[(1 - ā_t)/ā_t ‖ε - ε_q‖²] (BitsFusion, arXiv:2406.04333, section 4.2), with t weighted by the training distribution.
 
 import Diffusion

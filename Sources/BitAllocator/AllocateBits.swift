@@ -130,11 +130,11 @@ struct Allocator {
                 // Within a rounding of the budget, but on its wrong side.
                 found = solver.solve(meter, lessUnits: problem.candidates.count + 4)
             }
-            (solution, lowerBound) = (found, found?.lowerBound)
+            (solution, lowerBound) = (found, found.flatMap(bound))
         case .storedBytes(let bytes):
             solution = solver.solve(
                 try BudgetMeter(storedBytes: bytes, of: problem, options.storage))
-            lowerBound = solution?.lowerBound
+            lowerBound = solution.flatMap(bound)
         case .psnr(let psnr):
             solution = solver.solve(damageAtMost: pow(10, -psnr / 10))
             lowerBound = solution.map {
@@ -144,6 +144,11 @@ struct Allocator {
         guard let solution else { throw infeasible(limit, attainable) }
         return try result(
             solution.widths, attainable, lowerBound: lowerBound, threshold: nil, bonus: .disabled)
+    }
+
+    /// The bound of a solution's damage, fixed layers included.
+    private func bound(_ solution: OptimalAllocation.Solution) -> Double? {
+        damages?.sum(solution.widths).map { $0 - (solution.damage - solution.lowerBound) }
     }
 
     private func result(
@@ -164,7 +169,8 @@ struct Allocator {
     func recipe(_ widths: [BitWidth]) throws(AllocationError) -> BitRecipe {
         var recipe = BitRecipe(
             layers: problem.layers(widths), averageBits: problem.averageBits(widths),
-            method: method.rawValue, model: table.model)
+            method: method.rawValue,
+            damage: damage.measure.rawValue, model: table.model)
         if table.inventory != nil {
             recipe.cachedSteps = timeFeatures.cachedSteps
             recipe.storedBytes = try problem.storedBytes(widths, options.storage)
@@ -184,7 +190,8 @@ struct Allocator {
         case .psnr(let psnr):
             // Above this, squared errors are too small for a Float32 picture to have.
             guard psnr > 0, psnr <= 200 else { throw .invalidBudget(psnr) }
-            guard damage.measure == .mse else { throw .psnrNeedsPictures(damage.measure) }
+            let hasPictures = problem.candidates.allSatisfy { $0.measures.values.contains { $0.mse != nil } }
+            guard damage.measure == .mse, hasPictures else { throw .psnrNeedsPictures(damage.measure) }
         }
     }
 

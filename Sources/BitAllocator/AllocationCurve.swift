@@ -43,11 +43,12 @@ public func allocationCurve(
         var points: [AllocationPoint] = []
         for widths in choices {
             guard let damage = allocator.damages?.sum(widths) else { continue }
-            points.append(
-                AllocationPoint(
-                    averageBits: allocator.problem.averageBits(widths),
-                    storedBytes: table.inventory == nil
-                        ? nil : try allocator.problem.storedBytes(widths, options.storage), damage: damage))
+            let point = AllocationPoint(
+                averageBits: allocator.problem.averageBits(widths),
+                storedBytes: table.inventory == nil
+                    ? nil : try allocator.problem.storedBytes(widths, options.storage), damage: damage)
+            // A threshold between two scores of a pinned layer changes nothing.
+            if points.last != point { points.append(point) }
         }
         return points
     }

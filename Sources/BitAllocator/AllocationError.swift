@@ -62,8 +62,8 @@ extension AllocationError: CustomStringConvertible {
                 + "or give a budget in average bits"
         case .psnrNeedsPictures(let measure):
             return
-                "PSNR: follows from squared errors of pictures, not from \(measure.rawValue); use --damage mse and a table "
-                + "with them"
+                "PSNR: follows from squared errors of pictures, not from \(measure.rawValue) alone; use --damage mse and a "
+                + "table that has them (`bitsfusion analyze --measure images`)"
         case .pattern(let pattern):
             return "pin: \"\(pattern)\" is not a regular expression"
         case .pinnedNothing(let pattern):

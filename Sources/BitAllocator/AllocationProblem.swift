@@ -22,6 +22,8 @@ struct AllocationProblem {
     let candidates: [Candidate]
     /// The weights of the first and last layer, at 8 bits.
     let fixed: [LayerID: Int]
+    /// What was measured of the first and last layer at their 8 bits.
+    let fixedMeasures: [SensitivityMeasure]
     /// Bits of everything that is stored for the time layers.
     let timeBits: Int
     /// N_w.
@@ -51,6 +53,8 @@ struct AllocationProblem {
         }
         self.timeFeatures = timeFeatures
         inventory = table.inventory
+        fixedMeasures = listed.filter { LayerRole(of: $0.path) == .firstOrLast }
+            .compactMap { $0.bits[.firstAndLast] }
         var fixed: [LayerID: Int] = [:]
         for layer in listed where LayerRole(of: layer.path) == .firstOrLast {
             fixed[layer.path] = layer.weights

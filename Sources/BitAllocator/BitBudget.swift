@@ -5,7 +5,7 @@ import Recipes
 
 /// What limits a recipe.
 public enum BudgetLimit: Hashable, Sendable {
-    /// METHOD's average: bits per linear or convolution weight of the whole model, > 0. Time features and the 8-bit first
+    /// The paper's average: bits per linear or convolution weight of the whole model, > 0. Time features and the 8-bit first
     /// and last layer are paid out of it.
     case averageBits(Double)
     /// The payload of the packed file, in bytes; needs a table with an inventory.

@@ -8,6 +8,8 @@ import Recipes
 /// The widths that a layer may get, and the best choice of them.
 struct OptimalAllocation {
     private let problem: AllocationProblem
+    /// What the fixed layers do.
+    private let fixedDamage: Double
     /// By candidate, narrowest first.
     private let choices: [[(width: BitWidth, damage: Double)]]
 
@@ -16,6 +18,7 @@ struct OptimalAllocation {
         _ problem: AllocationProblem, damages: WidthDamages, maximumWidth: BitWidth
     ) throws(AllocationError) {
         self.problem = problem
+        fixedDamage = damages.fixed
         var choices: [[(width: BitWidth, damage: Double)]] = []
         for (index, candidate) in problem.candidates.enumerated() {
             let own = damages.widths(of: index).filter { choice in
@@ -59,6 +62,9 @@ struct OptimalAllocation {
     /// 2^-40 of the limit, each rounded up. The solution's damage is its bits per weight, as is the bound.
     func solve(damageAtMost limit: Double) -> Solution? {
         let units = Double(1 << 40)
+        // What the fixed layers leave; where that is nothing, no widths are good enough.
+        let limit = limit - fixedDamage
+        guard limit > 0 else { return nil }
         let classes = zip(problem.candidates, choices).map { candidate, own in
             own.map { choice in
                 KnapsackProblem.Choice(

@@ -11,6 +11,8 @@ import Recipes
 struct WidthDamages {
     /// By candidate, by width.
     private let damages: [[BitWidth: Double]]
+    /// What the first and last layer do at their 8 bits, where that was measured.
+    let fixed: Double
     /// By candidate, the widest width that was measured.
     private let measured: [BitWidth]
 
@@ -37,7 +39,8 @@ struct WidthDamages {
             widest.append(last)
         }
         (damages, measured) = (all, widest)
-        let most = all.reduce(0) { $0 + ($1.values.map { abs($0) }.max() ?? 0) }
+        fixed = problem.fixedMeasures.reduce(0) { $0 + (damage($1) ?? 0) }
+        let most = all.reduce(abs(fixed)) { $0 + ($1.values.map { abs($0) }.max() ?? 0) }
         guard most.isFinite, damage.isFinite else { throw .damagesTooLarge }
     }
 
@@ -49,9 +52,9 @@ struct WidthDamages {
     /// Whether the damage was extrapolated.
     func isExtrapolated(_ index: Int, _ width: BitWidth) -> Bool { width > measured[index] }
 
-    /// What the widths do together, if damages add up; nil where one of them has no damage.
+    /// What the widths and the fixed layers do together, if damages add up; nil where one of them has no damage.
     func sum(_ widths: [BitWidth]) -> Double? {
-        var sum = 0.0
+        var sum = fixed
         for (own, width) in zip(damages, widths) {
             guard let damage = own[width] else { return nil }
             sum += damage

@@ -111,7 +111,7 @@ public final class UNet2DConditionModel {
         resnets.map { ($0.path, $0.timeFeatureChannels) }
     }
 
-    /// True for the layers that cached time features replace: they are not quantized (METHOD: "Which layers").
+    /// True for the layers that cached time features replace: they are not quantized.
     public static func isTimeLayer(_ path: String) -> Bool {
         path.hasPrefix("time_embedding.") || path.hasSuffix(".time_emb_proj")
     }

@@ -8,12 +8,14 @@
 ///
 /// Only `layers` is needed to read one, so that a recipe can be written by hand.
 public struct BitRecipe: Equatable, Sendable {
-    /// METHOD's average over all linear and convolution weights, in bits; nil where nobody worked it out.
+    /// The paper's average over all linear and convolution weights, in bits; nil where nobody worked it out.
     public var averageBits: Double?
     /// The payload of the packed file: codes, scales, time features and all other parameters, in bytes.
     public var storedBytes: Int?
     /// How the widths were chosen: an allocation method's name, `uniform` or `published`.
     public var method: String?
+    /// The damage that an allocation method chose them by.
+    public var damage: String?
     /// The inference steps whose time features `averageBits` and `storedBytes` count; 0 where the time layers stay.
     public var cachedSteps: Int?
     /// The model that the recipe was made for.
@@ -30,7 +32,7 @@ public struct BitRecipe: Equatable, Sendable {
     /// Makes a recipe; only the widths are needed.
     public init(
         layers: [LayerID: BitWidth], averageBits: Double? = nil, storedBytes: Int? = nil,
-        method: String? = nil,
+        method: String? = nil, damage: String? = nil,
         cachedSteps: Int? = nil, model: FileReference? = nil, source: String? = nil,
         manifest: RunManifest? = nil
     ) {
@@ -38,6 +40,7 @@ public struct BitRecipe: Equatable, Sendable {
         self.averageBits = averageBits
         self.storedBytes = storedBytes
         self.method = method
+        self.damage = damage
         self.cachedSteps = cachedSteps
         self.model = model
         self.source = source
@@ -75,7 +78,8 @@ extension BitRecipe: RecipeDocument {
     public static let requiresHeader = false
 
     enum CodingKeys: String, CodingKey {
-        case format, version, averageBits, storedBytes, method, cachedSteps, model, source, verified, manifest
+        case format, version, averageBits, storedBytes, method, damage, cachedSteps, model, source, verified,
+            manifest
         case layers
     }
 
@@ -96,6 +100,7 @@ extension BitRecipe: RecipeDocument {
         averageBits = try container.decodeIfPresent(Double.self, forKey: .averageBits)
         storedBytes = try container.decodeIfPresent(Int.self, forKey: .storedBytes)
         method = try container.decodeIfPresent(String.self, forKey: .method)
+        damage = try container.decodeIfPresent(String.self, forKey: .damage)
         cachedSteps = try container.decodeIfPresent(Int.self, forKey: .cachedSteps)
         model = try container.decodeIfPresent(FileReference.self, forKey: .model)
         verified = try container.decodeIfPresent([VerifiedRecipe].self, forKey: .verified)
@@ -125,6 +130,7 @@ extension BitRecipe: RecipeDocument {
         try container.encodeIfPresent(averageBits, forKey: .averageBits)
         try container.encodeIfPresent(storedBytes, forKey: .storedBytes)
         try container.encodeIfPresent(method, forKey: .method)
+        try container.encodeIfPresent(damage, forKey: .damage)
         try container.encodeIfPresent(cachedSteps, forKey: .cachedSteps)
         try container.encodeIfPresent(model, forKey: .model)
         try container.encodeIfPresent(source, forKey: .source)

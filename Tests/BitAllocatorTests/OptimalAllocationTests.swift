@@ -108,6 +108,25 @@ import Testing
         }
     }
 
+    @Test("what the fixed layers do counts, and limits the PSNR that can be had") func fixedLayers() throws {
+        var table = SensitivityTable(layers: [layer("a", weights: 1000, mse: [0.4, 0.1, 0.02])])
+        table.layers.append(
+            LayerSensitivity(
+                path: "conv_out", kind: .conv2d, weights: 10, skewness: 0,
+                bits: [.firstAndLast: SensitivityMeasure(mse: 0.01)]))
+        let found = try allocate(table, .averageBits(2.5), options: AllocationOptions())
+        #expect(found.recipe.layers["a"] == BitWidth(2) && found.predictedDamage == 0.1 + 0.01)
+        #expect(found.lowerBound == found.predictedDamage)
+        #expect(try allocate(table, .psnr(15)).recipe.layers["a"] == BitWidth(3))
+        // conv_out alone leaves 20 dB.
+        let error = #expect(throws: AllocationError.self) { try allocate(table, .psnr(20)) }
+        guard case .infeasiblePSNR(20, let most)? = error else {
+            Issue.record("\(String(describing: error))")
+            return
+        }
+        #expect(most < 20 && most > 19.9)
+    }
+
     @Test("pinned layers keep their widths, the later pin counts, and none is wider than allowed")
     func pins() throws {
         let table = try RandomTables.stableDiffusion15()

@@ -36,7 +36,10 @@ struct AllocateCommand: ParsableCommand {
     @Option(parsing: .unconditional, help: "The average bits of a weight (default: 1.99).")
     var avgBits: Double?
 
-    @Option(help: "In place of average bits: the bytes of the packed file's payload, such as 218MB.")
+    @Option(
+        help:
+            "In place of average bits: the bytes of the packed file's payload, such as 218MB (B, kB, MB, GB, KiB, MiB, GiB)."
+    )
     var size: ByteCount?
 
     @Option(help: "In place of a size: the PSNR of pictures, in dB, that the smallest model shall keep.")
@@ -60,8 +63,9 @@ struct AllocateCommand: ParsableCommand {
 
     @Option(
         help: """
-            Quantize the whole model by this many recipes, of both methods and several damages, measure what they do, and \
-            keep the best.
+            Quantize the whole model by up to this many recipes, of both methods and every damage that the table has, \
+            measure what they do together, and keep the best: by noise error where --damage is noise or fisher, else by \
+            MSE; with --min-psnr the smallest that keeps it.
             """)
     var verifyTop: Int?
 
@@ -146,7 +150,9 @@ struct AllocateCommand: ParsableCommand {
         if let verifyTop {
             allocation = try RecipeVerification(
                 table: table, sensitivity: sensitivity, model: model, common: common
-            ).best(of: candidates(table, budget, first: allocation, count: verifyTop), by: allocation.damage)
+            ).best(
+                of: candidates(table, budget, first: allocation, count: verifyTop), by: allocation.damage,
+                minimumPSNR: minPsnr)
         }
         allocation.recipe.manifest = try Output.manifest(inputs: [sensitivity])
         if let curve { try draw(table, storage, to: curve) }
@@ -161,8 +167,11 @@ struct AllocateCommand: ParsableCommand {
                 "\(sensitivity): \(layers) layers have no CLIP-score drop at 3 bits; no bonus bits given")
         }
         let report = AllocationReport(
-            allocation, table: table, file: output, isBoundOfBits: minPsnr != nil)
-        if json { try Output.json(report) } else { report.print() }
+            allocation, table: table, file: output, limit: limit)
+        guard !json else { return try Output.json(report) }
+        report.print()
+        if let curve { Output.line("\(curve) and \(Self.picturePath(curve)): every budget") }
+        Output.line("next: bitsfusion distill --stage 1 --recipe \(output), or quantize without training")
     }
 
     private var limit: BudgetLimit {
@@ -235,8 +244,9 @@ private struct AllocationReport: Encodable {
     let threshold: Double?
     let predictedDamage: Double?
     let lowerBound: Double?
-    /// Whether bits were minimised under a damage, not damage under bits.
-    private let isBoundOfBits: Bool
+    /// What the budget was in.
+    private let unit: Unit
+    private enum Unit { case bits, bytes, decibels }
     let predictedPSNR: Double?
     let extrapolated: [String]
     let verified: [VerifiedRecipe]?
@@ -250,8 +260,12 @@ private struct AllocationReport: Encodable {
         case predictedPSNR, extrapolated, verified, storedBytes, bonusBits, widths
     }
 
-    init(_ allocation: BitAllocation, table: SensitivityTable, file: String, isBoundOfBits: Bool) {
-        self.isBoundOfBits = isBoundOfBits
+    init(_ allocation: BitAllocation, table: SensitivityTable, file: String, limit: BudgetLimit) {
+        switch limit {
+        case .averageBits: unit = .bits
+        case .storedBytes: unit = .bytes
+        case .psnr: unit = .decibels
+        }
         self.file = file
         method = allocation.recipe.method ?? ""
         damage = allocation.damage.rawValue
@@ -295,7 +309,8 @@ private struct AllocationReport: Encodable {
         Output.line(
             "\(file): \(Numbers.fixed(averageBits, 4)) average bits, \(method) by \(damage)"
                 + (storedBytes.map { ", \(Numbers.bytes($0)) packed" } ?? "")
-                + (predictedDamage.map { String(format: ", damage %.3e", $0) } ?? "") + proof)
+                + (predictedDamage.map { String(format: ", damage %.3e", $0) } ?? "")
+                + (predictedPSNR.map { " (\(Numbers.fixed($0, 2)) dB)" } ?? "") + proof)
         let (low, high) = (budget(smallestBudget, .up), budget(largestBudget, .down))
         if smallestBudget < largestBudget, low != high {
             Output.line("budgets from \(low) to \(high) make a difference")
@@ -312,16 +327,20 @@ private struct AllocationReport: Encodable {
     /// What is known of better recipes; with a PSNR for a budget the bound is of the bits.
     private var proof: String {
         guard let lowerBound else { return "" }
-        let reached = isBoundOfBits ? averageBits : predictedDamage ?? lowerBound
+        let reached = unit == .decibels ? averageBits : predictedDamage ?? lowerBound
         let gap = reached - lowerBound
+        let what = unit == .decibels ? "the fewest bits" : "the least"
         return gap > 0
-            ? String(format: ", within %.1e of the least", gap / abs(reached)) : ", proven the least"
+            ? String(format: ", within %.1e of %@", gap / abs(reached), what) : ", proven \(what)"
     }
 
     /// In bits, bytes or dB, rounded so that the budget is still one that makes a difference.
     private func budget(_ value: Double, _ rule: FloatingPointRoundingRule) -> String {
-        value > 1000
-            ? "\(Numbers.grouped(Int(value))) bytes" : Numbers.fixed((value * 1e4).rounded(rule) / 1e4, 4)
+        switch unit {
+        case .bytes: "\(Numbers.grouped(Int(value))) bytes"
+        case .bits: "\(Numbers.fixed((value * 1e4).rounded(rule) / 1e4, 4)) bits"
+        case .decibels: "\(Numbers.fixed((value * 1e2).rounded(rule) / 1e2, 2)) dB"
+        }
     }
 
     private func print(_ verified: [VerifiedRecipe]) {

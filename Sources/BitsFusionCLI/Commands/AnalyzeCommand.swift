@@ -215,7 +215,10 @@ struct AnalyzeCommand: ParsableCommand {
         guard !json else { return try Output.json(table) }
         SensitivityReport(table).print()
         Output.line("")
-        Output.line("\(output); next: bitsfusion allocate \(output) --avg-bits 1.99")
+        Output.line(
+            table.unlistedLayers.isEmpty
+                ? "\(output); next: bitsfusion allocate \(output) --avg-bits 1.99"
+                : "\(output): a part; next: bitsfusion merge it with the others")
     }
 
     private func showForecast(of sweep: SensitivitySweep) throws {

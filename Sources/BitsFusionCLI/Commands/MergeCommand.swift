@@ -46,6 +46,8 @@ struct MergeCommand: ParsableCommand {
         if json { return try Output.json(merged) }
         SensitivityReport(merged).print()
         Output.line("")
-        Output.line("\(output): \(merged.layers.count) layers of \(tables.count) tables")
+        Output.line(
+            "\(output): \(merged.layers.count) layers of \(tables.count) tables"
+                + (missing.isEmpty ? "; next: bitsfusion allocate \(output) --avg-bits 1.99" : ""))
     }
 }

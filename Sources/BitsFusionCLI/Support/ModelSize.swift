@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a model costs: METHOD's average bits, and the bytes that it takes, or would take when packed.
+// What a model costs: the paper's average bits, and the bytes that it takes, or would take when packed.
 
 import BitsFusion
 import Foundation

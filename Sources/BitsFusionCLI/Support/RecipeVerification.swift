@@ -46,8 +46,11 @@ struct RecipeVerification {
     }
 
     /// Measures all of `allocations` and returns the one of the least damage: error of the noise prediction where widths
-    /// were chosen by that, else of the pictures. It carries what was measured of all of them.
-    func best(of allocations: [BitAllocation], by damage: DamageMeasure) throws -> BitAllocation {
+    /// were chosen by that, else of the pictures. With a PSNR to keep it is the smallest that keeps it, where one does. It
+    /// carries what was measured of all of them.
+    func best(
+        of allocations: [BitAllocation], by damage: DamageMeasure, minimumPSNR: Double?
+    ) throws -> BitAllocation {
         let metric: SensitivityMetric = [.noise, .fisher].contains(damage) ? .noise : .mse
         let progress = common.progress("verifying", total: allocations.count, unit: "recipes")
         var verified: [VerifiedRecipe] = []
@@ -61,6 +64,9 @@ struct RecipeVerification {
             progress.update(verified.count)
         }
         progress.endLine()
+        if !common.quiet, minimumPSNR == nil {
+            Output.toStandardError("keeping the recipe of the least measured \(metric.rawValue)\n")
+        }
         let usable = verified.indices.filter { verified[$0].measured[metric] != nil }
         guard
             let best = usable.min(by: {
@@ -70,8 +76,19 @@ struct RecipeVerification {
             throw CommandError(
                 .badData, "no recipe leaves a model whose pictures are finite; raise the budget")
         }
-        verified[best].isKept = true
-        var allocation = allocations[best]
+        let keeping = minimumPSNR.map { least in
+            usable.filter { (verified[$0].measured.psnr ?? .infinity) >= least }
+        }
+        let smallest = keeping?.min { verified[$0].averageBits < verified[$1].averageBits }
+        let kept = smallest ?? best
+        if let minimumPSNR, smallest == nil {
+            let reached = Numbers.fixed(verified[best].measured.psnr ?? 0, 2)
+            Output.warning(
+                "\(Numbers.fixed(minimumPSNR, 2)) dB were asked for; measured, the best recipe keeps \(reached): errors of "
+                    + "single layers do not quite add up; ask for more")
+        }
+        verified[kept].isKept = true
+        var allocation = allocations[kept]
         allocation.recipe.verified = verified
         return allocation
     }
