@@ -22,6 +22,11 @@ public struct ModelInventory: Equatable, Sendable {
         for (previous, next) in zip(self.layers, self.layers.dropFirst()) where previous.path == next.path {
             throw .duplicateLayer(path: next.path)
         }
+        guard (0...Self.mostParameters).contains(otherParameters) else {
+            throw .malformed(
+                location: "otherParameters",
+                reason: "expected 0 to \(Self.mostParameters), found \(otherParameters)")
+        }
         // Counts that add up without overflow, and are exact as numbers of other kinds.
         var total = otherParameters
         for layer in self.layers {
@@ -39,11 +44,6 @@ public struct ModelInventory: Equatable, Sendable {
                 throw .malformed(
                     location: "\(layer.path): shape", reason: "too many weights to count; check the table")
             }
-        }
-        guard total <= Self.mostParameters else {
-            throw .malformed(
-                location: "otherParameters",
-                reason: "expected at most \(Self.mostParameters), found \(otherParameters)")
         }
         let biases = layers.reduce(0) { $0 + ($1.hasBias ? $1.outputChannels : 0) }
         guard otherParameters >= biases else {

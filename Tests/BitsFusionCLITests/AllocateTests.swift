@@ -107,6 +107,31 @@ import Testing
         #expect(other.status == 65 && other.errors.contains("is not the model that sensitivity.json is of"))
     }
 
+    @Test("names of one character, and counts and sums beyond all bounds, end no program")
+    func extremes() throws {
+        let place = try place()
+        let short = try place.run("allocate", "--avg-bits", "6", "--cached-steps", "5", "-o", "R")
+        #expect(short.status == 0 && place.names.contains("R"))
+        let text = String(decoding: try place.contents(of: "sensitivity.json"), as: UTF8.self)
+        for (pattern, value, message) in [
+            (#"("otherParameters" : )\d+"#, "4611686018427387904", "otherParameters"),
+            (#"("mse" : )[-0-9.e]+"#, "1e308", "too large to add up"),
+            (#"("steps" : )\d+"#, "0", "edited.json: sampler: 0 steps requested"),
+        ] {
+            let regex = try Regex(pattern)
+            let edited = text.replacing(regex) { match in "\(match.output[1].substring ?? "")\(value)" }
+            #expect(edited != text)
+            try place.write(edited, to: "edited.json")
+            let run = try place.run(
+                "allocate", "edited.json", "--damage", "mse", "--avg-bits", "6", "--cached-steps", "5",
+                "--verify-top", "1", "-o", "out.json")
+            #expect(
+                run.status == 65 && run.errors.contains(message) && run.errorLines.count == 1, "\(run.errors)"
+            )
+            #expect(!place.names.contains("out.json"))
+        }
+    }
+
     @Test("pins and limits are followed")
     func pins() throws {
         let place = try place()

@@ -11,8 +11,8 @@ struct QuantizeCommand: ParsableCommand {
         abstract: "Quantize a model by a recipe and pack it, without training.",
         discussion: """
             Every layer gets a balanced grid of the recipe's width, with one scale per output channel that \
-            alternating optimisation fits to the weights. Below about 4 bits this alone ruins the pictures: \
-            `bitsfusion distill` trains instead.
+            alternating optimisation fits to the weights. Near two bits this alone costs much of \
+            the quality: `bitsfusion distill` trains, and gets it back.
 
             Example:
 
