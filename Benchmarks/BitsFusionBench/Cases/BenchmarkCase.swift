@@ -28,9 +28,9 @@ struct Tolerances: Codable, Equatable {
     /// Against a twin whose every operand has 8 bits of precision.
     var bfloat16: Double
 
-    /// DESIGN's parity of outputs; bfloat16 rounds operands to 1/256, which sums of many products average out.
+    /// The library's own parity of outputs with diffusers; bfloat16 rounds operands to 1/256, which sums of many products average out.
     static let output = Tolerances(float32: 1e-4, bfloat16: 2e-2)
-    /// DESIGN's parity of gradients and of what an update makes of weights.
+    /// Its parity of gradients and of what an update makes of weights.
     static let gradient = Tolerances(float32: 1e-3, bfloat16: 2e-2)
     /// The output of a whole network, through which bfloat16's roundings add up.
     static let network = Tolerances(float32: 1e-4, bfloat16: 5e-2)
