@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// The forecast of stored bytes that commands use: the packing library's own count.
+
+import BitsFusion
+
+extension StorageModel {
+    /// What packed files really take.
+    static func packed(_ encoding: PackingEncoding, bytesPerScale: Int = 4) -> StorageModel {
+        StorageModel(bytesPerScale: bytesPerScale) { count, levels in
+            packedByteCount(count: count, levels: levels, encoding: encoding)
+        }
+    }
+}
