@@ -22,12 +22,20 @@ package func withQuantizedWeight<Result>(
 ) rethrows -> Result {
     let original = layer.weight
     defer { layer.weight = original }
-    let (name, dense) = (layer.path + ".weight", withoutGradients { original.tensor() })
+    layer.weight = try quantizedParameter(of: layer, at: width, train: train)
+    return try body()
+}
+
+/// The weight of `layer` quantized, fine-tuned by `train`, and worked out once, so that no pass does it again.
+///
+/// - Throws: what `train` throws.
+func quantizedParameter(
+    of layer: any WeightedLayer, at width: BitWidth, train: ((FakeQuantizedWeight) throws -> Void)? = nil
+) rethrows -> Parameter {
+    let (name, dense) = (layer.path + ".weight", withoutGradients { layer.weight.tensor() })
     let quantized = FakeQuantizedWeight(
         // Training writes into its latent weight.
         latent: Parameter(name, train == nil ? dense : dense.copied()), width: width, initialization: .paper)
     try train?(quantized)
-    // Worked out once, not in every pass.
-    layer.weight = Parameter(name, withoutGradients { quantized.tensor() }, isTrainable: false)
-    return try body()
+    return Parameter(name, withoutGradients { quantized.tensor() }, isTrainable: false)
 }

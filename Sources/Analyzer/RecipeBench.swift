@@ -59,15 +59,10 @@ public struct RecipeBench {
         let layers = unet.quantizableLayers
         let originals = layers.map(\.weight)
         defer { for (layer, original) in zip(layers, originals) { layer.weight = original } }
-        try withoutGradients {
-            for layer in layers {
-                try interruption()
-                guard let width = recipe.layers[LayerID(layer.path)] else { continue }
-                let quantized = FakeQuantizedWeight(
-                    latent: Parameter(layer.path, layer.weight.tensor(), isTrainable: false), width: width,
-                    initialization: .paper)
-                layer.weight = Parameter(layer.path, quantized.tensor(), isTrainable: false)
-            }
+        for layer in layers {
+            try interruption()
+            guard let width = recipe.layers[LayerID(layer.path)] else { continue }
+            layer.weight = quantizedParameter(of: layer, at: width)
         }
         return try bench.measureModel(interruption)
     }

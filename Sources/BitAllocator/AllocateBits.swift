@@ -16,8 +16,9 @@ import Recipes
 ///   - method: how widths are chosen.
 ///   - options: eta, damage measure, bonus, pins and container.
 /// - Returns: the recipe and how it came about.
-/// - Throws: `AllocationError.infeasible` where no widths meet the budget; `.invalidBudget`, `.invalidSteps`, `.invalidEta`;
-///   `.pattern`, `.pinnedNothing`; `.unmeasuredLayer`, `.missingDamage`; `.sizeWithoutInventory`; `.table`.
+/// - Throws: `AllocationError.infeasible` (`…Size`, `…PSNR`) where no widths meet the budget; `.invalidBudget`, `.invalidSteps`, `.invalidEta`;
+///   `.pattern`, `.pinnedNothing`; `.unmeasuredLayer`, `.missingDamage`,
+///   `.damagesTooLarge`; `.sizeWithoutInventory`, `.psnrNeedsPictures`; `.table`.
 /// - Complexity: O(n log n) for n layers; `optimal` in practice too.
 public func allocateBits(
     _ table: SensitivityTable, budget: BitBudget, method: AllocationMethod = .optimal,
@@ -138,7 +139,7 @@ struct Allocator {
         case .psnr(let psnr):
             solution = solver.solve(damageAtMost: pow(10, -psnr / 10))
             lowerBound = solution.map {
-                problem.averageBits($0.widths) - ($0.damage - $0.lowerBound) / Double(problem.weightCount)
+                problem.averageBits($0.widths) - ($0.value - $0.lowerBound) / Double(problem.weightCount)
             }
         }
         guard let solution else { throw infeasible(limit, attainable) }
@@ -148,7 +149,7 @@ struct Allocator {
 
     /// The bound of a solution's damage, fixed layers included.
     private func bound(_ solution: OptimalAllocation.Solution) -> Double? {
-        damages?.sum(solution.widths).map { $0 - (solution.damage - solution.lowerBound) }
+        damages?.sum(solution.widths).map { $0 - (solution.value - solution.lowerBound) }
     }
 
     private func result(

@@ -38,45 +38,53 @@ struct OptimalAllocation {
     /// A choice of widths, and the proof that there is no better one.
     struct Solution {
         let widths: [BitWidth]
-        let damage: Double
+        /// What was minimised: the damage of the candidates, or their bits.
+        let value: Double
+        /// No choice has less.
         let lowerBound: Double
     }
 
-    /// The widths of the least damage within the capacity of `meter`; nil where there are none.
+    /// The widths of the least damage within the capacity of `meter`, less some units; nil where there are none.
     func solve(_ meter: BudgetMeter, lessUnits: Int = 0) -> Solution? {
-        let classes = zip(problem.candidates, choices).map { candidate, own in
-            own.map {
-                KnapsackProblem.Choice(cost: meter.cost(candidate.weights, $0.width), damage: $0.damage)
-            }
-        }
-        let solution = KnapsackSolver().solve(
-            KnapsackProblem(classes: classes, capacity: meter.capacity - lessUnits))
-        return solution.map { found in
-            Solution(
-                widths: zip(choices, found.choices).map { $0[$1].width }, damage: found.damage,
-                lowerBound: found.lowerBound)
-        }
+        solve(classes(meter), capacity: meter.capacity - lessUnits)
     }
 
     /// The fewest bits whose damage is at most `limit`; nil where all widths do more. Damages are counted in units of
-    /// 2^-40 of the limit, each rounded up. The solution's damage is its bits per weight, as is the bound.
+    /// 2^-40 of the limit, each rounded up.
     func solve(damageAtMost limit: Double) -> Solution? {
         let units = Double(1 << 40)
         // What the fixed layers leave; where that is nothing, no widths are good enough.
         let limit = limit - fixedDamage
         guard limit > 0 else { return nil }
-        let classes = zip(problem.candidates, choices).map { candidate, own in
-            own.map { choice in
-                KnapsackProblem.Choice(
-                    cost: Int(min(max(choice.damage / limit * units, 0), 2 * units).rounded(.up)),
-                    damage: choice.width.bits * Double(candidate.weights))
-            }
+        let classes = classes { weights, width, damage in
+            KnapsackProblem.Choice(
+                cost: Int(min(max(damage / limit * units, 0), 2 * units).rounded(.up)),
+                damage: width.bits * Double(weights))
         }
-        let solution = KnapsackSolver().solve(KnapsackProblem(classes: classes, capacity: 1 << 40))
+        return solve(classes, capacity: 1 << 40)
+    }
+
+    private func solve(_ classes: [[KnapsackProblem.Choice]], capacity: Int) -> Solution? {
+        let solution = KnapsackSolver().solve(KnapsackProblem(classes: classes, capacity: capacity))
         return solution.map { found in
             Solution(
-                widths: zip(choices, found.choices).map { $0[$1].width }, damage: found.damage,
+                widths: zip(choices, found.choices).map { $0[$1].width }, value: found.damage,
                 lowerBound: found.lowerBound)
+        }
+    }
+
+    /// The choices of all candidates as the solver's.
+    private func classes(
+        _ choice: (_ weights: Int, _ width: BitWidth, _ damage: Double) -> KnapsackProblem.Choice
+    ) -> [[KnapsackProblem.Choice]] {
+        zip(problem.candidates, choices).map { candidate, own in
+            own.map { choice(candidate.weights, $0.width, $0.damage) }
+        }
+    }
+
+    private func classes(_ meter: BudgetMeter) -> [[KnapsackProblem.Choice]] {
+        classes { weights, width, damage in
+            KnapsackProblem.Choice(cost: meter.cost(weights, width), damage: damage)
         }
     }
 
@@ -93,12 +101,7 @@ struct OptimalAllocation {
     /// The efficient sizes from the narrowest to the best widths: every one is the exact optimum of its own cost, and
     /// two neighbours differ by one layer's step.
     func curve(_ meter: BudgetMeter) -> [[BitWidth]] {
-        let relaxation = KnapsackRelaxation(
-            zip(problem.candidates, choices).map { candidate, own in
-                own.map {
-                    KnapsackProblem.Choice(cost: meter.cost(candidate.weights, $0.width), damage: $0.damage)
-                }
-            })
+        let relaxation = KnapsackRelaxation(classes(meter))
         var widths = zip(choices, relaxation.efficient).map { $0[$1.undominated[0]].width }
         var points = [widths]
         for step in relaxation.steps {

@@ -285,11 +285,8 @@ struct AnalyzeCommand: ParsableCommand {
             promptCount: images ?? PromptFamily.allCases.count, seed: seed, pipeline: pipeline)
     }
 
-    /// Parameters above which a model counts as large.
-    private static let largeModel = 50_000_000
-
     private func options(for pipeline: DiffusionPipeline) throws -> SensitivityOptions {
-        let isLarge = pipeline.unet.store.elementCount > Self.largeModel
+        let isLarge = pipeline.isLarge
         var measures = measure?.kinds ?? (score != nil ? [] : isLarge ? [.noise] : [.images, .noise])
         if score != nil { measures.insert(.fisher) }
         return SensitivityOptions(

@@ -33,11 +33,10 @@ struct RecipeVerification {
         let pipeline = try reference.open()
         pipeline.freeze()
         self.common = common
-        // One picture at a time where a model is large: memory is dear there.
-        let isLarge = pipeline.unet.store.elementCount > 50_000_000
         do {
             bench = try RecipeBench(
-                pipeline: pipeline, generation: generation, batchSize: isLarge ? 1 : 16,
+                pipeline: pipeline, generation: generation,
+                batchSize: pipeline.isLarge ? 1 : GenerationOptions().batchSize,
                 interruption: InterruptFlag.check)
         } catch let error as any ExitStatusProviding where !(error is Interrupted) {
             // Whatever does not fit was read from the table.
