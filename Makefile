@@ -37,9 +37,8 @@ format: ## Format the Swift sources
 lint: ## Check format and style of the Swift sources
 	swift format lint --strict -r $(SWIFT_SOURCES)
 
-$(PYTHON): scripts/requirements.txt
-	python3 -m venv .venv
-	$(PYTHON) -m pip install --quiet --requirement scripts/requirements.txt
+$(PYTHON): scripts/requirements.txt scripts/python-environment.sh
+	scripts/python-environment.sh
 	@touch $@
 
 fixtures: $(PYTHON) ## Make the tests' reference values again with PyTorch and diffusers

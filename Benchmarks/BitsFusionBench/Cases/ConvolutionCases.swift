@@ -39,7 +39,9 @@ enum ConvolutionCases {
 
     static var all: [BenchmarkCase] {
         shapes.map(forward)
-            + [0, 1, 2, 4, 6].flatMap { [backwardToData(shapes[$0]), backwardToWeight(shapes[$0])] }
+            + [0, 1, 2, 4, 6].flatMap {
+                [trainingForward(shapes[$0]), backwardToData(shapes[$0]), backwardToWeight(shapes[$0])]
+            }
     }
 
     /// The ways that a convolution can be computed.
@@ -75,6 +77,31 @@ enum ConvolutionCases {
             let slot = ResultSlot()
             let pass = { withoutGradients { slot.tensor = layer(x) } }
             return Workload(inputs: parameters.merging(["x": x]) { first, _ in first }, pass: pass) {
+                pass()
+                return slot.output
+            }
+        }
+    }
+
+    /// The pass of a weight that every update changes, so that nothing packed is kept of it: what the gradient of the
+    /// weight is to be held against.
+    private static func trainingForward(_ shape: ConvolutionShape) -> BenchmarkCase {
+        let name = "conv3x3 in training \(shape.label)"
+        return BenchmarkCase(
+            name: name, group: .kernels, operation: "conv3x3", operations: shape.operations,
+            alternatives: algorithms
+        ) {
+            let random = RandomInputs(name)
+            let x = random.normal("x", shape.input)
+            let weight = Parameter("conv.weight", random.weight("weight", shape.weight))
+            let bias = Parameter("conv.bias", random.normal("bias", [shape.outputs], std: 0.1))
+            let slot = ResultSlot()
+            let pass = {
+                slot.tensor = conv2d(x, weight: weight.tensor(), bias: bias.tensor(), padding: 1)
+            }
+            return Workload(
+                inputs: ["x": x, weight.name: weight.value, bias.name: bias.value], pass: pass
+            ) {
                 pass()
                 return slot.output
             }

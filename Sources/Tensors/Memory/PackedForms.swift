@@ -8,8 +8,12 @@ import Synchronization
 enum PackedForm: Hashable, Sendable {
     /// `[OC, IC]` as the right operand of x Wᵀ.
     case linear(outputs: Int, inputs: Int)
+    /// The same as the right operand of g W, which gives the gradient of x.
+    case linearGradient(outputs: Int, inputs: Int)
     /// `[OC, IC, 3, 3]` transformed for F(m x m, 3 x 3): [(m + 2)², OC, IC].
     case winograd(m: Int, outputs: Int, inputs: Int)
+    /// The same turned by 180 degrees, which gives the gradient of an input: [(m + 2)², IC, OC].
+    case winogradGradient(m: Int, outputs: Int, inputs: Int)
 }
 
 /// The forms kept for one weight; empty as soon as somebody writes to it.

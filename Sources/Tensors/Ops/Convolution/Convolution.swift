@@ -50,7 +50,7 @@ public func conv2d(
     let (hasBias, images) = (bias != nil, imageBias?.shape[0])
     return .custom("conv2d", inputs: inputs, output: output) { g in
         var shares: [Tensor?] = [
-            needs[0] ? geometry.gradientOfInput(g, kernel.values()) : nil,
+            needs[0] ? geometry.gradientOfInput(g, kernel.values(), isFrozen: !needs[1]) : nil,
             needs[1] ? geometry.gradientOfWeight(g, input) : nil,
         ]
         let needsSums = hasBias && needs[2] || images != nil && needs[hasBias ? 3 : 2]

@@ -124,10 +124,13 @@ private struct ConvolutionCost {
         case .winograd(let m):
             let (groups, products) = groupsAndProducts(m)
             let width = (inputs / lanes).rounded(.up)
+            let isShared = WinogradConvolution.sharesOutKernel(
+                products: Int(products), tiles: geometry.tiles(m), inputs: geometry.inputs,
+                outputs: geometry.outputs)
             return products * groups * lanes * outputs * width / productRate
                 + inputs * groups * ((inputGroup[m] ?? 0) + products * 6)
                 + outputs * groups * (outputGroup[m] ?? 0) + outputs * width * (weightVector[m] ?? 0)
-                + reading(products * inputs * outputs) * 2
+                + (isShared ? 0 : reading(products * inputs * outputs) * 2)
         }
     }
 

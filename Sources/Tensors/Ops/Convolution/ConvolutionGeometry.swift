@@ -66,15 +66,18 @@ struct ConvolutionGeometry: Sendable {
         guard output.count > 0 else { return output }
         switch ConvolutionAlgorithm.forForward(self, isWeightKept: weight.packsOnce) {
         case .winograd(let m):
-            WinogradConvolution(self, m).forward(x, weight, isFlipped: false, epilogue, into: output)
+            let factors = WinogradWeight(m, outputs: outputs, inputs: inputs).factors(of: weight)
+            WinogradConvolution(self, m).forward(x, factors, epilogue, into: output)
         case .columns: ColumnConvolution(self).forward(x, weight, epilogue, into: output)
         }
         return output
     }
 
-    func gradientOfInput(_ g: Tensor, _ weight: Tensor) -> Tensor {
+    /// `isFrozen`: `weight` is not trained, so that its transform is worth keeping.
+    func gradientOfInput(_ g: Tensor, _ weight: Tensor, isFrozen: Bool) -> Tensor {
         guard let reversed else { return ColumnConvolution(self).gradientOfInputByColumns(g, weight) }
-        let algorithm = ConvolutionAlgorithm.forForward(reversed, isWeightKept: false)
+        let isKept = isFrozen && weight.packsOnce
+        let algorithm = ConvolutionAlgorithm.forForward(reversed, isWeightKept: isKept)
         // Turning a weight larger than the images costs more than adding up their columns.
         if algorithm == .columns, outputs > batch * outputPlane {
             return ColumnConvolution(self).gradientOfInputByColumns(g, weight)
@@ -83,7 +86,9 @@ struct ConvolutionGeometry: Sendable {
         guard gx.count > 0 else { return gx }
         switch algorithm {
         case .winograd(let m):
-            WinogradConvolution(reversed, m).forward(g, weight, isFlipped: true, .init(), into: gx)
+            let factors = WinogradWeight(m, outputs: outputs, inputs: inputs).turnedFactors(
+                of: weight, isKept: isKept)
+            WinogradConvolution(reversed, m).forward(g, factors, .init(), into: gx)
         case .columns:
             ColumnConvolution(reversed).forward(g, turned(weight), .init(), into: gx)
         }

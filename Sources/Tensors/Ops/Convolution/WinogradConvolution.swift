@@ -27,19 +27,14 @@ struct WinogradConvolution {
         tiles = geometry.tiles(m)
     }
 
-    /// `x` `[N, IC, H, W]` ∗ `weight` + `epilogue` → `output` `[N, OC, OH, OW]`.
-    ///
-    /// `weight` is `[OC, IC, 3, 3]`; flipped, which gives the gradient of an input from that of its output, it is
-    /// `[IC, OC, 3, 3]` and turned by 180 degrees.
+    /// `x` `[N, IC, H, W]` ∗ the weight whose `factors` are [(m + 2)², OC, IC], + `epilogue` → `output`
+    /// `[N, OC, OH, OW]`.
     func forward(
-        _ x: Tensor, _ weight: Tensor, isFlipped: Bool, _ epilogue: ConvolutionEpilogue, into output: Tensor
+        _ x: Tensor, _ factors: Storage, _ epilogue: ConvolutionEpilogue, into output: Tensor
     ) {
-        let (inputs, outputs) = (geometry.inputs, geometry.outputs)
-        let factors = transformedWeight(weight, isFlipped: isFlipped)
-        let left =
-            isFlipped
-            ? LeftOperand.transposed(factors.pointer, columns: outputs)
-            : LeftOperand(factors.pointer, row: inputs)
+        // The kernels hold addresses alone.
+        defer { withExtendedLifetime(factors) {} }
+        let left = UnsafePointer(factors.pointer)
         let perBlock = tilesPerBlock
         let blocks = (tiles + perBlock - 1) / perBlock
         // Inner loops run inline where the outer one is parallel.
@@ -71,8 +66,8 @@ struct WinogradConvolution {
 
     /// One block of tiles: inputs transformed, then for each band of output channels products and outputs.
     private func compute(
-        tiles range: Range<Int>, _ x: Tensor, _ left: LeftOperand, _ epilogue: ConvolutionEpilogue,
-        _ output: Tensor
+        tiles range: Range<Int>, _ x: Tensor, _ left: UnsafePointer<Float>,
+        _ epilogue: ConvolutionEpilogue, _ output: Tensor
     ) {
         let (inputs, outputs, panel) = (geometry.inputs, geometry.outputs, PackedMatrix.panel)
         let columns = paddedColumns(range.count)
@@ -96,9 +91,8 @@ struct WinogradConvolution {
                     packedProduct(
                         rows: rows.count, columns: columns, depth: inputs,
                         LeftOperand(
-                            left.pointer + product * Self.spread(inputs * outputs) + rows.lowerBound
-                                * left.row,
-                            row: left.row, column: left.column),
+                            left + product * Self.spread(inputs * outputs) + rows.lowerBound * inputs,
+                            row: inputs),
                         factors.pointer + product * perProduct,
                         into: sums.pointer + product * perSum, row: columns)
                 }
@@ -143,27 +137,5 @@ struct WinogradConvolution {
         bf_winograd(
             shape: geometry.shape, m: Int32(m), first_tile: range.lowerBound, tiles: range.count,
             image_step: imageStep, product_step: product, channel_step: channel, panel_step: panel)
-    }
-
-    /// The products' factors of the weight: [(m + 2)², its first axis, its second axis].
-    private func transformedWeight(_ weight: Tensor, isFlipped: Bool) -> Storage {
-        let (rows, columns) = (weight.shape[0], weight.shape[1])
-        let perProduct = Self.spread(rows * columns)
-        let floats = products * perProduct
-        let make = {
-            let factors = Storage(count: floats)
-            Threads.parallelFor(rows, grain: max((1 << 12) / max(columns, 1), 1)) { range in
-                weight.forEachRows(of: range) { part, filters in
-                    kernels.winograd_weights(
-                        Int32(m), filters, factors.pointer + part.lowerBound * columns, part.count, columns,
-                        perProduct, isFlipped)
-                }
-            }
-            return factors
-        }
-        return isFlipped
-            ? make()
-            : weight.packed(
-                .winograd(m: m, outputs: rows, inputs: columns), floats: floats, make: make)
     }
 }

@@ -26,7 +26,8 @@ public func linear(_ x: Tensor, weight: Tensor, bias: Tensor?, residual: Tensor?
     return .custom("linear", inputs: parameters, output: output) { g in
         let product = LinearProduct(rows: rows, inputs: inputs, outputs: outputs)
         var shares: [Tensor?] = [
-            needs[0] ? product.gradientOfInput(g, matrix.values(), shape: input.shape) : nil,
+            needs[0]
+                ? product.gradientOfInput(g, matrix.values(), keepsForm: !needs[1], shape: input.shape) : nil,
             needs[1] ? product.gradientOfWeight(g, input) : nil,
         ]
         if hasBias { shares.append(needs[2] ? g.reshaped([rows, outputs]).sum(axes: [0]) : nil) }
@@ -83,11 +84,17 @@ private struct LinearProduct: Sendable {
         }
     }
 
-    /// g W.
-    func gradientOfInput(_ g: Tensor, _ weight: Tensor, shape: [Int]) -> Tensor {
+    /// g W. `keepsForm`: the weight is frozen, so that its packed form is worth keeping.
+    func gradientOfInput(_ g: Tensor, _ weight: Tensor, keepsForm: Bool, shape: [Int]) -> Tensor {
         let gradient = Tensor(unsafeUninitialized: shape)
         guard gradient.count > 0 else { return gradient }
-        PackedMatrix(weight).product(
+        let floats = PackedMatrix.floats(depth: outputs, columns: inputs)
+        let make = { PackedMatrix(weight).storage }
+        let storage =
+            keepsForm
+            ? weight.packed(
+                .linearGradient(outputs: outputs, inputs: inputs), floats: floats, make: make) : make()
+        PackedMatrix(storage, depth: outputs, columns: inputs).product(
             rows: rows, LeftOperand(g.pointer, row: outputs), into: gradient.pointer, row: inputs)
         return gradient
     }
