@@ -59,7 +59,7 @@ public final class SensitivitySweep {
             throw SensitivityError.clipNeedsPictures(channels: channels)
         }
         captionScore = try clip.map { try CaptionScore($0, prompts: subjects.prompts) }
-        inventory = try ModelInventory(unet: pipeline.unet.config)
+        inventory = try pipeline.inventory()
         layers = try Self.layers(of: pipeline.unet, options)
         schedule = try pipeline.noiseSchedule()
         // Sizes and conditions that the model cannot take are an error here, not a broken assumption later.

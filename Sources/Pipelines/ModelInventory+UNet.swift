@@ -32,7 +32,7 @@ extension UNet2DConditionModel {
 }
 
 /// Gives every large weight its shape and no numbers.
-private struct ShapeOnlyProvider: ParameterProvider {
+struct ShapeOnlyProvider: ParameterProvider {
     func weight(_ key: String, shape: [Int], initializer: Initializer) -> any WeightSource {
         shape.count > 1 ? ShapeOnlyWeight(shape) : Parameter(key, .zeros(shape), isTrainable: false)
     }

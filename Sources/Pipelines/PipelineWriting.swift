@@ -133,10 +133,7 @@ extension DiffusionPipeline {
         let packs = unet.store.weightedLayers.filter {
             $0.weight is FakeQuantizedWeight || $0.weight is PackedWeight
         }
-        let packedKeys = Set(packs.map { $0.path + ".weight" })
-        for entry in unet.store.entries where !packedKeys.contains(entry.key) {
-            let layer = LayerID(entry.key.split(separator: ".").dropLast().joined(separator: "."))
-            if table != nil, LayerRole(of: layer).isTimeLayer { continue }
+        for entry in packedEntries(besides: packs, dropsTimeLayers: table != nil) {
             try writer.write(entry.key, entry.source)
         }
         for (index, layer) in packs.enumerated() {
@@ -158,12 +155,33 @@ extension DiffusionPipeline {
         return Set(visited).sorted()
     }
 
-    private func header(_ format: CheckpointFormat, _ manifest: RunManifest) throws -> CheckpointHeader {
+    /// The parameters that a packed model has beside the weights of `layers`.
+    func packedEntries(
+        besides layers: [any WeightedLayer], dropsTimeLayers: Bool
+    ) -> [ParameterEntry] {
+        let packedKeys = Set(layers.map { $0.path + ".weight" })
+        return unet.store.entries.filter { entry in
+            let layer = LayerID(entry.key.split(separator: ".").dropLast().joined(separator: "."))
+            return !packedKeys.contains(entry.key) && !(dropsTimeLayers && LayerRole(of: layer).isTimeLayer)
+        }
+    }
+
+    /// Bytes that the manifest of a packed file is filled up to with blanks, so that its size does not depend on the
+    /// command line that made it. (A manifest longer than that takes as much again.)
+    private static let manifestBytes = 4096
+
+    func header(_ format: CheckpointFormat, _ manifest: RunManifest) throws -> CheckpointHeader {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        var text = String(decoding: try encoder.encode(manifest), as: UTF8.self)
+        if format == .packed {
+            let length = text.utf8.count
+            let wanted = (length + Self.manifestBytes - 1) / Self.manifestBytes * Self.manifestBytes
+            text += String(repeating: " ", count: wanted - length)
+        }
         return CheckpointHeader(
-            format: format, config: String(decoding: unet.config.json, as: UTF8.self),
-            manifest: String(decoding: try encoder.encode(manifest), as: UTF8.self), scheduler: schedulerJSON,
+            format: format, config: String(decoding: unet.config.json, as: UTF8.self), manifest: text,
+            scheduler: schedulerJSON,
             textConfig: try textEncoder.map { String(decoding: try encoder.encode($0.config), as: UTF8.self) }
         )
     }

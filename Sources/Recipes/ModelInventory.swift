@@ -8,6 +8,8 @@ public struct ModelInventory: Equatable, Sendable {
     public let layers: [LayerShape]
     /// The number of parameters that are not linear or convolution weights: norms, biases, embeddings.
     public let otherParameters: Int
+    /// What a packed file adds; nil where only the layers are known: forecasts then count the payload alone.
+    public var container: PackedContainer?
 
     /// Parameters that a model has at most here.
     private static let mostParameters = 1 << 50
@@ -70,10 +72,11 @@ public struct ModelInventory: Equatable, Sendable {
 
 extension ModelInventory: Codable {
     enum CodingKeys: String, CodingKey {
-        case layers, otherParameters
+        case layers, otherParameters, container
     }
 
-    /// Reads `{"layers": [...], "otherParameters": n}`.
+    /// Reads `{"layers": [...], "otherParameters": n, "container": {"cached": n, "layersKept": n}}`; files of old have no
+    /// container.
     ///
     /// - Throws: `RecipeError.duplicateLayer` and `RecipeError.malformed` as the other initializer does.
     public init(from decoder: any Decoder) throws {
@@ -81,5 +84,13 @@ extension ModelInventory: Codable {
         try self.init(
             layers: container.decode([LayerShape].self, forKey: .layers),
             otherParameters: container.decode(Int.self, forKey: .otherParameters))
+        self.container = try container.decodeIfPresent(PackedContainer.self, forKey: .container)
+        if let found = self.container,
+            min(found.cached, found.layersKept) < 0
+                || max(found.cached, found.layersKept) > Self.mostParameters
+        {
+            throw RecipeError.malformed(
+                location: "container", reason: "no file adds \(found.cached) or \(found.layersKept) bytes")
+        }
     }
 }

@@ -20,8 +20,8 @@ public struct StorageModel: Sendable {
         return (count * width + 7) / 8
     }
 
-    /// The payload of a packed model: codes and scales of every quantized layer, time features at 16 bits (or the
-    /// kept time layers at 32), everything else at 32. What the container file adds around it is not counted.
+    /// The bytes of a packed model's file: codes and scales of every quantized layer, time features at 16 bits (or the
+    /// kept time layers at 32), everything else at 32, and what the container adds, where the inventory knows it.
     ///
     /// - Returns: bytes.
     /// - Throws: `RecipeError.unknownLayer`, `.notQuantizable` or `.missingLayer`.
@@ -31,6 +31,7 @@ public struct StorageModel: Sendable {
         try recipe.validate(against: inventory)
         let time = storage.values(of: inventory)
         var bytes = time.count * time.bitsPerValue / 8 + inventory.storedOtherParameters(storage) * 4
+        bytes += inventory.container?.bytes(storage) ?? 0
         for layer in inventory.quantizedLayers {
             guard let width = recipe.layers[layer.path] else { throw .missingLayer(path: layer.path) }
             bytes += codeBytes(layer.weights, width.levels) + layer.outputChannels * bytesPerScale

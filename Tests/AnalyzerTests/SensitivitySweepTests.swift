@@ -68,7 +68,7 @@ import Testing
         let sweep = try tinySweep(pipeline, clip: tinyClip())
         let table = try #require(try sweep.run())
         #expect(table.model?.path == "tiny.h5")
-        let inventory = try ModelInventory(unet: pipeline.unet.config)
+        let inventory = try pipeline.inventory()
         #expect(table.inventory == inventory)
         #expect(table.manifest?.commandLine == ["test"])
         let generation = try #require(table.generation)

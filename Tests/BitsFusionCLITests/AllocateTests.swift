@@ -30,7 +30,9 @@ import Testing
         return try object(run.output)
     }
 
-    @Test("a size is forecast to the byte of what quantize packs", arguments: AllocationMethod.allCases)
+    @Test(
+        "a size is forecast to the byte of the file that quantize packs", arguments: AllocationMethod.allCases
+    )
     func size(method: AllocationMethod) throws {
         let place = try place()
         let whole = try report(place, ["--method", method.rawValue, "--avg-bits", "40"])
@@ -46,6 +48,7 @@ import Testing
         try succeed(info)
         let quantized = try #require(object(info.output)["quantized"] as? [String: Any])
         #expect(quantized["storedBytes"] as? Int == stored)
+        #expect(try place.contents(of: "packed.h5").count == stored)
         let little = try place.run("allocate", "--size", "1kB")
         #expect(little.status == 65 && little.errors.contains("budget: expected at least"))
     }

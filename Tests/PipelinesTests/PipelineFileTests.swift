@@ -168,6 +168,42 @@ import Testing
         #expect(try pictures(DiffusionPipeline(contentsOf: again)).values == pictures(packed).values)
     }
 
+    @Test(
+        "the size of a packed file is known beforehand, to the byte, whatever the recipe",
+        arguments: [PackingEncoding.radix, .fixed], [true, false])
+    func size(encoding: PackingEncoding, cachesFeatures: Bool) throws {
+        let folder = try TestFolder()
+        var random = Philox(seed: 5)
+        for trial in 0..<6 {
+            let pipeline = try TinyModel.pipeline(seed: 1)
+            let inventory = try pipeline.inventory()
+            let draws = random.uniform([inventory.quantizedLayers.count]).values
+            let widths = zip(inventory.quantizedLayers, draws).map { layer, draw in
+                (layer.path, BitWidth(1 + Int(draw * 8)))
+            }
+            let recipe = BitRecipe(layers: Dictionary(uniqueKeysWithValues: widths))
+            try StudentModel.quantize(pipeline.unet, recipe: recipe, initialization: .minMax)
+            let steps = 3 + trial
+            let path = folder.file("packed\(trial).h5")
+            let scaleType: ElementType = trial % 2 == 0 ? .float32 : .float16
+            let manifest = RunManifest(
+                toolVersion: "1", commandLine: Array(repeating: "argument", count: 10 * trial), seed: 1,
+                inputs: [])
+            try pipeline.writePacked(
+                to: path, manifest: manifest,
+                options: PackingOptions(
+                    encoding: encoding, scaleType: scaleType,
+                    cachedTimesteps: cachesFeatures ? Array(0..<steps) : nil))
+            let storage = StorageModel(bytesPerScale: scaleType.bytesPerElement) {
+                packedByteCount(count: $0, levels: $1, encoding: encoding)
+            }
+            let forecast = try storage.storedBytes(
+                recipe: recipe, inventory: inventory,
+                timeFeatures: cachesFeatures ? .cached(steps: steps) : .layersKept)
+            #expect(try Data(contentsOf: URL(fileURLWithPath: path)).count == forecast)
+        }
+    }
+
     @Test("a timestep that is not cached is refused before the first step, for packing too")
     func uncachedTimestep() throws {
         let pipeline = try student()

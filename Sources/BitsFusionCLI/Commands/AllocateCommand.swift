@@ -19,8 +19,7 @@ struct AllocateCommand: ParsableCommand {
             layer gets the narrowest of 1, 2, 3 bits whose score is below one threshold, else 4. Docs/Method.md compares \
             them.
 
-            The size of a file is its payload: codes, scales, time features and all other parameters, as `pack` counts \
-            them and `info` prints them. A PSNR is a forecast: squared errors of single layers are added up.
+            The size is that of the packed file, to the byte, as `quantize` and `pack` write it with the same encoding. A PSNR is a forecast: squared errors of single layers are added up.
 
             Examples:
 
@@ -38,7 +37,7 @@ struct AllocateCommand: ParsableCommand {
 
     @Option(
         help:
-            "In place of average bits: the bytes of the packed file's payload, such as 218MB (B, kB, MB, GB, KiB, MiB, GiB)."
+            "In place of average bits: the bytes of the packed file, such as 218MB (B, kB, MB, GB, KiB, MiB, GiB)."
     )
     var size: ByteCount?
 
@@ -161,6 +160,11 @@ struct AllocateCommand: ParsableCommand {
             Output.warning(
                 "\(sensitivity): has no inventory; its layers were taken for the whole model, and neither time features nor bytes "
                     + "were counted")
+        }
+        if size != nil, table.inventory != nil, table.inventory?.container == nil {
+            Output.warning(
+                "\(sensitivity): does not say what a packed file adds to its payload; --size counted the payload alone "
+                    + "(analyze again)")
         }
         if case .skipped(let layers) = allocation.bonus {
             Output.warning(

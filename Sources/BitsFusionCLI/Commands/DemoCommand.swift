@@ -121,7 +121,7 @@ struct DemoCommand: ParsableCommand {
             - CLIP, Fréchet: by the shipped CLIP-proxy and its image features, against rendered scenes.
             - noise error: mean squared difference of the predicted noise to the teacher's.
             - avg bits: the paper's formula, cached time features included; bytes: of the packed file (for students, \
-            what the packed payload takes; packed files hold the text encoder and the container as well).
+            of the one that they would make).
 
             | command | seconds |
             | --- | ---: |

@@ -44,7 +44,7 @@ struct ModelReport: Encodable {
         let cachedSteps: Int
         let encoding: String
         let parts: [Part]
-        /// All parts together; what the file's container adds is not counted.
+        /// All parts together: the bytes of the packed file.
         let storedBytes: Int
         let float16Bytes: Int
     }
@@ -104,6 +104,7 @@ extension ModelReport.Quantized {
             recipe: recipe, inventory: inventory, timeFeatures: storage)
         let (scales, time) = (Int(size.scales.bytes), Int(size.timeFeatures.bytes))
         let others = Int(size.otherParameters.bytes)
+        let container = inventory.container?.bytes(storage) ?? 0
         func part(_ name: String, _ part: SizeAccounting.Part, _ bytes: Int, counts: Bool) -> ModelReport.Part
         {
             ModelReport.Part(
@@ -115,12 +116,17 @@ extension ModelReport.Quantized {
         cachedSteps = storage.cachedSteps
         self.encoding = encoding.rawValue
         parts = [
-            part("quantized weights", size.quantizedWeights, total - scales - time - others, counts: true),
+            part(
+                "quantized weights", size.quantizedWeights, total - scales - time - others - container,
+                counts: true),
             part(
                 storage.cachedSteps > 0 ? "time features" : "time layers", size.timeFeatures, time,
                 counts: true),
             part("scales", size.scales, scales, counts: false),
             part("others", size.otherParameters, others, counts: false),
+            ModelReport.Part(
+                name: "container", count: 0, averageBits: nil, bytes: container,
+                share: Double(container) / Double(max(total, 1))),
         ]
         storedBytes = total
         float16Bytes = 2 * (inventory.weightCount + inventory.otherParameters)

@@ -23,7 +23,7 @@ struct ModelSize: Codable {
             packedBytes = fileBytes
             return
         }
-        let inventory = try ModelInventory(unet: pipeline.unet.config)
+        let inventory = try pipeline.inventory()
         let table = pipeline.unet.timeFeatures as? TimeFeatureTable
         let canCache = pipeline.unet.config.additionEmbedType == nil
         let storage: TimeFeatureStorage =
@@ -32,10 +32,11 @@ struct ModelSize: Codable {
             .averageBits
         let isPacked =
             table != nil || pipeline.unet.store.weightedLayers.contains { $0.weight is PackedWeight }
-        let radix = StorageModel { packedByteCount(count: $0, levels: $1, encoding: .radix) }
         packedBytes =
             isPacked
-            ? fileBytes : try radix.storedBytes(recipe: recipe, inventory: inventory, timeFeatures: storage)
+            ? fileBytes
+            : try StorageModel.packed(.radix).storedBytes(
+                recipe: recipe, inventory: inventory, timeFeatures: storage)
     }
 
     /// The mean over weights of their element type's bits.

@@ -45,7 +45,7 @@ struct ModelSubject {
         self.name = name
         self.format = format
         self.config = config
-        inventory = try ModelInventory(unet: config)
+        inventory = try ModelInventory(of: config, textEncoder: nil, schedulerJSON: nil)
         recipe = nil
         cachedSteps = nil
         textEncoderParameters = 0
@@ -56,7 +56,11 @@ struct ModelSubject {
         self.name = name
         format = checkpoint.format.rawValue
         config = try UNet2DConditionConfig(of: checkpoint, named: name)
-        inventory = try ModelInventory(unet: config)
+        let encoderConfig = try checkpoint.header.textConfig.map {
+            try TextEncoderConfig(json: Data($0.utf8))
+        }
+        inventory = try ModelInventory(
+            of: config, textEncoder: encoderConfig, schedulerJSON: checkpoint.header.scheduler)
         var layers: [LayerID: BitWidth] = [:]
         for path in checkpoint.quantizedLayers {
             layers[LayerID(path)] = try checkpoint.quantization(of: path).width

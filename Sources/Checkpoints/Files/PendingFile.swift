@@ -84,6 +84,15 @@ package final class PendingFile {
         }
     }
 
+    /// The bytes that the file takes now.
+    ///
+    /// - Throws: `CheckpointError.writeFailed`, with the system's errno.
+    package func byteCount() throws(CheckpointError) -> Int {
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else { throw .writeFailed(path: destination, code: errno) }
+        return Int(status.st_size)
+    }
+
     /// Makes the file durable, then visible under its destination, then makes that durable too.
     ///
     /// - Throws: `CheckpointError.writeFailed`; nothing is left behind then.

@@ -70,6 +70,7 @@ package struct HDF5Dataset: ~Copyable {
         let creation = try place.open(operation, .properties) { H5Pcreate(bf_h5p_dataset_create()) }
         try place.call(operation) { H5Pset_obj_track_times(creation.id, false) }
         try place.call(operation) { H5Pset_layout(creation.id, H5D_CONTIGUOUS) }
+        try place.call(operation) { H5Pset_alloc_time(creation.id, H5D_ALLOC_TIME_EARLY) }
         // Every element is written once, so filling first would write everything twice.
         try place.call(operation) { H5Pset_fill_time(creation.id, H5D_FILL_TIME_NEVER) }
         let fileID = file.handle.id

@@ -56,6 +56,10 @@ package struct HDF5File: ~Copyable {
             H5Pcreate(bf_h5p_file_create())
         }
         try place.call(HDF5Operation.createFile) { H5Pset_obj_track_times(creation.id, false) }
+        // Nothing is set aside for later: a file takes what its objects take, and two files of the same objects differ in
+        // size by what their elements differ. `PackedFileSize` counts on it.
+        try place.call(HDF5Operation.createFile) { H5Pset_meta_block_size(access.id, 0) }
+        try place.call(HDF5Operation.createFile) { H5Pset_small_data_block_size(access.id, 0) }
         let handle = try place.open(HDF5Operation.createFile, .file) {
             H5Fcreate(path, bf_h5f_acc_trunc(), creation.id, access.id)
         }

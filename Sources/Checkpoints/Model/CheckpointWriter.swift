@@ -46,6 +46,15 @@ public final class CheckpointWriter {
         try write(at: try object(key, section), key, type: type, shape: shape, bytes: bytes)
     }
 
+    /// Gives `key` its place and leaves its elements out, for a file that is only measured.
+    ///
+    /// - Throws: as above.
+    public func reserve(
+        _ key: String, in section: CheckpointSection = .unet, type: StorageType, shape: [Int]
+    ) throws(CheckpointError) {
+        try create(at: try object(key, section), key, type: type, shape: shape) { _ in }
+    }
+
     /// Writes a tensor as `type`, rounded to nearest even.
     ///
     /// - Throws: as above, and `CheckpointError.exceedsType` where a value is too large for `type`.
@@ -115,6 +124,17 @@ public final class CheckpointWriter {
         try pending.commit()
     }
 
+    /// The bytes of the file that `finish()` would leave; the file is gone then.
+    ///
+    /// - Throws: `CheckpointError.hdf5`, `.unreadable`.
+    public func measure() throws(CheckpointError) -> Int {
+        guard let file = file.take() else {
+            preconditionFailure("CheckpointWriter: \(path) was finished before")
+        }
+        try file.close()
+        return try pending.byteCount()
+    }
+
     // MARK: For the other files of this folder
 
     func write<Element: BitwiseCopyable>(
@@ -148,13 +168,22 @@ public final class CheckpointWriter {
     private func write(
         at object: String, _ key: String, type: StorageType, shape: [Int], bytes: UnsafeRawBufferPointer
     ) throws(CheckpointError) {
+        try create(at: object, key, type: type, shape: shape) { dataset throws(CheckpointError) in
+            try dataset.write(bytes)
+        }
+    }
+
+    private func create(
+        at object: String, _ key: String, type: StorageType, shape: [Int],
+        fill: (borrowing HDF5Dataset) throws(CheckpointError) -> Void
+    ) throws(CheckpointError) {
         try withFile { file throws(CheckpointError) in
             guard written.insert(object).inserted else { throw .duplicateKey(file: path, key: key) }
             // A path cannot be a tensor and a group at once.
             guard !file.contains(object), Self.parents(of: object).isDisjoint(with: written) else {
                 throw .invalidKey(file: path, key: key)
             }
-            try file.createDataset(object, type: type, shape: shape).write(bytes)
+            try fill(try file.createDataset(object, type: type, shape: shape))
         }
     }
 }

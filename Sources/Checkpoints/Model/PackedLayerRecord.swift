@@ -91,14 +91,9 @@ extension CheckpointWriter {
         let codesKey = record.path + "." + CheckpointName.codes
         try write(
             codesKey, in: .packed, type: .uint8, shape: [record.codes.count], elements: record.codes)
-        let codes = try object(codesKey, .packed)
-        try withFile { file throws(CheckpointError) in
-            try file.setInteger(CheckpointName.bits, record.width.rawValue, of: codes)
-            try file.setInteger(CheckpointName.levels, record.levels, of: codes)
-            try file.setText(CheckpointName.encoding, record.encoding.rawValue, of: codes)
-            try file.setIntegers(CheckpointName.shape, record.shape, of: codes)
-            try file.setInteger(CheckpointName.checksum, Int(CRC32.checksum(of: record.codes)), of: codes)
-        }
+        try describe(
+            codesKey, width: record.width, encoding: record.encoding, shape: record.shape,
+            checksum: CRC32.checksum(of: record.codes))
         let scales = Tensor(record.scales, shape: [record.scales.count])
         if scaleType != .float32 {
             // A scale that rounds to zero would silence its channel.
@@ -110,6 +105,38 @@ extension CheckpointWriter {
             }
         }
         try write(record.path + "." + CheckpointName.scale, in: .packed, scales, as: scaleType)
+    }
+
+    /// Gives a packed layer its place without codes and scales, for a file that is only measured.
+    ///
+    /// - Parameters:
+    ///   - layer: the layer's diffusers path.
+    ///   - shape: the weight's shape.
+    ///   - codeBytes: the bytes of the packed codes.
+    ///   - encoding: how codes would become bits.
+    ///   - scaleType: of the scales.
+    /// - Throws: `CheckpointError.duplicateKey`, `.hdf5`.
+    public func reservePackedLayer(
+        _ layer: String, shape: [Int], codeBytes: Int, encoding: PackingEncoding, scaleType: ElementType
+    ) throws(CheckpointError) {
+        let codesKey = layer + "." + CheckpointName.codes
+        try reserve(codesKey, in: .packed, type: .uint8, shape: [codeBytes])
+        try describe(codesKey, width: BitWidth(1), encoding: encoding, shape: shape, checksum: 0)
+        try reserve(
+            layer + "." + CheckpointName.scale, in: .packed, type: StorageType(scaleType), shape: [shape[0]])
+    }
+
+    private func describe(
+        _ codesKey: String, width: BitWidth, encoding: PackingEncoding, shape: [Int], checksum: UInt32
+    ) throws(CheckpointError) {
+        let codes = try object(codesKey, .packed)
+        try withFile { file throws(CheckpointError) in
+            try file.setInteger(CheckpointName.bits, width.rawValue, of: codes)
+            try file.setInteger(CheckpointName.levels, width.levels, of: codes)
+            try file.setText(CheckpointName.encoding, encoding.rawValue, of: codes)
+            try file.setIntegers(CheckpointName.shape, shape, of: codes)
+            try file.setInteger(CheckpointName.checksum, Int(checksum), of: codes)
+        }
     }
 }
 

@@ -40,6 +40,21 @@ extension CheckpointWriter {
     }
 }
 
+extension CheckpointWriter {
+    /// Gives cached time features their place without values, for a file that is only measured.
+    ///
+    /// - Parameters:
+    ///   - channels: C of each residual block, by its path.
+    ///   - steps: S.
+    /// - Throws: `CheckpointError.duplicateKey`, `.hdf5`.
+    public func reserveTimeFeatures(channels: [String: Int], steps: Int) throws(CheckpointError) {
+        try reserve(CheckpointName.timesteps, in: .timeFeatures, type: .int64, shape: [steps])
+        for (path, count) in channels.sorted(by: { byBytes($0.key, $1.key) }) {
+            try reserve(path, in: .timeFeatures, type: .float16, shape: [steps, count])
+        }
+    }
+}
+
 extension CheckpointReader {
     /// The cached time features, or nil where the file has none and the model keeps its time layers.
     ///
