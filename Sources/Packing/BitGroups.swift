@@ -15,24 +15,20 @@ struct BitGroups {
     init(_ layout: PackingLayout) {
         self.layout = layout
         levels = layout.levels
-        switch layout.encoding {
-        case .radix:
-            base = UInt64(layout.levels)
-            codes = layout.codesPerGroup
-            bits = layout.bitsPerGroup
-        case .fixed:
+        if layout.encoding == .fixed {
             base = 1 << UInt64(layout.bitsPerGroup)
             codes = 64 / layout.bitsPerGroup
             bits = codes * layout.bitsPerGroup
+        } else {
+            base = UInt64(layout.levels)
+            codes = layout.codesPerGroup
+            bits = layout.bitsPerGroup
         }
         maximum = largestNumber(base: base, digits: codes)
     }
 
     /// The bits of a last block of `rest` codes.
     func bits(ofBlockWith rest: Int) -> Int {
-        switch layout.encoding {
-        case .radix: layout.bits(ofGroupWith: rest)
-        case .fixed: rest * layout.bitsPerGroup
-        }
+        layout.encoding == .fixed ? rest * layout.bitsPerGroup : layout.bits(ofGroupWith: rest)
     }
 }

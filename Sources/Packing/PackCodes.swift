@@ -8,15 +8,17 @@
 ///   - codes: stored codes (unsigned types) or grid codes (signed types), see `PackableCode`; may be empty.
 ///   - levels: L, in `PackingLayout.supportedLevels`.
 ///   - encoding: how the codes become bits.
-/// - Returns: `packedByteCount(count: codes.count, levels: levels, encoding: encoding)` bytes.
+/// - Returns: `packedByteCount(count: codes.count, levels: levels, encoding: encoding)` bytes, for an encoding without
+///   fixed size at most `packedByteCountBound(...)`. Equal codes give equal bytes.
 /// - Throws: `PackingError.unsupportedLevels`; `PackingError.codeOutOfRange` for the first code that is not one of the
 ///   L levels.
 /// - Precondition: `Code` holds L levels.
-/// - Complexity: O(n), one pass.
+/// - Complexity: O(n), one pass; `entropy` takes three, and up to 4n bytes of memory.
 public func packCodes<Code: PackableCode>(
     _ codes: UnsafeBufferPointer<Code>, levels: Int, encoding: PackingEncoding
 ) throws(PackingError) -> [UInt8] {
-    let layout = try PackingLayout(levels: levels, encoding: encoding)
+    // What entropy coding cannot make smaller is stored in radix groups.
+    let layout = try PackingLayout(levels: levels, encoding: encoding.hasFixedSize ? encoding : .radix)
     Code.requireRoom(levels: levels, "packCodes")
     let groups = BitGroups(layout)
     let offset = Code.offset(levels: levels)
@@ -24,8 +26,8 @@ public func packCodes<Code: PackableCode>(
     let raw = UnsafeRawBufferPointer(codes)
     let packed =
         MemoryLayout<Code>.size == 1
-        ? pack(raw.bindMemory(to: UInt8.self), groups, offset: UInt8(offset))
-        : pack(raw.bindMemory(to: UInt16.self), groups, offset: UInt16(offset))
+        ? pack(raw.bindMemory(to: UInt8.self), groups, offset: UInt8(offset), encoding)
+        : pack(raw.bindMemory(to: UInt16.self), groups, offset: UInt16(offset), encoding)
     guard packed.largestCode < levels else {
         throw firstFault(in: codes, offset: offset, levels: levels)
     }
@@ -50,8 +52,21 @@ private func firstFault<Code: PackableCode>(
     return .codeOutOfRange(index: index, stored: Int(codes[index]) + offset, levels: levels)
 }
 
-/// Packs without checking; the caller looks at the largest stored code, which a negative one makes large.
+/// Packs without checking; the caller looks at the largest stored code, which a negative one makes large, before it
+/// uses the bytes.
 private func pack<Pattern: FixedWidthInteger & UnsignedInteger>(
+    _ codes: UnsafeBufferPointer<Pattern>, _ groups: BitGroups, offset: Pattern, _ encoding: PackingEncoding
+) -> (bytes: [UInt8], largestCode: Int) {
+    guard encoding == .entropy else { return packGroups(codes, groups, offset: offset) }
+    let largest = Int(codes.reduce(0) { max($0, $1 &+ offset) })
+    guard largest < groups.levels else { return ([], largest) }
+    let bytes = packEntropy(codes, levels: groups.levels, offset: offset) {
+        packGroups(codes, groups, offset: offset).bytes
+    }
+    return (bytes, largest)
+}
+
+private func packGroups<Pattern: FixedWidthInteger & UnsignedInteger>(
     _ codes: UnsafeBufferPointer<Pattern>, _ groups: BitGroups, offset: Pattern
 ) -> (bytes: [UInt8], largestCode: Int) {
     let byteCount = groups.layout.byteCount(codes.count)

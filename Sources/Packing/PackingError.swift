@@ -13,6 +13,22 @@ public enum PackingError: Error, Equatable, Sendable {
     case groupOutOfRange(firstIndex: Int, found: UInt64, maximum: UInt64, levels: Int)
     /// The bits after the last code, in the last byte, are not all zero.
     case nonZeroPadding(lastByte: UInt8, usedBits: Int)
+    /// A layout was asked for of an encoding that has none, as the codes themselves decide about its bytes.
+    case noFixedSize(encoding: PackingEncoding)
+    /// The bytes at the start of an entropy-coded stream name no model, precision or number of lanes.
+    case unknownStreamHeader(bytes: [UInt8])
+    /// An entropy-coded stream ends within its frequencies, its lanes' states or its words.
+    case streamCutOff(part: String, bytes: Int)
+    /// The frequencies of an entropy-coded stream do not add up.
+    case wrongFrequencySum(found: Int, expected: Int)
+    /// The bits after the last frequency, up to the next byte, are not all zero.
+    case nonZeroFrequencyPadding(bits: Int)
+    /// Lanes of an entropy-coded stream begin in a state below 2^16.
+    case wrongStreamStart(faultyLanes: Int, lanes: Int)
+    /// An entropy-coded stream's lanes do not end where they began, or bytes are left over.
+    case wrongStreamEnd(unreadBytes: Int, faultyLanes: Int, lanes: Int)
+    /// The last tuple of an entropy-coded stream is not filled up with its last code.
+    case wrongFilling(lastCode: Int, found: Int)
 }
 
 extension PackingError: CustomStringConvertible {
@@ -37,6 +53,39 @@ extension PackingError: CustomStringConvertible {
             return
                 "packed codes: the last byte has \(usedBits) used bits and zeros above, found \(lastByte); "
                 + "the data is corrupted"
+        case .noFixedSize(let encoding):
+            return
+                "packed codes: \(encoding.rawValue) has no groups of fixed size; expected one of "
+                + PackingEncoding.allCases.filter(\.hasFixedSize).map(\.rawValue).joined(separator: ", ")
+        case .unknownStreamHeader(let bytes):
+            return
+                "entropy-coded stream: expected a header with a known model, precision and number of lanes, found "
+                + "\(bytes); the data is corrupted or was written by a newer version"
+        case .streamCutOff(let part, let bytes):
+            return
+                "entropy-coded stream: its \(bytes) bytes end within its \(part); the file is cut off or its shape "
+                + "or level count is wrong"
+        case .wrongFrequencySum(let found, let expected):
+            return
+                "entropy-coded stream: frequencies that add up to \(expected) expected, found \(found); the data is "
+                + "corrupted or the level count is wrong"
+        case .nonZeroFrequencyPadding(let bits):
+            return
+                "entropy-coded stream: expected zeros up to the next byte after the frequencies, found \(bits); the "
+                + "data is corrupted or the level count is wrong"
+        case .wrongStreamStart(let faultyLanes, let lanes):
+            return
+                "entropy-coded stream: expected states of at least 65536, found \(faultyLanes) of \(lanes) below; the "
+                + "data is corrupted or the level count is wrong"
+        case .wrongStreamEnd(let unreadBytes, let faultyLanes, let lanes):
+            return
+                "entropy-coded stream: after the last code expected no bytes and every lane in its first state, found "
+                + "\(unreadBytes) bytes and \(faultyLanes) of \(lanes) lanes in another; the data is corrupted or its "
+                + "shape or level count is wrong"
+        case .wrongFilling(let lastCode, let found):
+            return
+                "entropy-coded stream: expected the last tuple to be filled up with the last code, \(lastCode), found "
+                + "\(found); the data is corrupted or its shape is wrong"
         }
     }
 }

@@ -18,12 +18,25 @@
 ///
 /// Groups need not end with a byte: L = 17 has w = 45, so group 0 takes bits 0...44 of the stream and group 1 bits
 /// 45...89, where bit j of the stream is bit j % 8 of byte j / 8.
+///
+/// `entropy`: frequent codes take fewer bits than rare ones, close to the entropy of the codes on average, so the bytes
+/// are as many as the codes make them, see `EntropyStream`. Never more than one byte longer than `radix`.
 public enum PackingEncoding: String, Codable, Sendable, CaseIterable {
     case fixed
     case radix
+    case entropy
+
+    /// Whether the number of codes and levels alone say how many bytes they take; where they do not,
+    /// `packedByteCountBound` gives the largest number of bytes.
+    public var hasFixedSize: Bool {
+        switch self {
+        case .fixed, .radix: true
+        case .entropy: false
+        }
+    }
 }
 
-/// The groups of one encoding and level count.
+/// The groups of one encoding of fixed size and one level count.
 ///
 ///     levels           3       5       9       17      33      65      129     257
 ///     fixed   k / w    1/2     1/3     1/4     1/5     1/6     1/7     1/8     1/9
@@ -45,7 +58,8 @@ public struct PackingLayout: Hashable, Sendable {
 
     /// Works out the groups.
     ///
-    /// - Throws: `PackingError.unsupportedLevels` outside of `supportedLevels`.
+    /// - Throws: `PackingError.unsupportedLevels` outside of `supportedLevels`; `PackingError.noFixedSize` for an
+    ///   encoding that has no groups.
     public init(levels: Int, encoding: PackingEncoding) throws(PackingError) {
         guard Self.supportedLevels.contains(levels) else { throw .unsupportedLevels(found: levels) }
         self.levels = levels
@@ -56,6 +70,8 @@ public struct PackingLayout: Hashable, Sendable {
             bitsPerGroup = bitsNeeded(base: UInt64(levels), digits: 1)
         case .radix:
             (codesPerGroup, bitsPerGroup) = Self.radixGroup(base: UInt64(levels))
+        case .entropy:
+            throw .noFixedSize(encoding: encoding)
         }
     }
 
@@ -99,13 +115,29 @@ public struct PackingLayout: Hashable, Sendable {
 
 /// The bytes that `count` codes of `levels` values take.
 ///
-/// - Precondition: `count >= 0`; `levels` in `PackingLayout.supportedLevels`.
+/// - Precondition: `count >= 0`; `levels` in `PackingLayout.supportedLevels`; `encoding.hasFixedSize`.
 public func packedByteCount(count: Int, levels: Int, encoding: PackingEncoding) -> Int {
     precondition(count >= 0, "packedByteCount: count \(count) is negative")
     guard let layout = try? PackingLayout(levels: levels, encoding: encoding) else {
-        preconditionFailure("packedByteCount: \(levels) levels are not in \(PackingLayout.supportedLevels)")
+        preconditionFailure(
+            "packedByteCount: expected levels in \(PackingLayout.supportedLevels) and an encoding of fixed size, "
+                + "found \(levels), \(encoding)")
     }
     return layout.byteCount(count)
+}
+
+/// The most bytes that `count` codes of `levels` values can take, whatever the codes: for encodings of fixed size the
+/// bytes that they do take.
+///
+/// - Precondition: `count >= 0`; `levels` in `PackingLayout.supportedLevels`.
+public func packedByteCountBound(count: Int, levels: Int, encoding: PackingEncoding) -> Int {
+    switch encoding {
+    case .fixed, .radix:
+        packedByteCount(count: count, levels: levels, encoding: encoding)
+    case .entropy:
+        // One byte that says so, and the codes in radix groups.
+        count == 0 ? 0 : 1 + packedByteCount(count: count, levels: levels, encoding: .radix)
+    }
 }
 
 /// base^digits - 1, the largest number of that many digits.

@@ -5,34 +5,30 @@
 /// Unpacks `codes.count` codes from `bytes` into `codes`.
 ///
 /// - Parameters:
-///   - bytes: exactly `packedByteCount(count: codes.count, levels: levels, encoding: encoding)` of them.
+///   - bytes: what `packCodes` made: exactly `packedByteCount(count: codes.count, levels: levels, encoding: encoding)`
+///     bytes where that is fixed. Any other bytes are safe to try.
 ///   - levels: L, in `PackingLayout.supportedLevels`.
 ///   - encoding: how the codes became bits.
 ///   - codes: where they go: stored codes (unsigned types) or grid codes (signed types), see `PackableCode`. Its
 ///     content is unspecified after an error.
 /// - Throws: `PackingError.unsupportedLevels`; `.wrongByteCount`; for corrupted bytes `.codeOutOfRange`,
-///   `.groupOutOfRange` or `.nonZeroPadding`.
+///   `.groupOutOfRange` or `.nonZeroPadding`, and for `entropy` any of the cases that tell of its stream.
 /// - Precondition: `Code` holds L levels; the buffers do not overlap.
-/// - Complexity: O(n), one pass; builds a table of at most 2048 words first.
+/// - Complexity: O(n), one pass; builds a table of at most 2048 words first, for `entropy` of 2^14.
 public func unpackCodes<Code: PackableCode>(
     _ bytes: UnsafeRawBufferPointer, levels: Int, encoding: PackingEncoding,
     into codes: UnsafeMutableBufferPointer<Code>
 ) throws(PackingError) {
-    let layout = try PackingLayout(levels: levels, encoding: encoding)
+    let layout = try PackingLayout(levels: levels, encoding: encoding.hasFixedSize ? encoding : .radix)
     Code.requireRoom(levels: levels, "unpackCodes")
-    let expected = layout.byteCount(codes.count)
-    guard bytes.count == expected else {
-        throw .wrongByteCount(
-            count: codes.count, levels: levels, encoding: encoding, expected: expected, found: bytes.count)
-    }
     // A stored code less the offset, in wrapping arithmetic, has the bits of the signed code: two loops serve all types.
     let raw = UnsafeMutableRawBufferPointer(codes)
     let groups = BitGroups(layout)
     let offset = Code.offset(levels: levels)
     if MemoryLayout<Code>.size == 1 {
-        try unpack(bytes, groups, offset: UInt8(offset), into: raw.bindMemory(to: UInt8.self))
+        try unpack(bytes, groups, offset: UInt8(offset), encoding, into: raw.bindMemory(to: UInt8.self))
     } else {
-        try unpack(bytes, groups, offset: UInt16(offset), into: raw.bindMemory(to: UInt16.self))
+        try unpack(bytes, groups, offset: UInt16(offset), encoding, into: raw.bindMemory(to: UInt16.self))
     }
 }
 
@@ -52,7 +48,26 @@ public func unpackCodes<Code: PackableCode>(
     return codes
 }
 
-private func unpack<Pattern: FixedWidthInteger & UnsignedInteger>(
+private func unpack<Pattern: FixedWidthInteger & UnsignedInteger & SIMDScalar>(
+    _ bytes: UnsafeRawBufferPointer, _ groups: BitGroups, offset: Pattern, _ encoding: PackingEncoding,
+    into codes: UnsafeMutableBufferPointer<Pattern>
+) throws(PackingError) {
+    // An entropy-coded stream may be one byte that says so, and radix groups; no codes take no bytes.
+    let isEntropyCoded = encoding == .entropy && !codes.isEmpty
+    if isEntropyCoded, bytes.first != EntropyStream.radixHeader {
+        return try unpackEntropy(bytes, levels: groups.levels, offset: offset, into: codes)
+    }
+    let header = isEntropyCoded ? 1 : 0
+    let expected = header + groups.layout.byteCount(codes.count)
+    guard bytes.count == expected else {
+        throw .wrongByteCount(
+            count: codes.count, levels: groups.levels, encoding: encoding, expected: expected,
+            found: bytes.count)
+    }
+    try unpackGroups(.init(rebasing: bytes[header...]), groups, offset: offset, into: codes)
+}
+
+private func unpackGroups<Pattern: FixedWidthInteger & UnsignedInteger>(
     _ bytes: UnsafeRawBufferPointer, _ groups: BitGroups, offset: Pattern,
     into codes: UnsafeMutableBufferPointer<Pattern>
 ) throws(PackingError) {

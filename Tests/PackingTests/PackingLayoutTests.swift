@@ -56,6 +56,18 @@ import Testing
         #expect(packedByteCount(count: count, levels: levels, encoding: encoding) == bytes)
     }
 
+    @Test("an encoding without fixed size has a bound but no layout")
+    func noFixedSize() {
+        #expect(throws: PackingError.noFixedSize(encoding: .entropy)) {
+            try PackingLayout(levels: 3, encoding: .entropy)
+        }
+        #expect(PackingError.noFixedSize(encoding: .entropy).description.contains("one of fixed, radix"))
+        #expect(packedByteCountBound(count: 0, levels: 3, encoding: .entropy) == 0)
+        #expect(packedByteCountBound(count: 11, levels: 3, encoding: .entropy) == 4)
+        #expect(packedByteCountBound(count: 11, levels: 3, encoding: .radix) == 3)
+        #expect(packedByteCountBound(count: 11, levels: 3, encoding: .fixed) == 3)
+    }
+
     @Test("level counts outside of 2...257 are refused", arguments: [-3, 0, 1, 258])
     func unsupported(levels: Int) {
         #expect(throws: PackingError.unsupportedLevels(found: levels)) {

@@ -15,7 +15,7 @@ import Testing
         }
     }
 
-    @Test("too few and too many bytes are refused", arguments: PackingEncoding.allCases)
+    @Test("too few and too many bytes are refused", arguments: fixedSizeEncodings)
     func wrongByteCount(encoding: PackingEncoding) throws {
         for levels in [3, 5, 9, 17, 33, 65, 129, 257] {
             for count in [1, 67, 4096] {
@@ -77,7 +77,7 @@ import Testing
                 == .nonZeroPadding(lastByte: bytes[bytes.count - 1], usedBits: usedBits))
     }
 
-    @Test("random bytes never give a code that is no level", arguments: PackingEncoding.allCases)
+    @Test("random bytes never give a code that is no level", arguments: fixedSizeEncodings)
     func randomBytes(encoding: PackingEncoding) throws {
         var random = SeededGenerator(state: 1)
         var accepted = 0
@@ -105,6 +105,13 @@ import Testing
             .codeOutOfRange(index: 300, stored: 3, levels: 3),
             .groupOutOfRange(firstIndex: 300, found: 255, maximum: 242, levels: 3),
             .nonZeroPadding(lastByte: 255, usedBits: 3),
+            .unknownStreamHeader(bytes: [255, 1]),
+            .streamCutOff(part: "words", bytes: 300),
+            .wrongFrequencySum(found: 300, expected: 4096),
+            .nonZeroFrequencyPadding(bits: 255),
+            .wrongStreamStart(faultyLanes: 255, lanes: 256),
+            .wrongStreamEnd(unreadBytes: 300, faultyLanes: 1, lanes: 8),
+            .wrongFilling(lastCode: 255, found: 0),
         ]
         for error in errors {
             #expect(!error.description.contains("\n"))

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+// Entropy-coded bytes -> codes, see `EntropyStream`. Whatever the bytes are, the work is bounded by the number of codes,
+// reads stay within the bytes, and codes within the levels.
+
+/// Decodes `codes.count` codes, each less `offset`.
+///
+/// - Throws: `PackingError` where the bytes are no stream of that many codes.
+func unpackEntropy<Pattern: FixedWidthInteger & UnsignedInteger & SIMDScalar>(
+    _ bytes: UnsafeRawBufferPointer, levels: Int, offset: Pattern,
+    into codes: UnsafeMutableBufferPointer<Pattern>
+) throws(PackingError) {
+    let tuples = CodeTuples(levels: levels)
+    let stream = try EntropyStream(bytes, tuples: tuples)
+    let (model, modelBytes) = try FrequencyModel.read(.init(rebasing: bytes[2...]), stream, tuples: tuples)
+    let wordBytes = bytes.count - 2 - modelBytes - 4 * stream.lanes
+    guard wordBytes >= 0 else { throw .streamCutOff(part: "states", bytes: bytes.count) }
+    let states = (0..<stream.lanes).map { lane in
+        UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: 2 + modelBytes + 4 * lane, as: UInt32.self))
+    }
+    let faultyStates = states.count { $0 < EntropyStream.firstState }
+    guard faultyStates == 0 else {
+        throw .wrongStreamStart(faultyLanes: faultyStates, lanes: stream.lanes)
+    }
+    var decoder = LaneDecoder(
+        words: .init(rebasing: bytes[(bytes.count - wordBytes)...]), states: states, slots: slots(model),
+        rows: tuples.rows(offset: offset), codesPerTuple: tuples.codes)
+    try decoder.decode(into: codes)
+}
+
+/// Who owns each number in 0..<2^P, and how its owner's step goes, in one word:
+///
+///     bits    0...15             16...31     32...47
+///             number - start     frequency   symbol
+private func slots(_ model: FrequencyModel) -> [UInt64] {
+    var slots: [UInt64] = []
+    slots.reserveCapacity(1 << model.precision)
+    for (symbol, frequency) in model.frequencies.enumerated() {
+        let step = UInt64(symbol) << 32 | UInt64(frequency) << 16
+        for position in 0..<UInt64(frequency) { slots.append(step | position) }
+    }
+    return slots
+}
+
+/// The lanes of a stream while it is read.
+private struct LaneDecoder<Pattern: FixedWidthInteger & UnsignedInteger & SIMDScalar> {
+    let words: UnsafeRawBufferPointer
+    var states: [UInt32]
+    /// 2^P of them, P <= 14.
+    let slots: [UInt64]
+    let rows: [SIMD8<Pattern>]
+    let codesPerTuple: Int
+    /// The bytes of `words` that are read.
+    var position = 0
+
+    init(
+        words: UnsafeRawBufferPointer, states: [UInt32], slots: [UInt64], rows: [SIMD8<Pattern>],
+        codesPerTuple: Int
+    ) {
+        self.words = words
+        self.states = states
+        self.slots = slots
+        self.rows = rows
+        self.codesPerTuple = codesPerTuple
+    }
+
+    mutating func decode(into codes: UnsafeMutableBufferPointer<Pattern>) throws(PackingError) {
+        // Rounds of all lanes go the fast way while each lane can read a word and store a row of eight codes.
+        var index = decodeQuickly(into: codes)
+        var lane = 0
+        while index < codes.count {
+            let row = try nextRow(lane)
+            lane = lane + 1 == states.count ? 0 : lane + 1
+            let count = min(codesPerTuple, codes.count - index)
+            for digit in 0..<count { codes[index + digit] = row[digit] }
+            for digit in count..<codesPerTuple where row[digit] != row[count - 1] {
+                throw .wrongFilling(lastCode: Int(row[count - 1]), found: Int(row[digit]))
+            }
+            index += count
+        }
+        let faulty = states.count { $0 != EntropyStream.firstState }
+        guard position == words.count, faulty == 0 else {
+            throw .wrongStreamEnd(
+                unreadBytes: words.count - position, faultyLanes: faulty, lanes: states.count)
+        }
+    }
+
+    /// Reads a symbol from a lane, with every check.
+    private mutating func nextRow(_ lane: Int) throws(PackingError) -> SIMD8<Pattern> {
+        let slot = slots[Int(states[lane]) & (slots.count - 1)]
+        var state = advanced(states[lane], slot, precision: UInt32(slots.count.trailingZeroBitCount))
+        if state < EntropyStream.firstState {
+            guard position + 2 <= words.count else { throw .streamCutOff(part: "words", bytes: words.count) }
+            let word = UInt16(littleEndian: words.loadUnaligned(fromByteOffset: position, as: UInt16.self))
+            position += 2
+            state = state << 16 | UInt32(word)
+        }
+        states[lane] = state
+        return rows[Int(slot >> 32)]
+    }
+
+    /// Reads whole rounds of all lanes.
+    ///
+    /// - Returns: the codes that are done.
+    private mutating func decodeQuickly(into codes: UnsafeMutableBufferPointer<Pattern>) -> Int {
+        let lanes = states.count
+        let codesPerRound = lanes * codesPerTuple
+        let rounds = (codes.count - 8) / codesPerRound
+        let precision = UInt32(slots.count.trailingZeroBitCount)
+        let mask = UInt32(slots.count - 1)
+        var round = 0
+        var position = 0
+        var target = UnsafeMutableRawPointer(codes.baseAddress)
+        let step = codesPerTuple * MemoryLayout<Pattern>.size
+        let lastStart = words.count - 2 * lanes
+        states.withUnsafeMutableBufferPointer { states in
+            slots.withUnsafeBufferPointer { slots in
+                rows.withUnsafeBufferPointer { rows in
+                    while round < rounds, position <= lastStart {
+                        for lane in 0..<lanes {
+                            let state = states[lane]
+                            let slot = slots[Int(state & mask)]
+                            let next = advanced(state, slot, precision: precision)
+                            let word = UInt16(
+                                littleEndian: words.loadUnaligned(fromByteOffset: position, as: UInt16.self))
+                            // All ones where next < 2^16: half of the words are read, and no branch can foretell which.
+                            let isShort = UInt32(
+                                truncatingIfNeeded: (UInt64(next) &- UInt64(EntropyStream.firstState)) &>> 32)
+                            states[lane] = next &<< (isShort & 16) | UInt32(word) & isShort
+                            position &+= Int(isShort & 2)
+                            target?.storeBytes(of: rows[Int(slot >> 32)], as: SIMD8<Pattern>.self)
+                            target = target.map { $0 + step }
+                        }
+                        round += 1
+                    }
+                }
+            }
+        }
+        self.position = position
+        return round * codesPerRound
+    }
+}
+
+/// A state without its lowest symbol: frequency * (x / 2^P) + x % 2^P - start. Below 2^32, as the symbols' numbers are
+/// 2^P together; at least 4, as states are 2^16 at least: one word brings it to 2^16 again.
+@inline(__always)
+private func advanced(_ state: UInt32, _ slot: UInt64, precision: UInt32) -> UInt32 {
+    let frequency = UInt32(truncatingIfNeeded: slot &>> 16) & 0xFFFF
+    return frequency &* (state &>> precision) &+ (UInt32(truncatingIfNeeded: slot) & 0xFFFF)
+}

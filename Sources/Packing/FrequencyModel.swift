@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// The frequencies of an entropy-coded stream, as numbers that are stored and as frequencies of symbols.
+
+/// Frequencies of symbols, and the numbers in the stream that give them.
+///
+/// Model `tuples` stores the frequency of every symbol; they add up to M = 2^P. Model `codes` stores a weight w for
+/// every code; weights add up to W = 2^R, R = min(12, 50 / k rounded down). A tuple's product is that of its codes'
+/// weights. Where it is zero, so is the frequency; the others share M in the order of the symbols,
+///
+///     start[s] = (symbols before s whose product is not zero: n) + (sum of the products before s) (M - n_all) / W^k
+///
+/// rounded down, where n_all counts all symbols whose product is not zero: so each of them has a frequency of 1 at least,
+/// and rounding errors do not add up.
+///
+/// Numbers are stored in a stream of bits, lowest bit first: the number of bits b of the number in 4 bits, and, where b
+/// exceeds 1, the number's lowest b - 1 bits. Zero bits fill the last byte.
+///
+///     number   0      1      2       3       4         7         100 = 0b1100100
+///     bits     0000   1000   0100 0  0100 1  1100 00   1100 11   1110 001001
+struct FrequencyModel {
+    let stream: EntropyStream.Model
+    /// P.
+    let precision: Int
+    /// The numbers that are stored.
+    let numbers: [Int]
+    /// By symbol; they add up to 2^P.
+    let frequencies: [Int]
+
+    /// R: weights of codes add up to 2^R. The sum of all products times 2^P stays below 2^64.
+    static func weightBits(_ tuples: CodeTuples) -> Int {
+        min(12, 50 / tuples.codes)
+    }
+
+    /// Frequencies of symbols.
+    ///
+    /// - Precondition: they add up to 2^precision.
+    init(frequencies: [Int], precision: Int) {
+        stream = .tuples
+        self.precision = precision
+        numbers = frequencies
+        self.frequencies = frequencies
+    }
+
+    /// Weights of codes; nil where more tuples occur than there are frequencies to share.
+    ///
+    /// - Precondition: they add up to 2^weightBits(tuples).
+    init?(weights: [Int], tuples: CodeTuples, precision: Int) {
+        let products = Self.products(weights, tuples)
+        let occurring = products.count { $0 > 0 }
+        let total = 1 << precision
+        guard occurring <= total else { return nil }
+        let shared = UInt64(total - occurring)
+        let shift = UInt64(tuples.codes * Self.weightBits(tuples))
+        var sum: UInt64 = 0
+        var start: UInt64 = 0
+        frequencies = products.map { product in
+            sum += product
+            let end = (sum * shared) >> shift
+            defer { start = end }
+            return Int(end - start) + (product > 0 ? 1 : 0)
+        }
+        stream = .codes
+        self.precision = precision
+        numbers = weights
+    }
+
+    private static func products(_ weights: [Int], _ tuples: CodeTuples) -> [UInt64] {
+        (1..<tuples.codes).reduce(weights.map(UInt64.init)) { lower, _ in
+            weights.flatMap { high in lower.map { $0 * UInt64(high) } }
+        }
+    }
+
+    /// Reads the numbers from `bytes`.
+    ///
+    /// - Returns: the model and the bytes that it took.
+    /// - Throws: `PackingError.streamCutOff`, `.wrongFrequencySum`, `.nonZeroFrequencyPadding`;
+    ///   `.unknownStreamHeader` where the precision is too small for the weights.
+    static func read(
+        _ bytes: UnsafeRawBufferPointer, _ stream: EntropyStream, tuples: CodeTuples
+    ) throws(PackingError) -> (model: FrequencyModel, byteCount: Int) {
+        var position = 0
+        func bits(_ count: Int) throws(PackingError) -> Int {
+            guard position + count <= bytes.count * 8 else {
+                throw .streamCutOff(part: "frequencies", bytes: bytes.count)
+            }
+            var value = 0
+            for bit in 0..<count {
+                value |= Int(bytes[position >> 3] >> UInt8(position & 7) & 1) << bit
+                position += 1
+            }
+            return value
+        }
+        var numbers: [Int] = []
+        let isOfCodes = stream.model == .codes
+        for _ in 0..<(isOfCodes ? tuples.levels : tuples.symbols) {
+            let length = try bits(4)
+            numbers.append(length == 0 ? 0 : try 1 << (length - 1) | bits(length - 1))
+        }
+        let padding = try bits(-position & 7)
+        guard padding == 0 else { throw .nonZeroFrequencyPadding(bits: padding) }
+        let expected = 1 << (isOfCodes ? weightBits(tuples) : stream.precision)
+        let sum = numbers.reduce(0, +)
+        guard sum == expected else { throw .wrongFrequencySum(found: sum, expected: expected) }
+        guard isOfCodes else {
+            return (FrequencyModel(frequencies: numbers, precision: stream.precision), position / 8)
+        }
+        guard let model = FrequencyModel(weights: numbers, tuples: tuples, precision: stream.precision) else {
+            throw .unknownStreamHeader(bytes: stream.header)
+        }
+        return (model, position / 8)
+    }
+
+    /// The bits that the numbers take, without the zeros that fill the last byte.
+    var bitCount: Int {
+        numbers.reduce(0) { $0 + 4 + max(0, bitLength($1) - 1) }
+    }
+
+    /// The numbers as they are stored.
+    var bytes: [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: (bitCount + 7) / 8)
+        var position = 0
+        func append(_ value: Int, bits: Int) {
+            for bit in 0..<bits {
+                bytes[position >> 3] |= UInt8(value >> bit & 1) << UInt8(position & 7)
+                position += 1
+            }
+        }
+        for number in numbers {
+            let length = bitLength(number)
+            append(length, bits: 4)
+            append(number, bits: max(0, length - 1))
+        }
+        return bytes
+    }
+}
+
+private func bitLength(_ number: Int) -> Int {
+    Int.bitWidth - number.leadingZeroBitCount
+}
