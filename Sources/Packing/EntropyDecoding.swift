@@ -23,7 +23,7 @@ func unpackEntropy<Pattern: FixedWidthInteger & UnsignedInteger & SIMDScalar>(
     }
     var decoder = LaneDecoder(
         words: .init(rebasing: bytes[(bytes.count - wordBytes)...]), states: states, slots: slots(model),
-        rows: tuples.rows(offset: offset), codesPerTuple: tuples.codes)
+        rows: tuples.rows(offset: offset), codesPerTuple: tuples.codes, offset: offset)
     try decoder.decode(into: codes)
 }
 
@@ -49,18 +49,20 @@ private struct LaneDecoder<Pattern: FixedWidthInteger & UnsignedInteger & SIMDSc
     let slots: [UInt64]
     let rows: [SIMD8<Pattern>]
     let codesPerTuple: Int
+    let offset: Pattern
     /// The bytes of `words` that are read.
     var position = 0
 
     init(
         words: UnsafeRawBufferPointer, states: [UInt32], slots: [UInt64], rows: [SIMD8<Pattern>],
-        codesPerTuple: Int
+        codesPerTuple: Int, offset: Pattern
     ) {
         self.words = words
         self.states = states
         self.slots = slots
         self.rows = rows
         self.codesPerTuple = codesPerTuple
+        self.offset = offset
     }
 
     mutating func decode(into codes: UnsafeMutableBufferPointer<Pattern>) throws(PackingError) {
@@ -73,7 +75,8 @@ private struct LaneDecoder<Pattern: FixedWidthInteger & UnsignedInteger & SIMDSc
             let count = min(codesPerTuple, codes.count - index)
             for digit in 0..<count { codes[index + digit] = row[digit] }
             for digit in count..<codesPerTuple where row[digit] != row[count - 1] {
-                throw .wrongFilling(lastCode: Int(row[count - 1]), found: Int(row[digit]))
+                throw .wrongFilling(
+                    lastCode: Int(row[count - 1] &+ offset), found: Int(row[digit] &+ offset))
             }
             index += count
         }
@@ -111,7 +114,9 @@ private struct LaneDecoder<Pattern: FixedWidthInteger & UnsignedInteger & SIMDSc
         var position = 0
         var target = UnsafeMutableRawPointer(codes.baseAddress)
         let step = codesPerTuple * MemoryLayout<Pattern>.size
+        let words = words
         let lastStart = words.count - 2 * lanes
+        var states = states
         states.withUnsafeMutableBufferPointer { states in
             slots.withUnsafeBufferPointer { slots in
                 rows.withUnsafeBufferPointer { rows in
@@ -135,6 +140,7 @@ private struct LaneDecoder<Pattern: FixedWidthInteger & UnsignedInteger & SIMDSc
                 }
             }
         }
+        self.states = states
         self.position = position
         return round * codesPerRound
     }

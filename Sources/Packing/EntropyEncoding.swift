@@ -19,7 +19,7 @@ func packEntropy<Pattern: FixedWidthInteger & UnsignedInteger>(
     // The states' information makes up for at most two bytes of each lane.
     if choice.byteCount + 2 * stream.lanes < bound {
         let bytes = encode(symbols, choice.model, stream)
-        if bytes.count <= bound { return bytes }
+        if bytes.count < bound { return bytes }
     }
     return [EntropyStream.radixHeader] + radix()
 }

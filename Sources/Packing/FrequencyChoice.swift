@@ -23,7 +23,7 @@ struct FrequencyChoice {
                 tuples.codeCounts(symbolCounts), total: 1 << FrequencyModel.weightBits(tuples))
         let candidates = EntropyStream.precisions.flatMap { precision in
             [
-                weights.flatMap { FrequencyModel(weights: $0, tuples: tuples, precision: precision) },
+                weights.map { FrequencyModel(weights: $0, tuples: tuples, precision: precision) },
                 sharedOut(symbolCounts, total: 1 << precision)
                     .map { FrequencyModel(frequencies: $0, precision: precision) },
             ].compactMap { model in

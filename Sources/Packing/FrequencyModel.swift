@@ -41,15 +41,13 @@ struct FrequencyModel {
         self.frequencies = frequencies
     }
 
-    /// Weights of codes; nil where more tuples occur than there are frequencies to share.
+    /// Weights of codes, of which tuples have two at least: so there are 2^8 tuples at most, and a frequency for each.
     ///
     /// - Precondition: they add up to 2^weightBits(tuples).
-    init?(weights: [Int], tuples: CodeTuples, precision: Int) {
+    init(weights: [Int], tuples: CodeTuples, precision: Int) {
         let products = Self.products(weights, tuples)
         let occurring = products.count { $0 > 0 }
-        let total = 1 << precision
-        guard occurring <= total else { return nil }
-        let shared = UInt64(total - occurring)
+        let shared = UInt64((1 << precision) - occurring)
         let shift = UInt64(tuples.codes * Self.weightBits(tuples))
         var sum: UInt64 = 0
         var start: UInt64 = 0
@@ -73,8 +71,7 @@ struct FrequencyModel {
     /// Reads the numbers from `bytes`.
     ///
     /// - Returns: the model and the bytes that it took.
-    /// - Throws: `PackingError.streamCutOff`, `.wrongFrequencySum`, `.nonZeroFrequencyPadding`;
-    ///   `.unknownStreamHeader` where the precision is too small for the weights.
+    /// - Throws: `PackingError.streamCutOff`, `.wrongFrequencySum`, `.nonZeroFrequencyPadding`.
     static func read(
         _ bytes: UnsafeRawBufferPointer, _ stream: EntropyStream, tuples: CodeTuples
     ) throws(PackingError) -> (model: FrequencyModel, byteCount: Int) {
@@ -101,12 +98,10 @@ struct FrequencyModel {
         let expected = 1 << (isOfCodes ? weightBits(tuples) : stream.precision)
         let sum = numbers.reduce(0, +)
         guard sum == expected else { throw .wrongFrequencySum(found: sum, expected: expected) }
-        guard isOfCodes else {
-            return (FrequencyModel(frequencies: numbers, precision: stream.precision), position / 8)
-        }
-        guard let model = FrequencyModel(weights: numbers, tuples: tuples, precision: stream.precision) else {
-            throw .unknownStreamHeader(bytes: stream.header)
-        }
+        let model =
+            isOfCodes
+            ? FrequencyModel(weights: numbers, tuples: tuples, precision: stream.precision)
+            : FrequencyModel(frequencies: numbers, precision: stream.precision)
         return (model, position / 8)
     }
 

@@ -27,7 +27,7 @@ public enum PackingError: Error, Equatable, Sendable {
     case wrongStreamStart(faultyLanes: Int, lanes: Int)
     /// An entropy-coded stream's lanes do not end where they began, or bytes are left over.
     case wrongStreamEnd(unreadBytes: Int, faultyLanes: Int, lanes: Int)
-    /// The last tuple of an entropy-coded stream is not filled up with its last code.
+    /// The last tuple of an entropy-coded stream is not filled up with its last code; stored codes.
     case wrongFilling(lastCode: Int, found: Int)
 }
 
