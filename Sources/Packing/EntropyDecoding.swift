@@ -108,11 +108,12 @@ private struct LaneDecoder<Pattern: FixedWidthInteger & UnsignedInteger & SIMDSc
         let lanes = states.count
         let codesPerRound = lanes * codesPerTuple
         let rounds = (codes.count - 8) / codesPerRound
+        guard rounds > 0, let base = codes.baseAddress else { return 0 }
         let precision = UInt32(slots.count.trailingZeroBitCount)
         let mask = UInt32(slots.count - 1)
         var round = 0
         var position = 0
-        var target = UnsafeMutableRawPointer(codes.baseAddress)
+        var target = UnsafeMutableRawPointer(base)
         let step = codesPerTuple * MemoryLayout<Pattern>.size
         let words = words
         let lastStart = words.count - 2 * lanes
@@ -132,8 +133,8 @@ private struct LaneDecoder<Pattern: FixedWidthInteger & UnsignedInteger & SIMDSc
                                 truncatingIfNeeded: (UInt64(next) &- UInt64(EntropyStream.firstState)) &>> 32)
                             states[lane] = next &<< (isShort & 16) | UInt32(word) & isShort
                             position &+= Int(isShort & 2)
-                            target?.storeBytes(of: rows[Int(slot >> 32)], as: SIMD8<Pattern>.self)
-                            target = target.map { $0 + step }
+                            target.storeBytes(of: rows[Int(slot >> 32)], as: SIMD8<Pattern>.self)
+                            target += step
                         }
                         round += 1
                     }

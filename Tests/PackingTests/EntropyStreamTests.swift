@@ -36,7 +36,8 @@ import Testing
         let bytes = try packCodes(codes, levels: 3, encoding: .entropy)
         #expect(
             bytes == [
-                177, 0, 87, 169, 213, 171, 0, 0, 148, 36, 0, 85, 88, 68, 67, 209, 77, 131, 128, 132, 160, 121, 52,
+                177, 0, 87, 169, 213, 171, 0, 0, 148, 36, 0, 85, 88, 68, 67, 209, 77, 131, 128, 132, 160, 121,
+                52,
             ])
         #expect(try unpackCodes(bytes, count: 120, levels: 3, encoding: .entropy, as: UInt8.self) == codes)
     }
@@ -61,7 +62,10 @@ import Testing
 
     @Test(
         "the streams of many lanes are the fixed ones",
-        arguments: [(3, 300_000, 15_510_417_428_995_650_520), (5, 400_000, 5_616_525_013_323_673_591), (17, 50_000, 15_153_253_221_597_977_080)])
+        arguments: [
+            (3, 300_000, 15_510_417_428_995_650_520), (5, 400_000, 5_616_525_013_323_673_591),
+            (17, 50_000, 15_153_253_221_597_977_080),
+        ])
     func goldenLanes(levels: Int, count: Int, hash: UInt64) throws {
         let codes = skewedCodes(count: count, levels: levels, seed: 1)
         let bytes = try packCodes(codes, levels: levels, encoding: .entropy)
