@@ -7,7 +7,7 @@ import Foundation
 /// code that knows nothing but how often each occurs.
 ///
 /// Packed streams of 100,000 codes and more come within 0.3 % of it for at most 17 levels; shorter ones add their
-/// frequencies, about ten bytes for 3 levels and at most one for each level from 17 on.
+/// frequencies, about five bytes for 3 levels and about one for each level from 17 on.
 ///
 /// - Parameter histogram: how often each code occurs, each at least 0.
 /// - Returns: bits, 0 where one code or none occurs.
