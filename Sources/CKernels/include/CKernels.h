@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "CKernelsInteger.h"
+
 // Function pointers are annotated for Swift; data pointers stay as they are (NULL where a comment says so).
 #pragma clang diagnostic ignored "-Wnullability-completeness"
 

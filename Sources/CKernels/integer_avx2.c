@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// The integer kernels compiled for AVX2; only ever called after the run-time check in integer_dispatch.c.
+#if defined(__x86_64__)
+#include <immintrin.h>
+#pragma clang attribute push(__attribute__((target("avx2,fma,bmi2"))), apply_to = function)
+#define BF_INTEGER_TABLE bf_integer_table_avx2
+#define BF_NAME "avx2"
+#define BF_VECTOR 8
+#define BF_PRODUCT_ROWS 6
+// Rows of a packed block, and of a tile whose sums, two vectors each, leave room for codes and activations.
+#define BF_BLOCK_ROWS 8
+#define BF_TILE_ROWS 4
+#define BF_FEW_PANELS(ROWS) 1
+// Codes <= 128 and activations within +-127 keep the sum of two products within +-32512: the saturation of the first
+// step never shows.
+#define BF_DOT(sums, codes, four)                                                                      \
+    ((sums) + (bf_ints)_mm256_madd_epi16(_mm256_maddubs_epi16((__m256i)(codes), (__m256i)(four)), \
+                                         _mm256_set1_epi16(1)))
+#include "integer.inc"
+#pragma clang attribute pop
+#endif

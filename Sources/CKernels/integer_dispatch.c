@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// Chooses the table of integer kernels once, at first use.
+#include <stdlib.h>
+#include <string.h>
+
+#include "CKernels.h"
+
+extern const bf_integer_table bf_integer_table_portable;
+extern const bf_integer_table bf_integer_table_reference;
+#if defined(__x86_64__)
+extern const bf_integer_table bf_integer_table_avx2;
+extern const bf_integer_table bf_integer_table_avx512vnni;
+
+static bool runs_avx2(void) {
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+static bool runs_avx512vnni(void) {
+    return runs_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512vnni");
+}
+#endif
+
+const bf_integer_table *bf_integer_kernels_named(const char *name) {
+    if (strcmp(name, "reference") == 0) return &bf_integer_table_reference;
+    if (strcmp(name, "portable") == 0) return &bf_integer_table_portable;
+#if defined(__x86_64__)
+    if (strcmp(name, "avx2") == 0 && runs_avx2()) return &bf_integer_table_avx2;
+    if (strcmp(name, "avx512vnni") == 0 && runs_avx512vnni()) return &bf_integer_table_avx512vnni;
+#endif
+    return NULL;
+}
+
+static const bf_integer_table *choose(void) {
+    const char *wish = getenv("BITSFUSION_KERNELS");
+    // "avx512" asks for the widest there is: without its dot product of bytes, that is AVX2.
+    if (wish != NULL && strcmp(wish, "avx512") != 0) {
+        const bf_integer_table *named = bf_integer_kernels_named(wish);
+        if (named != NULL) return named;
+    }
+#if defined(__x86_64__)
+    if (runs_avx512vnni()) return &bf_integer_table_avx512vnni;
+    if (runs_avx2()) return &bf_integer_table_avx2;
+#endif
+    return &bf_integer_table_portable;
+}
+
+const bf_integer_table *bf_integer_kernels(void) {
+    // Racing first calls compute the same pointer, so a relaxed atomic is enough.
+    static const bf_integer_table *chosen;
+    const bf_integer_table *table = __atomic_load_n(&chosen, __ATOMIC_RELAXED);
+    if (table == NULL) {
+        table = choose();
+        __atomic_store_n(&chosen, table, __ATOMIC_RELAXED);
+    }
+    return table;
+}

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// How low-bit weights lie in memory, and what packs and unpacks them for every vectorised table.
+//
+// A layer is a row of panels of 32 outputs, the last one filled up; a panel is its segments one after the other; a
+// segment is bf_integer_depth(K) inputs in records of 128 bytes. A record is 32 dwords, one per output; byte j of a
+// dword holds 8 / bits codes, of the inputs first + 4 g + j, g = 0 ... 8 / bits - 1, that of g in the bits from
+// bits * g on:
+//
+//     2 bits, record of 16 inputs, byte j:   k=12+j k=8+j k=4+j k=j     (highest bits first)
+//     4 bits, record of 8 inputs, byte j:    k=4+j  k=j
+//     8 bits, record of 4 inputs, byte j:    k=j
+//
+// So a shift and a mask leave, in every dword, four consecutive inputs of one output: what a dot product of four bytes
+// takes.
+#pragma once
+#include "CKernels.h"
+
+#define BF_RECORD_BYTES 128
+
+/// Inputs that a record holds.
+static inline size_t record_inputs(int bits) { return (size_t)(32 / bits); }
+
+static inline size_t segment_bytes(bf_integer_shape shape) {
+    return bf_integer_depth(shape.inputs) / record_inputs(shape.bits) * BF_RECORD_BYTES;
+}
+
+/// Of one panel.
+static inline size_t panel_bytes(bf_integer_shape shape) { return segment_bytes(shape) * shape.segments; }
+
+void bf_integer_pack(const uint8_t *codes, bf_integer_strides strides, bf_integer_shape shape, size_t first_panel,
+                     size_t count, uint8_t *panels);
+void bf_integer_unpack(const uint8_t *panels, bf_integer_shape shape, size_t first_panel, size_t count, uint8_t *codes,
+                       bf_integer_strides strides);
