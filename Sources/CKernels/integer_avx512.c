@@ -6,11 +6,11 @@
 #define BF_INTEGER_TABLE bf_integer_table_avx512vnni
 #define BF_NAME "avx512vnni"
 #define BF_VECTOR 16
-#define BF_PRODUCT_ROWS 14
-// Rows of a packed block and of a tile: 14 x 2 sums, two vectors of codes, the mask and an activation fill the
-// registers.
-#define BF_BLOCK_ROWS 14
-#define BF_TILE_ROWS 14
+#define BF_PRODUCT_ROWS 13
+// Rows of a packed block and of a tile: 13 x 2 sums leave registers for two vectors of codes, the mask, and loads that
+// run ahead; with 14 x 2 some sums live on the stack.
+#define BF_BLOCK_ROWS 13
+#define BF_TILE_ROWS 13
 // Panels that go side by side where rows are few, so that enough sums hide the latency of the dot product.
 #define BF_FEW_PANELS(ROWS) ((ROWS) == 1 ? 4 : (ROWS) == 2 ? 2 : 1)
 #define BF_DOT(sums, codes, four) ((bf_ints)_mm512_dpbusd_epi32((__m512i)(sums), (__m512i)(codes), (__m512i)(four)))
