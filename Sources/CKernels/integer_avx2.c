@@ -7,15 +7,14 @@
 #define BF_NAME "avx2"
 #define BF_VECTOR 8
 #define BF_PRODUCT_ROWS 6
-// Rows of a packed block, and of a tile whose sums, two vectors each, leave room for codes and activations.
+// Rows of a packed block and of a tile: 8 sums and the four vectors of codes of a record leave three registers.
 #define BF_BLOCK_ROWS 8
-#define BF_TILE_ROWS 4
+#define BF_TILE_ROWS 8
+#define BF_TILE_VECTORS 1
 #define BF_FEW_PANELS(ROWS) 1
-// Codes <= 128 and activations within +-127 keep the sum of two products within +-32512: the saturation of the first
-// step never shows.
-#define BF_DOT(sums, codes, four)                                                                      \
-    ((sums) + (bf_ints)_mm256_madd_epi16(_mm256_maddubs_epi16((__m256i)(codes), (__m256i)(four)), \
-                                         _mm256_set1_epi16(1)))
+// Codes <= 128 and activations within +-127 keep the sum of two products within +-32512, so that it never saturates.
+#define BF_PAIRS(codes, four) ((bf_shorts)_mm256_maddubs_epi16((__m256i)(codes), (__m256i)(four)))
+#define BF_ADD_PAIRS(sums, pairs) ((sums) + (bf_ints)_mm256_madd_epi16((__m256i)(pairs), _mm256_set1_epi16(1)))
 #include "integer.inc"
 #pragma clang attribute pop
 #endif

@@ -11,6 +11,7 @@
 // run ahead; with 14 x 2 some sums live on the stack.
 #define BF_BLOCK_ROWS 13
 #define BF_TILE_ROWS 13
+#define BF_TILE_VECTORS 2
 // Panels that go side by side where rows are few, so that enough sums hide the latency of the dot product.
 #define BF_FEW_PANELS(ROWS) ((ROWS) == 1 ? 4 : (ROWS) == 2 ? 2 : 1)
 #define BF_DOT(sums, codes, four) ((bf_ints)_mm512_dpbusd_epi32((__m512i)(sums), (__m512i)(codes), (__m512i)(four)))

@@ -4,9 +4,15 @@
 #define BF_NAME "portable"
 #define BF_VECTOR 4
 #define BF_PRODUCT_ROWS 6
-// Rows of a packed block, and of a tile whose sums, two vectors each, leave room for codes and activations.
+// Rows of a packed block and of a tile, whose sums, two vectors each, leave room for codes and activations.
 #define BF_BLOCK_ROWS 4
 #define BF_TILE_ROWS 4
+#define BF_TILE_VECTORS 2
 #define BF_FEW_PANELS(ROWS) 1
-#define BF_DOT(sums, codes, four) dot_in_shorts(sums, codes, four)
+// Bytes 0 and 2 of a lane meet as shorts, and so do 1 and 3; two products of at most 128 * 127 fit a short.
+#define BF_LOW_BYTES(words) ((bf_shorts)((words) & (bf_words)0x00ff00ffu))
+#define BF_PAIRS(codes, four)                                            \
+    (BF_LOW_BYTES(codes) * ((bf_shorts)((bf_shorts)(four) << 8) >> 8) + \
+     BF_LOW_BYTES((codes) >> 8) * ((bf_shorts)(four) >> 8))
+#define BF_ADD_PAIRS(sums, pairs) ((sums) + ((bf_ints)((bf_words)(pairs) << 16) >> 16) + ((bf_ints)(pairs) >> 16))
 #include "integer.inc"
