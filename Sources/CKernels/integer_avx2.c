@@ -6,7 +6,6 @@
 #define BF_INTEGER_TABLE bf_integer_table_avx2
 #define BF_NAME "avx2"
 #define BF_VECTOR 8
-#define BF_PRODUCT_ROWS 6
 // Rows of a packed block and of a tile: 8 sums and the four vectors of codes of a record leave three registers.
 #define BF_BLOCK_ROWS 8
 #define BF_TILE_ROWS 8

@@ -6,7 +6,6 @@
 #define BF_INTEGER_TABLE bf_integer_table_avx512vnni
 #define BF_NAME "avx512vnni"
 #define BF_VECTOR 16
-#define BF_PRODUCT_ROWS 13
 // Rows of a packed block and of a tile: 13 x 2 sums leave registers for two vectors of codes, the mask, and loads that
 // run ahead; with 14 x 2 some sums live on the stack.
 #define BF_BLOCK_ROWS 13

@@ -3,7 +3,6 @@
 #define BF_INTEGER_TABLE bf_integer_table_portable
 #define BF_NAME "portable"
 #define BF_VECTOR 4
-#define BF_PRODUCT_ROWS 6
 // Rows of a packed block and of a tile, whose sums, two vectors each, leave room for codes and activations.
 #define BF_BLOCK_ROWS 4
 #define BF_TILE_ROWS 4

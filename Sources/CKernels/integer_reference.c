@@ -79,7 +79,8 @@ static void quantize_pixel(const float *x, size_t count, size_t step, int8_t *ou
 
 static void quantize_rows(const float *x, size_t rows, size_t width, size_t ldx, int8_t *out, size_t depth,
                           float *scales, int32_t *sums) {
-    for (size_t r = 0; r < rows; r++) quantize_pixel(x + r * ldx, width, 1, out + r * depth, depth, scales + r, sums + r);
+    for (size_t r = 0; r < rows; r++)
+        quantize_pixel(x + r * ldx, width, 1, out + r * depth, depth, scales + r, sums + r);
 }
 
 static void quantize_image(const float *x, size_t channels, size_t plane, size_t first, size_t count, int8_t *out,

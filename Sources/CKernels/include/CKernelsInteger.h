@@ -33,7 +33,7 @@ typedef struct {
     int bits;         // of a container: 2, 4 or 8, see bf_integer_bits
     int32_t offset;   // 0 ... 128; (L - 1) / 2 for a balanced grid of an odd number L of levels
     size_t outputs;   // N
-    size_t segments;  // S: 1 for a linear layer or a 1x1 convolution, the number of taps otherwise
+    size_t segments;  // S, at least 1: 1 for a linear layer or a 1x1 convolution, the number of taps otherwise
     size_t inputs;    // K, at most BF_INTEGER_MAX_INPUTS
 } bf_integer_shape;
 
