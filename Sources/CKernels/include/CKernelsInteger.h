@@ -74,8 +74,8 @@ typedef struct {
 typedef struct {
     const char *_Nonnull name;  // "avx512vnni", "avx2", "portable", "reference"
 
-    // Codes, each below 2^bits, to the panels [first_panel, first_panel + count). `codes` and `panels` are those of the
-    // whole layer. Code 0 fills up the last panel and what lies behind the inputs.
+    // Codes, each below 2^bits and at most 128, to the panels [first_panel, first_panel + count). `codes` and `panels`
+    // are those of the whole layer. Code 0 fills up the last panel and what lies behind the inputs.
     void (*_Nonnull pack_panels)(const uint8_t *codes, bf_integer_strides strides, bf_integer_shape shape,
                                  size_t first_panel, size_t count, uint8_t *panels);
     // The same backwards.
