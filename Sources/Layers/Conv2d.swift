@@ -39,8 +39,14 @@ public final class Conv2d: WeightedLayer {
     /// `imageBias` `[B or 1, OC]` is added to whole channels and `residual` `[B, OC, OH, OW]` to every value, as outputs
     /// are stored.
     public func callAsFunction(_ x: Tensor, imageBias: Tensor? = nil, residual: Tensor? = nil) -> Tensor {
-        conv2d(
-            x, weight: weight.operand(), bias: bias?.tensor(), stride: stride, paddings: padding,
+        let bias = bias?.tensor()
+        if let integer = weight.integer, !needsGradient(x, bias, imageBias, residual) {
+            return conv2d(
+                x, weight: integer, bias: bias, stride: stride, paddings: padding, imageBias: imageBias,
+                residual: residual)
+        }
+        return conv2d(
+            x, weight: weight.operand(), bias: bias, stride: stride, paddings: padding,
             imageBias: imageBias, residual: residual)
     }
 }

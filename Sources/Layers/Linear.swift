@@ -28,9 +28,16 @@ public final class Linear: WeightedLayer {
 
     /// `x` `[..., IC]` -> `[..., OC]`, plus `residual` of the output's shape.
     public func callAsFunction(_ x: Tensor, residual: Tensor? = nil) -> Tensor {
-        linear(x, weight: weight.operand(), bias: bias?.tensor(), residual: residual)
+        let bias = bias?.tensor()
+        if let integer = weight.integer, !needsGradient(x, bias, residual) {
+            return linear(x, weight: integer, bias: bias, residual: residual)
+        }
+        return linear(x, weight: weight.operand(), bias: bias, residual: residual)
     }
 }
+
+/// Whether an operation on these is part of what a backward pass goes through.
+func needsGradient(_ tensors: Tensor?...) -> Bool { tensors.contains { $0?.requiresGradient == true } }
 
 /// Traps when a layer is given a weight of another shape than the one it was built with.
 func preconditionSameShape(_ path: String, _ old: any WeightSource, _ new: any WeightSource) {

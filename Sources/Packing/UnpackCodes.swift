@@ -39,12 +39,21 @@ public func unpackCodes<Code: PackableCode>(
 public func unpackCodes<Code: PackableCode>(
     _ bytes: [UInt8], count: Int, levels: Int, encoding: PackingEncoding, as type: Code.Type = Code.self
 ) throws(PackingError) -> [Code] {
-    var codes = [Code](repeating: 0, count: count)
-    try codes.withUnsafeMutableBufferPointer { target throws(PackingError) in
-        try bytes.withUnsafeBufferPointer { source throws(PackingError) in
-            try unpackCodes(UnsafeRawBufferPointer(source), levels: levels, encoding: encoding, into: target)
+    var fault: PackingError?
+    // Not filled before: codes that nobody has written are never seen, as an error leaves the array empty.
+    let codes = [Code](unsafeUninitializedCapacity: count) { target, initialized in
+        do throws(PackingError) {
+            try bytes.withUnsafeBufferPointer { source throws(PackingError) in
+                try unpackCodes(
+                    UnsafeRawBufferPointer(source), levels: levels, encoding: encoding,
+                    into: UnsafeMutableBufferPointer(rebasing: target[..<count]))
+            }
+            initialized = count
+        } catch {
+            fault = error
         }
     }
+    if let fault { throw fault }
     return codes
 }
 

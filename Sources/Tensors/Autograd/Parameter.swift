@@ -10,12 +10,16 @@ public protocol WeightSource: AnyObject, Sendable {
     /// The same for one operation now: its values may be made as that reads them, and must not have changed until its
     /// backward pass has ended.
     func operand() -> Tensor
+    /// Codes that meet activations in int8, where the weight holds some and is to be computed with so; for operations that
+    /// nobody asks gradients of.
+    var integer: IntegerWeight? { get }
     /// The trainable leaves behind the weight; empty for frozen formats.
     var parameters: [Parameter] { get }
 }
 
 extension WeightSource {
     public func operand() -> Tensor { tensor() }
+    public var integer: IntegerWeight? { nil }
 }
 
 /// A named leaf: trainable or frozen; optimizers replace its value in place.

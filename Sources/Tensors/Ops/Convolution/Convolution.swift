@@ -29,21 +29,9 @@ public func conv2d(
     residual: Tensor? = nil
 ) -> Tensor {
     let geometry = ConvolutionGeometry(x.shape, weight.shape, stride: stride, padding: paddings)
-    let (batch, outputs) = (geometry.batch, geometry.outputs)
-    if let bias {
-        precondition(bias.shape == [outputs], "conv2d: bias \(bias.shape) for weight \(weight.shape)")
-    }
-    if let imageBias {
-        precondition(
-            imageBias.shape == [batch, outputs] || imageBias.shape == [1, outputs],
-            "conv2d: image bias \(imageBias.shape) for \(batch) images of \(outputs) channels")
-    }
-    if let residual {
-        precondition(
-            residual.shape == geometry.outputShape,
-            "conv2d: residual \(residual.shape) for outputs \(geometry.outputShape)")
-    }
-    let output = geometry.forward(x, weight, ConvolutionEpilogue(bias, imageBias, residual))
+    let batch = geometry.batch
+    let epilogue = ConvolutionEpilogue(checking: geometry, bias, imageBias, residual)
+    let output = geometry.forward(x, weight, epilogue)
     let (input, kernel) = (x.detached(), SavedTensor(weight))
     let inputs = [x, weight] + [bias, imageBias, residual].compactMap { $0 }
     let needs = inputs.map { $0.node != nil }
@@ -73,6 +61,28 @@ struct ConvolutionEpilogue {
 
     init(_ bias: Tensor? = nil, _ imageBias: Tensor? = nil, _ addend: Tensor? = nil) {
         (self.bias, self.imageBias, self.addend) = (bias, imageBias, addend)
+    }
+
+    /// Traps where a shape does not suit the convolution.
+    init(
+        checking geometry: ConvolutionGeometry, _ bias: Tensor?, _ imageBias: Tensor?, _ addend: Tensor?
+    ) {
+        let (batch, outputs) = (geometry.batch, geometry.outputs)
+        if let bias {
+            precondition(
+                bias.shape == [outputs], "conv2d: bias \(bias.shape) for weight \(geometry.weightShape)")
+        }
+        if let imageBias {
+            precondition(
+                imageBias.shape == [batch, outputs] || imageBias.shape == [1, outputs],
+                "conv2d: image bias \(imageBias.shape) for \(batch) images of \(outputs) channels")
+        }
+        if let addend {
+            precondition(
+                addend.shape == geometry.outputShape,
+                "conv2d: residual \(addend.shape) for outputs \(geometry.outputShape)")
+        }
+        self.init(bias, imageBias, addend)
     }
 
     /// For the channels from `channel` on; outputs are then addressed from that channel of image 0.
