@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-kernels format lint fixtures teacher clip-proxy benchmark-setup benchmark benchmark-kernels benchmark-forward benchmark-train benchmark-analyze benchmark-allocate sizes clean
+.PHONY: help setup build demo test test-kernels format lint fixtures teacher clip-proxy benchmark-setup benchmark benchmark-kernels benchmark-forward benchmark-train benchmark-packed benchmark-analyze benchmark-allocate sizes clean
 
 BITSFUSION := .build/release/bitsfusion
 SWIFT_SOURCES := Sources Tests Benchmarks Package.swift
@@ -67,6 +67,9 @@ benchmark-forward: build benchmark-setup ## Time passes of whole UNets here and 
 
 benchmark-train: build benchmark-setup ## Time training steps here and in PyTorch
 	$(BENCH) train $(BENCH_FLAGS)
+
+benchmark-packed: build benchmark-setup ## Time packed layers and models here and in PyTorch
+	$(BENCH) packed $(BENCH_FLAGS)
 
 benchmark-analyze: build benchmark-setup ## Time a sensitivity sweep here and the naive loop in PyTorch
 	$(BENCH) analyze $(BENCH_FLAGS)

@@ -17,6 +17,7 @@ struct BitsFusionCommand: ParsableCommand {
               bitsfusion distill --stage 1
               bitsfusion distill --stage 2
               bitsfusion pack stage2.h5 -o packed.h5
+              bitsfusion verify stage2.h5 packed.h5
               bitsfusion sample packed.h5 --prompt "a red circle" -o grid.png
 
             Results go to standard output, progress and warnings to standard error. Exit status: 0 success, \
@@ -40,6 +41,7 @@ struct BitsFusionCommand: ParsableCommand {
         QuantizeCommand.self,
         DistillCommand.self,
         PackCommand.self,
+        VerifyCommand.self,
         EvaluateCommand.self,
         TrainCommand.self,
         DemoCommand.self,

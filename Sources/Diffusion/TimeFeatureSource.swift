@@ -38,7 +38,8 @@ extension TimeFeatureError: CustomStringConvertible {
         switch self {
         case .timestepNotCached(let timestep, let cached):
             "cached time features: timestep \(timestep) is not cached; cached are \(cached.count) timesteps "
-                + "\(cached); sample with the number of steps that the model was made for"
+                + "\(cached); sample with the number of steps that the model was made for, or "
+                + "pack the student again with `--cached-steps` and `--sampler` for these"
         case .wrongTable(let path, let expected, let found):
             "cached time features of \(path): expected shape \(expected), found "
                 + (found.isEmpty ? "nothing" : "\(found)") + "; check that they belong to this config.json"

@@ -11,12 +11,16 @@ public enum PipelineError: Error, Equatable, Sendable, CustomStringConvertible {
     case embeddingShape(key: String, expected: String, found: [Int])
     /// The text encoder's table does not match the words of the shapes world.
     case vocabulary(expected: Int, found: Int)
+    /// A model without quantized layers where codes are compared.
+    case notQuantized
 
     public var description: String {
         switch self {
         case .noTextEncoder:
             "this model has no text encoder; pass --embeddings e.safetensors (encoder_hidden_states, "
                 + "negative_encoder_hidden_states) instead of a prompt"
+        case .notQuantized:
+            "there are no quantized layers to compare; give a student and the file that it was packed to"
         case .furtherConditions(let value):
             "config: addition_embed_type \(value): the further conditions of such models are not supported here; "
                 + "import, quantize, export and predict take them"

@@ -25,7 +25,10 @@ extension DiffusionPipeline {
     /// - Throws: as `init(contentsOf:precision:)`.
     public convenience init(_ reader: CheckpointReader, precision: WeightPrecision = .float32) throws {
         let config = try UNet2DConditionConfig(json: Data(reader.header.config.utf8))
-        let parameters = CheckpointParameters(reader, precision: precision, packedWeight: Self.packedWeight)
+        let packed = try PackedLayers(reader, config: config)
+        let parameters = CheckpointParameters(
+            reader, precision: precision, decoded: { packed[$0] },
+            packedWeight: { try PackedWeight($0) })
         let table = try reader.timeFeatures().map {
             TimeFeatureTable(timesteps: $0.timesteps, features: $0.features)
         }
@@ -43,10 +46,17 @@ extension DiffusionPipeline {
         self.init(unet: unet, textEncoder: encoder, schedulerJSON: reader.header.scheduler)
     }
 
-    private static func packedWeight(_ record: PackedLayerRecord) throws -> any WeightSource {
-        try PackedWeight(
-            shape: record.shape, width: record.width, encoding: record.encoding, codes: record.codes,
-            scales: Tensor(record.scales, shape: [record.scales.count]))
+    /// What packed layers round their inputs to; `.int8` where nothing is packed says nothing.
+    public var activations: ActivationType {
+        get { packedWeights.first?.activations ?? .int8 }
+        set { for weight in packedWeights { weight.activations = newValue } }
+    }
+
+    /// Whether layers hold packed codes.
+    public var isPacked: Bool { !packedWeights.isEmpty }
+
+    private var packedWeights: [PackedWeight] {
+        unet.store.weightedLayers.compactMap { $0.weight as? PackedWeight }
     }
 
     /// The widths of the quantized layers of a student or packed model; nil for a dense one.

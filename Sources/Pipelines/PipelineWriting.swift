@@ -19,7 +19,7 @@ public struct PackingOptions: Hashable, Sendable {
     public var cachedTimesteps: [Int]?
 
     public init(
-        encoding: PackingEncoding = .radix, scaleType: ElementType = .float32, cachedTimesteps: [Int]?
+        encoding: PackingEncoding = .entropy, scaleType: ElementType = .float32, cachedTimesteps: [Int]?
     ) {
         self.encoding = encoding
         self.scaleType = scaleType
@@ -207,7 +207,7 @@ extension DiffusionPipeline {
         case let student as FakeQuantizedWeight:
             (grid, scales, codes) = (student.grid, student.usedScales, student.codes)
         case let packed as PackedWeight:
-            (grid, scales, codes) = (packed.grid, packed.scales, try packed.unpacked())
+            (grid, scales, codes) = (packed.grid, packed.scales, packed.codes)
         default:
             preconditionFailure("\(layer.path): its weight has no codes")
         }

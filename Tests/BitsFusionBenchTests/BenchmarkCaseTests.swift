@@ -35,7 +35,7 @@ import Testing
         #expect(known.subtracting(asked).isEmpty)
     }
 
-    @Test("the targets are those of the six cases that have one")
+    @Test("the targets are those of the eight cases that have one")
     func targets() {
         let targets = BenchmarkCase.all.filter { $0.targets != RatioTargets() }
             .map { "\($0.name): \($0.targets.float32 ?? 0), \($0.targets.bfloat16 ?? 0)" }
@@ -43,7 +43,8 @@ import Testing
             targets == [
                 "conv3x3 1x320x64x64->320: 0.4, 0.75", "forward sd15 unet 64x64: 0.45, 0.85",
                 "forward sd15 unet 32x32: 0.45, 0.9", "train shapes unet, batch 32: 0.45, 0.8",
-                "train stage I sd15 unet 32x32: 0.0, 0.35",
+                "train stage I sd15 unet 32x32: 0.0, 0.35", "packed linear 1x1280->1280, ternary: 0.0, 0.2",
+                "packed forward sd15 unet 64x64: 0.27, 0.5",
                 "analyze noise, sd15 unet 32x32, 12 candidates: 0.25, 0.0",
             ])
     }

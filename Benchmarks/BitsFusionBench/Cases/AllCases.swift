@@ -4,6 +4,6 @@
 extension BenchmarkCase {
     static var all: [BenchmarkCase] {
         ConvolutionCases.all + ProductCases.all + PassCases.all + ForwardCases.all + TrainingCases.all
-            + StageOneCases.all + AnalysisCases.all + AllocationCases.all
+            + StageOneCases.all + PackedCases.all + AnalysisCases.all + AllocationCases.all
     }
 }

@@ -5,7 +5,7 @@ import BitsFusion
 
 /// The parts that can be run on their own.
 enum BenchmarkGroup: String, Codable, CaseIterable {
-    case kernels, forward, train, analyze, allocate
+    case kernels, forward, train, packed, analyze, allocate
 }
 
 /// The element type that PyTorch's twin computes in; ours is always Float32.
@@ -37,6 +37,11 @@ struct Tolerances: Codable, Equatable {
 
     /// The gradients of a whole network: in Float32 each parameter's by itself, in bfloat16 all of them together.
     static let training = Tolerances(float32: 1e-3, bfloat16: 2e-1)
+
+    /// One layer whose inputs are rounded to 8-bit integers, a half of 1/127 of each token's or pixel's largest.
+    static let rounded = Tolerances(float32: 2e-2, bfloat16: 3e-2)
+    /// A whole network of such layers.
+    static let roundedNetwork = Tolerances(float32: 8e-2, bfloat16: 1e-1)
 
     subscript(type: TwinType) -> Double { type == .float32 ? float32 : bfloat16 }
 }

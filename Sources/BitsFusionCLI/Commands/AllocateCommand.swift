@@ -94,7 +94,10 @@ struct AllocateCommand: ParsableCommand {
     )
     var clipBonus: Bool?
 
-    @Option(help: "The encoding that stored bytes are forecast for.")
+    @Option(
+        help:
+            "The encoding that stored bytes are forecast for: radix or fixed; with entropy, files come out smaller."
+    )
     var encoding = PackingEncoding.radix
 
     @Option(name: .shortAndLong, help: "The recipe to write.")
@@ -119,6 +122,7 @@ struct AllocateCommand: ParsableCommand {
         if let verifyTop, !(1...100).contains(verifyTop) {
             throw ValidationError("--verify-top: expected 1 to 100, found \(verifyTop)")
         }
+        try validateForecast(encoding)
         let usesThreshold = method == .threshold || curve != nil || verifyTop != nil
         if !usesThreshold, eta != nil || clipBonus != nil {
             throw ValidationError("--eta and --clip-bonus are for --method threshold")

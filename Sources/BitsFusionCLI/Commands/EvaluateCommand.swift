@@ -45,6 +45,7 @@ struct EvaluateCommand: ParsableCommand {
     @Flag(help: "Print JSON.")
     var json = false
 
+    @OptionGroup var activations: ActivationArguments
     @OptionGroup var common: CommonOptions
 
     func validate() throws {
@@ -70,6 +71,7 @@ struct EvaluateCommand: ParsableCommand {
         var pictures: [Tensor] = []
         for model in models {
             let pipeline = try model.open(precision: .keepHalf)
+            activations.apply(to: pipeline)
             let progress = common.progress(model.name, total: evaluator.suite.prompts.count, unit: "pictures")
             let (score, images) = try evaluator.evaluate(pipeline) { share in
                 try InterruptFlag.check()

@@ -33,6 +33,7 @@ struct PredictCommand: ParsableCommand {
     @Flag(help: "Print the time as JSON.")
     var json = false
 
+    @OptionGroup var activations: ActivationArguments
     @OptionGroup var common: CommonOptions
 
     func validate() throws {
@@ -50,6 +51,7 @@ struct PredictCommand: ParsableCommand {
         let inputs = try NoisePredictionInputs(contentsOf: inputs, config: config)
         let pipeline = try naming(model.name) { try DiffusionPipeline(reader, precision: .keepHalf) }
         pipeline.freeze()
+        activations.apply(to: pipeline)
         try inputs.checkCached(by: pipeline.unet)
         let prediction = try inputs.predict(pipeline.unet)
         guard prediction.isFinite else {

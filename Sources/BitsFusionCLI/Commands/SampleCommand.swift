@@ -61,6 +61,7 @@ struct SampleCommand: ParsableCommand {
     @Option(help: "Pictures computed at once.")
     var batchSize = 8
 
+    @OptionGroup var activations: ActivationArguments
     @OptionGroup var common: CommonOptions
 
     func validate() throws {
@@ -85,6 +86,7 @@ struct SampleCommand: ParsableCommand {
         try Output.checkCanCreate(output, keeping: [model.path()] + [embeddings].compactMap { $0 })
         let pipeline = try model.open(precision: .keepHalf)
         pipeline.freeze()
+        activations.apply(to: pipeline)
         let isLatent = pipeline.unet.config.inChannels != 3
         let latents = PathParts(output).sibling(PathParts(output).stem + ".safetensors")
         if isLatent { try Output.checkCanCreate(latents, keeping: [embeddings].compactMap { $0 }) }

@@ -69,7 +69,7 @@ extension PipelineError: ExitStatusProviding {
     var exitStatus: ExitStatus {
         switch self {
         case .noTextEncoder: .usage
-        case .embeddingShape, .vocabulary, .furtherConditions: .badData
+        case .embeddingShape, .vocabulary, .furtherConditions, .notQuantized: .badData
         }
     }
 }

@@ -24,6 +24,12 @@ struct ModelReport: Encodable {
         let weights: Int
         /// The nominal width; nil where the layer is not quantized.
         let bits: Int?
+        /// Codes and scales of a quantized layer: as they lie in a packed file, else as forecast.
+        let bytes: Int?
+        /// The same in bits per weight.
+        let storedBitsPerWeight: Double?
+        /// How its codes are stored.
+        let encoding: String?
     }
 
     /// One part of a quantized model.
@@ -71,13 +77,30 @@ struct ModelReport: Encodable {
         weights = inventory.weightCount
         textEncoderParameters = subject.textEncoderParameters
         fileBytes = subject.fileBytes
+        var stored: [LayerID: StoredLayer] = [:]
+        for layer in inventory.quantizedLayers {
+            guard let width = recipe?.layers[layer.path] else { continue }
+            stored[layer.path] =
+                recipe == subject.recipe ? subject.stored[layer.path] : nil
+            stored[layer.path] =
+                stored[layer.path]
+                ?? StoredLayer(
+                    encoding: encoding,
+                    codeBytes: packedByteCount(
+                        count: layer.weights, levels: width.levels, encoding: encoding),
+                    scaleBytes: layer.outputChannels * 4)
+        }
         layers = inventory.layers.map { layer in
-            Layer(
+            let own = stored[layer.path]
+            return Layer(
                 path: layer.path.rawValue, kind: layer.kind.rawValue, role: layer.role.rawValue,
-                shape: layer.shape, weights: layer.weights, bits: recipe?.layers[layer.path]?.rawValue)
+                shape: layer.shape, weights: layer.weights, bits: recipe?.layers[layer.path]?.rawValue,
+                bytes: own?.bytes,
+                storedBitsPerWeight: own.map { 8 * Double($0.bytes) / Double(max(layer.weights, 1)) },
+                encoding: own?.encoding.rawValue)
         }
         quantized = try recipe.map {
-            try Quantized($0, inventory: inventory, storage: storage, encoding: encoding)
+            try Quantized($0, inventory: inventory, storage: storage, stored: stored)
         }
     }
 }
@@ -97,14 +120,16 @@ extension ModelReport.Architecture {
 
 extension ModelReport.Quantized {
     init(
-        _ recipe: BitRecipe, inventory: ModelInventory, storage: TimeFeatureStorage, encoding: PackingEncoding
+        _ recipe: BitRecipe, inventory: ModelInventory, storage: TimeFeatureStorage,
+        stored: [LayerID: StoredLayer]
     ) throws {
         let size = try SizeAccounting(recipe: recipe, inventory: inventory, timeFeatures: storage)
-        let total = try StorageModel.packed(encoding).storedBytes(
-            recipe: recipe, inventory: inventory, timeFeatures: storage)
-        let (scales, time) = (Int(size.scales.bytes), Int(size.timeFeatures.bytes))
+        let codes = stored.values.reduce(0) { $0 + $1.codeBytes }
+        let scales = stored.values.reduce(0) { $0 + $1.scaleBytes }
+        let time = Int(size.timeFeatures.bytes)
         let others = Int(size.otherParameters.bytes)
         let container = inventory.container?.bytes(storage) ?? 0
+        let total = codes + scales + time + others + container
         func part(_ name: String, _ part: SizeAccounting.Part, _ bytes: Int, counts: Bool) -> ModelReport.Part
         {
             ModelReport.Part(
@@ -114,18 +139,16 @@ extension ModelReport.Quantized {
         averageBits = size.averageBits
         storedBitsPerWeight = 8 * Double(total) / Double(inventory.weightCount)
         cachedSteps = storage.cachedSteps
-        self.encoding = encoding.rawValue
+        encoding = Set(stored.values.map(\.encoding.rawValue)).sorted().joined(separator: ", ")
         parts = [
-            part(
-                "quantized weights", size.quantizedWeights, total - scales - time - others - container,
-                counts: true),
+            part("quantized weights", size.quantizedWeights, codes, counts: true),
             part(
                 storage.cachedSteps > 0 ? "time features" : "time layers", size.timeFeatures, time,
                 counts: true),
             part("scales", size.scales, scales, counts: false),
             part("others", size.otherParameters, others, counts: false),
             ModelReport.Part(
-                name: "container", count: 0, averageBits: nil, bytes: container,
+                name: "container, text encoder", count: 0, averageBits: nil, bytes: container,
                 share: Double(container) / Double(max(total, 1))),
         ]
         storedBytes = total
@@ -163,6 +186,10 @@ extension ModelReport {
                 + "\(Numbers.fixed(quantized.storedBitsPerWeight, 4)) bits per weight, \(quantized.encoding) encoding; "
                 + "\(Numbers.fixed(Double(quantized.float16Bytes) / Double(quantized.storedBytes), 1))x smaller than "
                 + "float16")
+        let others = quantized.parts.first { $0.name == "others" }?.count ?? 0
+        Output.line(
+            "  high precision \(Numbers.grouped(others)) values of norms, biases and embeddings in float32, "
+                + (quantized.cachedSteps > 0 ? "time features in float16" : "time layers in float32"))
         Output.line("")
         var table = TextTable(["part", "values", "bits of the average", "bytes", "share"])
         for part in quantized.parts {
@@ -176,11 +203,14 @@ extension ModelReport {
 
     private func printLayers() {
         var table = TextTable(
-            ["layer", "kind", "shape", "weights", "bits"], alignments: [.left, .left, .left])
+            ["layer", "kind", "shape", "weights", "bits", "stored bits", "bytes"],
+            alignments: [.left, .left, .left])
         for layer in layers {
             table.add([
                 layer.path, layer.kind, Self.list(layer.shape, "x"), Numbers.grouped(layer.weights),
                 layer.bits.map(String.init) ?? "-",
+                layer.storedBitsPerWeight.map { Numbers.fixed($0, 3) } ?? "-",
+                layer.bytes.map(Numbers.grouped) ?? "-",
             ])
         }
         table.print()

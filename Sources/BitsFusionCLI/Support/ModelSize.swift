@@ -31,7 +31,7 @@ struct ModelSize: Codable {
         averageBits = try SizeAccounting(recipe: recipe, inventory: inventory, timeFeatures: storage)
             .averageBits
         let isPacked =
-            table != nil || pipeline.unet.store.weightedLayers.contains { $0.weight is PackedWeight }
+            table != nil || pipeline.isPacked
         packedBytes =
             isPacked
             ? fileBytes

@@ -5,6 +5,14 @@
 import BitsFusion
 import Foundation
 
+/// What one quantized layer takes.
+struct StoredLayer {
+    let encoding: PackingEncoding
+    let codeBytes, scaleBytes: Int
+
+    var bytes: Int { codeBytes + scaleBytes }
+}
+
 struct ModelSubject {
     let name: String
     /// What the file is: `bitsfusion-model`, ..., `diffusers`, `config`.
@@ -13,6 +21,8 @@ struct ModelSubject {
     let inventory: ModelInventory
     /// The widths of a student or packed file.
     let recipe: BitRecipe?
+    /// What the layers of a packed file take; empty for other files.
+    let stored: [LayerID: StoredLayer]
     /// The steps that a packed file caches; nil for files that leave it open.
     let cachedSteps: Int?
     /// Parameters of the text encoder; 0 where there is none.
@@ -47,6 +57,7 @@ struct ModelSubject {
         self.config = config
         inventory = try ModelInventory(of: config, textEncoder: nil, schedulerJSON: nil)
         recipe = nil
+        stored = [:]
         cachedSteps = nil
         textEncoderParameters = 0
         fileBytes = nil
@@ -65,9 +76,15 @@ struct ModelSubject {
         for path in checkpoint.quantizedLayers {
             layers[LayerID(path)] = try checkpoint.quantization(of: path).width
         }
+        var stored: [LayerID: StoredLayer] = [:]
         for path in checkpoint.packedLayers {
-            layers[LayerID(path)] = try checkpoint.packedLayer(path).width
+            let record = try checkpoint.packedLayer(path)
+            layers[LayerID(path)] = record.width
+            stored[LayerID(path)] = StoredLayer(
+                encoding: record.encoding, codeBytes: record.codes.count,
+                scaleBytes: record.scales.count * (try checkpoint.packedScaleType(path)).bytesPerElement)
         }
+        self.stored = stored
         recipe = layers.isEmpty ? nil : BitRecipe(layers: layers)
         if let recipe { try naming(name) { [inventory] in try recipe.validate(against: inventory) } }
         cachedSteps = checkpoint.format == .packed ? try checkpoint.timeFeatures()?.timesteps.count ?? 0 : nil

@@ -8,9 +8,9 @@ import Foundation
 struct PackingArguments: ParsableArguments {
     @Option(
         help:
-            "How codes become bits: radix joins several codes into one number, fixed gives each its own bits."
+            "How codes become bytes: entropy gives frequent codes fewer bits, radix joins several codes into one number, fixed gives each its own bits."
     )
-    var encoding = PackingEncoding.radix
+    var encoding = PackingEncoding.entropy
 
     @Option(help: "Type of the scales: float32, or float16 for half the bytes.")
     var scales = ElementType.float32

@@ -28,6 +28,7 @@ public final class CheckpointParameters: ParameterProvider {
     private let checkpoint: CheckpointReader?
     private let quantized: Set<String>
     private let packed: Set<String>
+    private let decoded: (String) -> (any WeightSource)?
     private let makePackedWeight: PackedWeightMaker
     private let used = Mutex<Set<String>>([])
 
@@ -38,13 +39,16 @@ public final class CheckpointParameters: ParameterProvider {
         checkpoint = nil
         quantized = []
         packed = []
+        decoded = { _ in nil }
         makePackedWeight = Self.dense
     }
 
     /// The UNet's parameters in a checkpoint of any kind. A student's quantized layers get a `FakeQuantizedWeight`; a
-    /// packed model's get what `packedWeight` makes of their codes, the dense weight unless told otherwise.
+    /// packed model's get what `decoded` has for the layer's path already, else what `packedWeight` makes of their codes, the
+    /// dense weight unless told otherwise.
     public init(
         _ checkpoint: CheckpointReader, precision: WeightPrecision = .float32,
+        decoded: @escaping (String) -> (any WeightSource)? = { _ in nil },
         packedWeight: @escaping PackedWeightMaker = CheckpointParameters.dense
     ) {
         source = checkpoint.unet
@@ -52,6 +56,7 @@ public final class CheckpointParameters: ParameterProvider {
         self.checkpoint = checkpoint
         quantized = Set(checkpoint.quantizedLayers)
         packed = Set(checkpoint.packedLayers)
+        self.decoded = decoded
         makePackedWeight = packedWeight
     }
 
@@ -105,6 +110,7 @@ public final class CheckpointParameters: ParameterProvider {
     private func packedWeight(
         _ checkpoint: CheckpointReader, _ layer: String, _ key: String, _ shape: [Int]
     ) throws -> any WeightSource {
+        if let weight = decoded(layer), weight.shape == shape { return weight }
         let record = try checkpoint.packedLayer(layer)
         try check(record.shape, shape, key)
         do {

@@ -25,6 +25,9 @@ public struct PackedLayerRecord: Equatable, Sendable {
     /// One scale per output channel, > 0, finite.
     public let scales: [Float]
 
+    /// Weights of a layer at most: a stream of a few bytes can claim any number of them.
+    private static let mostWeights = 1 << 30
+
     /// The number of grid points, 2^b + 1.
     public var levels: Int { width.levels }
     /// The number of weights.
@@ -37,9 +40,13 @@ public struct PackedLayerRecord: Equatable, Sendable {
         path: String, width: BitWidth, encoding: PackingEncoding, shape: [Int], codes: [UInt8],
         scales: [Float]
     ) throws(PackedLayerFault) {
-        guard let count = elementCount(shape), shape.count >= 2 else { throw .shape(shape) }
-        let expected = packedByteCount(count: count, levels: width.levels, encoding: encoding)
-        guard codes.count == expected else { throw .codeBytes(expected: expected, found: codes.count) }
+        guard let count = elementCount(shape), shape.count >= 2, count <= Self.mostWeights else {
+            throw .shape(shape)
+        }
+        let most = packedByteCountBound(count: count, levels: width.levels, encoding: encoding)
+        guard encoding.hasFixedSize ? codes.count == most : codes.count <= most else {
+            throw .codeBytes(expected: most, found: codes.count)
+        }
         guard scales.count == shape[0] else { throw .scaleCount(expected: shape[0], found: scales.count) }
         if let channel = scales.firstIndex(where: { !($0 > 0 && $0.isFinite) }) {
             throw .scale(channel: channel, found: scales[channel])
@@ -171,6 +178,15 @@ extension CheckpointReader {
         } catch {
             throw .packedLayer(file: path, layer: layer, fault: error)
         }
+    }
+
+    /// The element type of a packed layer's scales.
+    ///
+    /// - Throws: `CheckpointError.missingKey`.
+    public func packedScaleType(_ layer: String) throws(CheckpointError) -> StorageType {
+        let key = layer + "." + CheckpointName.scale
+        guard let type = section(.packed)?.stored(key)?.type else { throw .missingKey(file: path, key: key) }
+        return type
     }
 
     /// The diffusers paths of the packed layers, sorted.
