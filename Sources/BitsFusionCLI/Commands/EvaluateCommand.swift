@@ -69,6 +69,7 @@ struct EvaluateCommand: ParsableCommand {
             clip: proxy, reference: yardstick)
         var rows: [EvaluatedModel] = []
         var pictures: [Tensor] = []
+        var baseline: PictureScores?
         for model in models {
             let pipeline = try model.open(precision: .keepHalf)
             activations.apply(to: pipeline)
@@ -77,16 +78,21 @@ struct EvaluateCommand: ParsableCommand {
                 try InterruptFlag.check()
                 progress.update(share: share)
             }
+            let scores = evaluator.pictureScores(images)
             rows.append(
                 EvaluatedModel(
-                    model: model.name, score: score, size: try ModelSize(of: pipeline, file: model.path())))
+                    model: model.name, score: score, size: try ModelSize(of: pipeline, file: model.path()),
+                    paired: baseline.map { PairedDifference(scores, against: $0) }))
+            baseline = baseline ?? scores
             pictures.append(images)
         }
         if let grid { try writeGrid(pictures, evaluator.suite, to: grid) }
         let table = ScoreTable(
             options: evaluator.options, reference: (reference ?? models[0]).name, rows: rows)
         if let output { try AtomicFile.write(try table.encoded(), to: output) }
-        if json { try Output.json(table) } else { table.text.print() }
+        guard !json else { return try Output.json(table) }
+        table.text.print()
+        for line in table.pairedLines { Output.line(line) }
     }
 
     /// Prompts of all families in turn, so that a short row shows each.

@@ -9,6 +9,8 @@ struct EvaluatedModel: Codable {
     let model: String
     let score: ModelScore
     let size: ModelSize
+    /// Its pictures against those of the table's first model; nil for that one.
+    var paired: PairedDifference?
 }
 
 /// Rows of one evaluation.
@@ -35,6 +37,25 @@ struct ScoreTable: Codable {
         var table = TextTable(Self.header)
         for row in rows { table.add(cells(row)) }
         return table
+    }
+
+    /// Each model against the first, picture by picture; empty where there is only one.
+    var pairedLines: [String] {
+        guard let first = rows.first else { return [] }
+        return rows.compactMap { row in
+            guard let paired = row.paired else { return nil }
+            let parts =
+                [describe("overall", paired.compositional)]
+                + (paired.clip.map { [describe("CLIP", $0)] } ?? [])
+            return "\(row.model) against \(first.model), \(paired.compositional.count) pictures in pairs: "
+                + parts.joined(separator: "; ")
+        }
+    }
+
+    private func describe(_ name: String, _ difference: MeanEstimate) -> String {
+        let sign = difference.mean < 0 ? "" : "+"
+        return "\(name) \(sign)\(format(difference.mean, 4)) ± \(format(difference.standardError, 4)) "
+            + (PairedDifference.isSignificant(difference) ? "(significant)" : "(not significant)")
     }
 
     /// For a report.

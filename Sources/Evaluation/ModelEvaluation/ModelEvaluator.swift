@@ -82,21 +82,28 @@ public struct ModelEvaluator {
     }
 
     private func compositionalScore(_ pictures: Tensor) -> CompositionalScore {
+        CompositionalScore(
+            zip(satisfied(pictures), suite.prompts).map { ($1.caption.family.rawValue, $0) })
+    }
+
+    /// Whether each picture satisfies its prompt.
+    func satisfied(_ pictures: Tensor) -> [Bool] {
         let evaluator = SceneEvaluator()
-        return CompositionalScore(
-            zip(Self.images(pictures), suite.prompts).map { image, prompt in
-                (
-                    prompt.caption.family.rawValue,
-                    evaluator.evaluate(image, against: prompt.caption).isSatisfied
-                )
-            })
+        return zip(Self.images(pictures), suite.prompts).map {
+            evaluator.evaluate($0, against: $1.caption).isSatisfied
+        }
     }
 
     private func clipScore(_ pictures: Tensor) -> MeanEstimate? {
+        clipScores(pictures).map { MeanEstimate(of: $0) }
+    }
+
+    /// The cosine between each picture and its prompt; nil without a CLIP-proxy.
+    func clipScores(_ pictures: Tensor) -> [Double]? {
         guard let clip else { return nil }
         let tokenizer = WordTokenizer(length: clip.config.text.maxLength)
         let ids = suite.prompts.flatMap { tokenizer.encode($0.caption) }
-        return MeanEstimate(of: clip.score(pictures, ids: ids).map(Double.init))
+        return clip.score(pictures, ids: ids).map(Double.init)
     }
 
     /// Rendered scenes of the same captions, drawn from the evaluation seed, are the reference distribution.
