@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-kernels format lint fixtures teacher clip-proxy benchmark-setup benchmark benchmark-kernels benchmark-forward benchmark-train benchmark-packed benchmark-analyze benchmark-allocate sizes clean
+.PHONY: help setup build demo test test-kernels fuzz format lint fixtures teacher clip-proxy benchmark-setup benchmark benchmark-kernels benchmark-forward benchmark-train benchmark-packed benchmark-analyze benchmark-allocate sizes clean
 
 BITSFUSION := .build/release/bitsfusion
 SWIFT_SOURCES := Sources Tests Benchmarks Package.swift
@@ -26,6 +26,13 @@ test: ## Install what is missing, build and run every test
 	@scripts/setup.sh --tests
 	BITSFUSION_PYTHON="$$(scripts/python.sh || echo python3)" \
 		swift test -c release --scratch-path .build/tests --disable-xctest
+
+FUZZ ?= 1000000
+fuzz: setup ## Read FUZZ=1000000 damaged inputs under the address and undefined-behaviour sanitizers
+	for sanitizer in address undefined; do \
+		BITSFUSION_FUZZ=$(FUZZ) swift test -c release --sanitize $$sanitizer --scratch-path .build/fuzz-$$sanitizer \
+			--disable-xctest --filter '[Ff]uzz' || exit 1; \
+	done
 
 # The library's kernels for processors with fewer features, on this one. (`make test` compares the tables with each other.)
 test-kernels: ## Run every test again with the AVX2 and the portable kernels

@@ -131,7 +131,7 @@ let package = Package(
             resources: [.copy("Fixtures")]),
         .testTarget(name: "RecipesTests", dependencies: ["Recipes"], resources: [.copy("Fixtures")]),
         .testTarget(name: "BitAllocatorTests", dependencies: ["BitAllocator", "Recipes"]),
-        .testTarget(name: "PackingTests", dependencies: ["Packing", "Recipes"]),
+        .testTarget(name: "PackingTests", dependencies: ["Packing", "Recipes", "TestSupport"]),
         .testTarget(
             name: "QuantizationTests",
             dependencies: ["Quantization", "Packing", "Recipes", "Tensors", "TestSupport"],

@@ -13,7 +13,7 @@ extern const bf_kernel_table bf_table_avx512;
 
 static bool runs_avx2(void) {
     __builtin_cpu_init();
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
 }
 
 static bool runs_avx512(void) {

@@ -13,7 +13,7 @@ extern const bf_integer_table bf_integer_table_avx512vnni;
 
 static bool runs_avx2(void) {
     __builtin_cpu_init();
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
 }
 
 static bool runs_avx512vnni(void) {

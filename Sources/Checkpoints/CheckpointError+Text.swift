@@ -160,7 +160,7 @@ extension PackedLayerFault: CustomStringConvertible {
         case .levels(let bits, let found): "\(found) levels do not belong to \(bits) bits"
         case .encoding(let name): "unknown encoding \"\(name)\""
         case .checksum(let expected, let found):
-            "codes have the checksum \(found), written were codes with \(expected); the file is damaged"
+            "codes and scales have the checksum \(found), written were some with \(expected); the file is damaged"
         case .codes(let error): "\(error)"
         }
     }

@@ -66,6 +66,7 @@ private struct LaneDecoder<Pattern: FixedWidthInteger & UnsignedInteger & SIMDSc
     }
 
     mutating func decode(into codes: UnsafeMutableBufferPointer<Pattern>) throws(PackingError) {
+        if let row = onlyRow { return try fill(codes, with: row) }
         // Rounds of all lanes go the fast way while each lane can read a word and store a row of eight codes.
         var index = decodeQuickly(into: codes)
         var lane = 0
@@ -84,6 +85,30 @@ private struct LaneDecoder<Pattern: FixedWidthInteger & UnsignedInteger & SIMDSc
         guard position == words.count, faulty == 0 else {
             throw .wrongStreamEnd(
                 unreadBytes: words.count - position, faultyLanes: faulty, lanes: states.count)
+        }
+    }
+
+    /// The row of a symbol that owns all numbers: it takes no words and leaves every state as it is.
+    private var onlyRow: SIMD8<Pattern>? {
+        guard let first = slots.first, words.count == 0, slots.allSatisfy({ $0 >> 32 == first >> 32 }) else {
+            return nil
+        }
+        return rows[Int(first >> 32)]
+    }
+
+    /// All codes from one symbol. A few bytes may claim any number of them, so that going through them one by one would take
+    /// minutes.
+    private func fill(
+        _ codes: UnsafeMutableBufferPointer<Pattern>, with row: SIMD8<Pattern>
+    ) throws(PackingError) {
+        for index in codes.indices { codes[index] = row[index % codesPerTuple] }
+        let used = (codes.count + codesPerTuple - 1) % codesPerTuple + 1
+        for digit in used..<codesPerTuple where row[digit] != row[used - 1] {
+            throw .wrongFilling(lastCode: Int(row[used - 1] &+ offset), found: Int(row[digit] &+ offset))
+        }
+        let faulty = states.count { $0 != EntropyStream.firstState }
+        guard faulty == 0 else {
+            throw .wrongStreamEnd(unreadBytes: 0, faultyLanes: faulty, lanes: states.count)
         }
     }
 

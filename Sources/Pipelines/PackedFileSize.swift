@@ -15,23 +15,21 @@ extension ModelInventory {
     ///
     /// - Parameters:
     ///   - config: the UNet.
-    ///   - textEncoder: nil for a UNet on its own.
+    ///   - textEncoder: with its values, which decide on its element types; nil for a UNet on its own.
     ///   - schedulerJSON: the diffusers `scheduler_config.json` that the model came with.
     /// - Throws: `RecipeError`, `CheckpointError` where no temporary file can be written.
     public init(
-        of config: UNet2DConditionConfig, textEncoder: TextEncoderConfig?, schedulerJSON: String?
+        of config: UNet2DConditionConfig, textEncoder: TextEncoder?, schedulerJSON: String?
     ) throws {
         try self.init(unet: config)
         let unet = try UNet2DConditionModel(
             config: config, parameters: Parameters(ParameterStore(provider: ShapeOnlyProvider())))
-        let encoder = try textEncoder.map {
-            try TextEncoder(
-                config: $0, parameters: Parameters(ParameterStore(provider: ShapeOnlyProvider())))
-        }
-        let model = DiffusionPipeline(unet: unet, textEncoder: encoder, schedulerJSON: schedulerJSON)
+        let model = DiffusionPipeline(unet: unet, textEncoder: textEncoder, schedulerJSON: schedulerJSON)
+        let encoder = model.packedTextEncoder.reduce(0) { $0 + $1.tensor.count * $1.type.bytesPerElement }
         container = PackedContainer(
-            cached: try model.containerBytes(.paper, inventory: self),
-            layersKept: try model.containerBytes(.layersKept, inventory: self))
+            cached: try model.containerBytes(.paper, inventory: self) - encoder,
+            layersKept: try model.containerBytes(.layersKept, inventory: self) - encoder, textEncoder: encoder
+        )
     }
 }
 
@@ -40,7 +38,7 @@ extension DiffusionPipeline {
     ///
     /// - Throws: as `ModelInventory.init(of:textEncoder:schedulerJSON:)`.
     public func inventory() throws -> ModelInventory {
-        try ModelInventory(of: unet.config, textEncoder: textEncoder?.config, schedulerJSON: schedulerJSON)
+        try ModelInventory(of: unet.config, textEncoder: textEncoder, schedulerJSON: schedulerJSON)
     }
 
     /// The bytes of a packed file beside its payload. Every layer is given the same width: places are all that counts.
@@ -63,8 +61,8 @@ extension DiffusionPipeline {
             try writer.reserveTimeFeatures(
                 channels: Dictionary(uniqueKeysWithValues: channels), steps: steps)
         }
-        for entry in textEncoder?.store.entries ?? [] {
-            try writer.reserve(entry.key, in: .textEncoder, type: .float32, shape: entry.source.shape)
+        for (key, tensor, type) in packedTextEncoder {
+            try writer.reserve(key, in: .textEncoder, type: StorageType(type), shape: tensor.shape)
         }
         let unitBytes = StorageModel { count, _ in count }
         let payload = try unitBytes.storedBytes(

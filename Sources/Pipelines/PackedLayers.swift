@@ -13,12 +13,22 @@ import Tensors
 struct PackedLayers {
     private var weights: [String: PackedWeight] = [:]
 
+    /// Weights of a packed model at most, three times SD-XL's: streams of a few bytes can claim any number of them.
+    private static let mostWeights = 1 << 33
+
     /// Decodes the layers whose shape is the one that `config` gives them. What is wrong with a layer is left for the model
     /// to come upon, which names the first one.
     init(_ reader: CheckpointReader, config: UNet2DConditionConfig) throws {
         guard reader.format == .packed else { return }
         let expected = try ModelInventory(unet: config).layers.map { ($0.path.rawValue, $0) }
         let shapes = Dictionary(uniqueKeysWithValues: expected)
+        let weightCount = expected.reduce(0) { $0 + $1.1.weights }
+        guard weightCount <= Self.mostWeights else {
+            throw CheckpointError.object(
+                file: reader.path, object: "/",
+                fault: .value(
+                    expected: "a UNet of at most \(Self.mostWeights) weights", found: "\(weightCount)"))
+        }
         // The largest first: the last ones even out what the cores have left.
         let layers = reader.packedLayers.filter { shapes[$0] != nil }.sorted {
             (shapes[$0]?.weights ?? 0, $1) > (shapes[$1]?.weights ?? 0, $0)

@@ -28,6 +28,8 @@ public struct PackedVerification: Encodable, Sendable {
         public let relativeRootMeanSquare: Double
         /// Largest difference over the largest magnitude.
         public let relativeMaximum: Double
+        /// Whether all predictions are; where not, the two numbers above are the largest that there are.
+        public let isFinite: Bool
     }
 
     /// Quantized layers, their codes, and their scales.
@@ -38,7 +40,8 @@ public struct PackedVerification: Encodable, Sendable {
     public let hasRoundedScales: Bool
     /// Everything that is not equal, in the order of the model.
     public let differences: [Difference]
-    /// Of noise predictions at cached timesteps; empty where the model needs conditions beside a context.
+    /// Of noise predictions at cached timesteps; empty where the model needs conditions beside a context, and where the
+    /// models are of different architectures.
     public let outputs: [OutputDifference]
 
     public var isEqual: Bool { differences.isEmpty }
@@ -52,12 +55,14 @@ public struct PackedVerification: Encodable, Sendable {
     /// - Throws: `PipelineError.notQuantized` for a model without quantized layers; `TimeFeatureError`.
     public init(_ packed: DiffusionPipeline, isPackedFrom original: DiffusionPipeline, seed: UInt64) throws {
         var comparison = Comparison()
-        let layers = packed.unet.store.weightedLayers.filter { QuantizedCodes($0) != nil }
+        let layers = packed.unet.store.weightedLayers.filter(\.isQuantized)
         guard !layers.isEmpty, original.recipe != nil else { throw PipelineError.notQuantized }
+        let hasSameConfig = Self.options(packed) == Self.options(original)
+        if !hasSameConfig { comparison.note("config", "is another one than the original's") }
         for layer in layers { comparison.compare(layer, original.unet.store.layer(at: layer.path)) }
         let packedPaths = Set(layers.map(\.path))
         for layer in original.unet.store.weightedLayers
-        where QuantizedCodes(layer) != nil && !packedPaths.contains(layer.path) {
+        where layer.isQuantized && !packedPaths.contains(layer.path) {
             comparison.note(layer.path, "is not packed")
         }
         comparison.compareParameters(packed.unet.store, original.unet.store)
@@ -73,8 +78,18 @@ public struct PackedVerification: Encodable, Sendable {
             comparison.codes, comparison.scales, comparison.others, comparison.features
         )
         hasRoundedScales = comparison.hasRoundedScales
+        outputs =
+            hasSameConfig && packed.unet.config.additionEmbedType == nil
+            ? try Self.outputs(packed, original, timesteps: table?.timesteps, seed: seed) : []
+        for output in outputs where !output.isFinite {
+            comparison.note("noise predictions", "are not finite, activations in \(output.activations)")
+        }
         differences = comparison.differences
-        outputs = try Self.outputs(packed, original, timesteps: table?.timesteps, seed: seed)
+    }
+
+    /// The config as options, whatever their order and the blanks between them.
+    private static func options(_ model: DiffusionPipeline) -> NSDictionary? {
+        (try? JSONSerialization.jsonObject(with: model.unet.config.json)) as? NSDictionary
     }
 
     /// Predictions from random samples and contexts at the first, middle and last timestep.
@@ -82,9 +97,11 @@ public struct PackedVerification: Encodable, Sendable {
         _ packed: DiffusionPipeline, _ original: DiffusionPipeline, timesteps: [Int]?, seed: UInt64
     ) throws -> [OutputDifference] {
         let config = packed.unet.config
-        guard config.additionEmbedType == nil, config.json == original.unet.config.json else { return [] }
         let known = (timesteps ?? [1, 501, 981]).sorted()
-        let chosen = [known.first, known[known.count / 2], known.last].compactMap { $0 }
+        let chosen = Set(
+            [0, known.count / 2, known.count - 1].filter(known.indices.contains).map { known[$0] }
+        )
+        .sorted()
         if let table = original.unet.timeFeatures as? TimeFeatureTable {
             try table.validate(timesteps: chosen)
         }
@@ -120,13 +137,17 @@ extension PackedVerification.OutputDifference {
             let difference = Double(a) - Double(b)
             squares += difference * difference
             total += Double(b) * Double(b)
-            // A NaN is kept.
-            largest = abs(difference) <= largest ? largest : abs(difference)
+            // A NaN stays.
+            largest = largest.isNaN || abs(difference) <= largest ? largest : abs(difference)
             reach = max(reach, Double(abs(b)))
         }
         activations = type.rawValue
-        relativeRootMeanSquare = (squares / max(total, .leastNormalMagnitude)).squareRoot()
-        relativeMaximum = largest / max(reach, .leastNormalMagnitude)
+        let root = (squares / max(total, .leastNormalMagnitude)).squareRoot()
+        // JSON has no NaN.
+        relativeRootMeanSquare = root.isFinite ? root : .greatestFiniteMagnitude
+        isFinite = root.isFinite && largest.isFinite
+        relativeMaximum =
+            isFinite ? largest / max(reach, .leastNormalMagnitude) : .greatestFiniteMagnitude
     }
 }
 
@@ -171,7 +192,7 @@ private struct Comparison {
         let wrong = zip(mine.codes, theirs.codes).count { $0 != $1 }
         if wrong > 0 { note(layer.path, "\(wrong) of \(mine.codes.count) codes differ") }
         guard mine.scales != theirs.scales else { return }
-        let rounded = atHalfPrecision(theirs.scales)
+        let rounded = Tensor(theirs.scales, shape: [theirs.scales.count]).roundedToHalfPrecision.values
         if mine.scales == rounded {
             hasRoundedScales = true
         } else {
@@ -212,16 +233,9 @@ private struct Comparison {
                 continue
             }
             features += mine.count
-            let rounded = atHalfPrecision(theirs.values)
+            let rounded = theirs.roundedToHalfPrecision.values
             let wrong = zip(mine.values, rounded).count { $0 != $1 }
             if wrong > 0 { note(block, "\(wrong) of \(mine.count) time features differ") }
         }
     }
-}
-
-private func atHalfPrecision(_ values: [Float]) -> [Float] {
-    HalfWeight(
-        name: "", bits: values.withUnsafeBufferPointer { HalfPrecision.encode($0, .float16) },
-        shape: [values.count], type: .float16
-    ).tensor().values
 }

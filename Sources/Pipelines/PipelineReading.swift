@@ -35,15 +35,8 @@ extension DiffusionPipeline {
         let unet = try UNet2DConditionModel(
             config: config, parameters: Parameters(ParameterStore(provider: parameters)), timeFeatures: table)
         try parameters.checkAllUsed()
-        var encoder: TextEncoder?
-        if let json = reader.header.textConfig, let source = reader.textEncoder {
-            let parameters = CheckpointParameters(source, precision: .float32)
-            encoder = try TextEncoder(
-                config: TextEncoderConfig(json: Data(json.utf8)),
-                parameters: Parameters(ParameterStore(provider: parameters)))
-            try parameters.checkAllUsed()
-        }
-        self.init(unet: unet, textEncoder: encoder, schedulerJSON: reader.header.scheduler)
+        self.init(
+            unet: unet, textEncoder: try TextEncoder(in: reader), schedulerJSON: reader.header.scheduler)
     }
 
     /// What packed layers round their inputs to; `.int8` where nothing is packed says nothing.
@@ -71,4 +64,23 @@ extension DiffusionPipeline {
         }
         return layers.isEmpty ? nil : BitRecipe(layers: layers)
     }
+}
+
+extension TextEncoder {
+    /// The text encoder of a checkpoint; nil where it has none. Every tensor of it must be used.
+    ///
+    /// - Throws: `CheckpointError`, `ConfigError`, `ParameterError`.
+    public convenience init?(in reader: CheckpointReader) throws {
+        guard let json = reader.header.textConfig, let source = reader.textEncoder else { return nil }
+        let parameters = CheckpointParameters(source, precision: .float32)
+        try self.init(
+            config: TextEncoderConfig(json: Data(json.utf8)),
+            parameters: Parameters(ParameterStore(provider: parameters)))
+        try parameters.checkAllUsed()
+    }
+}
+
+extension WeightedLayer {
+    /// Whether the layer's weight is one of codes and scales, packed or not.
+    public var isQuantized: Bool { weight is FakeQuantizedWeight || weight is PackedWeight }
 }

@@ -57,8 +57,8 @@ public final class PackedWeight: WeightSource {
 
     public var parameters: [Parameter] { [] }
 
-    /// How activations meet this weight. Layers of 8 nominal bits, the first and the last one, compute in Float32 always, as
-    /// in the paper.
+    /// How activations meet this weight. Layers of 8 nominal bits, whose 257 levels are more than a byte holds, compute in
+    /// Float32 always: in the paper the first and the last one, whose inputs it does not round either.
     public var activations: ActivationType {
         get { usesIntegers.load(ordering: .relaxed) ? .int8 : .float32 }
         set { usesIntegers.store(newValue == .int8, ordering: .relaxed) }

@@ -75,7 +75,7 @@ extension ModelInventory: Codable {
         case layers, otherParameters, container
     }
 
-    /// Reads `{"layers": [...], "otherParameters": n, "container": {"cached": n, "layersKept": n}}`; files of old have no
+    /// Reads `{"layers": [...], "otherParameters": n, "container": {"cached": n, "layersKept": n, "textEncoder": n}}`; files of old have no
     /// container.
     ///
     /// - Throws: `RecipeError.duplicateLayer` and `RecipeError.malformed` as the other initializer does.
@@ -86,11 +86,11 @@ extension ModelInventory: Codable {
             otherParameters: container.decode(Int.self, forKey: .otherParameters))
         self.container = try container.decodeIfPresent(PackedContainer.self, forKey: .container)
         if let found = self.container,
-            min(found.cached, found.layersKept) < 0
-                || max(found.cached, found.layersKept) > Self.mostParameters
+            let wrong = [found.cached, found.layersKept, found.textEncoder].first(where: {
+                !(0...Self.mostParameters).contains($0)
+            })
         {
-            throw RecipeError.malformed(
-                location: "container", reason: "no file adds \(found.cached) or \(found.layersKept) bytes")
+            throw RecipeError.malformed(location: "container", reason: "no file adds \(wrong) bytes")
         }
     }
 }

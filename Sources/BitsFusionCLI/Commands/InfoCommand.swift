@@ -30,7 +30,8 @@ struct InfoCommand: ParsableCommand {
         help: "Inference steps whose time features are counted (default: as in the file or recipe, else 50).")
     var cachedSteps: Int?
 
-    @Option(help: "The encoding that stored bytes are forecast for.")
+    @Option(
+        help: "The encoding that stored bytes are forecast for where no packed file tells: radix or fixed.")
     var encoding = PackingEncoding.radix
 
     @Flag(help: "Print everything as JSON.")
@@ -40,6 +41,7 @@ struct InfoCommand: ParsableCommand {
 
     func validate() throws {
         try validateCachedSteps(cachedSteps)
+        try validateForecast(encoding)
     }
 
     func run() throws {

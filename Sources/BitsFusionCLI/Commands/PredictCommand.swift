@@ -27,7 +27,8 @@ struct PredictCommand: ParsableCommand {
     var output = "out.safetensors"
 
     @Option(
-        parsing: .unconditional, help: "Passes to run and time after the first one; their median is printed.")
+        parsing: .unconditional,
+        help: "Passes to run and time after the first one; prints their median, and what loading took.")
     var `repeat` = 0
 
     @Flag(help: "Print the time as JSON.")
@@ -49,7 +50,9 @@ struct PredictCommand: ParsableCommand {
         let config = try UNet2DConditionConfig(of: reader, named: model.name)
         try Output.checkCanCreate(output, keeping: [path, inputs])
         let inputs = try NoisePredictionInputs(contentsOf: inputs, config: config)
+        let opening = ContinuousClock.now
         let pipeline = try naming(model.name) { try DiffusionPipeline(reader, precision: .keepHalf) }
+        let loadSeconds = opening.duration(to: .now) / .seconds(1)
         pipeline.freeze()
         activations.apply(to: pipeline)
         try inputs.checkCached(by: pipeline.unet)
@@ -72,9 +75,11 @@ struct PredictCommand: ParsableCommand {
         progress.endLine()
         let median = Self.median(seconds)
         if json {
-            try Output.json(["seconds": median])
+            try Output.json(["seconds": median, "loadSeconds": loadSeconds])
         } else {
-            Output.line("\(Numbers.fixed(median, 6)) s, median of \(`repeat`) passes")
+            Output.line(
+                "\(Numbers.fixed(median, 6)) s, median of \(`repeat`) passes; loaded in "
+                    + "\(Numbers.fixed(loadSeconds, 2)) s")
         }
     }
 

@@ -34,13 +34,18 @@ struct VerifyCommand: ParsableCommand {
 
     func run() throws {
         common.apply()
-        guard try CheckpointReader(packed.path()).format == .packed else {
+        let reader = try CheckpointReader(packed.path())
+        guard reader.format == .packed else {
             throw CommandError(
                 .badData,
-                "\(packed.name): expected a packed file, found \(try CheckpointReader(packed.path()).format.rawValue); give "
-                    + "the student first and the packed file second")
+                "\(packed.name): expected a packed file, found \(reader.format.rawValue); give the student first and "
+                    + "the packed file second")
         }
-        let (student, model) = (try original.open(), try packed.open())
+        let model = try naming(packed.name) { try DiffusionPipeline(reader) }
+        guard model.isPacked else {
+            throw CommandError(.badData, "\(packed.name): holds no packed layers; pack the student again")
+        }
+        let student = try original.open()
         for pipeline in [student, model] { pipeline.freeze() }
         let result = try naming(original.name) {
             try PackedVerification(model, isPackedFrom: student, seed: seed)
@@ -65,6 +70,7 @@ struct VerifyCommand: ParsableCommand {
                     + "\(Numbers.fixed(100 * output.relativeRootMeanSquare, 4)) % of the prediction's, largest "
                     + "\(Numbers.fixed(100 * output.relativeMaximum, 4)) % of its largest value")
         }
+        if result.outputs.isEmpty { Output.line("noise predictions were not compared") }
         if result.isEqual { Output.line("equal") }
     }
 }

@@ -24,12 +24,15 @@ struct ModelReport: Encodable {
         let weights: Int
         /// The nominal width; nil where the layer is not quantized.
         let bits: Int?
-        /// Codes and scales of a quantized layer: as they lie in a packed file, else as forecast.
+        /// What a weight counts in the average: log2(2^bits + 1); nil where the layer is not quantized.
+        let averageBits: Double?
+        /// How a packed file holds it: the encoding of its codes, float32, or cached time features in its place; nil
+        /// where the model is not quantized.
+        let storage: String?
+        /// The weight's bytes in that file, scales included: as they lie there, else as forecast.
         let bytes: Int?
         /// The same in bits per weight.
         let storedBitsPerWeight: Double?
-        /// How its codes are stored.
-        let encoding: String?
     }
 
     /// One part of a quantized model.
@@ -52,6 +55,8 @@ struct ModelReport: Encodable {
         let parts: [Part]
         /// All parts together: the bytes of the packed file.
         let storedBytes: Int
+        /// Without the text encoder, which is not quantized; what bits per weight and float16's bytes compare with.
+        let unetBytes: Int
         let float16Bytes: Int
     }
 
@@ -77,13 +82,12 @@ struct ModelReport: Encodable {
         weights = inventory.weightCount
         textEncoderParameters = subject.textEncoderParameters
         fileBytes = subject.fileBytes
+        let found = recipe == subject.recipe ? subject.stored : [:]
         var stored: [LayerID: StoredLayer] = [:]
         for layer in inventory.quantizedLayers {
             guard let width = recipe?.layers[layer.path] else { continue }
             stored[layer.path] =
-                recipe == subject.recipe ? subject.stored[layer.path] : nil
-            stored[layer.path] =
-                stored[layer.path]
+                found[layer.path]
                 ?? StoredLayer(
                     encoding: encoding,
                     codeBytes: packedByteCount(
@@ -91,16 +95,22 @@ struct ModelReport: Encodable {
                     scaleBytes: layer.outputChannels * 4)
         }
         layers = inventory.layers.map { layer in
-            let own = stored[layer.path]
+            let (width, own) = (recipe?.layers[layer.path], stored[layer.path])
+            let isCached = layer.role.isTimeLayer && storage.cachedSteps > 0
+            let kept = recipe == nil || own != nil ? nil : isCached ? 0 : layer.weights * 4
+            let bytes = own?.bytes ?? kept
             return Layer(
                 path: layer.path.rawValue, kind: layer.kind.rawValue, role: layer.role.rawValue,
-                shape: layer.shape, weights: layer.weights, bits: recipe?.layers[layer.path]?.rawValue,
-                bytes: own?.bytes,
-                storedBitsPerWeight: own.map { 8 * Double($0.bytes) / Double(max(layer.weights, 1)) },
-                encoding: own?.encoding.rawValue)
+                shape: layer.shape, weights: layer.weights, bits: width?.rawValue, averageBits: width?.bits,
+                storage: own?.encoding.rawValue ?? kept.map { _ in isCached ? "cached" : "float32" },
+                bytes: bytes,
+                storedBitsPerWeight: bytes.map { 8 * Double($0) / Double(max(layer.weights, 1)) })
         }
         quantized = try recipe.map {
-            try Quantized($0, inventory: inventory, storage: storage, stored: stored)
+            try Quantized(
+                $0, inventory: inventory, storage: storage, stored: stored,
+                textEncoder: subject.textEncoderParameters
+            )
         }
     }
 }
@@ -121,15 +131,18 @@ extension ModelReport.Architecture {
 extension ModelReport.Quantized {
     init(
         _ recipe: BitRecipe, inventory: ModelInventory, storage: TimeFeatureStorage,
-        stored: [LayerID: StoredLayer]
+        stored: [LayerID: StoredLayer], textEncoder: Int
     ) throws {
         let size = try SizeAccounting(recipe: recipe, inventory: inventory, timeFeatures: storage)
         let codes = stored.values.reduce(0) { $0 + $1.codeBytes }
         let scales = stored.values.reduce(0) { $0 + $1.scaleBytes }
         let time = Int(size.timeFeatures.bytes)
         let others = Int(size.otherParameters.bytes)
-        let container = inventory.container?.bytes(storage) ?? 0
-        let total = codes + scales + time + others + container
+        let (container, encoder) = (
+            inventory.container?.structure(storage) ?? 0, inventory.container?.textEncoder ?? 0
+        )
+        let unet = codes + scales + time + others + container
+        let total = unet + encoder
         func part(_ name: String, _ part: SizeAccounting.Part, _ bytes: Int, counts: Bool) -> ModelReport.Part
         {
             ModelReport.Part(
@@ -137,7 +150,7 @@ extension ModelReport.Quantized {
                 bytes: bytes, share: Double(bytes) / Double(max(total, 1)))
         }
         averageBits = size.averageBits
-        storedBitsPerWeight = 8 * Double(total) / Double(inventory.weightCount)
+        storedBitsPerWeight = 8 * Double(unet) / Double(inventory.weightCount)
         cachedSteps = storage.cachedSteps
         encoding = Set(stored.values.map(\.encoding.rawValue)).sorted().joined(separator: ", ")
         parts = [
@@ -147,11 +160,11 @@ extension ModelReport.Quantized {
                 counts: true),
             part("scales", size.scales, scales, counts: false),
             part("others", size.otherParameters, others, counts: false),
-            ModelReport.Part(
-                name: "container, text encoder", count: 0, averageBits: nil, bytes: container,
-                share: Double(container) / Double(max(total, 1))),
+            part("container", SizeAccounting.Part(count: 0, bits: 0), container, counts: false),
+            part("text encoder", SizeAccounting.Part(count: textEncoder, bits: 0), encoder, counts: false),
         ]
         storedBytes = total
+        unetBytes = unet
         float16Bytes = 2 * (inventory.weightCount + inventory.otherParameters)
     }
 }
@@ -184,7 +197,7 @@ extension ModelReport {
         Output.line(
             "  stored         \(Numbers.grouped(quantized.storedBytes)) bytes (\(Numbers.bytes(quantized.storedBytes))), "
                 + "\(Numbers.fixed(quantized.storedBitsPerWeight, 4)) bits per weight, \(quantized.encoding) encoding; "
-                + "\(Numbers.fixed(Double(quantized.float16Bytes) / Double(quantized.storedBytes), 1))x smaller than "
+                + "\(Numbers.fixed(Double(quantized.float16Bytes) / Double(quantized.unetBytes), 1))x smaller than "
                 + "float16")
         let others = quantized.parts.first { $0.name == "others" }?.count ?? 0
         Output.line(
@@ -203,14 +216,15 @@ extension ModelReport {
 
     private func printLayers() {
         var table = TextTable(
-            ["layer", "kind", "shape", "weights", "bits", "stored bits", "bytes"],
+            ["layer", "kind", "shape", "weights", "bits", "average", "stored bits", "bytes", "as"],
             alignments: [.left, .left, .left])
         for layer in layers {
             table.add([
                 layer.path, layer.kind, Self.list(layer.shape, "x"), Numbers.grouped(layer.weights),
                 layer.bits.map(String.init) ?? "-",
+                layer.averageBits.map { Numbers.fixed($0, 3) } ?? "-",
                 layer.storedBitsPerWeight.map { Numbers.fixed($0, 3) } ?? "-",
-                layer.bytes.map(Numbers.grouped) ?? "-",
+                layer.bytes.map(Numbers.grouped) ?? "-", layer.storage ?? "-",
             ])
         }
         table.print()

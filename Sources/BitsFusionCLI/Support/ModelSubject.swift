@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `info` looks at: a checkpoint of any kind, a diffusers folder, or a bare config. No weights are read but the
-// widths of quantized layers.
+// What `info` looks at: a checkpoint of any kind, a diffusers folder, or a bare config. Of a packed file all of it is read
+// and held against its checksums; of other files the widths of quantized layers and the text encoder.
 
 import BitsFusion
 import Foundation
@@ -67,11 +67,9 @@ struct ModelSubject {
         self.name = name
         format = checkpoint.format.rawValue
         config = try UNet2DConditionConfig(of: checkpoint, named: name)
-        let encoderConfig = try checkpoint.header.textConfig.map {
-            try TextEncoderConfig(json: Data($0.utf8))
-        }
+        let encoder = try naming(name) { try TextEncoder(in: checkpoint) }
         inventory = try ModelInventory(
-            of: config, textEncoder: encoderConfig, schedulerJSON: checkpoint.header.scheduler)
+            of: config, textEncoder: encoder, schedulerJSON: checkpoint.header.scheduler)
         var layers: [LayerID: BitWidth] = [:]
         for path in checkpoint.quantizedLayers {
             layers[LayerID(path)] = try checkpoint.quantization(of: path).width
@@ -88,8 +86,7 @@ struct ModelSubject {
         recipe = layers.isEmpty ? nil : BitRecipe(layers: layers)
         if let recipe { try naming(name) { [inventory] in try recipe.validate(against: inventory) } }
         cachedSteps = checkpoint.format == .packed ? try checkpoint.timeFeatures()?.timesteps.count ?? 0 : nil
-        let encoder = checkpoint.textEncoder
-        textEncoderParameters = (encoder?.keys ?? []).reduce(0) { $0 + (encoder?.stored($1)?.count ?? 0) }
+        textEncoderParameters = encoder?.store.elementCount ?? 0
         fileBytes = Numbers.fileSize(checkpoint.path)
         if checkpoint.format == .model { try config.checkTensors(of: checkpoint.unet) }
     }

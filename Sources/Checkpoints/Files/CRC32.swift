@@ -19,11 +19,11 @@ enum CRC32 {
         return tables.flatMap { $0 }
     }()
 
-    /// The checksum of `bytes`; 0 for none.
-    static func checksum(of bytes: [UInt8]) -> UInt32 {
+    /// The checksum of `bytes` behind bytes with the checksum `start`; 0 for none.
+    static func checksum(of bytes: [UInt8], after start: UInt32 = 0) -> UInt32 {
         tables.withUnsafeBufferPointer { table in
             bytes.withUnsafeBytes { buffer in
-                var crc: UInt32 = ~0
+                var crc = ~start
                 var index = 0
                 while index + 8 <= buffer.count {
                     let low =

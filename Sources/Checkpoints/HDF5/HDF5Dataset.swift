@@ -55,9 +55,9 @@ package struct HDF5Dataset: ~Copyable {
             handle, memoryType: memoryType, place: place, type: type, shape: shape, count: count)
     }
 
-    /// Creates a dataset at the absolute path `object`; its group must exist.
+    /// Creates a dataset at the absolute path `object`; its group must exist. Without attributes it takes less room.
     static func create(
-        _ object: String, type: StorageType, shape: [Int], in file: borrowing HDF5File
+        _ object: String, type: StorageType, shape: [Int], hasAttributes: Bool, in file: borrowing HDF5File
     ) throws(CheckpointError) -> HDF5Dataset {
         precondition(shape.allSatisfy { $0 >= 0 }, "HDF5: \(object) cannot have the shape \(shape)")
         let place = file.place(object)
@@ -70,6 +70,8 @@ package struct HDF5Dataset: ~Copyable {
         let creation = try place.open(operation, .properties) { H5Pcreate(bf_h5p_dataset_create()) }
         try place.call(operation) { H5Pset_obj_track_times(creation.id, false) }
         try place.call(operation) { H5Pset_layout(creation.id, H5D_CONTIGUOUS) }
+        let isPlain = !hasAttributes && type != .bfloat16
+        try place.call(operation) { H5Pset_dset_no_attrs_hint(creation.id, isPlain) }
         try place.call(operation) { H5Pset_alloc_time(creation.id, H5D_ALLOC_TIME_EARLY) }
         // Every element is written once, so filling first would write everything twice.
         try place.call(operation) { H5Pset_fill_time(creation.id, H5D_FILL_TIME_NEVER) }
@@ -216,10 +218,11 @@ extension HDF5File {
 
     /// Creates a dataset at the absolute path `object`, and the groups above it.
     package func createDataset(
-        _ object: String, type: StorageType, shape: [Int]
+        _ object: String, type: StorageType, shape: [Int], hasAttributes: Bool = false
     ) throws(CheckpointError) -> HDF5Dataset {
         let parents = object.split(separator: "/").dropLast()
         if !parents.isEmpty { try createGroup("/" + parents.joined(separator: "/")) }
-        return try HDF5Dataset.create(object, type: type, shape: shape, in: self)
+        return try HDF5Dataset.create(
+            object, type: type, shape: shape, hasAttributes: hasAttributes, in: self)
     }
 }

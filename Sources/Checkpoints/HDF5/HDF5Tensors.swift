@@ -81,6 +81,18 @@ package final class HDF5Tensors: TensorSource {
         try dataset(key).read(into: buffer)
     }
 
+    /// The bytes of `key` as stored.
+    ///
+    /// - Throws: `CheckpointError.missingKey` or `.hdf5`.
+    func storedBytes(_ key: String) throws(CheckpointError) -> [UInt8] {
+        let dataset = try dataset(key)
+        var bytes = [UInt8](repeating: 0, count: dataset.byteCount)
+        try bytes.withUnsafeMutableBytes { buffer in
+            Result { () throws(CheckpointError) in try dataset.read(into: buffer) }
+        }.get()
+        return bytes
+    }
+
     /// Reads `rows` of the first axis of `key` as stored.
     ///
     /// - Precondition: `rows` lies within the first extent, and `buffer` holds exactly those rows.

@@ -21,7 +21,7 @@ public final class CheckpointReader: Sendable {
     ///   - formats: the kinds of checkpoint that will do; those that hold a UNet unless told otherwise.
     /// - Throws: `CheckpointError`: `.missingFile`; `.wrongKind` where it is no HDF5 file; `.attribute` where it is no
     ///   checkpoint, of another kind or of a later version; `.json` where an attribute is not the JSON that it must be;
-    ///   `.object` and `.hdf5` where it is damaged.
+    ///   `.object` and `.hdf5` where it is damaged. Of a packed file, all tensors but the packed layers are checked here.
     public init(
         _ path: String, formats: [CheckpointFormat] = CheckpointFormat.models
     ) throws(CheckpointError) {
@@ -40,6 +40,7 @@ public final class CheckpointReader: Sendable {
         }
         self.shared = shared
         self.sections = sections
+        if header.format == .packed { try checkSections() }
     }
 
     /// Which kind of checkpoint this is.

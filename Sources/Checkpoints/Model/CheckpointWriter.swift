@@ -12,6 +12,8 @@ public final class CheckpointWriter {
     /// Where the file will lie.
     public let path: String
     private var written: Set<String> = []
+    /// Kept for packed files; nil for others.
+    private var checksums: SectionChecksums?
 
     /// Creates the file and writes its attributes.
     ///
@@ -27,6 +29,7 @@ public final class CheckpointWriter {
         if let scheduler = header.scheduler { try created.setText(CheckpointName.scheduler, scheduler) }
         if let textConfig = header.textConfig { try created.setText(CheckpointName.textConfig, textConfig) }
         try created.createGroup(header.format.section.group)
+        if header.format == .packed { checksums = SectionChecksums() }
         file = consume created
     }
 
@@ -43,7 +46,13 @@ public final class CheckpointWriter {
         _ key: String, in section: CheckpointSection = .unet, type: StorageType, shape: [Int],
         bytes: UnsafeRawBufferPointer
     ) throws(CheckpointError) {
-        try write(at: try object(key, section), key, type: type, shape: shape, bytes: bytes)
+        if checksums != nil { checksums?.add(key, in: section, CRC32.checksum(of: Array(bytes))) }
+        try create(
+            at: try object(key, section), key, type: type, shape: shape,
+            hasAttributes: Self.hasAttributes(key, section)
+        ) { dataset throws(CheckpointError) in
+            try dataset.write(bytes)
+        }
     }
 
     /// Gives `key` its place and leaves its elements out, for a file that is only measured.
@@ -52,7 +61,11 @@ public final class CheckpointWriter {
     public func reserve(
         _ key: String, in section: CheckpointSection = .unet, type: StorageType, shape: [Int]
     ) throws(CheckpointError) {
-        try create(at: try object(key, section), key, type: type, shape: shape) { _ in }
+        checksums?.add(key, in: section, 0)
+        try create(
+            at: try object(key, section), key, type: type, shape: shape,
+            hasAttributes: Self.hasAttributes(key, section)
+        ) { _ in }
     }
 
     /// Writes a tensor as `type`, rounded to nearest even.
@@ -117,6 +130,7 @@ public final class CheckpointWriter {
     ///
     /// - Throws: `CheckpointError.hdf5`, `.writeFailed`; nothing is left behind then.
     public func finish() throws(CheckpointError) {
+        try writeChecksums()
         guard let file = file.take() else {
             preconditionFailure("CheckpointWriter: \(path) was finished before")
         }
@@ -128,6 +142,7 @@ public final class CheckpointWriter {
     ///
     /// - Throws: `CheckpointError.hdf5`, `.unreadable`.
     public func measure() throws(CheckpointError) -> Int {
+        try writeChecksums()
         guard let file = file.take() else {
             preconditionFailure("CheckpointWriter: \(path) was finished before")
         }
@@ -165,16 +180,17 @@ public final class CheckpointWriter {
         return section.naming.path(of: key, below: section.group)
     }
 
-    private func write(
-        at object: String, _ key: String, type: StorageType, shape: [Int], bytes: UnsafeRawBufferPointer
-    ) throws(CheckpointError) {
-        try create(at: object, key, type: type, shape: shape) { dataset throws(CheckpointError) in
-            try dataset.write(bytes)
+    private func writeChecksums() throws(CheckpointError) {
+        guard let checksums else { return }
+        try withFile { file throws(CheckpointError) in
+            for (section, checksum) in checksums.groups {
+                try file.setInteger(CheckpointName.checksum, Int(checksum), of: section.group)
+            }
         }
     }
 
     private func create(
-        at object: String, _ key: String, type: StorageType, shape: [Int],
+        at object: String, _ key: String, type: StorageType, shape: [Int], hasAttributes: Bool,
         fill: (borrowing HDF5Dataset) throws(CheckpointError) -> Void
     ) throws(CheckpointError) {
         try withFile { file throws(CheckpointError) in
@@ -183,12 +199,18 @@ public final class CheckpointWriter {
             guard !file.contains(object), Self.parents(of: object).isDisjoint(with: written) else {
                 throw .invalidKey(file: path, key: key)
             }
-            try fill(try file.createDataset(object, type: type, shape: shape))
+            try fill(
+                try file.createDataset(object, type: type, shape: shape, hasAttributes: hasAttributes))
         }
     }
 }
 
 extension CheckpointWriter {
+    /// Whether a dataset says in attributes what it means: codes of packed layers, and scales of students.
+    private static func hasAttributes(_ key: String, _ section: CheckpointSection) -> Bool {
+        section == .quantization || section == .packed && key.hasSuffix("." + CheckpointName.codes)
+    }
+
     /// The paths of all groups above `object`.
     private static func parents(of object: String) -> Set<String> {
         let parts = object.split(separator: "/")

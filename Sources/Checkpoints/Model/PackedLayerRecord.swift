@@ -2,7 +2,7 @@
 // One layer of a packed model as it lies in the file, and how it is written and read. What the codes mean is
 // Quantization's; how they lie in bytes is Packing's.
 //
-//     /packed/<layer path>/codes   uint8 [bytes]         attributes bits, levels, encoding, shape, crc32
+//     /packed/<layer path>/codes   uint8 [bytes]         attributes bits, levels, encoding, shape, crc32 (of codes and scales)
 //     /packed/<layer path>/scale   float16 or float32 [OC]
 
 import Packing
@@ -40,7 +40,7 @@ public struct PackedLayerRecord: Equatable, Sendable {
         path: String, width: BitWidth, encoding: PackingEncoding, shape: [Int], codes: [UInt8],
         scales: [Float]
     ) throws(PackedLayerFault) {
-        guard let count = elementCount(shape), shape.count >= 2, count <= Self.mostWeights else {
+        guard let count = elementCount(shape), [2, 4].contains(shape.count), count <= Self.mostWeights else {
             throw .shape(shape)
         }
         let most = packedByteCountBound(count: count, levels: width.levels, encoding: encoding)
@@ -92,26 +92,35 @@ extension CheckpointWriter {
     /// - Parameters:
     ///   - record: the layer.
     ///   - scaleType: `.float32`, or `.float16` for half the bytes at a relative error of 2^-11.
-    /// - Throws: `CheckpointError.packedLayer` where a scale leaves float16's range, `.duplicateKey`, `.hdf5`.
+    /// - Throws: `CheckpointError.packedLayer` where a scale leaves the range that float16 has that precision in,
+    ///   `.duplicateKey`, `.hdf5`.
     public func write(_ record: PackedLayerRecord, scaleType: ElementType = .float32) throws(CheckpointError)
     {
         let codesKey = record.path + "." + CheckpointName.codes
+        let scaleKey = record.path + "." + CheckpointName.scale
+        let scales = try encodedScales(record, as: scaleType, key: scaleKey)
         try write(
             codesKey, in: .packed, type: .uint8, shape: [record.codes.count], elements: record.codes)
         try describe(
             codesKey, width: record.width, encoding: record.encoding, shape: record.shape,
-            checksum: CRC32.checksum(of: record.codes))
-        let scales = Tensor(record.scales, shape: [record.scales.count])
-        if scaleType != .float32 {
-            // A scale that rounds to zero would silence its channel.
-            let smallest: Float = scaleType == .float16 ? 0x1p-24 : Float.leastNormalMagnitude
-            if let channel = record.scales.firstIndex(where: { $0 < smallest }) {
-                throw .packedLayer(
-                    file: path, layer: record.path,
-                    fault: .scale(channel: channel, found: record.scales[channel]))
-            }
+            checksum: packedChecksum(codes: record.codes, scales: scales))
+        try write(
+            scaleKey, in: .packed, type: StorageType(scaleType), shape: [record.scales.count],
+            elements: scales)
+    }
+
+    private func encodedScales(
+        _ record: PackedLayerRecord, as type: ElementType, key: String
+    ) throws(CheckpointError) -> [UInt8] {
+        guard type != .float32 else { return record.scales.withUnsafeBytes { Array($0) } }
+        // Below its normal numbers a 16-bit type has fewer digits, and at last none: a silent channel.
+        let smallest: Float = type == .float16 ? 0x1p-14 : Float.leastNormalMagnitude
+        if let channel = record.scales.firstIndex(where: { $0 < smallest }) {
+            throw .packedLayer(
+                file: path, layer: record.path,
+                fault: .scale(channel: channel, found: record.scales[channel]))
         }
-        try write(record.path + "." + CheckpointName.scale, in: .packed, scales, as: scaleType)
+        return try encode(Tensor(record.scales, shape: [record.scales.count]), as: type, key: key, file: path)
     }
 
     /// Gives a packed layer its place without codes and scales, for a file that is only measured.
@@ -147,6 +156,11 @@ extension CheckpointWriter {
     }
 }
 
+/// What tells damaged codes and scales, which would otherwise be other valid ones.
+private func packedChecksum(codes: [UInt8], scales: [UInt8]) -> UInt32 {
+    CRC32.checksum(of: scales, after: CRC32.checksum(of: codes))
+}
+
 extension CheckpointReader {
     /// Reads and checks one packed layer.
     ///
@@ -158,6 +172,7 @@ extension CheckpointReader {
         guard let tensors = section(.packed) else { throw .missingKey(file: path, key: codesKey) }
         let codes = try tensors.elements(codesKey, as: UInt8.self, [.uint8])
         let scales = try tensors.tensor(scaleKey)
+        let storedScales = try tensors.storedBytes(scaleKey)
         let object = CheckpointSection.packed.naming.path(of: codesKey, below: CheckpointSection.packed.group)
         let bits = try integer(CheckpointName.bits, of: object)
         let levels = try integer(CheckpointName.levels, of: object)
@@ -169,7 +184,7 @@ extension CheckpointReader {
                 throw .levels(bits: bits, found: levels)
             }
             guard let known = PackingEncoding(rawValue: encoding) else { throw .encoding(encoding) }
-            let found = CRC32.checksum(of: codes)
+            let found = packedChecksum(codes: codes, scales: storedScales)
             guard Int(found) == checksum else {
                 throw .checksum(expected: UInt32(truncatingIfNeeded: checksum), found: found)
             }

@@ -63,7 +63,9 @@ extension CheckpointReader {
     public func timeFeatures() throws(CheckpointError) -> TimeFeatureRecord? {
         guard let tensors = section(.timeFeatures) else { return nil }
         let timesteps = try tensors.integers(CheckpointName.timesteps)
-        guard Set(timesteps).count == timesteps.count, timesteps.allSatisfy({ $0 >= 0 }) else {
+        guard !timesteps.isEmpty, Set(timesteps).count == timesteps.count,
+            timesteps.allSatisfy({ $0 >= 0 })
+        else {
             throw .object(
                 file: path, object: CheckpointSection.timeFeatures.group + "/" + CheckpointName.timesteps,
                 fault: .value(expected: "different timesteps from 0", found: "\(timesteps)"))

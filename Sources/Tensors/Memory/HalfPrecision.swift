@@ -82,3 +82,18 @@ public final class HalfWeight: WeightSource, @unchecked Sendable {
         }
     }
 }
+
+extension Tensor {
+    /// The values rounded to float16.
+    public var roundedToHalfPrecision: Tensor {
+        HalfWeight(
+            name: "", bits: withUnsafeBufferPointer { HalfPrecision.encode($0, .float16) }, shape: shape,
+            type: .float16
+        ).tensor()
+    }
+
+    /// Whether float16 holds every value exactly, zeros with their signs.
+    public var isExactInHalfPrecision: Bool {
+        zip(values, roundedToHalfPrecision.values).allSatisfy { $0.bitPattern == $1.bitPattern }
+    }
+}

@@ -7,7 +7,7 @@ import CKernels
 /// Chosen once for this processor (`BITSFUSION_KERNELS` narrows the choice).
 nonisolated(unsafe) let integerKernels: bf_integer_table = bf_integer_kernels().pointee
 
-/// The name of the instruction set that integer products use: `avx512vnni`, `avx2` or `portable`.
+/// The name of the instruction set that integer products use: `avx512vnni`, `avx2`, `portable` or `reference`.
 public var integerInstructionSet: String { String(cString: integerKernels.name) }
 
 /// A weight `[OC, IC]` or `[OC, IC, KH, KW]` of codes 0..<L that stand for -(L-1)/2 ... (L-1)/2.
@@ -71,9 +71,7 @@ public final class IntegerMatrix: Sendable {
         }
     }
 
-    /// The dense weight, a code times its channel's scale; rows are made as they are read.
-    ///
-    /// - Parameter scales: `[OC]`.
+    /// The dense weight, a code times its channel's scale, of `scales` `[OC]`; rows are made as they are read.
     public func weight(scales: Tensor) -> Tensor {
         precondition(scales.shape == [shape[0]], "scales \(scales.shape) for a weight \(shape)")
         return Tensor(shape) { [self] rows, values in

@@ -113,20 +113,24 @@ extension bf_integer_product {
         pixel_sums = UnsafePointer(activations.sums)
     }
 
-    /// Rows that a thread takes at least, a multiple of the kernels' blocks; and products too few to share out.
-    private static let rowGrain = 56, fewProducts = 1 << 18
+    /// Rows that a thread takes at least, and at most at a time; products too few to share out.
+    private static let fewRows = 104, manyRows = 416, fewProducts = 1 << 18
 
-    /// All rows and panels, cut over the threads by rows, or by panels where rows are few: each thread rearranges the
-    /// activations of its rows once for all its panels.
+    /// All rows and panels, cut over the threads by rows, or by panels where rows are few. What a thread takes begins with
+    /// rearranging the activations of its rows, so that a cut by panels is one part a thread.
     fileprivate func run(rows: Int, panels: Int) {
         nonisolated(unsafe) let whole = self
         let products = rows * shape.outputs * shape.inputs * shape.segments
         if products < Self.fewProducts {
             whole.run(0..<rows, 0..<panels)
-        } else if rows >= Self.rowGrain * Threads.count {
-            Threads.parallelFor(rows, grain: Self.rowGrain) { whole.run($0, 0..<panels) }
+        } else if rows >= Self.fewRows * Threads.count {
+            // As many equal parts for each thread.
+            let perThread = (rows + Threads.count * Self.manyRows - 1) / (Threads.count * Self.manyRows)
+            let parts = perThread * Threads.count
+            Threads.parallelFor(rows, grain: (rows + parts - 1) / parts) { whole.run($0, 0..<panels) }
         } else {
-            Threads.parallelFor(panels, grain: 4) { whole.run(0..<rows, $0) }
+            let share = (panels + Threads.count - 1) / Threads.count
+            Threads.parallelFor(panels, grain: share) { whole.run(0..<rows, $0) }
         }
     }
 
@@ -135,6 +139,6 @@ extension bf_integer_product {
         (part.first_row, part.rows) = (rows.lowerBound, rows.count)
         (part.first_panel, part.panels) = (panels.lowerBound, panels.count)
         let scratch = Storage(byteCount: integerKernels.product_scratch(&part))
-        integerKernels.product(&part, scratch.pointer)
+        withExtendedLifetime(scratch) { integerKernels.product(&part, scratch.pointer) }
     }
 }

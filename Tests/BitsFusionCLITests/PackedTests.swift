@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// Packed files as a user meets them: every encoding holds the same codes, damage is found and named, and `info` says what
+// each layer takes.
+
+import BitsFusion
+import Foundation
+import Testing
+
+@Suite struct PackedTests {
+    private func succeed(_ run: ProgramRun) throws { try #require(run.status == 0, "\(run.errors)") }
+
+    /// A place with model.h5 and a packed file of it for each name, made with the options behind it.
+    private func place(_ files: [String: [String]]) throws -> Workplace {
+        let place = try Workplace()
+        try place.makeModel()
+        for (name, options) in files {
+            try succeed(
+                place.run(
+                    ["quantize", "model.h5", "--recipe", "recipe.json", "-o", name, "--quiet"] + options))
+        }
+        return place
+    }
+
+    @Test("files of every encoding hold the same model, and scales at 16 bits are told apart")
+    func encodings() throws {
+        let place = try place([
+            "entropy.h5": [], "radix.h5": ["--encoding", "radix"], "fixed.h5": ["--encoding", "fixed"],
+            "half.h5": ["--scales", "float16"],
+        ])
+        for name in ["radix.h5", "fixed.h5"] {
+            let run = try place.run("verify", name, "entropy.h5")
+            try succeed(run)
+            #expect(run.output.hasSuffix("equal\n"))
+        }
+        let half = try place.run("verify", "radix.h5", "half.h5", "--json")
+        try succeed(half)
+        let report = try #require(
+            JSONSerialization.jsonObject(with: Data(half.output.utf8)) as? [String: Any])
+        #expect(report["hasRoundedScales"] as? Bool == true)
+        #expect((report["outputs"] as? [Any])?.count == 2)
+    }
+
+    @Test("verify names the first thing that differs, and what it cannot compare")
+    func differences() throws {
+        let place = try place(["packed.h5": []])
+        try succeed(place.run("init", "--config", "config.json", "--seed", "8", "-o", "other.h5"))
+        try succeed(
+            place.run("quantize", "other.h5", "--recipe", "recipe.json", "-o", "other-packed.h5", "--quiet"))
+        let other = try place.run("verify", "other-packed.h5", "packed.h5")
+        #expect(other.status == 65)
+        #expect(other.errorLines.count == 1 && other.errors.contains("conv_in: "))
+        let dense = try place.run("verify", "model.h5", "packed.h5")
+        #expect(dense.status == 65 && dense.errors.contains("no quantized layers"))
+        let turned = try place.run("verify", "packed.h5", "model.h5")
+        #expect(turned.status == 65 && turned.errors.contains("expected a packed file"))
+    }
+
+    @Test(
+        "a damaged code is an error that names its layer, in every encoding",
+        arguments: PackingEncoding.allCases)
+    func damage(encoding: PackingEncoding) throws {
+        let place = try place(["packed.h5": ["--encoding", encoding.rawValue]])
+        try place.makeInputs()
+        let layer = "down_blocks.0.resnets.0.conv2"
+        let codes = try CheckpointReader(place.file("packed.h5")).packedLayer(layer).codes
+        var bytes = try place.contents(of: "packed.h5")
+        let range = try #require(bytes.range(of: Data(codes)))
+        bytes[range.lowerBound + codes.count / 2] ^= 1
+        try bytes.write(to: URL(fileURLWithPath: place.file("damaged.h5")))
+        for command in [
+            ["predict", "damaged.h5", "--inputs", "in.safetensors"],
+            ["export", "damaged.h5", "-o", "folder"],
+            ["verify", "packed.h5", "damaged.h5"], ["info", "damaged.h5"],
+        ] {
+            let run = try place.run(command)
+            #expect(run.status == 65, "\(command)")
+            #expect(run.errorLines.count == 1 && run.errors.contains(layer), "\(run.errors)")
+        }
+        #expect(!place.names.contains("folder"))
+    }
+
+    @Test("other damage is an error that names the group")
+    func damagedGroups() throws {
+        let place = try place(["packed.h5": []])
+        try place.makeInputs()
+        let sound = try place.contents(of: "packed.h5")
+        let reader = try CheckpointReader(place.file("packed.h5"))
+        let layer = "mid_block.resnets.0.conv1"
+        let scales = try reader.packedLayer(layer).scales.withUnsafeBytes { Data($0) }
+        let gain = try reader.unet.tensor("conv_norm_out.weight").values.withUnsafeBytes { Data($0) }
+        let features = try #require(reader.timeFeatures()?.features["mid_block.resnets.0"])
+        let half = features.withUnsafeBufferPointer { HalfPrecision.encode($0, .float16) }
+            .withUnsafeBytes { Data($0) }
+        for (part, name) in [(scales, layer), (gain, "/unet"), (half, "/time_features")] {
+            var bytes = sound
+            let range = try #require(bytes.range(of: part), "\(name)")
+            bytes[range.upperBound - 2] ^= 1
+            try bytes.write(to: URL(fileURLWithPath: place.file("damaged.h5")))
+            let run = try place.run("predict", "damaged.h5", "--inputs", "in.safetensors")
+            #expect(run.status == 65 && run.errorLines.count == 1, "\(name)")
+            #expect(run.errors.contains(name) && run.errors.contains("checksum"), "\(run.errors)")
+        }
+    }
+
+    @Test(
+        "info lists what each layer takes, and the parts add up to the file",
+        arguments: PackingEncoding.allCases)
+    func information(encoding: PackingEncoding) throws {
+        let place = try place(["packed.h5": ["--encoding", encoding.rawValue]])
+        let run = try place.run("info", "packed.h5", "--json")
+        try succeed(run)
+        let info = try #require(JSONSerialization.jsonObject(with: Data(run.output.utf8)) as? [String: Any])
+        let quantized = try #require(info["quantized"] as? [String: Any])
+        #expect(quantized["encoding"] as? String == encoding.rawValue)
+        #expect(quantized["storedBytes"] as? Int == (try place.contents(of: "packed.h5").count))
+        let reader = try CheckpointReader(place.file("packed.h5"))
+        for layer in try #require(info["layers"] as? [[String: Any]]) {
+            let path = try #require(layer["path"] as? String)
+            guard layer["bits"] is Int else { continue }
+            let record = try reader.packedLayer(path)
+            let bytes = record.codes.count + 4 * record.scales.count
+            #expect(layer["bytes"] as? Int == bytes)
+            let bits = try #require(layer["storedBitsPerWeight"] as? Double)
+            #expect(abs(bits - 8 * Double(bytes) / Double(record.count)) < 1e-9)
+        }
+    }
+
+    @Test("what depends on the weights is not forecast")
+    func entropyForecast() throws {
+        let place = try place([:])
+        for command in [
+            ["info", "config.json", "--recipe", "recipe.json", "--encoding", "entropy"],
+            ["allocate", "--encoding", "entropy"],
+        ] {
+            let run = try place.run(command)
+            #expect(run.status == 64 && run.errors.contains("depends on the weights"), "\(run.errors)")
+        }
+    }
+}
