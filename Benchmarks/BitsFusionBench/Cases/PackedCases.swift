@@ -90,6 +90,8 @@ enum PackedCases {
             let model = try unet.model()
             model.store.setTrainable(false)
             let recipe = try BitRecipe.load(contentsOf: URL(fileURLWithPath: recipeFile))
+            // A recipe of other layers is an error, not a benchmark of floats.
+            try recipe.validate(against: ModelInventory(unet: model.config))
             for layer in model.store.weightedLayers {
                 if let width = recipe.layers[LayerID(layer.path)] { try layer.pack(width) }
             }
