@@ -27,6 +27,8 @@ public enum TimeFeatureError: Error, Equatable, Sendable {
     case timestepNotCached(timestep: Int, cached: [Int])
     /// The cache has no (or a differently shaped) table for a residual block of the model.
     case wrongTable(resnetPath: String, expected: [Int], found: [Int])
+    /// The cache has a table for a residual block that the model has not.
+    case unknownBlock(resnetPath: String)
     /// The model's time embedding depends on more than the timestep, so it cannot be tabulated.
     case dependsOnConditions(key: String, value: String)
     /// The model has no time embedding to compute features with.
@@ -34,15 +36,24 @@ public enum TimeFeatureError: Error, Equatable, Sendable {
 }
 
 extension TimeFeatureError: CustomStringConvertible {
+    /// Up to a hundred timesteps whole, the first and last ones of more.
+    private static func listed(_ timesteps: [Int]) -> String {
+        let texts = timesteps.map(String.init)
+        guard texts.count > 100 else { return texts.joined(separator: ", ") }
+        return (texts.prefix(20) + ["..."] + texts.suffix(20)).joined(separator: ", ")
+    }
+
     public var description: String {
         switch self {
         case .timestepNotCached(let timestep, let cached):
             "cached time features: timestep \(timestep) is not cached; cached are \(cached.count) timesteps "
-                + "\(cached); sample with the number of steps that the model was made for, or "
+                + "[\(Self.listed(cached))]; sample with the number of steps that the model was made for, or "
                 + "pack the student again with `--cached-steps` and `--sampler` for these"
         case .wrongTable(let path, let expected, let found):
             "cached time features of \(path): expected shape \(expected), found "
                 + (found.isEmpty ? "nothing" : "\(found)") + "; check that they belong to this config.json"
+        case .unknownBlock(let path):
+            "cached time features: the model has no residual block \(path); check that they belong to this config.json"
         case .dependsOnConditions(let key, let value):
             "time features cannot be cached: with config key \(key) \(value) they depend on more than the timestep; "
                 + "keep the time embedding layers"

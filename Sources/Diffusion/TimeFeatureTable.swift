@@ -89,5 +89,9 @@ public struct TimeFeatureTable: TimeFeatureSource, Sendable {
                 throw .wrongTable(resnetPath: resnet.path, expected: expected, found: found)
             }
         }
+        let known = Set(model.resnets.map(\.path))
+        if let stray = features.keys.sorted().first(where: { !known.contains($0) }) {
+            throw .unknownBlock(resnetPath: stray)
+        }
     }
 }

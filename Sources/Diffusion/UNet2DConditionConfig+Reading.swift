@@ -220,6 +220,11 @@ extension UNet2DConditionConfig {
 
     private static func sampleSize(_ reader: inout ConfigReader) throws(ConfigError) -> SampleSize? {
         guard let value = reader.value("sample_size") else { return nil }
+        // A pass over a larger one fits into no memory.
+        let sizeRange = 1...4096
+        func positive(_ value: JSONValue) -> Int? {
+            Self.positive(value).flatMap { sizeRange.contains($0) ? $0 : nil }
+        }
         if let side = positive(value) { return SampleSize(height: side, width: side) }
         if case .array(let sides) = value, sides.count == 2, let height = positive(sides[0]),
             let width = positive(sides[1])

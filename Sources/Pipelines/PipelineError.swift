@@ -11,6 +11,10 @@ public enum PipelineError: Error, Equatable, Sendable, CustomStringConvertible {
     case embeddingShape(key: String, expected: String, found: [Int])
     /// The text encoder's table does not match the words of the shapes world.
     case vocabulary(expected: Int, found: Int)
+    /// A text encoder of fewer tokens than the longest caption takes.
+    case textLength(least: Int, found: Int)
+    /// A text encoder whose width is not the one that the UNet attends to.
+    case contextWidth(expected: Int, found: Int)
     /// A model without quantized layers where codes are compared.
     case notQuantized
 
@@ -19,6 +23,10 @@ public enum PipelineError: Error, Equatable, Sendable, CustomStringConvertible {
         case .noTextEncoder:
             "this model has no text encoder; pass --embeddings e.safetensors (encoder_hidden_states, "
                 + "negative_encoder_hidden_states) instead of a prompt"
+        case .textLength(let least, let found):
+            "text encoder: max_length \(found) is too short for captions, which take \(least) tokens; check text_config"
+        case .contextWidth(let expected, let found):
+            "text encoder: width \(found), the UNet's config wants \(expected); they belong to different models"
         case .notQuantized:
             "there are no quantized layers to compare; give a student and the file that it was packed to"
         case .furtherConditions(let value):

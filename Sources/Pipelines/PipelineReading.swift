@@ -7,6 +7,7 @@ import Foundation
 import Layers
 import Quantization
 import Recipes
+import Shapes
 import Tensors
 
 extension DiffusionPipeline {
@@ -35,8 +36,24 @@ extension DiffusionPipeline {
         let unet = try UNet2DConditionModel(
             config: config, parameters: Parameters(ParameterStore(provider: parameters)), timeFeatures: table)
         try parameters.checkAllUsed()
-        self.init(
-            unet: unet, textEncoder: try TextEncoder(in: reader), schedulerJSON: reader.header.scheduler)
+        let encoder = try TextEncoder(in: reader)
+        if let encoder { try Self.check(encoder, for: config) }
+        self.init(unet: unet, textEncoder: encoder, schedulerJSON: reader.header.scheduler)
+    }
+
+    /// - Throws: `PipelineError` for a text encoder that is not this UNet's, or that captions do not fit into.
+    private static func check(_ encoder: TextEncoder, for config: UNet2DConditionConfig) throws(PipelineError)
+    {
+        let widths = config.encoderHidDim.map { [$0] } ?? config.crossAttentionDim
+        if config.usesCrossAttention, let other = widths.first(where: { $0 != encoder.config.width }) {
+            throw .contextWidth(expected: other, found: encoder.config.width)
+        }
+        // Other tokenizers have other needs; prompts of theirs are refused anyway.
+        if encoder.config.vocabSize == WordTokenizer.vocabularySize,
+            encoder.config.maxLength < WordTokenizer.leastLength
+        {
+            throw .textLength(least: WordTokenizer.leastLength, found: encoder.config.maxLength)
+        }
     }
 
     /// What packed layers round their inputs to; `.int8` where nothing is packed says nothing.

@@ -12,6 +12,9 @@ public struct WordTokenizer: Hashable, Sendable {
     /// Holds the longest sentence of the grammar (8 words) and its start token with room to spare.
     public static let defaultLength = 12
 
+    /// Tokens of the longest sentence, with its start.
+    public static let leastLength = 9
+
     /// Every known word; word i has id i + 2. The order is part of the trained models' format.
     public static let vocabulary: [String] =
         ["a", "and", "of", "left", "right", "above", "below"] + SceneCaption.countWords
@@ -27,9 +30,11 @@ public struct WordTokenizer: Hashable, Sendable {
 
     /// A tokenizer for sequences of `length` tokens.
     ///
-    /// - Precondition: `length` >= 9, so that every sentence of the grammar fits.
+    /// - Precondition: `length` >= `leastLength`, so that every sentence of the grammar fits.
     public init(length: Int = WordTokenizer.defaultLength) {
-        precondition(length >= 9, "WordTokenizer: length \(length) is below 9, the longest caption's")
+        precondition(
+            length >= Self.leastLength,
+            "WordTokenizer: length \(length) is below \(Self.leastLength), the longest caption's")
         self.length = length
     }
 

@@ -79,6 +79,17 @@ import Testing
         #expect(!place.names.contains("folder"))
     }
 
+    @Test("files packed for other timesteps are told apart, and compared at those that they share")
+    func otherTimesteps() throws {
+        let place = try place([
+            "few.h5": ["--cached-steps", "5"], "many.h5": [], "none.h5": ["--cached-steps", "0"],
+        ])
+        let other = try place.run("verify", "few.h5", "many.h5")
+        #expect(other.status == 65 && other.errorLines.count == 1)
+        #expect(other.errors.contains("time features: are cached for other timesteps"))
+        try succeed(place.run("verify", "none.h5", "few.h5"))
+    }
+
     @Test("other damage is an error that names the group")
     func damagedGroups() throws {
         let place = try place(["packed.h5": []])

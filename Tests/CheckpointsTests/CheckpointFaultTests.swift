@@ -203,6 +203,26 @@ import Testing
         }
     }
 
+    @Test("a packed file holds nothing but what it needs")
+    func strayObjects() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.file("a.h5")
+        for group in ["/quantization", "/training", "/clip"] {
+            try write(path, format: "bitsfusion-packed", groups: ["/unet", "/packed", group]) { _ in }
+            #expect(
+                throws: CheckpointError.object(
+                    file: path, object: group,
+                    fault: .value(expected: "no such group in a packed file", found: "one"))
+            ) { try CheckpointReader(path) }
+        }
+        try write(path, format: "bitsfusion-packed", groups: ["/unet", "/packed"]) { file in
+            _ = try file.createDataset("/packed/a/scale", type: .float32, shape: [0])
+        }
+        #expect(throws: CheckpointError.unusedKeys(file: path, keys: ["a.scale"])) {
+            try CheckpointReader(path)
+        }
+    }
+
     @Test("a scale that float16 would round to zero is refused")
     func smallScale() throws {
         let folder = try TemporaryFolder()
@@ -236,11 +256,12 @@ import Testing
         ) {
             try read([5, 1], rows: 3).timeFeatures()
         }
-        for timesteps in [[5, 5], [-1, 5]] as [[Int64]] {
+        for timesteps in [[5, 5], [-1, 5], [5, 1_000_000]] as [[Int64]] {
             #expect(
                 throws: CheckpointError.object(
                     file: path, object: "/time_features/timesteps",
-                    fault: .value(expected: "different timesteps from 0", found: "\(timesteps)"))
+                    fault: .value(
+                        expected: "different timesteps from 0 to 999999", found: "\(timesteps)"))
             ) { try read(timesteps, rows: 2).timeFeatures() }
         }
     }

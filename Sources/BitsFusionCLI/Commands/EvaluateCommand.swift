@@ -61,6 +61,14 @@ struct EvaluateCommand: ParsableCommand {
         InterruptFlag.install()
         let inputs = try models.map { try $0.path() } + [clip].compactMap { $0 }
         for path in [grid, output].compactMap({ $0 }) { try Output.checkCanCreate(path, keeping: inputs) }
+        // What is wrong with the last model should not wait for the pictures of the first.
+        for model in models + [reference].compactMap({ $0 }) {
+            guard try CheckpointReader(model.path()).textEncoder != nil else {
+                throw CommandError(
+                    .badData,
+                    "\(model.name): has no text encoder; evaluate scores models of the shapes world only")
+            }
+        }
         let proxy = try ClipProxy(file: try clip ?? ShippedModels.clipProxy())
         let yardstick = try (reference ?? models[0]).open()
         let evaluator = ModelEvaluator(

@@ -46,6 +46,12 @@ struct VerifyCommand: ParsableCommand {
             throw CommandError(.badData, "\(packed.name): holds no packed layers; pack the student again")
         }
         let student = try original.open()
+        guard student.recipe != nil else {
+            throw CommandError(
+                .badData,
+                "\(original.name): has no quantized layers; give the student that \(packed.name) was packed from"
+            )
+        }
         for pipeline in [student, model] { pipeline.freeze() }
         let result = try naming(original.name) {
             try PackedVerification(model, isPackedFrom: student, seed: seed)
@@ -55,7 +61,8 @@ struct VerifyCommand: ParsableCommand {
         throw CommandError(
             .badData,
             "\(packed.name): \(result.differences.count) differences from \(original.name), the first: \(first.place): "
-                + "\(first.what); pack it again")
+                + "\(first.what); pack the student again, and train it anew where its own predictions are not finite"
+        )
     }
 
     private func print(_ result: PackedVerification) {

@@ -69,7 +69,8 @@ extension PipelineError: ExitStatusProviding {
     var exitStatus: ExitStatus {
         switch self {
         case .noTextEncoder: .usage
-        case .embeddingShape, .vocabulary, .furtherConditions, .notQuantized: .badData
+        case .embeddingShape, .vocabulary, .furtherConditions, .notQuantized, .textLength, .contextWidth:
+            .badData
         }
     }
 }

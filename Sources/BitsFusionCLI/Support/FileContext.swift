@@ -12,6 +12,8 @@ func naming<Value>(_ file: String, _ body: () throws -> Value) throws -> Value {
         throw CommandError(error.exitStatus, "\(file): \(error)")
     } catch let error as ParameterError {
         throw CommandError(error.exitStatus, "\(file): \(error)")
+    } catch let error as PipelineError {
+        throw CommandError(error.exitStatus, "\(file): \(error)")
     } catch let error as TimeFeatureError {
         throw CommandError(error.exitStatus, "\(file): \(error)")
     } catch let error as RecipeError {

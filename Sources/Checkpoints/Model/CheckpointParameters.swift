@@ -99,7 +99,10 @@ public final class CheckpointParameters: ParameterProvider {
     public func checkAllUsed() throws(CheckpointError) {
         let asked = used.withLock { $0 }
         let unused =
-            source.keys.filter { !asked.contains($0) }
+            source.keys.filter { key in
+                // A layer is packed or dense, never both.
+                !asked.contains(key) || key.hasSuffix(".weight") && packed.contains(String(key.dropLast(7)))
+            }
             + packed.union(quantized).map { $0 + ".weight" }.filter {
                 !asked.contains($0) && source.stored($0) == nil
             }

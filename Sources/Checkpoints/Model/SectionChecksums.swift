@@ -34,6 +34,19 @@ extension CheckpointReader {
     ///
     /// - Throws: `CheckpointError.attribute` where one has none, `.object` where elements are not those that were written.
     func checkSections() throws(CheckpointError) {
+        for part in [CheckpointSection.quantization, .training, .clip] where section(part) != nil {
+            throw .object(
+                file: path, object: part.group,
+                fault: .value(expected: "no such group in a packed file", found: "one"))
+        }
+        let layers = Set(packedLayers)
+        for key in section(.packed)?.keys ?? [] {
+            let parts = key.split(separator: ".")
+            let layer = parts.dropLast().joined(separator: ".")
+            guard layers.contains(layer),
+                [CheckpointName.codes, CheckpointName.scale].contains(String(parts.last ?? ""))
+            else { throw .unusedKeys(file: path, keys: [key]) }
+        }
         var found = SectionChecksums()
         for part in SectionChecksums.sections {
             guard let tensors = section(part) else { continue }

@@ -56,6 +56,9 @@ extension CheckpointWriter {
 }
 
 extension CheckpointReader {
+    /// Timesteps that a noise schedule has at most; all are exact in Float32.
+    private static let mostTimesteps = 1_000_000
+
     /// The cached time features, or nil where the file has none and the model keeps its time layers.
     ///
     /// - Throws: `CheckpointError.object` where timesteps repeat, `.shapeMismatch` where a table has not one row per
@@ -63,12 +66,16 @@ extension CheckpointReader {
     public func timeFeatures() throws(CheckpointError) -> TimeFeatureRecord? {
         guard let tensors = section(.timeFeatures) else { return nil }
         let timesteps = try tensors.integers(CheckpointName.timesteps)
-        guard !timesteps.isEmpty, Set(timesteps).count == timesteps.count,
-            timesteps.allSatisfy({ $0 >= 0 })
+        guard !timesteps.isEmpty, timesteps.count <= Self.mostTimesteps,
+            Set(timesteps).count == timesteps.count,
+            timesteps.allSatisfy({ (0..<Self.mostTimesteps).contains($0) })
         else {
+            let shown = timesteps.prefix(20).map(String.init).joined(separator: ", ")
             throw .object(
                 file: path, object: CheckpointSection.timeFeatures.group + "/" + CheckpointName.timesteps,
-                fault: .value(expected: "different timesteps from 0", found: "\(timesteps)"))
+                fault: .value(
+                    expected: "different timesteps from 0 to \(Self.mostTimesteps - 1)",
+                    found: "[\(shown)\(timesteps.count > 20 ? ", ..." : "")]"))
         }
         var features: [String: Tensor] = [:]
         for key in tensors.keys where key != CheckpointName.timesteps {

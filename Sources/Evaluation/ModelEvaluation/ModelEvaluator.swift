@@ -128,8 +128,6 @@ public struct ModelEvaluator {
             .timesteps.sorted()
         let count = options.noiseSamples
         let dataset = ShapesDataset(seed: options.seed)
-        let tokenizer = WordTokenizer(
-            length: model.textEncoder?.config.maxLength ?? WordTokenizer.defaultLength)
         var random = Philox(seed: options.seed, stream: 1)
         var errors: [Double] = []
         // One timestep a batch: packed models look their time features up by it.
@@ -144,9 +142,11 @@ public struct ModelEvaluator {
                 samples.flatMap(\.image.modelRange), shape: [size, 3, Scene.side, Scene.side])
             let times = [Int](repeating: timestep, count: size)
             let noisy = schedule.addNoise(to: clean, noise: random.normal(clean.shape), timesteps: times)
-            let ids = samples.flatMap { tokenizer.encode($0.caption) }
             let predictions = [model, reference].map { pipeline in
-                withoutGradients {
+                let tokenizer = WordTokenizer(
+                    length: pipeline.textEncoder?.config.maxLength ?? WordTokenizer.defaultLength)
+                let ids = samples.flatMap { tokenizer.encode($0.caption) }
+                return withoutGradients {
                     pipeline.unet(
                         noisy, timesteps: Tensor([Float(timestep)], shape: [1]),
                         encoderHiddenStates: pipeline.textEncoder?(ids, batch: size))
