@@ -124,9 +124,11 @@ public struct PackedVerification: Encodable, Sendable {
                 }
             }
         }
+        let before = (packed.activations, original.activations)
+        defer { (packed.activations, original.activations) = before }
+        // A packed original, too, is what its numbers say, not what rounding makes of them.
+        original.activations = .float32
         let wanted = predictions(original)
-        let before = packed.activations
-        defer { packed.activations = before }
         return ActivationType.allCases.map { type in
             packed.activations = type
             return OutputDifference(type, predictions(packed), wanted)
