@@ -14,6 +14,12 @@ let kernelFlags: [CSetting] =
     Context.environment["BITSFUSION_NO_UNSAFE_FLAGS"] == nil
     ? [.unsafeFlags(["-O3", "-fno-math-errno"])] : []
 
+/// The modules that `import BitsFusion` brings.
+let library: [Target.Dependency] = [
+    "Analyzer", "BitAllocator", "Checkpoints", "DataSets", "Evaluation", "Files", "Images", "Layers", "Networks",
+    "Optimizers", "Packing", "Pipelines", "QAT", "Quantization", "Recipes", "Schedulers", "Tensors", "Tokenizers",
+]
+
 let package = Package(
     name: "bitsfusion",
     platforms: [.macOS(.v15)],
@@ -27,158 +33,143 @@ let package = Package(
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     ],
     targets: [
-        // Levels as in Docs/Architecture.md, whose table `make test` holds imports against.
+        // Wings and levels as in Docs/Architecture.md, whose table `make test` checks imports against.
         // Level 0
         .systemLibrary(
-            name: "COpenBLAS", pkgConfig: "openblas",
+            name: "COpenBLAS", path: "Sources/System/COpenBLAS", pkgConfig: "openblas",
             providers: [.apt(["libopenblas-dev"]), .brew(["openblas"])]),
         .systemLibrary(
-            name: "CHDF5", pkgConfig: hdf5PackageConfig, providers: [.apt(["libhdf5-dev"]), .brew(["hdf5"])]),
+            name: "CHDF5", path: "Sources/System/CHDF5", pkgConfig: hdf5PackageConfig,
+            providers: [.apt(["libhdf5-dev"]), .brew(["hdf5"])]),
         .systemLibrary(
-            name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"]), .brew(["libpng"])]),
+            name: "CPNG", path: "Sources/System/CPNG", pkgConfig: "libpng",
+            providers: [.apt(["libpng-dev"]), .brew(["libpng"])]),
         .systemLibrary(
-            name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"]), .brew(["openssl@3"])]),
-        .target(name: "CKernels", cSettings: kernelFlags),
-        .target(name: "Recipes"),
+            name: "CCrypto", path: "Sources/System/CCrypto", pkgConfig: "libcrypto",
+            providers: [.apt(["libssl-dev"]), .brew(["openssl@3"])]),
+        .systemLibrary(
+            name: "CZlib", path: "Sources/System/CZlib", pkgConfig: "zlib",
+            providers: [.apt(["zlib1g-dev"]), .brew(["zlib"])]),
+        .target(name: "CKernels", path: "Sources/Engine/CKernels", cSettings: kernelFlags),
 
         // Level 1
-        .target(name: "Tensors", dependencies: ["COpenBLAS", "CKernels"]),
-        .target(name: "Packing"),
-        .target(name: "BitAllocator", dependencies: ["Recipes"]),
+        .module("Files", in: "Models", ["CCrypto", "CZlib"]),
+        .module("Tensors", in: "Engine", ["COpenBLAS", "CKernels"]),
 
         // Level 2
-        .target(name: "Layers", dependencies: ["Tensors"]),
-        .target(name: "Quantization", dependencies: ["CKernels", "Tensors", "Packing", "Recipes"]),
+        .module("Recipes", in: "Compression", ["Files"]),
+        .module("Packing", in: "Compression", ["Files"]),
+        .module("Images", in: "Models", ["CPNG", "Files"]),
+        .module("Layers", in: "Engine", ["Files", "Tensors"]),
+        .module("Optimizers", in: "Engine", ["CKernels", "Files", "Tensors"]),
 
         // Level 3
-        .target(name: "Diffusion", dependencies: ["Layers", "Tensors"]),
-        .target(
-            name: "Checkpoints",
-            dependencies: [
-                "CHDF5", "CCrypto", "CKernels", "Layers", "Quantization", "Packing", "Recipes", "Tensors",
-            ]),
+        .module("Quantization", in: "Compression", ["CKernels", "Packing", "Recipes", "Tensors"]),
+        .module("BitAllocator", in: "Method", ["Files", "Recipes"]),
+
+        .module("Networks", in: "Models", ["Files", "Layers", "Recipes", "Tensors"]),
+        .module("Schedulers", in: "Models", ["Files", "Tensors"]),
+        .module("Tokenizers", in: "Models", ["Files"]),
 
         // Level 4
-        .target(
-            name: "Shapes", dependencies: ["Diffusion", "Checkpoints", "Layers", "Tensors", "CPNG"],
-            resources: [.copy("Resources/clip-proxy.h5"), .copy("Resources/teacher.h5")]),
+        .module(
+            "Checkpoints", in: "Models",
+            ["CHDF5", "CKernels", "Files", "Layers", "Packing", "Quantization", "Recipes", "Tensors"]),
 
         // Level 5
-        .target(
-            name: "Pipelines",
-            dependencies: [
-                "Shapes", "Diffusion", "Checkpoints", "Quantization", "Layers", "Packing", "Recipes",
-                "Tensors",
+        .module(
+            "Pipelines", in: "Models",
+            [
+                "Checkpoints", "Files", "Layers", "Networks", "Packing", "Quantization", "Recipes", "Schedulers",
+                "Tensors", "Tokenizers",
             ]),
+        .module("DataSets", in: "Models", ["Checkpoints", "Files", "Tensors"]),
 
         // Level 6
-        .target(
-            name: "Evaluation",
-            dependencies: ["Pipelines", "Shapes", "Checkpoints", "Diffusion", "Layers", "Recipes", "Tensors"]),
+        .module("Evaluation", in: "Method", ["Pipelines", "Schedulers", "Tensors"]),
 
         // Level 7
-        .target(
-            name: "QAT",
-            dependencies: [
-                "CKernels", "Pipelines", "Shapes", "Evaluation", "Diffusion", "Checkpoints", "Quantization",
-                "Layers",
-                "Recipes", "Tensors",
+        .module(
+            "Analyzer", in: "Method",
+            [
+                "Checkpoints", "Evaluation", "Files", "Layers", "Networks", "Optimizers", "Pipelines", "Quantization",
+                "Recipes", "Schedulers", "Tensors",
+            ]),
+        .module(
+            "QAT", in: "Method",
+            [
+                "Checkpoints", "DataSets", "Files", "Layers", "Networks", "Optimizers", "Pipelines", "Quantization",
+                "Recipes", "Schedulers", "Tensors",
             ]),
 
         // Level 8
-        .target(
-            name: "Analyzer",
-            dependencies: [
-                "QAT", "Pipelines", "Shapes", "Evaluation", "Diffusion", "Checkpoints", "Quantization",
-                "Layers",
-                "Recipes",
-                "Tensors",
-            ]),
+        .module("BitsFusion", in: "App", library),
 
-        // Level 9 and 10
-        .target(
-            name: "BitsFusion",
-            dependencies: [
-                "Analyzer", "BitAllocator", "Checkpoints", "Diffusion", "Evaluation", "Layers", "Packing",
-                "Pipelines",
-                "QAT", "Quantization", "Recipes", "Shapes", "Tensors",
-            ]),
+        // Level 9
+        .module(
+            "ShapesWorld", in: "App", ["BitsFusion"],
+            resources: [.copy("Resources/clip-proxy.h5"), .copy("Resources/teacher.h5")]),
+
+        // Level 10
         .executableTarget(
             name: "BitsFusionCLI",
             dependencies: [
-                "BitsFusion", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "BitsFusion", "ShapesWorld",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Yams", package: "Yams"),
-            ]),
+            ], path: "Sources/App/BitsFusionCLI"),
 
         // Benchmarks
         .target(name: "CBenchmarkSupport", path: "Benchmarks/CBenchmarkSupport", cSettings: kernelFlags),
         .executableTarget(
             name: "BitsFusionBench",
             dependencies: [
-                "BitsFusion", "CBenchmarkSupport",
+                "BitsFusion", "CBenchmarkSupport", "ShapesWorld",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], path: "Benchmarks/BitsFusionBench"),
 
         // Tests
-        .target(name: "TestSupport", dependencies: ["Tensors"], path: "Tests/TestSupport"),
-        .target(
-            name: "TestModels",
-            dependencies: ["Pipelines", "Shapes", "Diffusion", "Layers", "Recipes", "Tensors"],
-            path: "Tests/TestModels"),
+        .target(name: "TestKit", dependencies: ["BitsFusion", "ShapesWorld"], path: "Tests/TestKit"),
         .testTarget(name: "ArchitectureTests"),
-        .testTarget(
-            name: "TensorsTests", dependencies: ["Tensors", "CKernels", "TestSupport"],
-            resources: [.copy("Fixtures")]),
-        .testTarget(name: "RecipesTests", dependencies: ["Recipes"], resources: [.copy("Fixtures")]),
-        .testTarget(name: "BitAllocatorTests", dependencies: ["BitAllocator", "Recipes"]),
-        .testTarget(name: "PackingTests", dependencies: ["Packing", "Recipes", "TestSupport"]),
-        .testTarget(
-            name: "QuantizationTests",
-            dependencies: ["Quantization", "Packing", "Recipes", "Tensors", "TestSupport"],
-            resources: [.copy("Fixtures")]),
-        .testTarget(
-            name: "DiffusionTests",
-            dependencies: ["Diffusion", "Checkpoints", "Layers", "Tensors", "TestSupport"],
-            resources: [.copy("Fixtures")]),
-        .testTarget(
-            name: "CheckpointsTests",
-            dependencies: [
-                "Checkpoints", "Quantization", "Packing", "Recipes", "Layers", "Tensors", "TestSupport",
-            ]),
-        .testTarget(name: "ShapesTests", dependencies: ["Shapes", "Evaluation", "Tensors", "TestSupport"]),
-        .testTarget(
-            name: "EvaluationTests",
-            dependencies: [
-                "Evaluation", "Checkpoints", "Diffusion", "Layers", "Recipes", "Tensors", "TestSupport",
-            ],
-            resources: [.copy("Fixtures")]),
-        .testTarget(
-            name: "AnalyzerTests",
-            dependencies: [
-                "Analyzer", "BitAllocator", "Checkpoints", "Diffusion", "Evaluation", "Layers", "Pipelines",
-                "Quantization", "Recipes", "Shapes", "Tensors",
-            ]),
-        .testTarget(
-            name: "QATTests",
-            dependencies: [
-                "QAT", "Analyzer", "Checkpoints", "Diffusion", "Evaluation", "Layers", "Quantization",
-                "Recipes",
-                "Pipelines", "Shapes", "Tensors", "TestModels", "TestSupport",
-            ],
-            resources: [.copy("Fixtures")]),
-        .testTarget(
-            name: "PipelinesTests",
-            dependencies: [
-                "Pipelines", "Checkpoints", "Diffusion", "Layers", "Packing", "Quantization", "QAT",
-                "Recipes",
-                "Shapes", "Tensors", "TestModels", "TestSupport",
-            ]),
+        .tests("Tensors", ["CKernels"], fixtures: true),
+        .tests("Recipes", fixtures: true),
+        .tests("BitAllocator"),
+        .tests("Packing"),
+        .tests("Quantization", fixtures: true),
+        .tests("Networks", fixtures: true),
+        .tests("Schedulers", fixtures: true),
+        .tests("Files"),
+        .tests("Images"),
+        .tests("Optimizers", fixtures: true),
+        .tests("Checkpoints"),
+        .tests("Evaluation", fixtures: true),
+        .tests("Analyzer"),
+        .tests("QAT"),
+        .tests("DataSets", fixtures: true),
+        .tests("Pipelines"),
+        .tests("ShapesWorld"),
         .testTarget(
             name: "BitsFusionCLITests",
             dependencies: [
-                "BitsFusionCLI", "BitsFusion",
+                "BitsFusionCLI", "BitsFusion", "ShapesWorld", "TestKit",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
         .testTarget(name: "BitsFusionBenchTests", dependencies: ["BitsFusionBench", "BitsFusion"]),
     ]
 )
+
+extension Target {
+    /// A Swift target in its wing's folder.
+    static func module(
+        _ name: String, in wing: String, _ dependencies: [Dependency] = [], resources: [Resource]? = nil
+    ) -> Target {
+        .target(name: name, dependencies: dependencies, path: "Sources/\(wing)/\(name)", resources: resources)
+    }
+
+    /// The tests of one target, which may use all of the library.
+    static func tests(_ name: String, _ dependencies: [Dependency] = [], fixtures: Bool = false) -> Target {
+        .testTarget(
+            name: name + "Tests", dependencies: ["BitsFusion", "ShapesWorld", "TestKit"] + dependencies,
+            resources: fixtures ? [.copy("Fixtures")] : nil)
+    }
+}

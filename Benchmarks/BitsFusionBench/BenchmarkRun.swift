@@ -37,7 +37,7 @@ final class BenchmarkRun {
 
     /// Runs one case, or notes in `skipped` why not.
     ///
-    /// - Throws: `BenchError`, and what the case throws.
+    /// - Throws: `BenchmarkError`, and what the case throws.
     func row(_ benchmark: BenchmarkCase) throws -> BenchmarkRow? {
         let sides = twins.filter { twin in
             benchmark.twins.contains(twin.type)
@@ -73,7 +73,7 @@ final class BenchmarkRun {
     private struct Outcome {
         var ours: SideRecord
         var twins: [(type: TwinType, record: SideRecord, difference: ResultDifference)] = []
-        var disturbance: Disturbance
+        var disturbance: BackgroundLoad
         var choice: ChoiceRecord?
     }
 

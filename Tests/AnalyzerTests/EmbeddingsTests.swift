@@ -2,8 +2,8 @@
 // Analyses of models without a text encoder: conditions come from a safetensors file.
 
 import Checkpoints
-import Diffusion
 import Foundation
+import Networks
 import Pipelines
 import Recipes
 import Tensors
@@ -27,13 +27,13 @@ private func write(_ positive: [Int], _ negative: [Int]?, to path: String) throw
 @Suite struct EmbeddingsTests {
     private func subjects(
         _ positive: [Int], _ negative: [Int]?, count: Int? = nil
-    ) throws -> (AnalysisSubjects, DiffusionPipeline) {
+    ) throws -> (CalibrationSet, DiffusionPipeline) {
         let pipeline = try tinyPipeline(channels: 4, hasText: false)
-        var made: AnalysisSubjects?
+        var made: CalibrationSet?
         try withFolder { folder in
             let path = folder.appending(path: "e.safetensors").path
             try write(positive, negative, to: path)
-            made = try AnalysisSubjects(embeddingsFile: path, count: count, seed: 40, pipeline: pipeline)
+            made = try CalibrationSet(embeddingsFile: path, count: count, seed: 40, pipeline: pipeline)
         }
         return (try #require(made), pipeline)
     }
@@ -55,29 +55,29 @@ private func write(_ positive: [Int], _ negative: [Int]?, to path: String) throw
         #expect(table.generation?.embeddings?.sha256.count == 64)
         #expect(table.layers.flatMap(\.bits.values).allSatisfy { ($0.mse ?? 0) > 0 })
         #expect(table.metrics == [.mse, .psnr])
-        #expect(throws: SensitivityError.clipNeedsPictures(channels: 4)) {
+        #expect(throws: SensitivityError.clipNeedsImages(channels: 4)) {
             try SensitivitySweep(
                 pipeline: pipeline, model: model, subjects: subjects, clip: tinyClip(), options: options,
                 manifest: manifest)
         }
     }
 
-    @Test("prompts of one's own are taken in order, and those of embeddings let pictures be scored")
+    @Test("prompts of one's own are taken in order, and those of embeddings let images be scored")
     func ownPrompts() throws {
         let words = ["a red circle", "a blue square", "a green triangle"]
-        let own = try AnalysisSubjects(prompts: words, count: 2, seed: 7, pipeline: tinyPipeline())
+        let own = try CalibrationSet(prompts: words, count: 2, seed: 7, pipeline: tinyPipeline())
         #expect(own.prompts == Array(words[..<2]) && own.seeds == [7, 8] && own.conditions.count == 2)
-        #expect(throws: SensitivityError.pictures(requested: 4, available: 3)) {
-            try AnalysisSubjects(prompts: words, count: 4, pipeline: tinyPipeline())
+        #expect(throws: SensitivityError.images(requested: 4, available: 3)) {
+            try CalibrationSet(prompts: words, count: 4, pipeline: tinyPipeline())
         }
-        #expect(throws: SensitivityError.pictures(requested: 0, available: 0)) {
-            try AnalysisSubjects(prompts: [], pipeline: tinyPipeline())
+        #expect(throws: SensitivityError.images(requested: 0, available: 0)) {
+            try CalibrationSet(prompts: [], pipeline: tinyPipeline())
         }
         try withFolder { folder in
             let path = folder.appending(path: "e.safetensors").path
             try write([3, 5, 8], [1, 5, 8], to: path)
             let pipeline = try tinyPipeline(hasText: false)
-            let subjects = try AnalysisSubjects(
+            let subjects = try CalibrationSet(
                 embeddingsFile: path, prompts: words, count: 2, pipeline: pipeline)
             let model = FileReference(path: "pixels.h5", sha256: "0")
             let table = try #require(
@@ -91,7 +91,7 @@ private func write(_ positive: [Int], _ negative: [Int]?, to path: String) throw
             #expect(table.metrics == [.mse, .psnr, .perceptual, .clipDrop])
             #expect(table.generation?.prompts == Array(words[..<2]))
             #expect(throws: SensitivityError.prompts(found: 2, embeddings: 3)) {
-                try AnalysisSubjects(
+                try CalibrationSet(
                     embeddingsFile: path, prompts: Array(words[..<2]), pipeline: pipeline)
             }
         }
@@ -99,7 +99,7 @@ private func write(_ positive: [Int], _ negative: [Int]?, to path: String) throw
 
     @Test("a prompt for such a model says what to give instead") func prompt() throws {
         #expect(throws: PipelineError.noTextEncoder) {
-            try AnalysisSubjects(promptCount: 1, pipeline: tinyPipeline(hasText: false))
+            try CalibrationSet(promptCount: 1, pipeline: tinyPipeline(hasText: false))
         }
     }
 
@@ -114,7 +114,7 @@ private func write(_ positive: [Int], _ negative: [Int]?, to path: String) throw
                 key: "negative_encoder_hidden_states", expected: "[2, 5, 8] or one row of it",
                 found: [2, 4, 8])
         ) { try subjects([2, 5, 8], [2, 4, 8]) }
-        #expect(throws: SensitivityError.pictures(requested: 3, available: 2)) {
+        #expect(throws: SensitivityError.images(requested: 3, available: 2)) {
             try subjects([2, 5, 8], [2, 5, 8], count: 3)
         }
         #expect(

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The predicted damage: its estimator against the damage measured where the model is linear, and its order of candidates.
+// The predicted sensitivity: its estimator against the sensitivity measured where the model is linear, and its order of candidates.
 
 import Evaluation
 import Foundation
@@ -8,7 +8,7 @@ import Pipelines
 import Quantization
 import Recipes
 import Tensors
-import TestSupport
+import TestKit
 import Testing
 
 @testable import Analyzer
@@ -31,13 +31,13 @@ import Testing
         }
     }
 
-    @Test("for the last layer, which is linear, the mean over many probes is the measured damage")
+    @Test("for the last layer, which is linear, the mean over many probes is the measured sensitivity")
     func linear() throws {
         let pipeline = try tinyPipeline()
         pipeline.unet.store.setTrainable(false)
-        let subjects = try AnalysisSubjects(promptCount: 3, pipeline: pipeline)
+        let subjects = try CalibrationSet(promptCount: 3, pipeline: pipeline)
         let inputs = PredictionInputs.noised(
-            pipeline.initialNoise(seeds: subjects.seeds), subjects: subjects, timestepsPerPicture: 2,
+            pipeline.initialNoise(seeds: subjects.seeds), subjects: subjects, timestepsPerImage: 2,
             stream: 1,
             guidanceScale: 1.5, schedule: try pipeline.noiseSchedule(), batchSize: 4)
         let passes = StagedPredictions(pipeline.unet, inputs, memoryLimit: 0) {}
@@ -52,12 +52,12 @@ import Testing
             latent: Parameter("w", original.tensor(), isTrainable: false), width: width,
             initialization: .paper)
         let measured = try #require(
-            NoiseDamage(passes: passes, schedule: pipeline.noiseSchedule()).measure(from: nil) {})
+            NoisePredictionSensitivity(passes: passes, schedule: pipeline.noiseSchedule()).measure(from: nil) {})
         // Output channels of the last layer are outputs of the model: nothing couples them.
         #expect(abs(predicted / measured - 1) < 0.15, "\(predicted) against \(measured)")
     }
 
-    @Test("the score orders candidates much as the measured damage does, and gives the same bits again")
+    @Test("the score orders candidates much as the measured sensitivity does, and gives the same bits again")
     func order() throws {
         func run() throws -> SensitivityTable {
             try #require(try tinySweep(tinyPipeline(), widths: [1, 2], measures: [.noise, .fisher]).run())

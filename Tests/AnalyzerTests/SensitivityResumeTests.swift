@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Interrupted analyses: what is kept, what continues, and what is refused.
 
-import Analyzer
 import Foundation
 import Recipes
 import Testing
+
+@testable import Analyzer
 
 @Suite struct SensitivityResumeTests {
     private let pattern = "conv_in|to_q$|to_k$"
@@ -153,7 +154,7 @@ import Testing
         }
     }
 
-    @Test("a candidate without finite pictures stays out of the table and is reported") func unusable() throws
+    @Test("a candidate without finite images stays out of the table and is reported") func unusable() throws
     {
         try withFolder { folder in
             let output = folder.appending(path: "sensitivity.json")

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // The sweep over a tiny random model: one layer at a time, everything restored, numbers that mean something.
 
-import Analyzer
 import BitAllocator
-import Diffusion
 import Foundation
 import Layers
 import Pipelines
 import Quantization
 import Recipes
+import Schedulers
 import Tensors
 import Testing
+
+@testable import Analyzer
 
 @Suite struct SensitivitySweepTests {
     @Test(
@@ -115,7 +116,7 @@ import Testing
         }
     }
 
-    @Test("a model whose own pictures are not finite is refused, and nothing is measured") func brokenModel()
+    @Test("a model whose own images are not finite is refused, and nothing is measured") func brokenModel()
         throws
     {
         let pipeline = try tinyPipeline()
@@ -124,13 +125,13 @@ import Testing
         #expect(throws: SensitivityError.referenceNotFinite) { try tinySweep(pipeline).run() }
     }
 
-    @Test("impossible numbers of steps and pictures are refused before anything is made") func requests()
+    @Test("impossible numbers of steps and images are refused before anything is made") func requests()
         throws
     {
         #expect(throws: SamplerError.steps(requested: 0, maximum: 1000)) {
             try tinySweep(tinyPipeline(), steps: 0)
         }
-        #expect(throws: SensitivityError.pictures(requested: 0, available: nil)) {
+        #expect(throws: SensitivityError.images(requested: 0, available: nil)) {
             try tinySweep(tinyPipeline(), prompts: 0)
         }
     }
@@ -154,11 +155,11 @@ import Testing
         throws
     {
         let pipeline = try tinyPipeline()
-        let few = try AnalysisSubjects(promptCount: 6, pipeline: pipeline)
-        let more = try AnalysisSubjects(promptCount: 14, pipeline: pipeline)
+        let few = try CalibrationSet(promptCount: 6, pipeline: pipeline)
+        let more = try CalibrationSet(promptCount: 14, pipeline: pipeline)
         #expect(Array(more.prompts.prefix(6)) == few.prompts && Array(more.seeds.prefix(6)) == few.seeds)
         #expect(Set(more.seeds).count == 14)
-        #expect(try AnalysisSubjects(promptCount: 6, seed: 9, pipeline: pipeline).prompts != few.prompts)
+        #expect(try CalibrationSet(promptCount: 6, seed: 9, pipeline: pipeline).prompts != few.prompts)
     }
 }
 

@@ -29,12 +29,12 @@ import Testing
         #expect(parts.sorted { $0.path < $1.path } == whole.layers)
     }
 
-    @Test("what a layer is trained on is pinned, also where only pictures are compared") func trainingInputs()
+    @Test("what a layer is trained on is pinned, also where only images are compared") func trainingInputs()
         throws
     {
         let trained = try tinySweep(tinyPipeline(), qatSteps: 2)
-        #expect(trained.generation.qatTimestepsPerPicture == 2 && trained.generation.timesteps.isEmpty)
-        #expect(try tinySweep(tinyPipeline()).generation.qatTimestepsPerPicture == nil)
+        #expect(trained.generation.qatTimestepsPerImage == 2 && trained.generation.timesteps.isEmpty)
+        #expect(try tinySweep(tinyPipeline()).generation.qatTimestepsPerImage == nil)
     }
 
     @Test("two analyses do not write to one output at the same time") func oneWriter() throws {

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random models that sample pictures in milliseconds, and files to work with.
+// Random models that sample images in milliseconds, and files to work with.
 
-import Analyzer
-import Diffusion
 import Evaluation
 import Foundation
 import Layers
+import Networks
 import Pipelines
 import Recipes
-import Shapes
+import ShapesWorld
 
-/// A random text-to-image model of 8x8 pictures.
+@testable import Analyzer
+
+/// A random text-to-image model of 8x8 images.
 func tinyPipeline(seed: UInt64 = 1, channels: Int = 3, hasText: Bool = true) throws -> DiffusionPipeline {
     let json = """
         {"sample_size": 8, "in_channels": \(channels), "out_channels": \(channels), "layers_per_block": 1,
@@ -20,38 +21,41 @@ func tinyPipeline(seed: UInt64 = 1, channels: Int = 3, hasText: Bool = true) thr
         """
     let unet = try UNet2DConditionModel(
         config: UNet2DConditionConfig(json: Data(json.utf8)),
-        parameters: Parameters(ParameterStore(provider: RandomParameterProvider(seed: seed))))
+        parameters: ParameterPath(ParameterStore(provider: RandomParameterProvider(seed: seed))))
     let encoder = try TextEncoder(
         config: TextEncoderConfig(
-            vocabSize: WordTokenizer.vocabularySize, maxLength: 12, width: 8, layers: 1, heads: 2),
-        parameters: Parameters(ParameterStore(provider: RandomParameterProvider(seed: seed + 1))))
-    return DiffusionPipeline(unet: unet, textEncoder: hasText ? encoder : nil, schedulerJSON: nil)
+            vocabSize: ShapesTokenizer.vocabularySize, maxLength: 12, width: 8, layers: 1, heads: 2),
+        parameters: ParameterPath(ParameterStore(provider: RandomParameterProvider(seed: seed + 1))))
+    ShapesWorldRegistration.register()
+    return try DiffusionPipeline(
+        unet: unet, textEncoder: hasText ? encoder : nil, tokenizerName: hasText ? ShapesTokenizer.name : nil,
+        schedulerJSON: nil)
 }
 
-/// A random scorer of 8x8 pictures.
+/// A random scorer of 8x8 images.
 func tinyClip() throws -> ClipProxy {
     let text = try TextEncoderConfig(
-        vocabSize: WordTokenizer.vocabularySize, maxLength: 12, width: 8, layers: 1, heads: 2)
+        vocabSize: ShapesTokenizer.vocabularySize, maxLength: 12, width: 8, layers: 1, heads: 2)
     let config = try ClipProxyConfig(
         text: text, visionChannels: [8, 8], visionStrides: [2, 2], normNumGroups: 4, embeddingWidth: 8)
     return try ClipProxy(
-        config: config, parameters: Parameters(ParameterStore(provider: RandomParameterProvider(seed: 5))))
+        config: config, parameters: ParameterPath(ParameterStore(provider: RandomParameterProvider(seed: 5))))
 }
 
-/// A sweep over a tiny model with few and cheap pictures.
+/// A sweep over a tiny model with few and cheap images.
 func tinySweep(
     _ pipeline: DiffusionPipeline, clip: ClipProxy? = nil, widths: [Int] = [1, 2, 3], layers: String? = nil,
-    steps: Int = 2, prompts: Int = 3, measures: Set<SensitivityMeasureKind> = [.images], qatSteps: Int = 0,
+    steps: Int = 2, prompts: Int = 3, measures: Set<MeasurementMode> = [.images], qatSteps: Int = 0,
     shard: SensitivityShard? = nil, memoryLimit: Int = 1 << 30, commandLine: [String] = ["test"]
 ) throws -> SensitivitySweep {
     let model = FileReference(path: "tiny.h5", sha256: String(repeating: "a", count: 64))
     return try SensitivitySweep(
         pipeline: pipeline, model: model,
-        subjects: AnalysisSubjects(promptCount: prompts, pipeline: pipeline), clip: clip,
+        subjects: CalibrationSet(promptCount: prompts, pipeline: pipeline), clip: clip,
         options: SensitivityOptions(
             widths: widths.map { BitWidth($0) }, measures: measures,
             generation: GenerationOptions(sampler: .ddim, steps: steps, guidanceScale: 1.5),
-            timestepsPerPicture: 2, tuning: LayerTuningOptions(steps: qatSteps), layerPattern: layers,
+            timestepsPerImage: 2, tuning: LayerTuningOptions(steps: qatSteps), layerPattern: layers,
             shard: shard, memoryLimit: memoryLimit),
         manifest: RunManifest(toolVersion: "0", commandLine: commandLine, seed: 0, inputs: [model]))
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The skewness of weights against numbers worked out by hand.
 
-import Analyzer
 import Tensors
 import Testing
+
+@testable import Analyzer
 
 @Suite struct WeightSkewnessTests {
     @Test("a distribution with a tail is skewed to the tail's side, its mirror image the other way")

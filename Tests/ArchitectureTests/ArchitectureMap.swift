@@ -7,6 +7,8 @@ struct ArchitectureMap {
     /// One row of the table.
     struct Target: Equatable {
         let level: Int
+        /// The folder below `Sources/`, or `Benchmarks`.
+        let wing: String
         let mayImport: Set<String>
     }
 
@@ -40,8 +42,8 @@ struct ArchitectureMap {
 
     /// Reads the table between `<!-- targets -->` and `<!-- end of targets -->`:
     ///
-    ///     | 2 | `Layers` | what it is | `Tensors` |
-    ///     | – | toolchain | what it is | `Foundation` |
+    ///     | 2 | Engine | `Layers` | what it is | `Tensors` |
+    ///     | – | – | toolchain | what it is | `Foundation` |
     ///
     /// - Parameter document: Docs/Architecture.md.
     /// - Throws: `Violation` for a malformed table and for rows that point up.
@@ -52,17 +54,17 @@ struct ArchitectureMap {
             .prefix { $0 != "<!-- end of targets -->" }
         for line in lines.dropFirst(2) {
             let cells = line.split(separator: "|").map(\.trimmed)
-            guard cells.count == 4 else { throw .malformedRow(String(line)) }
-            let imports = Set(Self.names(in: cells[3]))
-            if cells[1] == "toolchain" {
+            guard cells.count == 5 else { throw .malformedRow(String(line)) }
+            let imports = Set(Self.names(in: cells[4]))
+            if cells[2] == "toolchain" {
                 toolchain = imports
                 continue
             }
-            let names = Self.names(in: cells[1])
+            let names = Self.names(in: cells[2])
             guard let level = Int(cells[0]), !names.isEmpty else { throw .malformedRow(String(line)) }
             for name in names {
                 guard targets[name] == nil else { throw .repeatedTarget(name) }
-                targets[name] = Target(level: level, mayImport: imports)
+                targets[name] = Target(level: level, wing: cells[1], mayImport: imports)
             }
         }
         for (name, target) in targets.sorted(by: { $0.key < $1.key }) {

@@ -17,26 +17,40 @@ import Testing
     /// Three targets, one above the other.
     private static let example = """
         <!-- targets -->
-        | level | target | one idea | may import |
-        |---|---|---|---|
-        | 0 | `CBottom`, `Plain` | system library, documents | |
-        | 1 | `Middle` | arithmetic | `CBottom` |
-        | 2 | `Top` | commands | `Middle`, `ArgumentParser` |
-        | – | toolchain | comes with Swift | `Foundation` |
+        | level | wing | target | one idea | may import |
+        |---|---|---|---|---|
+        | 0 | System | `CBottom`, `Plain` | system library, documents | |
+        | 1 | Engine | `Middle` | arithmetic | `CBottom` |
+        | 2 | App | `Top` | commands | `Middle`, `ArgumentParser` |
+        | – | – | toolchain | comes with Swift | `Foundation` |
         <!-- end of targets -->
         """
 
-    /// The folders of targets, by their path from the root. `Benchmarks/pytorch` holds no target.
-    private static func targetFolders() throws -> [String] {
-        try ["Sources", "Benchmarks"].flatMap { parent in
-            try FileManager.default.contentsOfDirectory(atPath: root.appendingPathComponent(parent).path)
-                .map { "\(parent)/\($0)" }
+    /// A target's folder, below its wing's.
+    private struct Folder: Hashable {
+        let wing, target, path: String
+    }
+
+    /// The folders of targets: `Sources/<wing>/<target>` and `Benchmarks/<target>`. `Benchmarks/pytorch` is not a target.
+    private static func targetFolders() throws -> [Folder] {
+        let wings = try folders(in: "Sources").flatMap { wing in
+            try folders(in: "Sources/" + wing).map {
+                Folder(wing: wing, target: $0, path: "Sources/\(wing)/\($0)")
+            }
         }
-        .filter { folder in
+        let benchmarks = try folders(in: "Benchmarks").filter { $0 != "pytorch" }.map {
+            Folder(wing: "Benchmarks", target: $0, path: "Benchmarks/" + $0)
+        }
+        return wings + benchmarks
+    }
+
+    private static func folders(in parent: String) throws -> [String] {
+        let url = root.appendingPathComponent(parent)
+        return try FileManager.default.contentsOfDirectory(atPath: url.path).filter { name in
             var isFolder: ObjCBool = false
-            let path = root.appendingPathComponent(folder).path
+            let path = url.appendingPathComponent(name).path
             return FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) && isFolder.boolValue
-                && !folder.contains("/.") && folder != "Benchmarks/pytorch"
+                && !name.hasPrefix(".")
         }.sorted()
     }
 
@@ -45,14 +59,13 @@ import Testing
         let map = try Self.map()
         var checked = 0
         for folder in try Self.targetFolders() {
-            let target = String(folder.drop { $0 != "/" }.dropFirst())
             let paths = try FileManager.default
-                .subpathsOfDirectory(atPath: Self.root.appendingPathComponent(folder).path)
-                .filter { $0.hasSuffix(".swift") }.map { "\(folder)/\($0)" }.sorted()
+                .subpathsOfDirectory(atPath: Self.root.appendingPathComponent(folder.path).path)
+                .filter { $0.hasSuffix(".swift") }.map { "\(folder.path)/\($0)" }.sorted()
             checked += paths.count
             for path in paths {
                 let text = try String(contentsOf: Self.root.appendingPathComponent(path), encoding: .utf8)
-                for violation in map.violations(in: text, file: path, target: target) {
+                for violation in map.violations(in: text, file: path, target: folder.target) {
                     Issue.record(violation)
                 }
             }
@@ -60,11 +73,10 @@ import Testing
         #expect(checked > 100)
     }
 
-    @Test(
-        "the table in Docs/Architecture.md has a row for each target of Sources and Benchmarks and no other")
+    @Test("the table in Docs/Architecture.md has a row for each target, in its wing, and no other")
     func rows() throws {
-        let names = try Self.targetFolders().map { String($0.drop { $0 != "/" }.dropFirst()) }
-        #expect(try Self.map().targets.keys.sorted() == names.sorted())
+        let folders = Dictionary(uniqueKeysWithValues: try Self.targetFolders().map { ($0.target, $0.wing) })
+        #expect(try Self.map().targets.mapValues(\.wing) == folders)
     }
 
     @Test("an upward, a sideways and an unlisted import are each reported with file and line")
@@ -115,7 +127,7 @@ import Testing
         #expect(throws: ArchitectureMap.Violation.rowPointsUp(target: "Middle", imports: "Top")) {
             try ArchitectureMap(document: upward)
         }
-        let sideways = Self.example.replacingOccurrences(of: "| 2 | `Top`", with: "| 1 | `Top`")
+        let sideways = Self.example.replacingOccurrences(of: "| 2 | App | `Top`", with: "| 1 | App | `Top`")
         #expect(throws: ArchitectureMap.Violation.rowPointsUp(target: "Top", imports: "Middle")) {
             try ArchitectureMap(document: sideways)
         }
@@ -128,7 +140,7 @@ import Testing
         }
         #expect(
             throws: ArchitectureMap.Violation.malformedRow(
-                "| two | `Top` | commands | `Middle`, `ArgumentParser` |")
+                "| two | App | `Top` | commands | `Middle`, `ArgumentParser` |")
         ) {
             try ArchitectureMap(document: Self.example.replacingOccurrences(of: "| 2 |", with: "| two |"))
         }

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import BitAllocator
+import Analyzer
 import Foundation
 import Recipes
+import Tensors
 import Testing
+
+@testable import BitAllocator
 
 @Suite struct AllocateBitsTests {
     @Test("Stable Diffusion v1.5 uses up 1.99 bits to within one layer", arguments: [1.7, 1.99, 2.5, 3.0])

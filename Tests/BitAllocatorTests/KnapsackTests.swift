@@ -7,17 +7,17 @@ import Testing
 @testable import BitAllocator
 
 @Suite struct KnapsackTests {
-    /// The least damage of all choices within the capacity.
+    /// The least sensitivity of all choices within the capacity.
     private func bruteForce(_ problem: KnapsackProblem) -> Double? {
         var best: Double?
-        func descend(_ index: Int, _ cost: Int, _ damage: Double) {
+        func descend(_ index: Int, _ cost: Int, _ sensitivity: Double) {
             guard cost <= problem.capacity else { return }
             guard index < problem.classes.count else {
-                best = min(best ?? .infinity, damage)
+                best = min(best ?? .infinity, sensitivity)
                 return
             }
             for choice in problem.classes[index] {
-                descend(index + 1, cost + choice.cost, damage + choice.damage)
+                descend(index + 1, cost + choice.cost, sensitivity + choice.sensitivity)
             }
         }
         descend(0, 0, 0)
@@ -33,18 +33,18 @@ import Testing
         let found = try #require(solution, comment)
         let taken = zip(problem.classes, found.choices).map { $0[$1] }
         let cost = taken.reduce(0) { $0 + $1.cost }
-        let damage = taken.reduce(0) { $0 + $1.damage }
+        let sensitivity = taken.reduce(0) { $0 + $1.sensitivity }
         #expect(cost == found.cost && cost <= problem.capacity, comment)
-        #expect(damage == found.damage, comment)
+        #expect(sensitivity == found.sensitivity, comment)
         // Sums in another order.
-        #expect(abs(damage - best) <= 1e-12 * max(1, abs(best)), comment)
-        #expect(found.gap == 0 && found.lowerBound == found.damage, comment)
-        #expect(found.relaxedBound <= found.damage, comment)
+        #expect(abs(sensitivity - best) <= 1e-12 * max(1, abs(best)), comment)
+        #expect(found.gap == 0 && found.lowerBound == found.sensitivity, comment)
+        #expect(found.relaxedBound <= found.sensitivity, comment)
     }
 
-    /// How damages and costs of a random problem come about.
+    /// How sensitivities and costs of a random problem come about.
     enum Kind: CaseIterable {
-        case any, falling, equalDamages, zeroDamages, risingDamages, equalCosts, oneGiant, negative,
+        case any, falling, equalSensitivities, zeroSensitivities, risingSensitivities, equalCosts, oneGiant, negative,
             correlated
     }
 
@@ -57,19 +57,19 @@ import Testing
                 ? 1_000_000 : kind == .equalCosts ? 64 : Int.random(in: 1...2000, using: &random)
             let first = exp(Double.random(in: -6...0, using: &random))
             return (1...Int.random(in: 1...4, using: &random)).map { bits in
-                let damage: Double
+                let sensitivity: Double
                 switch kind {
-                case .any, .equalCosts: damage = Double.random(in: 0...1, using: &random)
+                case .any, .equalCosts: sensitivity = Double.random(in: 0...1, using: &random)
                 case .falling, .oneGiant:
-                    damage = first * pow(4, -Double(bits)) * Double.random(in: 0.8...1.2, using: &random)
-                case .equalDamages: damage = Double(Int.random(in: 0...2, using: &random))
-                case .zeroDamages: damage = 0
-                case .risingDamages: damage = first * Double(bits)
-                case .negative: damage = Double.random(in: -1...1, using: &random)
+                    sensitivity = first * pow(4, -Double(bits)) * Double.random(in: 0.8...1.2, using: &random)
+                case .equalSensitivities: sensitivity = Double(Int.random(in: 0...2, using: &random))
+                case .zeroSensitivities: sensitivity = 0
+                case .risingSensitivities: sensitivity = first * Double(bits)
+                case .negative: sensitivity = Double.random(in: -1...1, using: &random)
                 // Every choice is worth the same per cost: bounds tell them apart least.
-                case .correlated: damage = Double(8 - bits) * Double(weights)
+                case .correlated: sensitivity = Double(8 - bits) * Double(weights)
                 }
-                return KnapsackProblem.Choice(cost: weights * bits, damage: damage)
+                return KnapsackProblem.Choice(cost: weights * bits, sensitivity: sensitivity)
             }
         }
         let most = classes.reduce(0) { sum, own in sum + (own.map(\.cost).max() ?? 0) }
@@ -95,7 +95,7 @@ import Testing
 
     @Test("no classes cost nothing, and a capacity below 0 has no solution") func edges() {
         let none = KnapsackSolver().solve(KnapsackProblem(classes: [], capacity: 0))
-        #expect(none?.damage == 0 && none?.gap == 0)
+        #expect(none?.sensitivity == 0 && none?.gap == 0)
         #expect(KnapsackSolver().solve(KnapsackProblem(classes: [], capacity: -1)) == nil)
     }
 
@@ -104,7 +104,7 @@ import Testing
         let classes = (0..<60).map { _ in
             let weights = Int.random(in: 1_000_000...2_000_000, using: &random)
             return (1...4).map {
-                KnapsackProblem.Choice(cost: weights * $0, damage: Double(weights * (5 - $0)))
+                KnapsackProblem.Choice(cost: weights * $0, sensitivity: Double(weights * (5 - $0)))
             }
         }
         let problem = KnapsackProblem(classes: classes, capacity: 150_000_001)

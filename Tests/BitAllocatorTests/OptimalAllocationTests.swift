@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The optimal method on tables: never worse than the paper's rule by its own measure, within every budget, and monotone.
 
-import BitAllocator
+import Analyzer
 import Foundation
 import Recipes
+import Tensors
 import Testing
+
+@testable import BitAllocator
 
 @Suite struct OptimalAllocationTests {
     private func allocate(
@@ -15,7 +18,7 @@ import Testing
     }
 
     @Test(
-        "on Stable Diffusion v1.5 it lands within 0.001 bits of the budget, does least damage, and is proven",
+        "on Stable Diffusion v1.5 it lands within 0.001 bits of the budget, does least sensitivity, and is proven",
         arguments: [1.7, 1.99, 2.5, 3.0])
     func stableDiffusion15(budget: Double) throws {
         for seed in 1...3 {
@@ -23,8 +26,8 @@ import Testing
             let optimal = try allocate(table, .averageBits(budget))
             let rule = try allocate(table, .averageBits(budget), .threshold)
             #expect(optimal.averageBits <= budget && optimal.averageBits > budget - 0.001)
-            #expect(optimal.lowerBound == optimal.predictedDamage)
-            #expect(try #require(optimal.predictedDamage) <= #require(rule.predictedDamage))
+            #expect(optimal.lowerBound == optimal.predictedError)
+            #expect(try #require(optimal.predictedError) <= #require(rule.predictedError))
             #expect(optimal.recipe.method == "optimal" && optimal.threshold == nil)
             let inventory = try #require(table.inventory)
             let size = try SizeAccounting(
@@ -33,7 +36,7 @@ import Testing
         }
     }
 
-    @Test("more budget never does more damage, and no average exceeds its budget", arguments: 0..<100)
+    @Test("more budget never does more sensitivity, and no average exceeds its budget", arguments: 0..<100)
     func monotone(seed: UInt64) throws {
         let table = RandomTables.small(seed: seed)
         var last = Double.infinity
@@ -41,10 +44,10 @@ import Testing
             let budget = 1.2 + Double(step) * 0.17
             do {
                 let found = try allocate(table, .averageBits(budget))
-                let damage = try #require(found.predictedDamage)
-                #expect(damage <= last && found.averageBits <= budget)
-                #expect(found.lowerBound == damage)
-                last = damage
+                let sensitivity = try #require(found.predictedError)
+                #expect(sensitivity <= last && found.averageBits <= budget)
+                #expect(found.lowerBound == sensitivity)
+                last = sensitivity
             } catch AllocationError.infeasible(_, let minimum, _) {
                 #expect(minimum > budget && last == .infinity)
             }
@@ -57,23 +60,23 @@ import Testing
         let rule = try allocate(table, .averageBits(3), .threshold)
         let optimal = try allocate(table, .averageBits(rule.averageBits))
         #expect(optimal.averageBits <= rule.averageBits)
-        #expect(try #require(optimal.predictedDamage) <= #require(rule.predictedDamage) + 1e-15)
+        #expect(try #require(optimal.predictedError) <= #require(rule.predictedError) + 1e-15)
     }
 
     @Test("a size in bytes is kept to the byte, by both methods")
     func bytes() throws {
         let table = try RandomTables.stableDiffusion15()
         for bytes in [215_000_000, 260_000_000, 400_000_000] {
-            var damages: [Double] = []
+            var sensitivities: [Double] = []
             for method in AllocationMethod.allCases {
                 let found = try allocate(table, .storedBytes(bytes), method)
                 let stored = try #require(found.recipe.storedBytes)
                 #expect(stored <= bytes)
                 // 0.001 bits of each weight.
                 if method == .optimal { #expect(stored > bytes - 859_077_120 / 8000) }
-                damages.append(try #require(found.predictedDamage))
+                sensitivities.append(try #require(found.predictedError))
             }
-            #expect(damages[1] <= damages[0])
+            #expect(sensitivities[1] <= sensitivities[0])
         }
         let error = #expect(throws: AllocationError.self) { try allocate(table, .storedBytes(1000)) }
         guard case .infeasibleSize(1000, let least, let most)? = error else {
@@ -93,18 +96,18 @@ import Testing
             let found = try allocate(table, .psnr(2), method)
             #expect(try #require(found.predictedPSNR) >= 2)
             if method == .optimal {
-                // With fewer bits the damage is larger than allowed.
+                // With fewer bits the sensitivity is larger than allowed.
                 let less = try allocate(table, .averageBits(found.averageBits - 1e-4))
                 #expect(try #require(less.predictedPSNR) < 2)
             }
         }
         #expect(throws: AllocationError.self) { try allocate(table, .psnr(150)) }
-        #expect(throws: AllocationError.psnrNeedsPictures(.noise)) {
+        #expect(throws: AllocationError.psnrNeedsImages(.noise)) {
             var other = table
             for index in other.layers.indices {
                 for width in other.layers[index].bits.keys { other.layers[index].bits[width]?.noise = 1 }
             }
-            _ = try allocate(other, .psnr(2), options: AllocationOptions(damage: .noise))
+            _ = try allocate(other, .psnr(2), options: AllocationOptions(metric: .noise))
         }
     }
 
@@ -113,10 +116,10 @@ import Testing
         table.layers.append(
             LayerSensitivity(
                 path: "conv_out", kind: .conv2d, weights: 10, skewness: 0,
-                bits: [.firstAndLast: SensitivityMeasure(mse: 0.01)]))
+                bits: [.firstAndLast: SensitivityScores(mse: 0.01)]))
         let found = try allocate(table, .averageBits(2.5), options: AllocationOptions())
-        #expect(found.recipe.layers["a"] == BitWidth(2) && found.predictedDamage == 0.1 + 0.01)
-        #expect(found.lowerBound == found.predictedDamage)
+        #expect(found.recipe.layers["a"] == BitWidth(2) && found.predictedError == 0.1 + 0.01)
+        #expect(found.lowerBound == found.predictedError)
         #expect(try allocate(table, .psnr(15)).recipe.layers["a"] == BitWidth(3))
         // conv_out alone leaves 20 dB.
         let error = #expect(throws: AllocationError.self) { try allocate(table, .psnr(20)) }
@@ -160,7 +163,7 @@ import Testing
         }
     }
 
-    @Test("widths beyond the measured ones have a quarter of the damage per bit, and are named")
+    @Test("widths beyond the measured ones have a quarter of the sensitivity per bit, and are named")
     func extrapolation() throws {
         let table = SensitivityTable(layers: [
             layer("a", weights: 10, mse: [16, 4, 1]), layer("b", weights: 1000, mse: [3, 2, 1]),
@@ -170,7 +173,7 @@ import Testing
         #expect(found.recipe.layers["a"].map { $0 > BitWidth(3) } == true)
         #expect(found.extrapolated == ["a"])
         let width = try #require(found.recipe.layers["a"])
-        #expect(found.predictedDamage == pow(4, -Double(width.rawValue - 3)) + 3)
+        #expect(found.predictedError == pow(4, -Double(width.rawValue - 3)) + 3)
     }
 
     @Test("mse+clip weighs both alike, and a score that went up is no merit")
@@ -181,12 +184,12 @@ import Testing
                 layers[index].bits[BitWidth(bits + 1)]?.clipDrop = drop
             }
         }
-        let options = AllocationOptions(damage: .mseAndClip, maximumWidth: BitWidth(3))
+        let options = AllocationOptions(metric: .mseAndClip, maximumWidth: BitWidth(3))
         let found = try allocate(
             SensitivityTable(layers: layers), .averageBits(2.2), options: options)
         #expect(found.recipe.layers == ["a": BitWidth(1), "b": BitWidth(2)])
         // Mean squared error 7/3, mean drop 0.1.
         let expected = (4 + 2) / (7.0 / 3) + 0.2 / 0.1
-        #expect(abs(try #require(found.predictedDamage) - expected) < 1e-12)
+        #expect(abs(try #require(found.predictedError) - expected) < 1e-12)
     }
 }

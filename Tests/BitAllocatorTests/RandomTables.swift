@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sensitivity tables for the tests: by hand, at random, and on Stable Diffusion v1.5's layers.
 
+import Analyzer
 import Foundation
 import Recipes
+import Tensors
 import Testing
+
+@testable import BitAllocator
 
 /// Equal numbers for equal seeds: the splitmix64 sequence.
 struct SeededGenerator: RandomNumberGenerator {
@@ -18,13 +22,13 @@ struct SeededGenerator: RandomNumberGenerator {
     }
 }
 
-/// A linear layer whose damages by `metric` at 1, 2, 3 ... bits are `mse`.
+/// A linear layer whose sensitivities by `metric` at 1, 2, 3 ... bits are `mse`.
 func layer(
     _ path: LayerID, weights: Int, mse: [Double], metric: SensitivityMetric = .mse, clipDrop: Double? = nil
 ) -> LayerSensitivity {
-    var bits: [BitWidth: SensitivityMeasure] = [:]
+    var bits: [BitWidth: SensitivityScores] = [:]
     for (index, value) in mse.enumerated() {
-        var measure = SensitivityMeasure(clipDrop: clipDrop)
+        var measure = SensitivityScores(clipDrop: clipDrop)
         measure[metric] = value
         bits[BitWidth(index + 1)] = measure
     }
@@ -32,7 +36,7 @@ func layer(
 }
 
 enum RandomTables {
-    /// 1...7 layers; damages are often equal, zero or not falling with the width, and some tables have CLIP drops.
+    /// 1...7 layers; sensitivities are often equal, zero or not falling with the width, and some tables have CLIP drops.
     static func small(seed: UInt64) -> SensitivityTable {
         var random = SeededGenerator(state: seed)
         let count = Int.random(in: 1...7, using: &random)
@@ -52,7 +56,7 @@ enum RandomTables {
         return SensitivityTable(layers: layers)
     }
 
-    /// Stable Diffusion v1.5's 256 quantizable layers with made-up damages that fall about fourfold per bit.
+    /// Stable Diffusion v1.5's 256 quantizable layers with made-up sensitivities that fall about fourfold per bit.
     static func stableDiffusion15(seed: UInt64 = 1) throws -> SensitivityTable {
         let root = URL(filePath: #filePath)
             .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()

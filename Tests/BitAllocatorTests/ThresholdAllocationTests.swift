@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import BitAllocator
 import Foundation
 import Recipes
 import Testing
+
+@testable import BitAllocator
 
 @Suite struct ThresholdAllocationTests {
     /// The rule once more, straight from the paper, over every threshold that could matter.
@@ -124,8 +125,8 @@ import Testing
         #expect(Set(wider.recipe.layers.values) == [BitWidth(2)])
     }
 
-    @Test("layers without any damage are as narrow as their neighbours allow, never an error")
-    func zeroDamage() throws {
+    @Test("layers without any sensitivity are as narrow as their neighbours allow, never an error")
+    func zeroSensitivity() throws {
         let table = SensitivityTable(layers: [
             layer("a", weights: 10, mse: [0, 0, 0]), layer("b", weights: 10, mse: [1, 0.5, 0.25]),
         ])
@@ -183,7 +184,7 @@ import Testing
             try allocateBits(table, budget: BitBudget(averageBits: 9), method: .threshold).recipe.layers == [
                 "a": BitWidth(4)
             ])
-        only.bits = [BitWidth(5): SensitivityMeasure(mse: 0)]
+        only.bits = [BitWidth(5): SensitivityScores(mse: 0)]
         #expect(
             throws: AllocationError.unmeasuredLayer(
                 path: "a", widths: [BitWidth(1), BitWidth(2), BitWidth(3)])

@@ -2,6 +2,7 @@
 // The list of cases, and that PyTorch's side knows every operation that they ask for. No PyTorch is needed.
 
 import Foundation
+import Tensors
 import Testing
 
 @testable import BitsFusionBench

@@ -45,7 +45,7 @@ import Testing
 
     @Test("a document without the group's markers is an error that names the marker")
     func noMarkers() throws {
-        let error = BenchError.noMarkers(path: "p.md", marker: "<!-- benchmark kernels -->")
+        let error = BenchmarkError.noMarkers(path: "p.md", marker: "<!-- benchmark kernels -->")
         for document in ["", "<!-- benchmark kernels -->\nno end"] {
             #expect(throws: error) { try tables([sampleRow()]).replaced(in: document, path: "p.md") }
         }

@@ -87,7 +87,7 @@ import Testing
             BenchmarkRow(
                 name: "batch \(samples)", group: .train, ours: try sampleRecord(milliseconds), twins: [],
                 operations: nil, bytes: nil, peakLimit: nil, shareOfCeiling: nil,
-                disturbance: Disturbance(
+                disturbance: BackgroundLoad(
                     foreignLoad: nil, idleLoad: nil, isDisturbed: false, droppedRounds: 0),
                 isAlternating: true, curve: CurvePoint(curve: "step", unit: "samples", count: samples),
                 choice: nil)

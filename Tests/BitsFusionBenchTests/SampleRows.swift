@@ -27,7 +27,7 @@ func sampleRow(
     return BenchmarkRow(
         name: "case", group: .kernels, ours: try sampleRecord(4, 5, 6), twins: [twin], operations: 1e9,
         bytes: nil, peakLimit: peakLimit, shareOfCeiling: 0.25,
-        disturbance: Disturbance(
+        disturbance: BackgroundLoad(
             foreignLoad: 0.01, idleLoad: 0, isDisturbed: isDisturbed, droppedRounds: 0),
         isAlternating: true, curve: nil, choice: choice)
 }

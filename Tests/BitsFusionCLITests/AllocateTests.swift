@@ -73,20 +73,20 @@ import Testing
         #expect(wrong.status == 65 && wrong.errors.contains("there are recipe_"))
     }
 
-    @Test("the curve has every efficient size, none above the paper's rule, and a picture beside it")
+    @Test("the curve has every efficient size, none above the paper's rule, and an image beside it")
     func curve() throws {
         let place = try place()
-        _ = try report(place, ["--damage", "noise", "--avg-bits", "6", "--curve", "curve.json"])
+        _ = try report(place, ["--metric", "noise", "--avg-bits", "6", "--curve", "curve.json"])
         let curve = try JSONDecoder().decode(AllocationCurve.self, from: place.contents(of: "curve.json"))
-        #expect(curve.damage == .noise && curve.optimal.count > 20 && !curve.threshold.isEmpty)
+        #expect(curve.metric == .noise && curve.optimal.count > 20 && !curve.threshold.isEmpty)
         for (a, b) in zip(curve.optimal, curve.optimal.dropFirst()) {
-            #expect(a.averageBits < b.averageBits && a.damage > b.damage)
+            #expect(a.averageBits < b.averageBits && a.sensitivity > b.sensitivity)
             #expect(try #require(a.storedBytes) <= #require(b.storedBytes))
         }
         for point in curve.threshold {
             let same = try report(
-                place, ["--damage", "noise", "--method", "optimal", "--avg-bits", "\(point.averageBits)"])
-            #expect(try #require(same["predictedDamage"] as? Double) <= point.damage * (1 + 1e-9))
+                place, ["--metric", "noise", "--method", "optimal", "--avg-bits", "\(point.averageBits)"])
+            #expect(try #require(same["predictedError"] as? Double) <= point.sensitivity * (1 + 1e-9))
         }
         let drawing = String(decoding: try place.contents(of: "curve.svg"), as: UTF8.self)
         #expect(drawing.hasPrefix("<svg") && drawing.contains("threshold (the paper's rule)"))
@@ -126,7 +126,7 @@ import Testing
             #expect(edited != text)
             try place.write(edited, to: "edited.json")
             let run = try place.run(
-                "allocate", "edited.json", "--damage", "mse", "--avg-bits", "6", "--cached-steps", "5",
+                "allocate", "edited.json", "--metric", "mse", "--avg-bits", "6", "--cached-steps", "5",
                 "--verify-top", "1", "-o", "out.json")
             #expect(
                 run.status == 65 && run.errors.contains(message) && run.errorLines.count == 1, "\(run.errors)"

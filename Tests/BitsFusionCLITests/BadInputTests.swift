@@ -53,11 +53,11 @@ struct BadInputTests {
             "analyze model.h5 --embeddings e.safetensors --shard 2/2 --layers ^conv_in$ -o out", 64,
             "shard 2/2: there are only 1 layers"),
         BadInput(
-            "analyze model.h5 --embeddings e.safetensors --measure pictures -o out", 64,
-            "'pictures' is invalid"),
+            "analyze model.h5 --embeddings e.safetensors --measure latents -o out", 64,
+            "'latents' is invalid"),
         BadInput(
             "analyze model.h5 --embeddings e.safetensors --images 3 -o out", 64,
-            "pictures: 3 requested; expected at least 1 and at most 2"),
+            "images: 3 requested; expected at least 1 and at most 2"),
         BadInput(
             "analyze model.h5 --embeddings e.safetensors --timesteps 0 -o out", 64, "--timesteps: expected 1"),
         BadInput(

@@ -3,6 +3,7 @@
 
 import BitsFusion
 import Foundation
+import ShapesWorld
 import Testing
 
 @testable import BitsFusionCLI
@@ -25,7 +26,7 @@ import Testing
         "both phases of the shipped teacher are recipes for 2 to 4 million parameters that the trainer takes",
         arguments: ["shapes.yaml", "shapes-relations.yaml"])
     func teacher(name: String) throws {
-        let recipe = try YAMLDocument.read(TeacherRecipe.self, from: Self.path(name))
+        let recipe = try YAMLDocument.read(TeacherTrainingConfig.self, from: Self.path(name))
         let config = try UNet2DConditionConfig(json: AtomicFile.read(Self.path(recipe.unet)))
         let trainer = try TeacherTrainer(recipe, unetConfig: config)
         let parameters = trainer.pipeline.stores.reduce(0) { $0 + $1.elementCount }

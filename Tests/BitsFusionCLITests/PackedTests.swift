@@ -100,7 +100,7 @@ import Testing
         let scales = try reader.packedLayer(layer).scales.withUnsafeBytes { Data($0) }
         let gain = try reader.unet.tensor("conv_norm_out.weight").values.withUnsafeBytes { Data($0) }
         let features = try #require(reader.timeFeatures()?.features["mid_block.resnets.0"])
-        let half = features.withUnsafeBufferPointer { HalfPrecision.encode($0, .float16) }
+        let half = features.withUnsafeBufferPointer { Float16Bits.encode($0, .float16) }
             .withUnsafeBytes { Data($0) }
         for (part, name) in [(scales, layer), (gain, "/unet"), (half, "/time_features")] {
             var bytes = sound

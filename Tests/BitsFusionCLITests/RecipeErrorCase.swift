@@ -3,6 +3,7 @@
 
 import BitsFusion
 
+
 @testable import BitsFusionCLI
 
 enum RecipeErrorCase: CaseIterable {
@@ -18,5 +19,5 @@ enum RecipeErrorCase: CaseIterable {
         }
     }
 
-    var status: Int32 { error.exitStatus.rawValue }
+    var status: Int32 { ExitStatus(error.category).rawValue }
 }

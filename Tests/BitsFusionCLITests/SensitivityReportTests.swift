@@ -11,7 +11,7 @@ import Testing
 struct SensitivityReportTests {
     /// Twelve feed-forward layers and two ends; `measure` says what layer 1...12 loses at a width.
     private func report(
-        widths: [Int] = [1, 2], _ measure: (_ layer: Double, _ width: Double) -> SensitivityMeasure
+        widths: [Int] = [1, 2], _ measure: (_ layer: Double, _ width: Double) -> SensitivityScores
     ) -> [String] {
         var layers = (1...12).map { index in
             LayerSensitivity(
@@ -38,9 +38,9 @@ struct SensitivityReportTests {
     }
 
     @Test("tables come in order, with r, ρ and the paper's value, and ranks from 1 to 10")
-    func pictures() {
+    func images() {
         let lines = report { layer, width in
-            SensitivityMeasure(mse: layer / width, psnr: 40 - layer, clipDrop: -layer)
+            SensitivityScores(mse: layer / width, psnr: 40 - layer, clipDrop: -layer)
         }
         #expect(
             lines.filter { $0.isEmpty }.count == 4 && lines[0].hasPrefix("most sensitive layers at 1 bit "))
@@ -71,7 +71,7 @@ struct SensitivityReportTests {
     @Test("a table of noise predictions speaks of these alone")
     func noise() {
         let lines = report { layer, width in
-            SensitivityMeasure(noise: layer / width, fisher: layer * layer / width)
+            SensitivityScores(noise: layer / width, fisher: layer * layer / width)
         }
         #expect(
             cells(lines[0]) == ["most sensitive layers at 1 bit", "weights", "skewness", "noise", "Fisher"])
@@ -85,7 +85,7 @@ struct SensitivityReportTests {
         let table = SensitivityTable(layers: [
             LayerSensitivity(
                 path: "mid.ff.net.0", kind: .linear, weights: 10, skewness: 0,
-                bits: [BitWidth(3): SensitivityMeasure(mse: 0, perceptual: 0, clipDrop: 0)])
+                bits: [BitWidth(3): SensitivityScores(mse: 0, perceptual: 0, clipDrop: 0)])
         ])
         let lines = SensitivityReport(table).lines
         #expect(

@@ -116,7 +116,7 @@ struct WholeRoadTests {
                 bits: Dictionary(
                     uniqueKeysWithValues: (1...3).map {
                         let mse = Double(index + 1) / Double($0 * $0)
-                        return (BitWidth($0), SensitivityMeasure(mse: mse))
+                        return (BitWidth($0), SensitivityScores(mse: mse))
                     }))
         }
         let table = SensitivityTable(

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The words of errors: one line that begins with the place and says what was expected and found.
 
+import Files
 import Foundation
+import TestKit
 import Testing
 
 @testable import Checkpoints
@@ -11,23 +13,7 @@ import Testing
         "each error is one line that names the file, the thing, what was expected and found, and what to do",
         arguments: [
             (
-                CheckpointError.missingFile(path: "m.h5"), .inputMissing,
-                "m.h5: no such file or folder; check the path"
-            ),
-            (
-                .cannotCreate(path: "x/m.h5", code: ENOENT), .cannotCreate,
-                "x/m.h5: cannot be created (No such file or directory); choose a place that you can write to"
-            ),
-            (
-                .writeFailed(path: "m.h5", code: ENOSPC), .inputOutput,
-                "m.h5: writing failed (No space left on device); the file that was there before is unchanged"
-            ),
-            (
-                .wrongKind(path: "unet", expected: .hdf5, found: .folder), .badData,
-                "unet: expected an HDF5 file, found a folder; convert it with `bitsfusion import` first"
-            ),
-            (
-                .shapeMismatch(
+                CheckpointError.shapeMismatch(
                     file: "m.h5", key: "conv_in.weight", expected: [320, 4, 3, 3], found: [320, 9, 3, 3]),
                 .badData,
                 "m.h5: tensor conv_in.weight has shape [320, 9, 3, 3], the config wants [320, 4, 3, 3]"
@@ -63,27 +49,10 @@ import Testing
                 "sd: no diffusion_pytorch_model.safetensors (nor a sharded index); found diffusion_pytorch_model.bin, "
                     + "which must be converted to safetensors first"
             ),
-        ] as [(CheckpointError, CheckpointError.Category, String)])
-    func texts(_ error: CheckpointError, _ category: CheckpointError.Category, _ text: String) {
+        ] as [(CheckpointError, ErrorCategory, String)])
+    func texts(_ error: CheckpointError, _ category: ErrorCategory, _ text: String) {
         #expect("\(error)" == text)
-        #expect(error.localizedDescription == text)
         #expect(error.category == category)
-    }
-
-    @Test("CRC-32 gives the published check value, and zlib's for every length of the tail")
-    func checksum() {
-        #expect(CRC32.checksum(of: Array("123456789".utf8)) == 0xCBF4_3926)
-        #expect(CRC32.checksum(of: []) == 0)
-        let bytes = [UInt8](0...20)
-        for count in 0...20 {
-            // Bit by bit, as the polynomial is defined.
-            var crc: UInt32 = ~0
-            for byte in bytes.prefix(count) {
-                crc ^= UInt32(byte)
-                for _ in 0..<8 { crc = crc & 1 == 1 ? 0xEDB8_8320 ^ (crc >> 1) : crc >> 1 }
-            }
-            #expect(CRC32.checksum(of: Array(bytes.prefix(count))) == ~crc)
-        }
     }
 }
 

@@ -5,6 +5,7 @@ import Layers
 import Quantization
 import Recipes
 import Tensors
+import TestKit
 import Testing
 
 @testable import Checkpoints
@@ -25,8 +26,8 @@ import Testing
         try writer.write("a.bias", SampleCheckpoint.tensor([4]), as: .float16)
         try writer.finish()
         let reader = try CheckpointReader(path)
-        let halves = CheckpointParameters(reader, precision: .keepHalf)
-        #expect(try weight(halves, "a.weight", [4, 3]) is HalfWeight)
+        let halves = CheckpointParameters(reader, precision: .keep16Bit)
+        #expect(try weight(halves, "a.weight", [4, 3]) is Weight16)
         #expect(try weight(halves, "a.bias", [4]) is Parameter)
         let full = CheckpointParameters(reader, precision: .float32)
         let dense = try #require(try weight(full, "a.weight", [4, 3]) as? Parameter)
@@ -45,13 +46,13 @@ import Testing
         try writer.write("large.weight", Tensor([.greatestFiniteMagnitude, 1], shape: [1, 2]))
         try writer.finish()
         let parameters = CheckpointParameters(try CheckpointReader(path), precision: .bfloat16)
-        let rounded = values.withUnsafeBufferPointer { HalfPrecision.encode($0, .bfloat16) }
+        let rounded = values.withUnsafeBufferPointer { Float16Bits.encode($0, .bfloat16) }
         for type in [ElementType.float32, .bfloat16] {
-            let half = try #require(try weight(parameters, "\(type).weight", [4, 3]) as? HalfWeight)
+            let half = try #require(try weight(parameters, "\(type).weight", [4, 3]) as? Weight16)
             #expect(half.type == .bfloat16)
             #expect(half.bits == rounded)
         }
-        let half = try #require(try weight(parameters, "float16.weight", [4, 3]) as? HalfWeight)
+        let half = try #require(try weight(parameters, "float16.weight", [4, 3]) as? Weight16)
         #expect(half.type == .bfloat16)
         #expect(try weight(parameters, "a.bias", [4]) is Parameter)
         #expect(
@@ -126,7 +127,7 @@ import Testing
         #expect(throws: CheckpointError.unusedKeys(file: path, keys: ["conv_in.weight"])) {
             try parameters.checkAllUsed()
         }
-        let marker = HalfWeight(name: "marker", bits: [], shape: [0], type: .float16)
+        let marker = Weight16(name: "marker", bits: [], shape: [0], type: .float16)
         let own = CheckpointParameters(reader, packedWeight: { _ in marker })
         #expect(try weight(own, "mid.to_q.weight", [4, 7]) === marker)
     }
@@ -141,7 +142,7 @@ import Testing
         try writer.finish()
         let provider = CheckpointParameters(try CheckpointReader(path))
         let store = ParameterStore(provider: provider)
-        let linear = try Linear(Parameters(store) / "attn" / "to_q", in: 3, out: 2)
+        let linear = try Linear(ParameterPath(store) / "attn" / "to_q", in: 3, out: 2)
         try provider.checkAllUsed()
         #expect(linear.weight.tensor().values == SampleCheckpoint.values(6))
         #expect(linear.bias?.value.values == SampleCheckpoint.values(2))

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Checkpoints of models, students and packed models: what is written is what is read, and nothing is left behind.
 
+import Files
 import Foundation
 import Packing
 import Recipes
 import Tensors
+import TestKit
 import Testing
 
 @testable import Checkpoints
@@ -47,8 +49,8 @@ import Testing
         for type in [ElementType.float16, .bfloat16] {
             let writer = try CheckpointWriter(path, header: header)
             let values = Tensor([1, -2, 0.5, 65504, 6.1035e-5, 0], shape: [2, 3])
-            let bits = values.withUnsafeBufferPointer { HalfPrecision.encode($0, type) }
-            let half = HalfWeight(name: "w", bits: bits, shape: [2, 3], type: type)
+            let bits = values.withUnsafeBufferPointer { Float16Bits.encode($0, type) }
+            let half = Weight16(name: "w", bits: bits, shape: [2, 3], type: type)
             try writer.write("w", half)
             try writer.finish()
             let reader = try CheckpointReader(path)
@@ -123,7 +125,7 @@ import Testing
     func cannotCreate() throws {
         let folder = try TemporaryFolder()
         let path = folder.file("none/model.h5")
-        #expect(throws: CheckpointError.cannotCreate(path: path, code: ENOENT)) {
+        #expect(throws: FileError.cannotCreate(path: path, code: ENOENT)) {
             try CheckpointWriter(path, header: SampleCheckpoint.header(.model))
         }
     }

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // diffusers folders: every layout that it saves is read, and what we write is laid out as it expects.
 
+import Files
 import Foundation
+import Networks
 import Tensors
+import TestKit
 import Testing
 
 @testable import Checkpoints
@@ -84,14 +87,14 @@ import Testing
     @Test("what is no such folder, or has only weights that are not read, is named")
     func faults() throws {
         let folder = try TemporaryFolder()
-        #expect(throws: CheckpointError.missingFile(path: folder.file("x"))) {
+        #expect(throws: FileError.missingFile(path: folder.file("x"))) {
             try DiffusersFolder(folder.file("x"))
         }
         #expect(
-            throws: CheckpointError.wrongKind(path: folder.path, expected: .diffusersFolder, found: .folder)
+            throws: FileError.wrongKind(path: folder.path, expected: .diffusersFolder, found: .folder)
         ) { try DiffusersFolder(folder.path) }
         let file = try folder.write("config.json", Self.config)
-        #expect(throws: CheckpointError.wrongKind(path: file, expected: .diffusersFolder, found: .json)) {
+        #expect(throws: FileError.wrongKind(path: file, expected: .diffusersFolder, found: .json)) {
             try DiffusersFolder(file)
         }
         _ = try folder.write("diffusion_pytorch_model.bin", "PK")
@@ -136,13 +139,13 @@ import Testing
         func write(_ path: String) throws {
             _ = try DiffusersFolderWriter(path, config: "{}", scheduler: nil, tensors: [:])
         }
-        #expect(throws: CheckpointError.cannotCreate(path: folder.file("x/y"), code: ENOENT)) {
+        #expect(throws: FileError.cannotCreate(path: folder.file("x/y"), code: ENOENT)) {
             try write(folder.file("x/y"))
         }
         let file = try folder.write("file", "")
-        #expect(throws: CheckpointError.cannotCreate(path: file, code: EEXIST)) { try write(file) }
+        #expect(throws: FileError.cannotCreate(path: file, code: EEXIST)) { try write(file) }
         let index = try folder.write("old/diffusion_pytorch_model.safetensors.index.json", "{}")
-        #expect(throws: CheckpointError.cannotCreate(path: index, code: EEXIST)) {
+        #expect(throws: FileError.cannotCreate(path: index, code: EEXIST)) {
             try write(folder.file("old"))
         }
     }

@@ -5,6 +5,7 @@ import Foundation
 import Packing
 import Recipes
 import Tensors
+import TestKit
 import Testing
 
 @testable import Checkpoints

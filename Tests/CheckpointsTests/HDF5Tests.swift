@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The HDF5 wrapper: round trips, determinism, damaged files, and what h5py makes of our files.
 
+import Files
 import Foundation
+import TestKit
 import Testing
 
 @testable import Checkpoints
@@ -116,11 +118,11 @@ import Testing
             (try folder.write("j", "{}"), .json),
         ]
         for (path, kind) in cases {
-            #expect(throws: CheckpointError.wrongKind(path: path, expected: .hdf5, found: kind)) {
+            #expect(throws: FileError.wrongKind(path: path, expected: .hdf5, found: kind)) {
                 _ = try HDF5File.open(path)
             }
         }
-        #expect(throws: CheckpointError.missingFile(path: folder.file("none"))) {
+        #expect(throws: FileError.missingFile(path: folder.file("none"))) {
             _ = try HDF5File.open(folder.file("none"))
         }
     }
@@ -194,7 +196,7 @@ import Testing
     @Test("a failing file can be created nowhere")
     func cannotCreate() throws {
         let folder = try TemporaryFolder()
-        let error = #expect(throws: CheckpointError.self) { _ = try HDF5File.create(folder.file("x/a.h5")) }
+        let error = #expect(throws: FileError.self) { _ = try HDF5File.create(folder.file("x/a.h5")) }
         #expect(error?.category == .inputOutput)
     }
 

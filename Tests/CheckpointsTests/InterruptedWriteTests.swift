@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Writes that do not end well: a full disk, and processes killed in the middle. Each runs in a process of its own.
 
+import Files
 import Foundation
 import Tensors
+import TestKit
 import Testing
 
 @testable import Checkpoints
@@ -41,7 +43,7 @@ private func writeLayers(
             try SampleCheckpoint.writeModel(path)
             let old = try folder.bytes("model.h5")
             limitFileSize(limit)
-            let error = #expect(throws: CheckpointError.self) { try writeLayers(path, count: 100_000) }
+            let error = #expect(throws: FileError.self) { try writeLayers(path, count: 100_000) }
             #expect(error == .writeFailed(path: path, code: EFBIG))
             #expect(error?.category == .inputOutput)
             limitFileSize(Int.max)
@@ -58,13 +60,13 @@ private func writeLayers(
             let folder = try TemporaryFolder()
             limitFileSize(1000)
             let path = folder.file("a.safetensors")
-            #expect(throws: CheckpointError.writeFailed(path: path, code: EFBIG)) {
+            #expect(throws: FileError.writeFailed(path: path, code: EFBIG)) {
                 let tensors = ["a": StoredTensor(type: .float32, shape: [1000])]
                 let writer = try SafetensorsWriter(path, tensors: tensors)
                 try [Float](repeating: 0, count: 1000).withUnsafeBytes { try writer.write("a", $0) }
                 try writer.finish()
             }
-            #expect(throws: CheckpointError.writeFailed(path: folder.file("b"), code: EFBIG)) {
+            #expect(throws: FileError.writeFailed(path: folder.file("b"), code: EFBIG)) {
                 try AtomicFile.write([UInt8](repeating: 0, count: 2000), to: folder.file("b"))
             }
             #expect(folder.names.isEmpty)

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // safetensors files: round trips, every way in which a header can lie, and shards.
 
+import Files
 import Foundation
+import TestKit
 import Testing
 
 @testable import Checkpoints
@@ -97,7 +99,7 @@ func safetensorsBytes(_ header: String, _ data: [UInt8], length: UInt64? = nil) 
     func cannotCreate() throws {
         let folder = try TemporaryFolder()
         let path = folder.file("x/a.safetensors")
-        #expect(throws: CheckpointError.cannotCreate(path: path, code: ENOENT)) {
+        #expect(throws: FileError.cannotCreate(path: path, code: ENOENT)) {
             try SafetensorsWriter(path, tensors: [:])
         }
     }
@@ -231,11 +233,11 @@ func safetensorsBytes(_ header: String, _ data: [UInt8], length: UInt64? = nil) 
             (folder.path, .folder), ("/dev/null", .special),
         ]
         for (path, kind) in cases {
-            #expect(throws: CheckpointError.wrongKind(path: path, expected: .safetensors, found: kind)) {
+            #expect(throws: FileError.wrongKind(path: path, expected: .safetensors, found: kind)) {
                 try SafetensorsReader(path)
             }
         }
-        #expect(throws: CheckpointError.missingFile(path: folder.file("none"))) {
+        #expect(throws: FileError.missingFile(path: folder.file("none"))) {
             try SafetensorsReader(folder.file("none"))
         }
     }
@@ -301,7 +303,7 @@ func safetensorsBytes(_ header: String, _ data: [UInt8], length: UInt64? = nil) 
             }
             if random.next() % 4 == 0 { bytes.removeLast(Int.random(in: 1...bytes.count, using: &random)) }
             let path = try folder.write("fuzz.safetensors", bytes)
-            do throws(CheckpointError) {
+            do throws {
                 let reader = try SafetensorsReader(path)
                 for key in reader.keys where reader.stored(key)?.type != nil { _ = try reader.bytes(key) }
             } catch {
@@ -386,7 +388,10 @@ func safetensorsBytes(_ header: String, _ data: [UInt8], length: UInt64? = nil) 
         try refused(#"{"a":"../m-1.safetensors"}"#) {
             .safetensors(file: $0, fault: .shardName("../m-1.safetensors"))
         }
-        try refused(#"{"a":"m-9.safetensors"}"#) { _ in .missingFile(path: folder.file("m-9.safetensors")) }
+        let missing = try folder.write("missing.index.json", #"{"weight_map":{"a":"m-9.safetensors"}}"#)
+        #expect(throws: FileError.missingFile(path: folder.file("m-9.safetensors"))) {
+            try ShardedSafetensors(index: missing)
+        }
         try refused(#"{"a":3}"#) {
             .safetensors(file: $0, fault: .field(key: "a", field: "weight_map", expected: "a file name"))
         }

@@ -5,6 +5,8 @@ import Foundation
 import Tensors
 import Testing
 
+@testable import Evaluation
+
 struct EvaluationReferences: Decodable {
     let images, reference: [Float]
     let imageShape: [Int]
@@ -33,21 +35,5 @@ struct EvaluationReferences: Decodable {
             Tensor(featuresA, shape: [featuresA.count / featureWidth, featureWidth]),
             Tensor(featuresB, shape: [featuresB.count / featureWidth, featureWidth])
         )
-    }
-}
-
-/// Relative error of a result that took a few hundred double-precision operations.
-let doubleTolerance = 1e-11
-
-/// Expects |value - reference| <= tolerance (1 + |reference|), element by element.
-func expectClose(
-    _ values: [Double], _ references: [Double], within tolerance: Double = doubleTolerance,
-    sourceLocation: SourceLocation = #_sourceLocation
-) {
-    #expect(values.count == references.count, sourceLocation: sourceLocation)
-    for (index, (value, reference)) in zip(values, references).enumerated() {
-        #expect(
-            abs(value - reference) <= tolerance * (1 + abs(reference)),
-            "element \(index): \(value), reference \(reference)", sourceLocation: sourceLocation)
     }
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The Fréchet distance against NumPy and against cases with closed forms.
 
-import Evaluation
 import Tensors
+import TestKit
 import Testing
+
+@testable import Evaluation
 
 @Suite struct FrechetDistanceTests {
     @Test("covariance and distance are NumPy's") func reference() throws {

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pixel errors and their decibels.
 
-import Evaluation
 import Tensors
+import TestKit
 import Testing
+
+@testable import Evaluation
 
 @Suite struct ImageErrorsTests {
     @Test("errors per image are NumPy's") func perImage() throws {

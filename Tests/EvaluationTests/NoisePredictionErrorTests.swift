@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Errors of predictions and of the samples that they imply.
 
-import Diffusion
-import Evaluation
+import Schedulers
 import Tensors
+import TestKit
 import Testing
+
+@testable import Evaluation
 
 @Suite struct NoisePredictionErrorTests {
     @Test("the unweighted error is the mean of squares") func plain() throws {

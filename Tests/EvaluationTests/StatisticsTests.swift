@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Scores with standard errors.
 
-import Evaluation
+import TestKit
 import Testing
+
+@testable import Evaluation
 
 @Suite struct CompositionalScoreTests {
     private let score = CompositionalScore(
@@ -16,7 +18,7 @@ import Testing
         #expect(score.count == 5)
     }
 
-    @Test("the overall score weighs families equally, not pictures") func overall() {
+    @Test("the overall score weighs families equally, not images") func overall() {
         #expect(score.overall == 0.625)
     }
 
@@ -25,7 +27,7 @@ import Testing
         expectClose([score.overallStandardError], [(0.25 * 0.75 / 4).squareRoot() / 2])
     }
 
-    @Test("no pictures have no score") func empty() {
+    @Test("no images have no score") func empty() {
         #expect(CompositionalScore([]).overall.isNaN)
     }
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Foundation
-import Packing
 import Testing
+
+@testable import Packing
 
 /// Standard normal numbers, quantized to the grid of `levels` points with the step that leaves the least squared
 /// error, as stored codes.

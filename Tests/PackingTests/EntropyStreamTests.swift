@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Packing
 import Testing
+
+@testable import Packing
 
 @Suite struct EntropyStreamTests {
     private func unpackError(_ bytes: [UInt8], _ count: Int, _ levels: Int) -> PackingError? {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Packing
 import Testing
+
+@testable import Packing
 
 /// Equal numbers for equal seeds: the splitmix64 sequence.
 struct SeededGenerator: RandomNumberGenerator {

@@ -2,9 +2,10 @@
 // Damaged bytes of every encoding and level count: an error, or codes within the levels, never a crash, a hang or a read
 // out of bounds, which `make fuzz` lets the sanitizers look for.
 
-import Packing
-import TestSupport
+import TestKit
 import Testing
+
+@testable import Packing
 
 @Suite struct PackedCodesFuzzTests {
     @Test("damaged codes of every encoding are errors or codes within the levels", arguments: 0..<4)

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Foundation
-import Packing
 import Recipes
 import Testing
+
+@testable import Packing
 
 @Suite struct PackingLayoutTests {
     @Test(

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Making pictures with a tiny model: seeds, batches, guidance, progress.
+// Making images with a tiny model: seeds, batches, guidance, progress.
 
-import Diffusion
 import Layers
-import Pipelines
-import Shapes
+import Networks
+import Schedulers
+import ShapesWorld
 import Tensors
-import TestModels
-import TestSupport
+import TestKit
+import Tokenizers
 import Testing
+
+@testable import Pipelines
 
 @Suite struct GenerationTests {
     private static let prompts = [
@@ -16,36 +18,36 @@ import Testing
     ]
     private let seeds: [UInt64] = [1, 2, 3, 4, 5]
 
-    private func pictures(
+    private func images(
         _ pipeline: DiffusionPipeline, _ change: (inout GenerationOptions) -> Void = { _ in }
     ) throws -> Tensor {
         var options = GenerationOptions(steps: 6)
         change(&options)
         return try pipeline.generate(
-            TextConditions(prompts: Self.prompts, pipeline: pipeline), seeds: seeds, options: options)
+            PromptEmbeddings(prompts: Self.prompts, pipeline: pipeline), seeds: seeds, options: options)
     }
 
     @Test(
-        "the same seeds make the same pictures, bit for bit, with every sampler",
+        "the same seeds make the same images, bit for bit, with every sampler",
         arguments: SamplerKind.allCases)
     func repeats(sampler: SamplerKind) throws {
-        let first = try pictures(TinyModel.pipeline()) { $0.sampler = sampler }
-        let second = try pictures(TinyModel.pipeline()) { $0.sampler = sampler }
+        let first = try images(TinyModel.pipeline()) { $0.sampler = sampler }
+        let second = try images(TinyModel.pipeline()) { $0.sampler = sampler }
         #expect(first.shape == [5, 3, 8, 8])
         #expect(first.values == second.values)
         #expect(first.values.allSatisfy { $0.isFinite })
     }
 
-    @Test("a picture does not depend on its batch beyond rounding", arguments: [1, 2, 3, 5])
+    @Test("an image does not depend on its batch beyond rounding", arguments: [1, 2, 3, 5])
     func batches(size: Int) throws {
         let pipeline = try TinyModel.pipeline()
-        let together = try pictures(pipeline) { $0.batchSize = 16 }
-        let parts = try pictures(pipeline) { $0.batchSize = size }
+        let together = try images(pipeline) { $0.batchSize = 16 }
+        let parts = try images(pipeline) { $0.batchSize = size }
         // Products of other shapes sum in another order; six steps multiply that a little.
         expectClose(parts, together, atol: 1e-4, rtol: 1e-4, "batches of \(size)")
     }
 
-    @Test("each picture has a noise of its own, which follows from its seed alone")
+    @Test("each image has a noise of its own, which follows from its seed alone")
     func noise() throws {
         let pipeline = try TinyModel.pipeline()
         let noise = pipeline.initialNoise(seeds: [7, 8, 7])
@@ -56,13 +58,13 @@ import Testing
         #expect(pipeline.initialNoise(seeds: [8]).values == Array(values[192..<384]))
     }
 
-    @Test("guidance scale 1 is the conditional model, whatever the negative prompt; more changes the picture")
+    @Test("guidance scale 1 is the conditional model, whatever the negative prompt; more changes the image")
     func guidance() throws {
         let pipeline = try TinyModel.pipeline()
-        let conditions = try TextConditions(prompts: Self.prompts, pipeline: pipeline)
-        let other = TextConditions(
+        let conditions = try PromptEmbeddings(prompts: Self.prompts, pipeline: pipeline)
+        let other = PromptEmbeddings(
             conditional: conditions.conditional, unconditional: conditions.conditional * -3)
-        func generate(_ conditions: TextConditions, _ scale: Float) throws -> [Float] {
+        func generate(_ conditions: PromptEmbeddings, _ scale: Float) throws -> [Float] {
             try pipeline.generate(
                 conditions, seeds: seeds,
                 options: GenerationOptions(sampler: .ddim, steps: 4, guidanceScale: scale)
@@ -79,7 +81,7 @@ import Testing
             from: pipeline.initialNoise(seeds: seeds), sampler: sampler, predictor: predictor)
         #expect(byHand.values == plain)
         // With equal prompts on both sides, guidance has nothing to push from.
-        let same = TextConditions(
+        let same = PromptEmbeddings(
             conditional: conditions.conditional, unconditional: conditions.conditional)
         expectClose(
             try generate(same, 4), plain, Tolerance(absolute: 1e-3, relative: 1e-3), "guided from itself")
@@ -89,7 +91,7 @@ import Testing
     func progress() throws {
         struct Interruption: Error {}
         let pipeline = try TinyModel.pipeline()
-        let conditions = try TextConditions(prompts: Self.prompts, pipeline: pipeline)
+        let conditions = try PromptEmbeddings(prompts: Self.prompts, pipeline: pipeline)
         let options = GenerationOptions(sampler: .ddim, steps: 3, batchSize: 2)
         var shares: [Double] = []
         _ = try pipeline.generate(conditions, seeds: seeds, options: options) { shares.append($0) }
@@ -107,26 +109,37 @@ import Testing
     func prompts() throws {
         let mute = try TinyModel.pipeline(hasText: false)
         #expect(throws: PipelineError.noTextEncoder) {
-            try TextConditions(prompts: ["a red circle"], pipeline: mute)
+            try PromptEmbeddings(prompts: ["a red circle"], pipeline: mute)
         }
-        let foreign = DiffusionPipeline(
-            unet: try TinyModel.unet(),
-            textEncoder: try TextEncoder(
-                config: TextEncoderConfig(vocabSize: 99, maxLength: 12, width: 12, layers: 1, heads: 2),
-                parameters: Parameters(ParameterStore(provider: RandomParameterProvider(seed: 1)))),
-            schedulerJSON: nil)
-        #expect(throws: PipelineError.vocabulary(expected: WordTokenizer.vocabularySize, found: 99)) {
-            try TextConditions(prompts: ["a red circle"], pipeline: foreign)
+        let encoder = try TextEncoder(
+            config: TextEncoderConfig(vocabSize: 99, maxLength: 12, width: 12, layers: 1, heads: 2),
+            parameters: ParameterPath(ParameterStore(provider: RandomParameterProvider(seed: 1))))
+        let foreign = try DiffusionPipeline(
+            unet: try TinyModel.unet(), textEncoder: encoder, tokenizerName: "esperanto", schedulerJSON: nil)
+        let unknown = #expect(throws: TokenizerError.self) {
+            try PromptEmbeddings(prompts: ["a red circle"], pipeline: foreign)
+        }
+        guard case .unknown("esperanto", _) = unknown else {
+            Issue.record("\(String(describing: unknown))")
+            return
+        }
+        #expect(
+            throws: TokenizerError.vocabulary(
+                name: ShapesTokenizer.name, expected: ShapesTokenizer.vocabularySize, found: 99)
+        ) {
+            try DiffusionPipeline(
+                unet: try TinyModel.unet(), textEncoder: encoder, tokenizerName: ShapesTokenizer.name,
+                schedulerJSON: nil)
         }
         let pipeline = try TinyModel.pipeline()
         #expect(throws: CaptionError.self) {
-            try TextConditions(prompts: ["a crimson circle"], pipeline: pipeline)
+            try PromptEmbeddings(prompts: ["a crimson circle"], pipeline: pipeline)
         }
-        let conditions = try TextConditions(prompts: Self.prompts, pipeline: pipeline)
+        let conditions = try PromptEmbeddings(prompts: Self.prompts, pipeline: pipeline)
         #expect(conditions.count == 5)
         #expect(conditions[1..<3].conditional.values == conditions.conditional.sliced(axis: 0, 1..<3).values)
         #expect(!conditions.conditional.requiresGradient)
-        // Every picture's unconditional half is the same empty prompt.
+        // Every image's unconditional half is the same empty prompt.
         let empty = conditions.unconditional.reshaped([5, -1])
         for index in 1..<5 {
             #expect(empty.sliced(axis: 0, index..<index + 1).values == empty.sliced(axis: 0, 0..<1).values)
@@ -137,7 +150,7 @@ import Testing
     func wrongCount() async {
         await #expect(processExitsWith: .failure) {
             let pipeline = try TinyModel.pipeline()
-            let conditions = try TextConditions(prompts: ["a red circle"], pipeline: pipeline)
+            let conditions = try PromptEmbeddings(prompts: ["a red circle"], pipeline: pipeline)
             _ = try pipeline.generate(conditions, seeds: [1, 2], options: GenerationOptions(steps: 2))
         }
     }

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Inventories of architectures, from a config alone: Stable Diffusion v1.5's published totals, and a built model.
 
-import Diffusion
+import Checkpoints
 import Foundation
 import Layers
-import Pipelines
+import Networks
 import Recipes
-import TestModels
+import TestKit
 import Testing
+
+@testable import Pipelines
 
 @Suite struct ModelInventoryTests {
     /// The config that the project ships.

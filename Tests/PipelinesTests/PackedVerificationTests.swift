@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // A packed file held against its student: equal where it is, and every kind of difference found and named.
 
-import Diffusion
 import Foundation
 import Layers
-import Pipelines
 import QAT
 import Quantization
 import Recipes
 import Tensors
-import TestModels
+import TestKit
 import Testing
+
+@testable import Pipelines
 
 @Suite struct PackedVerificationTests {
     private func student() throws -> DiffusionPipeline {
@@ -21,7 +21,7 @@ import Testing
     }
 
     private func packed(_ student: DiffusionPipeline) throws -> DiffusionPipeline {
-        let folder = try TestFolder(), path = folder.file("packed.h5")
+        let folder = try TemporaryFolder(), path = folder.file("packed.h5")
         try student.writePacked(
             to: path, manifest: TinyModel.manifest, options: PackingOptions(cachedTimesteps: [1, 21, 41]))
         return try DiffusionPipeline(contentsOf: path)

@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// Models, students and packed models through files: what is read is what was written, and makes the same pictures.
+// Models, students and packed models through files: what is read is what was written, and makes the same images.
 
 import Checkpoints
-import Diffusion
 import Foundation
 import Layers
+import Networks
 import Packing
-import Pipelines
 import QAT
 import Quantization
 import Recipes
-import Shapes
+import Schedulers
+import ShapesWorld
 import Tensors
-import TestModels
-import TestSupport
+import TestKit
 import Testing
+
+@testable import Pipelines
 
 @Suite struct PipelineFileTests {
     private static let steps = 6
@@ -26,17 +27,17 @@ import Testing
         return student
     }
 
-    private func pictures(_ pipeline: DiffusionPipeline, steps: Int = steps) throws -> Tensor {
+    private func images(_ pipeline: DiffusionPipeline, steps: Int = steps) throws -> Tensor {
         var options = options
         options.steps = steps
         return try pipeline.generate(
-            TextConditions(prompts: ["a red circle", "a blue square"], pipeline: pipeline), seeds: [3, 4],
+            PromptEmbeddings(prompts: ["a red circle", "a blue square"], pipeline: pipeline), seeds: [3, 4],
             options: options)
     }
 
     /// Writes with `write`, and reads what it wrote.
     private func written(_ write: (String) throws -> Void) throws -> DiffusionPipeline {
-        let folder = try TestFolder(), path = folder.file("model.h5")
+        let folder = try TemporaryFolder(), path = folder.file("model.h5")
         try write(path)
         return try DiffusionPipeline(contentsOf: path)
     }
@@ -54,7 +55,7 @@ import Testing
         #expect(try read.noiseSchedule() == pipeline.noiseSchedule())
         #expect(try read.noiseSchedule().betaEnd == 0.02)
         #expect(read.recipe == nil)
-        #expect(try pictures(read).values == pictures(pipeline).values)
+        #expect(try images(read).values == images(pipeline).values)
     }
 
     @Test("a model without a text encoder stays without one")
@@ -69,10 +70,10 @@ import Testing
     @Test("16 bits round every weight once, and reading and writing again changes nothing")
     func half() throws {
         let pipeline = try TinyModel.pipeline()
-        let folder = try TestFolder(), path = folder.file("half.h5"), again = folder.file("again.h5")
+        let folder = try TemporaryFolder(), path = folder.file("half.h5"), again = folder.file("again.h5")
         try pipeline.writeModel(to: path, manifest: TinyModel.manifest, as: .float16)
         let wide = try DiffusionPipeline(contentsOf: path)
-        let narrow = try DiffusionPipeline(contentsOf: path, precision: .keepHalf)
+        let narrow = try DiffusionPipeline(contentsOf: path, precision: .keep16Bit)
         #expect(wide.seenBits == narrow.seenBits)
         for (read, written) in zip(wide.unet.store.parameters, pipeline.unet.store.parameters) {
             // Half a step of 11 significant bits, or of the smallest subnormal.
@@ -90,7 +91,7 @@ import Testing
         #expect(read.unet.store.bits == pipeline.unet.store.bits)
         #expect(read.seenBits == pipeline.seenBits)
         #expect(read.recipe?.layers == (try TinyModel.recipe(width)).layers)
-        #expect(try pictures(read).values == pictures(pipeline).values)
+        #expect(try images(read).values == images(pipeline).values)
     }
 
     @Test("a student written as a model is dense, and computes the same")
@@ -113,10 +114,10 @@ import Testing
         #expect(packed.recipe?.layers == pipeline.recipe?.layers)
         #expect(packed.unet.quantizableLayers.allSatisfy { $0.weight is PackedWeight })
         #expect(packed.seenBits == pipeline.seenBits)
-        let rounded = try pictures(packed)
+        let rounded = try images(packed)
         packed.activations = .float32
-        #expect(try pictures(packed).values == pictures(pipeline).values)
-        #expect(try rounded.values != pictures(pipeline).values, "inputs are rounded unless told otherwise")
+        #expect(try images(packed).values == images(pipeline).values)
+        #expect(try rounded.values != images(pipeline).values, "inputs are rounded unless told otherwise")
         // Packing a packed model again, in the other encoding, and unpacking it to a dense one.
         let other = PackingOptions(encoding: encoding == .radix ? .fixed : .radix, cachedTimesteps: nil)
         let repacked = try written {
@@ -143,11 +144,11 @@ import Testing
         }
     }
 
-    @Test("cached time features replace the time layers, and the pictures stay within their rounding")
+    @Test("cached time features replace the time layers, and the images stay within their rounding")
     func cachedTimeFeatures() throws {
         let pipeline = try student()
         let timesteps = try pipeline.samplerTimesteps([.pndm], steps: Self.steps)
-        let folder = try TestFolder(), path = folder.file("packed.h5")
+        let folder = try TemporaryFolder(), path = folder.file("packed.h5")
         var reported: [Int] = []
         try pipeline.writePacked(
             to: path, manifest: TinyModel.manifest, options: PackingOptions(cachedTimesteps: timesteps)
@@ -164,21 +165,21 @@ import Testing
         let inventory = try ModelInventory(unet: pipeline.unet.config)
         #expect(table.elementCount == timesteps.count * inventory.timeFeaturesPerStep)
         packed.activations = .float32
-        expectClose(try pictures(packed), try pictures(pipeline), atol: 1e-3, rtol: 1e-3, "pictures")
+        expectClose(try images(packed), try images(pipeline), atol: 1e-3, rtol: 1e-3, "images")
         // Packing it again keeps the table; a dense model of it keeps the weights.
         let again = folder.file("again.h5")
         try packed.writePacked(
             to: again, manifest: TinyModel.manifest, options: PackingOptions(cachedTimesteps: timesteps))
         let other = try DiffusionPipeline(contentsOf: again)
         other.activations = .float32
-        #expect(try pictures(other).values == pictures(packed).values)
+        #expect(try images(other).values == images(packed).values)
     }
 
     @Test(
         "the size of a packed file is known beforehand, to the byte, whatever the recipe",
         arguments: [PackingEncoding.radix, .fixed], [true, false])
     func size(encoding: PackingEncoding, cachesFeatures: Bool) throws {
-        let folder = try TestFolder()
+        let folder = try TemporaryFolder()
         var random = Philox(seed: 5)
         for trial in 0..<6 {
             let pipeline = try TinyModel.pipeline(seed: 1)
@@ -214,14 +215,14 @@ import Testing
     func uncachedTimestep() throws {
         let pipeline = try student()
         let timesteps = try pipeline.samplerTimesteps([.pndm], steps: Self.steps)
-        let folder = try TestFolder(), path = folder.file("packed.h5")
+        let folder = try TemporaryFolder(), path = folder.file("packed.h5")
         try pipeline.writePacked(
             to: path, manifest: TinyModel.manifest, options: PackingOptions(cachedTimesteps: timesteps))
         let packed = try DiffusionPipeline(contentsOf: path)
         let wanted = try packed.samplerTimesteps([.pndm], steps: 7)
         let missing = try #require(wanted.reversed().first { !timesteps.contains($0) })
         let expected = TimeFeatureError.timestepNotCached(timestep: missing, cached: timesteps)
-        #expect(throws: expected) { try pictures(packed, steps: 7) }
+        #expect(throws: expected) { try images(packed, steps: 7) }
         #expect(throws: TimeFeatureError.self) {
             try packed.writePacked(
                 to: folder.file("other.h5"), manifest: TinyModel.manifest,
@@ -242,12 +243,12 @@ import Testing
 
     @Test("a file of a model without a text encoder's config, or of no model, is an error and no trap")
     func faults() throws {
-        let folder = try TestFolder()
-        #expect(throws: CheckpointError.self) {
+        let folder = try TemporaryFolder()
+        #expect(throws: FileError.self) {
             try DiffusionPipeline(contentsOf: folder.file("missing.h5"))
         }
         let path = folder.file("text.h5")
         try Data("no HDF5".utf8).write(to: URL(fileURLWithPath: path))
-        #expect(throws: CheckpointError.self) { try DiffusionPipeline(contentsOf: path) }
+        #expect(throws: FileError.self) { try DiffusionPipeline(contentsOf: path) }
     }
 }

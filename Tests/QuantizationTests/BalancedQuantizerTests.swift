@@ -2,11 +2,12 @@
 // Codes on balanced grids: range, rounding, idempotence, and the same weight whether fake-quantized, packed or dense.
 
 import Packing
-import Quantization
 import Recipes
 import Tensors
-import TestSupport
+import TestKit
 import Testing
+
+@testable import Quantization
 
 @Suite struct BalancedQuantizerTests {
     @Test(

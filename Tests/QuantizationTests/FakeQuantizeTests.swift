@@ -2,11 +2,12 @@
 // Fake quantization and LSQ's gradients: against PyTorch, and against what must hold of any function s·q(w / s).
 
 import Foundation
-import Quantization
 import Recipes
 import Tensors
-import TestSupport
+import TestKit
 import Testing
+
+@testable import Quantization
 
 /// One case of `Tests/Fixtures/make_lsq_fixtures.py`.
 private struct LSQCase: Decodable, CustomTestStringConvertible {

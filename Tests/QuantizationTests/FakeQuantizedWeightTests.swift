@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The weight of a student layer: what it hands to the layer, to the optimizer and to the packer.
 
-import Quantization
 import Recipes
 import Tensors
-import TestSupport
+import TestKit
 import Testing
+
+@testable import Quantization
 
 @Suite struct FakeQuantizedWeightTests {
     private func weight(width: Int = 2) -> FakeQuantizedWeight {

@@ -2,9 +2,10 @@
 // Seeded weights and the naive arithmetic that the tests of this target compare with.
 
 import Foundation
-import Quantization
 import Recipes
 import Tensors
+
+@testable import Quantization
 
 /// Standard normal values times `deviation`, different for each `stream`.
 func normal(_ shape: [Int], deviation: Float = 1, stream: UInt64 = 0) -> Tensor {

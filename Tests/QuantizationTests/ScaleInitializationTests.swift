@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Initial scales: the alternating optimisation against its definition, its promises, and awkward channels.
 
-import Quantization
 import Recipes
 import Tensors
-import TestSupport
+import TestKit
 import Testing
+
+@testable import Quantization
 
 @Suite struct ScaleInitializationTests {
     /// Eight channels of 300 normal weights, with a few outliers in the odd ones.

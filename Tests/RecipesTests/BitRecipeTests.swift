@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Foundation
-import Recipes
 import Testing
+
+@testable import Recipes
 
 @Suite struct BitRecipeTests {
     private func decode(_ text: String) throws(RecipeError) -> BitRecipe {

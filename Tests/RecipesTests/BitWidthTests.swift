@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Checkpoints
 import Foundation
-import Recipes
 import Testing
+
+@testable import Recipes
 
 @Suite struct BitWidthTests {
     @Test(

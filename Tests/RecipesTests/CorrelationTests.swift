@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pearson's and Spearman's coefficients against NumPy's, and where there is none.
 
-import Recipes
 import Testing
+
+@testable import Recipes
 
 @Suite struct CorrelationTests {
     private let xs: [Double] = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8]

@@ -2,8 +2,10 @@
 // The inputs that the tests of this target share: Stable Diffusion v1.5's layers and the published recipe.
 
 import Foundation
-import Recipes
+import Tensors
 import Testing
+
+@testable import Recipes
 
 enum RecipeFixtures {
     /// Every linear and convolution layer of Stable Diffusion v1.5's UNet, listed by Tests/Fixtures/make_sd15_layers.py.

@@ -2,8 +2,9 @@
 // Recipes in the forms that other people write.
 
 import Foundation
-import Recipes
 import Testing
+
+@testable import Recipes
 
 @Suite struct RecipeFormatTests {
     private let recipe = BitRecipe(

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is read off a table: correlations, rankings, sums and symmetry, on numbers worked out by hand.
 
+import Analyzer
 import Foundation
-import Recipes
+import Tensors
 import Testing
+
+@testable import Recipes
 
 @Suite struct SensitivityFindingsTests {
     private static func layer(
-        _ path: LayerID, weights: Int = 10, skewness: Double = 0, _ bits: [Int: SensitivityMeasure]
+        _ path: LayerID, weights: Int = 10, skewness: Double = 0, _ bits: [Int: SensitivityScores]
     ) -> LayerSensitivity {
         LayerSensitivity(
             path: path, kind: .linear, weights: weights, skewness: skewness,
@@ -16,26 +19,26 @@ import Testing
 
     /// Four layers in three places; the last one has neither CLIP drop nor width 2, and infinite PSNR.
     private let table = SensitivityTable(layers: [
-        layer("conv_in", weights: 40, skewness: 0.75, [8: SensitivityMeasure(mse: 64, clipDrop: 1)]),
+        layer("conv_in", weights: 40, skewness: 0.75, [8: SensitivityScores(mse: 64, clipDrop: 1)]),
         layer(
             "a.attn2.to_k", weights: 20, skewness: -0.5,
             [
-                1: SensitivityMeasure(mse: 4, psnr: 10, clipDrop: 0.25, noise: 1),
-                2: SensitivityMeasure(mse: 2, noise: 3),
+                1: SensitivityScores(mse: 4, psnr: 10, clipDrop: 0.25, noise: 1),
+                2: SensitivityScores(mse: 2, noise: 3),
             ]),
         layer(
             "a.attn2.to_v", weights: 20, skewness: 0.5,
             [
-                1: SensitivityMeasure(mse: 1, psnr: 40, clipDrop: 0.5, noise: 2),
-                2: SensitivityMeasure(mse: 1, noise: 2),
+                1: SensitivityScores(mse: 1, psnr: 40, clipDrop: 0.5, noise: 2),
+                2: SensitivityScores(mse: 1, noise: 2),
             ]),
         layer(
             "a.ff.net.2", weights: 10,
             [
-                1: SensitivityMeasure(mse: 2, psnr: 20, clipDrop: -0.25, noise: 8),
-                2: SensitivityMeasure(mse: 0, noise: 1),
+                1: SensitivityScores(mse: 2, psnr: 20, clipDrop: -0.25, noise: 8),
+                2: SensitivityScores(mse: 0, noise: 1),
             ]),
-        layer("b.ff.net.2", weights: 10, skewness: -2, [1: SensitivityMeasure(mse: 4, noise: 8)]),
+        layer("b.ff.net.2", weights: 10, skewness: -2, [1: SensitivityScores(mse: 4, noise: 8)]),
     ])
 
     private func correlation(_ x: String, _ y: String) -> SensitivityCorrelation? {
@@ -83,7 +86,7 @@ import Testing
 
     @Test("layers are ranked by each measure at the narrowest width, small PSNR first, equal ones by path")
     func rankings() {
-        #expect(table.narrowestWidth == BitWidth(1))
+        #expect(table.fewestBits == BitWidth(1))
         #expect(table.metrics == [.mse, .psnr, .clipDrop, .noise])
         #expect(table.rankings.map(\.metric) == table.metrics)
         #expect(

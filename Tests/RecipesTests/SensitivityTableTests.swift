@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Analyzer
 import Foundation
-import Recipes
+import Tensors
 import Testing
+
+@testable import Recipes
 
 @Suite struct SensitivityTableTests {
     private func table() throws -> SensitivityTable {
@@ -10,10 +13,10 @@ import Testing
         func layer(_ path: LayerID, _ kind: LayerShape.Kind, _ weights: Int, _ scale: Double)
             -> LayerSensitivity
         {
-            var bits: [BitWidth: SensitivityMeasure] = [:]
+            var bits: [BitWidth: SensitivityScores] = [:]
             for (index, width) in widths.enumerated() {
                 let mse = scale / Double(1 << (2 * index))
-                bits[width] = SensitivityMeasure(
+                bits[width] = SensitivityScores(
                     mse: mse, psnr: index == 2 ? nil : -10 * log10(mse), clipDrop: 0.1)
             }
             return LayerSensitivity(path: path, kind: kind, weights: weights, skewness: -0.25, bits: bits)
@@ -21,7 +24,7 @@ import Testing
         return SensitivityTable(
             layers: [layer("mid.b", .conv2d, 64, 0.03), layer("mid.a", .linear, 80, 0.1)],
             model: FileReference(path: "model.h5", sha256: "0a"), inventory: try RecipeFixtures.tinyModel(),
-            generation: SensitivityProtocol(
+            generation: AnalysisSettings(
                 prompts: ["a red circle"], seeds: [0, .max], sampler: "ddim", steps: 20, guidanceScale: 3,
                 qatSteps: 5),
             correlations: [SensitivityCorrelation(x: "mse@1", y: "mse@2", pearson: 0.93, layers: 256)],
@@ -48,9 +51,9 @@ import Testing
                 """.utf8))
         #expect(
             table.layers.first?.bits == [
-                BitWidth(1): SensitivityMeasure(mse: 0.5, psnr: 3),
-                BitWidth(2): SensitivityMeasure(mse: 0.25),
-                BitWidth(3): SensitivityMeasure(noise: 2),
+                BitWidth(1): SensitivityScores(mse: 0.5, psnr: 3),
+                BitWidth(2): SensitivityScores(mse: 0.25),
+                BitWidth(3): SensitivityScores(noise: 2),
             ])
         #expect(table.inventory == nil)
         #expect(table.correlations.isEmpty)
@@ -125,8 +128,8 @@ import Testing
             return LayerSensitivity(
                 path: LayerID("mid.\(index)"), kind: .linear, weights: 1, skewness: 0,
                 bits: [
-                    BitWidth(1): SensitivityMeasure(mse: mse, psnr: 10 - 2 * mse),
-                    BitWidth(2): SensitivityMeasure(mse: mse * mse, psnr: index == 4 ? nil : 1),
+                    BitWidth(1): SensitivityScores(mse: mse, psnr: 10 - 2 * mse),
+                    BitWidth(2): SensitivityScores(mse: mse * mse, psnr: index == 4 ? nil : 1),
                 ])
         }
         let found = SensitivityTable(layers: layers).measuredCorrelations()

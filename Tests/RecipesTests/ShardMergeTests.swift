@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Shards of one analysis give its table back, whatever their order; shards of others are refused by file and field.
 
+import Analyzer
 import Foundation
-import Recipes
+import Tensors
 import Testing
+
+@testable import Recipes
 
 @Suite struct ShardMergeTests {
     /// A table of 12 layers with an inventory that lists them and the first and last convolution.
@@ -18,14 +21,14 @@ import Testing
             return LayerSensitivity(
                 path: path, kind: .linear, weights: 20, skewness: x / 9,
                 bits: [
-                    BitWidth(1): SensitivityMeasure(mse: x, psnr: -log(x), noise: x * x),
-                    BitWidth(2): SensitivityMeasure(mse: x / 3, psnr: -log(x / 3), noise: x),
+                    BitWidth(1): SensitivityScores(mse: x, psnr: -log(x), noise: x * x),
+                    BitWidth(2): SensitivityScores(mse: x / 3, psnr: -log(x / 3), noise: x),
                 ])
         }
         var table = SensitivityTable(
             layers: layers.sorted { $0.path < $1.path }, model: FileReference(path: "m.h5", sha256: "0a"),
             inventory: try ModelInventory(layers: shapes + ends, otherParameters: 0),
-            generation: SensitivityProtocol(
+            generation: AnalysisSettings(
                 prompts: ["a red circle", "a square"], seeds: [0, .max], sampler: "ddim", steps: 8,
                 guidanceScale: 7.3, qatSteps: 0),
             manifest: RunManifest(toolVersion: "0.1.0", commandLine: ["a"], seed: 0, inputs: []))

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Foundation
-import Recipes
+import Tensors
 import Testing
+
+@testable import Recipes
 
 @Suite struct SizeAccountingTests {
     @Test("Stable Diffusion v1.5 has the paper's layers")
@@ -28,7 +30,7 @@ import Testing
             size.quantizedWeights.bytes + size.timeFeatures.bytes + Double(model.otherParameters * 4)
         #expect(abs(published / 1e6 - 215.3) < 0.05)
         #expect(size.scales.count == 295_684)
-        #expect(size.weightsByWidth[BitWidth(1)] == 502_743_040)
+        #expect(size.weightsByBits[BitWidth(1)] == 502_743_040)
     }
 
     @Test("the parts of a small model are what a calculation by hand gives")

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Gradients of arithmetic, layout, reductions and losses against central differences.
 
-import Tensors
-import TestSupport
+import TestKit
 import Testing
+
+@testable import Tensors
 
 extension Tag {
     @Tag static var gradient: Self

@@ -3,9 +3,10 @@
 // scores. The head under test is the second of two, whose last token ends where memory ends.
 
 import CKernels
-import Tensors
-import TestSupport
+import TestKit
 import Testing
+
+@testable import Tensors
 
 /// Sizes of one head.
 struct AttentionCase: Sendable, CustomTestStringConvertible {

@@ -2,8 +2,9 @@
 // Checkpointed parts: the same bits as parts that keep everything, in less memory.
 
 import Synchronization
-import Tensors
 import Testing
+
+@testable import Tensors
 
 @Suite struct CheckpointingTests {
     private typealias Part = ([Tensor], @escaping ([Tensor]) -> [Tensor]) -> [Tensor]

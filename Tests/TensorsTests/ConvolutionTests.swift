@@ -3,7 +3,7 @@
 // B images, IC/OC channels, H W space.
 
 import CKernels
-import TestSupport
+import TestKit
 import Testing
 
 @testable import Tensors
@@ -84,16 +84,16 @@ struct AlgorithmCase: Sendable, CustomTestStringConvertible {
         let x = Parameter("x", normal([naive.batch, naive.inputs, naive.height, naive.width], stream: 1))
         let w = Parameter("w", normal([naive.outputs, naive.inputs, 3, 3], stream: 2))
         let bias = Parameter("bias", normal([naive.outputs], stream: 3))
-        let imageBias = Parameter("imageBias", normal([naive.batch, naive.outputs], stream: 5))
+        let channelBias = Parameter("channelBias", normal([naive.batch, naive.outputs], stream: 5))
         let residual = Parameter(
             "residual", normal([naive.batch, naive.outputs, naive.height, naive.width], stream: 6))
         ConvolutionAlgorithm.$forced.withValue(one.algorithm) {
             let y = conv2d(
                 x.tensor(), weight: w.tensor(), bias: bias.tensor(), paddings: Padding(1),
-                imageBias: imageBias.tensor(), residual: residual.tensor())
+                channelBias: channelBias.tensor(), residual: residual.tensor())
             let plane = naive.height * naive.width
             let expected = naive.output(x.value.values, w.value.values, bias: bias.value.values).enumerated()
-                .map { $1 + Double(imageBias.value[$0 / plane]) + Double(residual.value[$0]) }
+                .map { $1 + Double(channelBias.value[$0 / plane]) + Double(residual.value[$0]) }
             // Terms have mean magnitude 2/π; twice that bounds their sum's.
             expectClose(
                 y.values, expected,
@@ -111,7 +111,7 @@ struct AlgorithmCase: Sendable, CustomTestStringConvertible {
                 g.values[row * plane..<(row + 1) * plane].reduce(0.0) { $0 + Double($1) }
             }
             let sums = Tolerance.float32Reduction(n: count, magnitude: Double(count) * 1.3)
-            expectClose(imageBias.gradient?.values ?? [], ofImages, sums, "image bias")
+            expectClose(channelBias.gradient?.values ?? [], ofImages, sums, "image bias")
             let ofBias = (0..<naive.outputs).map { channel in
                 stride(from: channel, to: ofImages.count, by: naive.outputs).reduce(0.0) { $0 + ofImages[$1] }
             }
@@ -143,7 +143,7 @@ struct AlgorithmCase: Sendable, CustomTestStringConvertible {
     func broadcastAndEmpty() {
         let x = normal([2, 3, 6, 6], stream: 1), w = normal([4, 3, 3, 3], stream: 2)
         let shared = Parameter("shared", normal([1, 4], stream: 3))
-        let y = conv2d(x, weight: w, bias: nil, paddings: Padding(1), imageBias: shared.tensor())
+        let y = conv2d(x, weight: w, bias: nil, paddings: Padding(1), channelBias: shared.tensor())
         let plain = conv2d(x, weight: w, bias: nil, padding: 1)
         expectClose(
             y.values, (plain + shared.value.reshaped([1, 4, 1, 1])).values.map(Double.init),
@@ -174,7 +174,7 @@ struct AlgorithmCase: Sendable, CustomTestStringConvertible {
         let weight = Parameter("w", normal([8, 8, 3, 3], stream: 2), isTrainable: false)
         ConvolutionAlgorithm.$forced.withValue(.winograd(4)) {
             let first = conv2d(x, weight: weight.tensor(), bias: nil, padding: 1)
-            #expect(PackedWeights.memoryInUse > 0)
+            #expect(PanelCache.memoryInUse > 0)
             #expect(conv2d(x, weight: weight.tensor(), bias: nil, padding: 1).values == first.values)
             weight.value.withUnsafeMutableBufferPointer { for i in $0.indices { $0[i] *= 2 } }
             let second = conv2d(x, weight: weight.tensor(), bias: nil, padding: 1)

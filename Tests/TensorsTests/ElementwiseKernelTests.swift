@@ -3,9 +3,10 @@
 
 import CKernels
 import Foundation
-import Tensors
-import TestSupport
+import TestKit
 import Testing
+
+@testable import Tensors
 
 @Suite struct ElementwiseKernelTests {
     @Test("arithmetic rounds once, in and out of place", arguments: KernelTable.available, awkwardLengths)

@@ -3,9 +3,10 @@
 // Tests/Fixtures/make_tensor_fixtures.py.
 
 import Foundation
-import Tensors
-import TestSupport
+import TestKit
 import Testing
+
+@testable import Tensors
 
 /// One operation of PyTorch with what went in and what came out, both ways.
 struct GoldenCase: Decodable, Sendable {

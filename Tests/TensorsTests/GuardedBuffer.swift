@@ -5,6 +5,8 @@
 import Foundation
 import Testing
 
+@testable import Tensors
+
 /// `count` floats that end where an inaccessible page begins; another inaccessible page lies before them.
 final class GuardedBuffer {
     /// The first of the floats.

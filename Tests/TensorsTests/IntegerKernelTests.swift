@@ -3,7 +3,7 @@
 // bits are asked for, floats included. Inputs end at inaccessible pages.
 
 import CKernels
-import TestSupport
+import TestKit
 import Testing
 
 @testable import Tensors
@@ -57,7 +57,7 @@ private struct IntegerLayer {
     let weights: GuardedValues<UInt8>
     let pixels: GuardedValues<Int8>
     let sums, rowPixel, segmentStep: GuardedValues<Int32>
-    let scales, pixelScales, bias, imageBias: GuardedValues<Float>
+    let scales, pixelScales, bias, channelBias: GuardedValues<Float>
 
     /// Random operands; all codes and activations at the ends of their ranges if `extreme`.
     init(bits: Int, rows: Int, outputs: Int, segments: Int, inputs: Int, extreme: Bool) throws {
@@ -91,7 +91,7 @@ private struct IntegerLayer {
         segmentStep = try GuardedValues((0..<segments).map(Int32.init))
         scales = try GuardedValues(uniform([outputs], 0.01, 1, stream: 5).values)
         bias = try GuardedValues(normal([outputs], stream: 6).values)
-        imageBias = try GuardedValues(normal([outputs], stream: 7).values)
+        channelBias = try GuardedValues(normal([outputs], stream: 7).values)
     }
 
     /// What `kernels` make of it, cut after `cutRow` rows and `cutPanel` panels; bit patterns. `form` chooses layout,
@@ -120,7 +120,7 @@ private struct IntegerLayer {
                     product.first_panel = firstPanel
                     product.panels = endPanel - firstPanel
                     if form > 0 { product.bias = UnsafePointer(bias.pointer) }
-                    if form > 3 { product.image_bias = UnsafePointer(imageBias.pointer) }
+                    if form > 3 { product.image_bias = UnsafePointer(channelBias.pointer) }
                     if form & 2 == 2 { product.addend = UnsafePointer(form > 3 ? y : addend.pointer) }
                     product.y = y
                     product.y_step = step

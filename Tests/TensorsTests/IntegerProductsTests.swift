@@ -2,7 +2,7 @@
 // Linear layers and convolutions on low-bit codes: against plain sums over the rounded inputs, in all the shapes that a UNet
 // asks for, and the same bits for any number of threads.
 
-import TestSupport
+import TestKit
 import Testing
 
 @testable import Tensors
@@ -87,7 +87,7 @@ import Testing
         let geometry = ConvolutionGeometry(
             shape.x, shape.weight, stride: shape.stride, padding: shape.padding)
         let bias = normal([shape.weight[0]], stream: 13)
-        let imageBias = normal([shape.x[0], shape.weight[0]], stream: 14)
+        let channelBias = normal([shape.x[0], shape.weight[0]], stream: 14)
         let residual = normal(geometry.outputShape, stream: 15)
         let wanted = sums(shape, geometry, x, sample)
         let plain = conv2d(
@@ -96,12 +96,12 @@ import Testing
             plain.values, wanted, Tolerance(absolute: 2e-5, relative: 1e-5), "\(shape.testDescription)")
         let whole = conv2d(
             x, weight: sample.weight, bias: bias, stride: shape.stride, paddings: shape.padding,
-            imageBias: imageBias, residual: residual)
+            channelBias: channelBias, residual: residual)
         let (channels, plane) = (shape.weight[0], geometry.outputPlane)
         let ended = wanted.indices.map { index -> Double in
             let (image, channel) = (index / plane / channels, index / plane % channels)
             return wanted[index] + Double(bias.values[channel])
-                + Double(imageBias.values[image * channels + channel]) + Double(residual.values[index])
+                + Double(channelBias.values[image * channels + channel]) + Double(residual.values[index])
         }
         expectClose(whole.values, ended, Tolerance(absolute: 4e-5, relative: 1e-5), "with what follows")
     }

@@ -4,6 +4,8 @@
 import CKernels
 import Testing
 
+@testable import Tensors
+
 /// A table of kernels under test, named by its instruction set.
 struct KernelTable: Sendable, CustomTestStringConvertible {
     let name: String

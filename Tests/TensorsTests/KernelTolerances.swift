@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // How far vectorised kernels may stray from their scalar twins, with the reason. u = 2⁻²⁴.
 
-import TestSupport
+import TestKit
+
+@testable import Tensors
 
 extension Tolerance {
     /// exp: 2 ulp = 4u by the degree-6 polynomial on [-ln2/2, ln2/2], one more for the rounding of the

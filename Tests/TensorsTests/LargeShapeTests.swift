@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Operations that move or add numbers, on shapes large enough to be cut into parts, against walks over every element.
 
-import Tensors
-import TestSupport
+import TestKit
 import Testing
+
+@testable import Tensors
 
 @Suite struct LargeShapeTests {
     struct Order: Sendable, CustomTestStringConvertible {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Gradients of activations, normalisations, products and attention against central differences.
 
-import Tensors
-import TestSupport
+import TestKit
 import Testing
+
+@testable import Tensors
 
 @Suite(.tags(.gradient)) struct ActivationGradientTests {
     @Test("activations have the right gradient")

@@ -2,9 +2,11 @@
 // Kernels that move numbers or convert formats: exact against the scalar twins.
 
 import CKernels
-import Tensors
-import TestSupport
+import Checkpoints
+import TestKit
 import Testing
+
+@testable import Tensors
 
 @Suite struct LayoutKernelTests {
     @Test("transposes are exact for every pair of awkward sizes", arguments: KernelTable.available)
@@ -181,8 +183,8 @@ import Testing
     @Test("a half-precision weight decodes to what was encoded", arguments: [ElementType.float16, .bfloat16])
     func weights(type: ElementType) {
         let x = normal([3, 5])
-        let bits = x.withUnsafeBufferPointer { HalfPrecision.encode($0, type) }
-        let weight = HalfWeight(name: "w", bits: bits, shape: [3, 5], type: type)
+        let bits = x.withUnsafeBufferPointer { Float16Bits.encode($0, type) }
+        let weight = Weight16(name: "w", bits: bits, shape: [3, 5], type: type)
         #expect(weight.parameters.isEmpty && !weight.tensor().requiresGradient)
         // Half an ulp: 11 and 8 significant bits.
         expectClose(weight.tensor(), x, atol: 1e-7, rtol: type == .float16 ? 0x1p-11 : 0x1p-8)

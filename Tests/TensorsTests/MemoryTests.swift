@@ -2,8 +2,9 @@
 // The memory pool and the parallel loop.
 
 import Synchronization
-import Tensors
 import Testing
+
+@testable import Tensors
 
 @Suite(.serialized) struct MemoryTests {
     @Test("a size class holds what it must and wastes less than an eighth, or than 64 bytes")

@@ -2,9 +2,10 @@
 // Normalisation kernels of every table against the scalar twins, over awkward lengths.
 
 import CKernels
-import Tensors
-import TestSupport
+import TestKit
 import Testing
+
+@testable import Tensors
 
 @Suite struct NormalizationKernelTests {
     @Test(

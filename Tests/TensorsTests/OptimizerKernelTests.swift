@@ -2,9 +2,10 @@
 // AdamW's kernels of every table against the scalar twins, and the stochastic rounding of moments to bfloat16.
 
 import CKernels
-import Tensors
-import TestSupport
+import TestKit
 import Testing
+
+@testable import Tensors
 
 @Suite struct OptimizerKernelTests {
     private static let update = bf_adamw(

@@ -3,10 +3,12 @@
 // independence of cuts.
 
 import CKernels
+import Checkpoints
 import Foundation
-import Tensors
-import TestSupport
+import TestKit
 import Testing
+
+@testable import Tensors
 
 @Suite struct PhiloxTests {
     struct KnownAnswer: Sendable {

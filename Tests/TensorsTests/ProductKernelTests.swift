@@ -3,7 +3,7 @@
 // too far cannot go unnoticed. A [M, K] · B [K, N] → C [M, N].
 
 import CKernels
-import TestSupport
+import TestKit
 import Testing
 
 @testable import Tensors

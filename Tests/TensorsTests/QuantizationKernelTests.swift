@@ -2,9 +2,10 @@
 // Quantization kernels of every table against the scalar twins; rounding at ties.
 
 import CKernels
-import Tensors
-import TestSupport
+import TestKit
 import Testing
+
+@testable import Tensors
 
 @Suite struct QuantizationKernelTests {
     private func codes(_ kernels: bf_kernel_table, _ w: [Float], _ scale: Float, _ q: Float) -> [Int16] {

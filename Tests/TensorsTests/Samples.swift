@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Seeded inputs for the tests of this target.
 
-import Tensors
+@testable import Tensors
+
 
 /// Standard normal values, different for each `stream`.
 func normal(_ shape: [Int], stream: UInt64 = 0) -> Tensor {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Operands that are made again instead of kept, and gradients that are written over instead of copied.
 
-import TestSupport
+import TestKit
 import Testing
 
 @testable import Tensors
@@ -20,7 +20,7 @@ import Testing
             tensor = Tensor([1 << 10, 1 << 10]) { rows, values in
                 values.update(repeating: 2, count: rows.count << 10)
             }
-            let again = tensor.map { SavedTensor($0.made()) }
+            let again = tensor.map { SavedTensor($0.materialized()) }
             tensor = nil
             precondition(BlockPool.shared.liveBytes - before == 4 << 20, "one of the two is kept")
             precondition(kept?.values()[5] == 1 && again?.values()[5] == 2, "wrong values")

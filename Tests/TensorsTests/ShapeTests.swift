@@ -2,9 +2,10 @@
 // Values of tensors and of the operations that only move them, on shapes small enough to read; shape bugs
 // trap.
 
-import Tensors
-import TestSupport
+import TestKit
 import Testing
+
+@testable import Tensors
 
 @Suite struct ShapeTests {
     let x = Tensor.arange(24).reshaped([2, 3, 4])

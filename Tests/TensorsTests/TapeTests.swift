@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The rules of the tape: what is recorded, what accumulates, what traps.
 
-import Tensors
-import TestSupport
+import TestKit
 import Testing
+
+@testable import Tensors
 
 @Suite struct TapeTests {
     @Test("a tape can be used once: the second backward traps")

@@ -3,7 +3,7 @@
 // points. Pixels end at inaccessible pages.
 
 import CKernels
-import TestSupport
+import TestKit
 import Testing
 
 @testable import Tensors
@@ -122,12 +122,12 @@ private struct Tiles {
             let plane = Int(tiles.shape.out_height * tiles.shape.out_width), step = tiles.channels * plane
             let products = normal([tiles.products * tiles.channels * tiles.range.count], stream: 1).values
             let bias = try GuardedBuffer(normal([tiles.channels], stream: 2).values)
-            let imageBias = try GuardedBuffer(normal([tiles.images * tiles.channels], stream: 3).values)
+            let channelBias = try GuardedBuffer(normal([tiles.images * tiles.channels], stream: 3).values)
             let addend = try GuardedBuffer(normal([tiles.images * step], stream: 4).values)
             func pixels(_ tiles: Tiles) -> [Float] {
                 var place = tiles.placement(imageStep: step)
                 var epilogue = bf_epilogue(
-                    bias: bias.pointer, image_bias: imageBias.pointer, image_bias_step: tiles.channels,
+                    bias: bias.pointer, image_bias: channelBias.pointer, image_bias_step: tiles.channels,
                     addend: addend.pointer)
                 let laidOut = tiles.laidOut(products)
                 return floats(tiles.images * step) {

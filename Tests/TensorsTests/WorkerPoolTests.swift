@@ -4,8 +4,9 @@
 
 import Foundation
 import Synchronization
-import Tensors
 import Testing
+
+@testable import Tensors
 
 @Suite struct WorkerPoolTests {
     @Test("every range of 200 000 regions runs exactly once, and before its region returns")

@@ -17,15 +17,15 @@ enum AllocationCases {
                 inputs: [:], pass: { _ = try allocate() },
                 results: {
                     let found = try allocate()
-                    guard let bound = found.lowerBound, bound == found.predictedDamage else {
-                        throw BenchError.unproven(name: "\(layers) layers")
+                    guard let bound = found.lowerBound, bound == found.predictedError else {
+                        throw BenchmarkError.unproven(name: "\(layers) layers")
                     }
-                    return ["damage": Tensor([Float(bound)], shape: [1])]
+                    return ["sensitivity": Tensor([Float(bound)], shape: [1])]
                 })
         }
     }
 
-    /// Layers of Stable Diffusion 1.5's sizes, with made-up damages at 1 to 8 bits that fall about fourfold per bit.
+    /// Layers of Stable Diffusion 1.5's sizes, with made-up sensitivities at 1 to 8 bits that fall about fourfold per bit.
     private static func table(layers: Int) -> SensitivityTable {
         let sizes = [
             102_400, 245_760, 409_600, 819_200, 921_600, 983_040, 1_638_400, 1_843_200, 3_276_800, 3_686_400,
@@ -37,11 +37,11 @@ enum AllocationCases {
             layers: (0..<layers).map { index in
                 let own = numbers[index * 10..<index * 10 + 10].map(Double.init)
                 let size = sizes[min(Int(own[0] * Double(sizes.count)), sizes.count - 1)]
-                var bits: [BitWidth: SensitivityMeasure] = [:]
-                var damage = 1e-3 * own[1] * own[1]
+                var bits: [BitWidth: SensitivityScores] = [:]
+                var sensitivity = 1e-3 * own[1] * own[1]
                 for (width, factor) in zip(BitWidth.all, own[2...]) {
-                    bits[width] = SensitivityMeasure(mse: damage)
-                    damage *= 0.2 + 0.1 * factor
+                    bits[width] = SensitivityScores(mse: sensitivity)
+                    sensitivity *= 0.2 + 0.1 * factor
                 }
                 return LayerSensitivity(
                     path: LayerID("layer.\(index)"), kind: .linear, weights: size, skewness: 0, bits: bits)

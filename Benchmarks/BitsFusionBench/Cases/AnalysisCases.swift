@@ -22,10 +22,10 @@ enum AnalysisCases {
             let (inputs, schedule) = (unet.inputs(model.config), SamplerConfig().schedule)
             let part = PredictionInputs(
                 samples: inputs.sample, timesteps: inputs.timesteps.values.map { Int($0) },
-                conditions: TextConditions(conditional: inputs.states, unconditional: inputs.states),
+                conditions: PromptEmbeddings(conditional: inputs.states, unconditional: inputs.states),
                 guidanceScale: 1)
             let passes = StagedPredictions(model, [part], memoryLimit: 1 << 30) {}
-            let damage = NoiseDamage(passes: passes, schedule: schedule)
+            let damage = NoisePredictionSensitivity(passes: passes, schedule: schedule)
             let quantizable = model.quantizableLayers
             let layers = (0..<sampledLayers).map {
                 quantizable[(2 * $0 + 1) * quantizable.count / (2 * sampledLayers)]

@@ -20,10 +20,10 @@ struct BenchmarkUNet {
         BenchmarkUNet(configFile: "Configs/unet-shapes.json", batch: batch, size: 32, tokens: 16)
     }
 
-    /// - Throws: `BenchError.missingFile`, `ConfigError`.
+    /// - Throws: `BenchmarkError.missingFile`, `ConfigError`.
     func config() throws -> UNet2DConditionConfig {
         guard let json = FileManager.default.contents(atPath: configFile) else {
-            throw BenchError.missingFile(path: configFile)
+            throw BenchmarkError.missingFile(path: configFile)
         }
         return try UNet2DConditionConfig(json: json)
     }
@@ -39,7 +39,7 @@ struct BenchmarkUNet {
     /// Our model; every call makes the same parameters.
     func model() throws -> UNet2DConditionModel {
         try UNet2DConditionModel(
-            config: config(), parameters: Parameters(ParameterStore(provider: BenchmarkParameters())))
+            config: config(), parameters: ParameterPath(ParameterStore(provider: BenchmarkParameters())))
     }
 
     /// `sample`, `timestep`, `encoder_hidden_states`, under diffusers' names.

@@ -72,7 +72,7 @@ enum ConvolutionCases {
                 "conv.bias": random.normal("bias", [shape.outputs], std: 0.1),
             ]
             let layer = try Conv2d(
-                Parameters(ParameterStore(provider: TensorParameterProvider(parameters)), path: "conv"),
+                ParameterPath(ParameterStore(provider: TensorParameterProvider(parameters)), path: "conv"),
                 in: shape.inputs, out: shape.outputs, kernel: 3, padding: Padding(1))
             let slot = ResultSlot()
             let pass = { withoutGradients { slot.tensor = layer(x) } }

@@ -36,7 +36,7 @@ enum PackedCases {
                 "conv.bias": random.normal("bias", [shape.outputs], std: 0.1),
             ]
             let layer = try Conv2d(
-                Parameters(ParameterStore(provider: TensorParameterProvider(parameters)), path: "conv"),
+                ParameterPath(ParameterStore(provider: TensorParameterProvider(parameters)), path: "conv"),
                 in: shape.inputs, out: shape.outputs, kernel: 3, padding: Padding(1))
             return try workload(layer, x, bias: parameters["conv.bias"]) { layer(x) }
         }
@@ -58,7 +58,7 @@ enum PackedCases {
                 "linear.bias": random.normal("bias", [outputs], std: 0.1),
             ]
             let layer = try Linear(
-                Parameters(ParameterStore(provider: TensorParameterProvider(parameters)), path: "linear"),
+                ParameterPath(ParameterStore(provider: TensorParameterProvider(parameters)), path: "linear"),
                 in: inputs, out: outputs)
             return try workload(layer, x, bias: parameters["linear.bias"]) { layer(x) }
         }

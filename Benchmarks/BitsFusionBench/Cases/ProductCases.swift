@@ -35,7 +35,7 @@ enum ProductCases {
                 "linear.bias": random.normal("bias", [outputs], std: 0.1),
             ]
             let layer = try Linear(
-                Parameters(ParameterStore(provider: TensorParameterProvider(parameters)), path: "linear"),
+                ParameterPath(ParameterStore(provider: TensorParameterProvider(parameters)), path: "linear"),
                 in: inputs, out: outputs)
             let slot = ResultSlot()
             let pass = { withoutGradients { slot.tensor = layer(x) } }

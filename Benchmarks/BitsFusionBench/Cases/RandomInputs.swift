@@ -22,7 +22,7 @@ struct RandomInputs {
     }
 }
 
-/// Parameters for models that are compared: as `RandomParameterProvider` makes them, but with biases and norms that are
+/// ParameterPath for models that are compared: as `RandomParameterProvider` makes them, but with biases and norms that are
 /// not all 0 and 1, so that leaving one out would show.
 struct BenchmarkParameters: ParameterProvider {
     private let random = RandomParameterProvider(seed: 1)

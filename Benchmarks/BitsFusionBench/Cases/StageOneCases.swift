@@ -92,8 +92,8 @@ private struct StageOneSetup {
     }
 
     private func workload() throws -> Workload {
-        let teacher = DiffusionPipeline(unet: try unet.model(), textEncoder: nil, schedulerJSON: nil)
-        let student = DiffusionPipeline(unet: try unet.model(), textEncoder: nil, schedulerJSON: nil)
+        let teacher = try DiffusionPipeline(unet: try unet.model(), textEncoder: nil, schedulerJSON: nil)
+        let student = try DiffusionPipeline(unet: try unet.model(), textEncoder: nil, schedulerJSON: nil)
         let config = teacher.unet.config
         try StudentModel.quantize(
             student.unet, recipe: .uniform(Self.width, over: ModelInventory(unet: config)),

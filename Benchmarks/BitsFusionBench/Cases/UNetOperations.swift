@@ -25,7 +25,7 @@ func unetOperations(
     }
     let pixels = (0..<levels).map { halved(height, times: $0) * halved(width, times: $0) }
     let total = try ModelInventory(unet: config).layers.reduce(0.0) { total, layer in
-        let place = LayerPlace(layer.path.rawValue, config)
+        let place = LayerGroup(layer.path.rawValue, config)
         let rows =
             switch place.input {
             case .pixels(let level): pixels[level]
@@ -42,7 +42,7 @@ func unetOperations(
 }
 
 /// Where in a UNet a layer works, read from its diffusers path.
-private struct LayerPlace {
+private struct LayerGroup {
     enum Input {
         /// One row per pixel of the output, at the resolution that has been halved `level` times.
         case pixels(level: Int)

@@ -44,7 +44,7 @@ struct Match {
     ///
     /// - Returns: one record per side, in order, and what came in the way.
     /// - Throws: what a side throws.
-    func play(_ sides: [any Contestant]) throws -> ([SideRecord], Disturbance) {
+    func play(_ sides: [any BenchmarkSide]) throws -> ([SideRecord], BackgroundLoad) {
         for side in sides { try side.resetPeak() }
         // The second pass shows how long one takes; the first also allocates and plans.
         let estimates = try sides.map { side in
@@ -79,8 +79,8 @@ struct Match {
 
     /// Plays until there are `wanted` undisturbed rounds, or patience ends; then the least disturbed ones count.
     private func playRounds(
-        _ sides: [any Contestant], _ plan: MeasuringPlan, wanted: Int
-    ) throws -> ([Round], Disturbance) {
+        _ sides: [any BenchmarkSide], _ plan: MeasuringPlan, wanted: Int
+    ) throws -> ([Round], BackgroundLoad) {
         let meter = LoadMeter(sides.map(\.usage))
         var rounds: [Round] = []
         var patience = settings.patience
@@ -103,7 +103,7 @@ struct Match {
         }
         let kept = calmest.prefix(wanted).sorted { $0.offset < $1.offset }.map(\.element)
         let load = kept.reduce(into: ProcessorLoad()) { $0 += $1.load }
-        let disturbance = Disturbance(
+        let disturbance = BackgroundLoad(
             foreignLoad: load.foreign, idleLoad: load.idle,
             isDisturbed: kept.contains { $0.foreignLoad > settings.foreignLoad },
             droppedRounds: rounds.count - wanted)

@@ -49,7 +49,7 @@ struct BenchmarkRow: Codable {
     /// Our rate as a share of the machine's ceiling: of multiply-adds where operations are counted, of the memory's
     /// where bytes are. Fast convolutions do fewer operations than are counted, so it can exceed 1.
     let shareOfCeiling: Double?
-    let disturbance: Disturbance
+    let disturbance: BackgroundLoad
     /// False where the sides ran one after the other, since both together would not fit into memory.
     let isAlternating: Bool
     let curve: CurvePoint?

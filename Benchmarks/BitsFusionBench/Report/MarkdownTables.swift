@@ -21,8 +21,8 @@ struct MarkdownTables {
     ///   - document: the text.
     ///   - path: its name, for the error.
     /// - Returns: the new text; everything outside of the markers is as it was.
-    /// - Throws: `BenchError.noMarkers`.
-    func replaced(in document: String, path: String) throws(BenchError) -> String {
+    /// - Throws: `BenchmarkError.noMarkers`.
+    func replaced(in document: String, path: String) throws(BenchmarkError) -> String {
         var lines = document.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
         for group in BenchmarkGroup.allCases where report.rows.contains(where: { $0.group == group }) {
             guard let start = lines.firstIndex(of: Self.marker(group)),

@@ -13,8 +13,8 @@ final class TensorExchange {
 
     /// A new folder below `parent`.
     ///
-    /// - Throws: `BenchError.unwritable`.
-    init(below parent: String) throws(BenchError) {
+    /// - Throws: `BenchmarkError.unwritable`.
+    init(below parent: String) throws(BenchmarkError) {
         folder = parent + "/bitsfusion-bench-\(ProcessInfo.processInfo.processIdentifier)"
         do {
             try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)

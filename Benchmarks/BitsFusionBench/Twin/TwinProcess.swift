@@ -19,13 +19,13 @@ final class TwinProcess {
     ///   - script: `twin.py`.
     ///   - type: what it computes in.
     ///   - threads: how many it computes with.
-    /// - Throws: `BenchError.noPython`, `.noTwin`.
+    /// - Throws: `BenchmarkError.noPython`, `.noTwin`.
     init(python: String, script: String, type: TwinType, threads: Int) throws {
         self.type = type
         guard FileManager.default.isExecutableFile(atPath: python) else {
-            throw BenchError.noPython(path: python)
+            throw BenchmarkError.noPython(path: python)
         }
-        guard FileManager.default.fileExists(atPath: script) else { throw BenchError.noTwin(path: script) }
+        guard FileManager.default.fileExists(atPath: script) else { throw BenchmarkError.noTwin(path: script) }
         process.executableURL = URL(fileURLWithPath: python)
         process.arguments = [script, "--type", type.rawValue, "--threads", String(threads)]
         process.standardInput = requests
@@ -37,7 +37,7 @@ final class TwinProcess {
 
     /// Says `request` and waits for the answer.
     ///
-    /// - Throws: `BenchError.twinEnded`, `.twinAnswer`, `.twinFailed`.
+    /// - Throws: `BenchmarkError.twinEnded`, `.twinAnswer`, `.twinFailed`.
     @discardableResult
     func ask(_ request: TwinRequest) throws -> TwinAnswer {
         do {
@@ -48,11 +48,11 @@ final class TwinProcess {
         }
         let line = try nextLine()
         guard let answer = try? JSONDecoder().decode(TwinAnswer.self, from: line) else {
-            throw BenchError.twinAnswer(line: String(decoding: line, as: UTF8.self))
+            throw BenchmarkError.twinAnswer(line: String(decoding: line, as: UTF8.self))
         }
         if let message = answer.error {
             let what = [request.command.rawValue, request.operation].compactMap { $0 }.joined(separator: " ")
-            throw BenchError.twinFailed(request: "\(what) in \(type.rawValue)", message: message)
+            throw BenchmarkError.twinFailed(request: "\(what) in \(type.rawValue)", message: message)
         }
         return answer
     }
@@ -76,7 +76,7 @@ final class TwinProcess {
         }
     }
 
-    private func ended() -> BenchError {
+    private func ended() -> BenchmarkError {
         process.waitUntilExit()
         return .twinEnded(status: process.terminationStatus)
     }

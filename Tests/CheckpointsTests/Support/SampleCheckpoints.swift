@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Small checkpoints of every kind, the same on each run.
 
+import Networks
 import Packing
 import Recipes
 import Tensors
+import TestKit
 
 @testable import Checkpoints
 

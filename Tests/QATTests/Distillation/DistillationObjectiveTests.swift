@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The losses of both stages, term by term (BitsFusion, arXiv:2406.04333, sections 4.2 to 4.4).
 
-import Diffusion
+import DataSets
+import Networks
 import Pipelines
 import Recipes
-import Shapes
+import Schedulers
+import ShapesWorld
 import Tensors
-import TestModels
-import TestSupport
+import TestKit
 import Testing
 
 @testable import QAT
@@ -164,7 +165,7 @@ private func meanSquare(_ a: Tensor, _ b: Tensor) -> Double {
         #expect(TinyDistillation.options().textDropping == 0.1)
     }
 
-    @Test("captions of the shapes world are dropped in the same share, pictures kept")
+    @Test("captions of the shapes world are dropped in the same share, images kept")
     func shapesTextDropping() throws {
         let pipeline = try TinyDistillation.teacher()
         let data = try ShapesDistillationData(ShapesDataset(seed: 8), pipeline: pipeline)
@@ -178,7 +179,7 @@ private func meanSquare(_ a: Tensor, _ b: Tensor) -> Double {
             kept.encoderHiddenStates.reshaped([count, -1]).rows
         ).filter { $0 != $1 }
         #expect(abs(Double(changed.count) / Double(count) - 0.1) < 4 * (0.09 / Double(count)).squareRoot())
-        let empty = try TextConditions(prompts: ["a red circle"], pipeline: pipeline).unconditional.values
+        let empty = try PromptEmbeddings(prompts: ["a red circle"], pipeline: pipeline).unconditional.values
         #expect(changed.allSatisfy { $0.0 == empty })
         #expect(!batch.encoderHiddenStates.requiresGradient)
     }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs of both stages on a tiny student: they learn, move what they should, and resume bit by bit.
 
-import Diffusion
 import Foundation
 import Layers
 import Pipelines
 import Quantization
 import Recipes
+import Schedulers
 import Tensors
-import TestModels
+import TestKit
 import Testing
 
 @testable import QAT
@@ -99,7 +99,7 @@ import Testing
         let options = TinyDistillation.options(averageDecay: averageDecay)
         let whole = try TinyDistillation.trainer(stage, options)
         try TinyDistillation.run(whole)
-        let folder = try TestFolder(), path = folder.file("student.h5")
+        let folder = try TemporaryFolder(), path = folder.file("student.h5")
         let interrupted = try TinyDistillation.trainer(stage, options)
         try TinyDistillation.run(interrupted, until: 3)
         try interrupted.write(to: path, manifest: TinyModel.manifest)
@@ -134,7 +134,7 @@ import Testing
 
     @Test("a file holds the averaged student, and a finished run is not resumed")
     func finished() throws {
-        let folder = try TestFolder(), path = folder.file("student.h5")
+        let folder = try TemporaryFolder(), path = folder.file("student.h5")
         let options = TinyDistillation.options(steps: 3, averageDecay: 0.5)
         let trainer = try TinyDistillation.trainer(.two, options)
         try TinyDistillation.run(trainer)
@@ -152,7 +152,7 @@ import Testing
 
     @Test("files of another stage, other settings or other widths are refused")
     func anotherRun() throws {
-        let folder = try TestFolder(), path = folder.file("student.h5")
+        let folder = try TemporaryFolder(), path = folder.file("student.h5")
         let trainer = try TinyDistillation.trainer(.one)
         try TinyDistillation.run(trainer, until: 1)
         try trainer.write(to: path, manifest: TinyModel.manifest)
@@ -202,7 +202,7 @@ import Testing
         for (key, change) in changes {
             var options = TinyDistillation.options()
             change(&options)
-            let error = #expect(throws: TeacherRecipeError.self) { try options.validate() }
+            let error = #expect(throws: TrainingConfigError.self) { try options.validate() }
             guard case .range(let named, _, _) = error else {
                 Issue.record("\(key): \(String(describing: error))")
                 continue

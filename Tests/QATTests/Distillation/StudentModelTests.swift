@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Making a student of a teacher: which weights are quantized, at which widths, and what stays.
 
-import Diffusion
 import Layers
+import Networks
 import Pipelines
 import Quantization
 import Recipes
 import Tensors
-import TestModels
+import TestKit
 import Testing
 
 @testable import QAT
@@ -51,7 +51,7 @@ import Testing
     @Test("8-bit students predict as their teacher, 1-bit ones do not")
     func closeness() throws {
         var random = Philox(seed: 3)
-        let (sample, context) = (random.normal([2, 3, 8, 8]), random.normal([2, 4, TinyModel.contextWidth]))
+        let (sample, context) = (random.normal([2, 3, 8, 8]), random.normal([2, 4, TinyModel.crossAttentionDim]))
         func prediction(_ unet: UNet2DConditionModel) -> [Float] {
             withoutGradients {
                 unet(sample, timesteps: Tensor([500], shape: [1]), encoderHiddenStates: context).values

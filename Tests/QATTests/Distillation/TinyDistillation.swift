@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // A distillation that takes seconds: a tiny teacher, its student and stored latents.
 
-import Diffusion
+import DataSets
 import Layers
+import Optimizers
 import Pipelines
-import QAT
 import Quantization
 import Tensors
-import TestModels
+import TestKit
+
+@testable import QAT
 
 /// Parts of tiny distillation runs; the same on each call.
 enum TinyDistillation {
@@ -26,8 +28,8 @@ enum TinyDistillation {
         var random = Philox(seed: 77)
         return StoredDistillationData(
             latents: random.normal([24, 3, 4, 4]).upsampledNearest2x(),
-            encoderHiddenStates: random.normal([24, 5, TinyModel.contextWidth]),
-            emptyHiddenStates: random.normal([1, 5, TinyModel.contextWidth]))
+            encoderHiddenStates: random.normal([24, 5, TinyModel.crossAttentionDim]),
+            emptyHiddenStates: random.normal([1, 5, TinyModel.crossAttentionDim]))
     }
 
     static func options(

@@ -3,15 +3,16 @@
 // that have settled ask the system for no memory.
 
 import Checkpoints
-import Diffusion
+import DataSets
 import Foundation
 import Layers
+import Networks
 import Pipelines
 import Quantization
 import Recipes
-import Shapes
+import ShapesWorld
 import Tensors
-import TestModels
+import TestKit
 import Testing
 
 @testable import QAT
@@ -61,7 +62,7 @@ import Testing
         }
         let whole = try TinyDistillation.trainer(.one, lean)
         try TinyDistillation.run(whole)
-        let folder = try TestFolder(), path = folder.file("student.h5")
+        let folder = try TemporaryFolder(), path = folder.file("student.h5")
         let interrupted = try TinyDistillation.trainer(.one, lean)
         try TinyDistillation.run(interrupted, until: 3)
         try interrupted.write(to: path, manifest: TinyModel.manifest)
@@ -91,7 +92,7 @@ import Testing
         let (plain, held) = (try TinyDistillation.teacher(), try TinyDistillation.teacher())
         _ = try TinyDistillation.trainer(.one, options { $0.teacherDtype = .bfloat16 }, teacher: held)
         for (layer, other) in zip(held.unet.store.weightedLayers, plain.unet.store.weightedLayers) {
-            let half = try #require(layer.weight as? HalfWeight)
+            let half = try #require(layer.weight as? Weight16)
             #expect(half.type == .bfloat16)
             #expect(half.name == layer.path + ".weight")
             // 8 significant bits.
@@ -114,7 +115,7 @@ import Testing
             (.one, "training.momentDtype", { $0.training.momentDtype = .float16 }),
         ]
         for (stage, key, change) in changes {
-            let error = #expect(throws: TeacherRecipeError.self) {
+            let error = #expect(throws: TrainingConfigError.self) {
                 _ = try TinyDistillation.trainer(stage, options(change))
             }
             guard case .range(key, _, _) = error else {
@@ -149,8 +150,8 @@ import Testing
             let config = try UNet2DConditionConfig(json: Data(json.utf8))
             func pipeline() throws -> DiffusionPipeline {
                 let store = ParameterStore(provider: RandomParameterProvider(seed: 1))
-                let unet = try UNet2DConditionModel(config: config, parameters: Parameters(store))
-                return DiffusionPipeline(unet: unet, textEncoder: nil, schedulerJSON: nil)
+                let unet = try UNet2DConditionModel(config: config, parameters: ParameterPath(store))
+                return try DiffusionPipeline(unet: unet, textEncoder: nil, schedulerJSON: nil)
             }
             let student = try pipeline()
             try StudentModel.quantize(

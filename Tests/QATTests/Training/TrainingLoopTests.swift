@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The loop itself, on a problem of two numbers: steps, parts of batches, records, saves, stops and divergence.
 
+import Optimizers
 import Tensors
-import TestSupport
+import TestKit
 import Testing
 
 @testable import QAT

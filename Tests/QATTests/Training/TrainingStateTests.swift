@@ -2,6 +2,7 @@
 // The state of a run: taken, put back, and refused where it does not belong.
 
 import Foundation
+import Optimizers
 import Tensors
 import Testing
 

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+// What an allocation came to, for people and for programs.
+
+import BitsFusion
+import Foundation
+
+/// What an allocation came to.
+struct AllocationReport: Encodable {
+    struct Width: Encodable {
+        let bits: Int
+        let layers: Int
+        let weights: Int
+    }
+
+    let file: String
+    let method: String
+    let sensitivity: String
+    let averageBits: Double
+    let smallestBudget: Double
+    let largestBudget: Double
+    let threshold: Double?
+    let predictedError: Double?
+    let lowerBound: Double?
+    /// What the budget was in.
+    private let unit: Unit
+    private enum Unit { case bits, bytes, decibels }
+    let predictedPSNR: Double?
+    let extrapolated: [String]
+    let verified: [VerifiedRecipe]?
+    let storedBytes: Int?
+    let bonusBits: [String: Int]
+    let widths: [Width]
+
+    private enum CodingKeys: CodingKey {
+        case file, method, sensitivity, averageBits, smallestBudget, largestBudget, threshold, predictedError,
+            lowerBound
+        case predictedPSNR, extrapolated, verified, storedBytes, bonusBits, widths
+    }
+
+    init(_ allocation: BitAllocation, table: SensitivityTable, file: String, limit: BudgetLimit) {
+        switch limit {
+        case .averageBits: unit = .bits
+        case .storedBytes: unit = .bytes
+        case .psnr: unit = .decibels
+        }
+        self.file = file
+        method = allocation.recipe.method ?? ""
+        sensitivity = allocation.metric.rawValue
+        averageBits = allocation.averageBits
+        smallestBudget = allocation.attainable.lowerBound
+        largestBudget = allocation.attainable.upperBound
+        threshold = allocation.threshold
+        predictedError = allocation.predictedError
+        lowerBound = allocation.lowerBound
+        predictedPSNR = allocation.predictedPSNR
+        extrapolated = allocation.extrapolated.map(\.rawValue)
+        verified = allocation.recipe.verified
+        storedBytes = allocation.recipe.storedBytes
+        if case .given(let bits) = allocation.bonus {
+            bonusBits = Dictionary(uniqueKeysWithValues: bits.map { ($0.key.rawValue, $0.value) })
+        } else {
+            bonusBits = [:]
+        }
+        var weights: [LayerID: Int] = [:]
+        for layer in table.inventory?.layers ?? [] { weights[layer.path] = layer.weights }
+        for layer in table.layers { weights[layer.path] = layer.weights }
+        widths = BitWidth.all.compactMap { width in
+            let layers = allocation.recipe.layers.filter { $0.value == width }.keys
+            guard !layers.isEmpty else { return nil }
+            return Width(
+                bits: width.rawValue, layers: layers.count,
+                weights: layers.reduce(0) { $0 + (weights[$1] ?? 0) })
+        }
+    }
+
+    func print() {
+        var lines = TextTable(["bits", "levels", "layers", "weights"], alignments: [.right])
+        for width in widths {
+            lines.add([
+                "\(width.bits)", "\(BitWidth(width.bits).levels)", "\(width.layers)",
+                Numbers.grouped(width.weights),
+            ])
+        }
+        lines.print()
+        if let verified { print(verified) }
+        Output.line(
+            "\(file): \(Numbers.fixed(averageBits, 4)) average bits, \(method) by \(sensitivity)"
+                + (storedBytes.map { ", \(Numbers.bytes($0)) packed" } ?? "")
+                + (predictedError.map { String(format: ", sensitivity %.3e", $0) } ?? "")
+                + (predictedPSNR.map { " (\(Numbers.fixed($0, 2)) dB)" } ?? "") + proof)
+        let (low, high) = (budget(smallestBudget, .up), budget(largestBudget, .down))
+        if smallestBudget < largestBudget, low != high {
+            Output.line("budgets from \(low) to \(high) make a difference")
+        } else {
+            Output.line("no budget makes a difference: there is one efficient recipe")
+        }
+        if !extrapolated.isEmpty {
+            Output.line(
+                "\(extrapolated.count) layers are wider than any width that was measured for them; each bit more was "
+                    + "taken for a quarter of the sensitivity")
+        }
+    }
+
+    /// What is known of better recipes; with a PSNR for a budget the bound is of the bits.
+    private var proof: String {
+        guard let lowerBound else { return "" }
+        let reached = unit == .decibels ? averageBits : predictedError ?? lowerBound
+        let gap = reached - lowerBound
+        let what = unit == .decibels ? "the fewest bits" : "the least"
+        return gap > 0
+            ? String(format: ", within %.1e of %@", gap / abs(reached), what) : ", proven \(what)"
+    }
+
+    /// In bits, bytes or dB, rounded so that the budget is still one that makes a difference.
+    private func budget(_ value: Double, _ rule: FloatingPointRoundingRule) -> String {
+        switch unit {
+        case .bytes: "\(Numbers.grouped(Int(value))) bytes"
+        case .bits: "\(Numbers.fixed((value * 1e4).rounded(rule) / 1e4, 4)) bits"
+        case .decibels: "\(Numbers.fixed((value * 1e2).rounded(rule) / 1e2, 2)) dB"
+        }
+    }
+
+    private func print(_ verified: [VerifiedRecipe]) {
+        var lines = TextTable(["recipe", "bits", "predicted", "MSE", "PSNR", "noise", ""])
+        func text(_ value: Double?) -> String { value.map { String(format: "%.3e", $0) } ?? "–" }
+        for recipe in verified {
+            lines.add([
+                "\(recipe.method) by \(recipe.metric)", Numbers.fixed(recipe.averageBits, 4),
+                text(recipe.predictedError), text(recipe.measured.mse),
+                recipe.measured.psnr.map { Numbers.fixed($0, 2) } ?? "–", text(recipe.measured.noise),
+                recipe.isKept ? "kept" : "",
+            ])
+        }
+        lines.print()
+    }
+}

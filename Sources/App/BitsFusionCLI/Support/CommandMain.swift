@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one place where errors become words and exit statuses: `bitsfusion <command>: <what, where, what to do>`.
+
+import ArgumentParser
+import BitsFusion
+import Foundation
+
+/// Runs the program and ends it.
+enum CommandMain {
+    /// How a run ended.
+    struct Outcome: Equatable {
+        var status: ExitStatus
+        /// One line for standard error, or, with `.success`, the text that was asked for (help, version).
+        var message: String?
+    }
+
+    /// Runs the command of this process's arguments, prints what there is to say, and exits.
+    static func run() -> Never {
+        let outcome = outcome(of: Array(CommandLine.arguments.dropFirst()))
+        if let message = outcome.message {
+            if outcome.status == .success {
+                Output.line(message)
+            } else {
+                Output.toStandardError(message + "\n")
+            }
+        }
+        exit(outcome.status.rawValue)
+    }
+
+    /// Runs the command that `arguments` (without the program's name) describe.
+    static func outcome(of arguments: [String]) -> Outcome {
+        BundledWorld.register()
+        do {
+            var command = try BitsFusionCommand.parseAsRoot(arguments)
+            try command.run()
+            return Outcome(status: .success)
+        } catch {
+            return outcome(of: error, arguments)
+        }
+    }
+
+    private static func outcome(of error: any Error, _ arguments: [String]) -> Outcome {
+        if let failure = error as? any CategorizedError {
+            return Outcome(
+                status: ExitStatus(failure.category), message: line(String(describing: failure), arguments))
+        }
+        if error is CocoaError || error is POSIXError {
+            return Outcome(status: .inputOutput, message: line(error.localizedDescription, arguments))
+        }
+        let code = BitsFusionCommand.exitCode(for: error)
+        if code.isSuccess { return Outcome(status: .success, message: BitsFusionCommand.message(for: error)) }
+        if code == .validationFailure {
+            if let name = unknownCommand(arguments) {
+                let text = "unknown command '\(name)'; see `bitsfusion --help`"
+                return Outcome(status: .usage, message: line(text, arguments))
+            }
+            let text = BitsFusionCommand.message(for: error)
+            return Outcome(
+                status: .usage, message: line("\(text); see `\(helpCommand(arguments))`", arguments))
+        }
+        return Outcome(status: .internalError, message: line("internal error: \(error)", arguments))
+    }
+
+    private static func line(_ text: String, _ arguments: [String]) -> String {
+        let name = commandName(arguments).map { " " + $0 } ?? ""
+        let words = text.split(whereSeparator: \.isNewline).map { $0.trimmingCharacters(in: .whitespaces) }
+        return "bitsfusion\(name): \(words.joined(separator: " "))"
+    }
+
+    private static func helpCommand(_ arguments: [String]) -> String {
+        "bitsfusion" + (commandName(arguments).map { " " + $0 } ?? "") + " --help"
+    }
+
+    private static func unknownCommand(_ arguments: [String]) -> String? {
+        guard let first = arguments.first, !first.hasPrefix("-"), first != "help" else { return nil }
+        return commandName(arguments) == nil ? first : nil
+    }
+
+    private static func commandName(_ arguments: [String]) -> String? {
+        let names = BitsFusionCommand.configuration.subcommands.compactMap { $0.configuration.commandName }
+        return arguments.first.flatMap { names.contains($0) ? $0 : nil }
+    }
+}

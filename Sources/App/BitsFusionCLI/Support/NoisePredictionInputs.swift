@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// The inputs of one noise prediction, read from a file and checked before they reach the UNet.
+// B batch, C channels, H W sample size, T context tokens, D context width, P pooled text width.
+
+import BitsFusion
+
+/// Inputs under diffusers' names.
+struct NoisePredictionInputs {
+    /// [B, C, H, W]
+    let sample: Tensor
+    /// [B] or [1]
+    let timestep: Tensor
+    /// [B, T, D], nil for models without cross-attention
+    let encoderHiddenStates: Tensor?
+    /// SDXL: [B, P] and [B, 6]
+    let added: AddedConditions?
+
+    /// Reads and checks a safetensors file.
+    ///
+    /// - Throws: `CheckpointError`, `UNetInputError`.
+    init(contentsOf path: String, config: UNet2DConditionConfig) throws {
+        let file = try SafetensorsReader(path)
+        let names = ["sample", "timestep", "encoder_hidden_states", "text_embeds", "time_ids"]
+        if let extra = file.keys.first(where: { !names.contains($0) }) {
+            throw UNetInputError.unexpected(name: extra)
+        }
+        func optional(_ key: String) throws -> Tensor? {
+            file.stored(key) == nil ? nil : try Self.floats(key, of: file)
+        }
+        sample = try Self.floats("sample", of: file)
+        let timestep = try Self.floats("timestep", of: file)
+        // A scalar timestep, as diffusers takes it, is one for the whole batch.
+        self.timestep = timestep.rank == 0 ? timestep.reshaped([1]) : timestep
+        encoderHiddenStates = try optional("encoder_hidden_states")
+        let (text, ids) = (try optional("text_embeds"), try optional("time_ids"))
+        try config.validate(
+            sample: sample.shape, timestep: self.timestep.shape,
+            encoderHiddenStates: encoderHiddenStates?.shape, textEmbeds: text?.shape, timeIDs: ids?.shape)
+        if let text, let ids {
+            added = AddedConditions(textEmbeds: text, timeIDs: ids)
+        } else {
+            added = nil
+        }
+    }
+
+    /// Checks that a model with cached time features has those of this timestep.
+    ///
+    /// - Throws: `TimeFeatureError.timestepNotCached`; `CommandError` for a timestep between two whole numbers.
+    func checkCached(by unet: UNet2DConditionModel) throws {
+        guard let cache = unet.timeFeatures else { return }
+        let whole = try timestep.values.map { value in
+            guard let whole = Int(exactly: value) else {
+                throw CommandError(
+                    .badData,
+                    "model input timestep: \(value) is no whole number, and only whole ones are cached")
+            }
+            return whole
+        }
+        try cache.validate(timesteps: whole)
+    }
+
+    /// One pass, `[B, C, H, W]`.
+    func predict(_ unet: UNet2DConditionModel) throws -> Tensor {
+        withoutGradients {
+            unet(
+                sample, timesteps: timestep, encoderHiddenStates: encoderHiddenStates, addedConditions: added)
+        }
+    }
+
+    /// Floats as they are, integers (timesteps, sizes) as floats.
+    private static func floats(_ key: String, of file: SafetensorsReader) throws -> Tensor {
+        guard let stored = file.stored(key) else {
+            throw UNetInputError.missing(name: key, neededBy: "every model")
+        }
+        switch stored.type {
+        case .int32, .int64, .uint8, .int8, .uint64:
+            return Tensor(try file.integers(key).map(Float.init), shape: stored.shape)
+        default:
+            return try tensor(key, of: file)
+        }
+    }
+
+    /// The general text for values that are not finite speaks of weights.
+    private static func tensor(_ key: String, of file: SafetensorsReader) throws -> Tensor {
+        do {
+            return try file.tensor(key)
+        } catch CheckpointError.notFinite(_, _, let index, let count) {
+            throw CommandError(
+                .badData,
+                "\(file.path): input \(key) holds \(count) values that are NaN or infinite, the first at index "
+                    + "\(index); give finite inputs")
+        }
+    }
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// Configuration files in YAML (JSON is YAML too), with errors that name the file and the key.
+
+import BitsFusion
+import Foundation
+import Yams
+
+/// A configuration file that cannot be followed.
+struct YAMLError: CategorizedError {
+    let file: String
+    let reason: String
+
+    var category: ErrorCategory { .badData }
+    var description: String { "\(file): \(reason)" }
+}
+
+enum YAMLDocument {
+    /// Reads a `Value` from the file at `path`; every key of the file must mean something to it.
+    ///
+    /// - Throws: as `read(anyKeysIn:from:)`, and `YAMLError` where the file has a key that `Value` does not know.
+    static func read<Value: Codable>(_ type: Value.Type, from path: String) throws -> Value {
+        let value = try read(anyKeysIn: type, from: path)
+        // What the value writes are the keys that it knows.
+        let known = try Yams.compose(yaml: YAMLEncoder().encode(value))
+        let given = try Yams.compose(yaml: String(decoding: AtomicFile.read(path), as: UTF8.self))
+        if let given, let known, let key = unknownKey(in: given, known, at: []) {
+            throw YAMLError(file: path, reason: "\(key): unknown key; check its spelling or take it out")
+        }
+        return value
+    }
+
+    /// The first key, as a dotted path, that stands in `given` with a value and not in `known`.
+    private static func unknownKey(in given: Node, _ known: Node, at path: [String]) -> String? {
+        guard let mapping = given.mapping else { return nil }
+        for (key, value) in mapping {
+            guard let name = key.string else { continue }
+            guard let counterpart = known.mapping?.first(where: { $0.key.string == name })?.value else {
+                if value.null != nil { continue }
+                return (path + [name]).joined(separator: ".")
+            }
+            if let found = unknownKey(in: value, counterpart, at: path + [name]) { return found }
+        }
+        return nil
+    }
+
+    /// Reads a `Value` from the file at `path`, whatever other keys it has.
+    ///
+    /// - Throws: `CheckpointError.missingFile`, `.unreadable`; `YAMLError` where it is no YAML or another document.
+    static func read<Value: Decodable>(anyKeysIn type: Value.Type, from path: String) throws -> Value {
+        let data = try AtomicFile.read(path)
+        guard let text = String(data: data, encoding: .utf8) else {
+            throw YAMLError(file: path, reason: "not UTF-8 text; give a YAML file")
+        }
+        do {
+            return try YAMLDecoder().decode(type, from: text)
+        } catch let error as DecodingError {
+            throw YAMLError(file: path, reason: Self.reason(error))
+        } catch let error as YamlError {
+            throw YAMLError(file: path, reason: "not valid YAML: \(error)")
+        }
+    }
+
+    private static func reason(_ error: DecodingError) -> String {
+        switch error {
+        case .keyNotFound(let key, let context):
+            "\(location(context.codingPath + [key])): missing; add it"
+        case .typeMismatch(let type, let context), .valueNotFound(let type, let context):
+            "\(location(context.codingPath)): expected \(type)"
+        case .dataCorrupted(let context):
+            "\(location(context.codingPath)): "
+                + (context.underlyingError.map { "\($0)" } ?? context.debugDescription)
+        @unknown default: "\(error)"
+        }
+    }
+
+    private static func location(_ path: [any CodingKey]) -> String {
+        path.isEmpty ? "document" : path.map(\.stringValue).joined(separator: ".")
+    }
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// A CLIP-proxy as a checkpoint file: format `bitsfusion-clip`, parameters below /clip, the architecture as JSON.
+
+import BitsFusion
+import Foundation
+
+extension ClipProxy {
+    /// Reads a proxy from a checkpoint; 16-bit values are widened.
+    ///
+    /// - Throws: `CheckpointError` for a file that is missing, damaged, of another kind, or that lacks or exceeds the
+    ///   parameters of its architecture; `ConfigError` for an architecture that cannot be built.
+    public convenience init(file path: String) throws {
+        try self.init(CheckpointReader(path, formats: [.clip]))
+    }
+
+    /// Reads a proxy from an open checkpoint.
+    ///
+    /// - Precondition: the checkpoint's format is `.clip`.
+    /// - Throws: as of `init(file:)`.
+    public convenience init(_ checkpoint: CheckpointReader) throws {
+        let config = try Self.config(in: checkpoint)
+        let provider = CheckpointParameters(checkpoint.clip)
+        try self.init(config: config, parameters: ParameterPath(ParameterStore(provider: provider)))
+        try provider.checkAllUsed()
+    }
+
+    /// Writes the proxy as a checkpoint; the file appears when it is complete.
+    ///
+    /// - Parameters:
+    ///   - path: where the file will lie; a file of that name is replaced.
+    ///   - manifest: the run that made the proxy.
+    ///   - type: the element type of all parameters.
+    ///   - extra: writes what else belongs into the file, such as the state of an unfinished training.
+    /// - Throws: `CheckpointError`, `.exceedsType` where a parameter is too large for `type`; what `extra` throws.
+    public func write(
+        to path: String, manifest: RunManifest, as type: ElementType = .float32,
+        extra: (CheckpointWriter) throws -> Void = { _ in }
+    ) throws {
+        let header = CheckpointHeader(
+            format: .clip, config: try Self.json(config), manifest: try Self.json(manifest))
+        let writer = try CheckpointWriter(path, header: header)
+        for entry in store.entries {
+            try writer.write(
+                entry.key, in: .clip, withoutGradients { entry.source.tensor() }, as: type)
+        }
+        try extra(writer)
+        try writer.finish()
+    }
+
+    private static func config(in checkpoint: CheckpointReader) throws -> ClipProxyConfig {
+        do {
+            return try JSONDecoder().decode(
+                ClipProxyConfig.self, from: Data(checkpoint.header.config.utf8))
+        } catch let error as DecodingError {
+            throw CheckpointError.attribute(
+                file: checkpoint.path, object: "/", name: "config",
+                fault: .value(expected: "a CLIP-proxy's architecture", found: Self.fault(error)))
+        }
+    }
+
+    /// The key that a decoding error is about.
+    private static func fault(_ error: DecodingError) -> String {
+        switch error {
+        case .keyNotFound(let key, _): "no \(key.stringValue)"
+        case .typeMismatch(_, let context), .valueNotFound(_, let context), .dataCorrupted(let context):
+            "another value at \(context.codingPath.map(\.stringValue).joined(separator: "."))"
+        @unknown default: "something else"
+        }
+    }
+
+    private static func json(_ value: some Encodable) throws -> String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys]
+        return String(decoding: try encoder.encode(value), as: UTF8.self)
+    }
+}

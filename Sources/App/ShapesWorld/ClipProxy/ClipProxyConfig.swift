@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// The architecture of the CLIP-proxy, as its JSON describes it.
+
+import BitsFusion
+import Foundation
+
+/// Sizes of a CLIP-proxy's two towers.
+public struct ClipProxyConfig: Codable, Sendable, Equatable {
+    /// Output channels of every convolution, in order.
+    public let visionChannels: [Int]
+    /// Stride of every convolution, 1 or 2; as many as `visionChannels`.
+    public let visionStrides: [Int]
+    /// Groups of the normalization after every convolution; divides every channel count.
+    public let normNumGroups: Int
+    /// Width of the space that both towers end in.
+    public let embeddingWidth: Int
+    /// The text tower before its projection.
+    public let text: TextEncoderConfig
+
+    /// A config from its numbers; the defaults suit 32x32 images and give 0.3 M parameters.
+    ///
+    /// - Throws: `ConfigError` for lists of different lengths and sizes that cannot be built.
+    public init(
+        text: TextEncoderConfig, visionChannels: [Int] = [24, 32, 48, 64, 64, 96, 64],
+        visionStrides: [Int] = [1, 2, 1, 2, 1, 2, 1], normNumGroups: Int = 8, embeddingWidth: Int = 64
+    ) throws(ConfigError) {
+        self.text = text
+        self.visionChannels = visionChannels
+        self.visionStrides = visionStrides
+        self.normNumGroups = normNumGroups
+        self.embeddingWidth = embeddingWidth
+        try validate()
+    }
+
+    /// Reads the JSON keys `vision_channels`, `vision_strides`, `norm_num_groups`, `embedding_width` and `text`.
+    ///
+    /// - Throws: `DecodingError` for missing keys, `ConfigError` for impossible values.
+    public init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        visionChannels = try container.decode([Int].self, forKey: .visionChannels)
+        visionStrides = try container.decode([Int].self, forKey: .visionStrides)
+        normNumGroups = try container.decode(Int.self, forKey: .normNumGroups)
+        embeddingWidth = try container.decode(Int.self, forKey: .embeddingWidth)
+        text = try container.decode(TextEncoderConfig.self, forKey: .text)
+        try validate()
+    }
+
+    /// Channels of the pooled image features: of the last convolution.
+    public var featureWidth: Int { visionChannels[visionChannels.count - 1] }
+
+    private func validate() throws(ConfigError) {
+        guard !visionChannels.isEmpty else {
+            throw .unsupported(
+                key: CodingKeys.visionChannels.rawValue, value: "[]", supported: "one channel count or more")
+        }
+        guard visionStrides.count == visionChannels.count else {
+            throw .wrongCount(
+                key: CodingKeys.visionStrides.rawValue, value: "\(visionStrides)",
+                expected: visionChannels.count)
+        }
+        guard visionStrides.allSatisfy((1...2).contains) else {
+            throw .unsupported(
+                key: CodingKeys.visionStrides.rawValue, value: "\(visionStrides)", supported: "1 and 2")
+        }
+        for (key, size) in [
+            (CodingKeys.normNumGroups, normNumGroups), (.embeddingWidth, embeddingWidth),
+        ] where size < 1 {
+            throw .unsupported(key: key.rawValue, value: String(size), supported: "integers from 1")
+        }
+        for channels in visionChannels where channels < 1 || channels % normNumGroups != 0 {
+            throw .indivisible(
+                key: CodingKeys.visionChannels.rawValue, value: channels,
+                divisorKey: CodingKeys.normNumGroups.rawValue, divisor: normNumGroups)
+        }
+    }
+
+    private enum CodingKeys: String, CodingKey {
+        case visionChannels = "vision_channels"
+        case visionStrides = "vision_strides"
+        case normNumGroups = "norm_num_groups"
+        case embeddingWidth = "embedding_width"
+        case text
+    }
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// The weight of a student layer: full-precision latent values and trained scales, seen through the grid.
+
+import Recipes
+import Tensors
+
+/// A trainable weight that the layer sees quantized.
+public final class FakeQuantizedWeight: WeightSource, @unchecked Sendable {
+    /// The latent full-precision weight, under the layer's own key.
+    public let latent: Parameter
+    /// One scale per output channel, named `<key>.scale`.
+    public let scales: Parameter
+    public let grid: BalancedGrid
+
+    /// - Precondition: `scales` is `[OC]` for a latent `[OC, ...]`.
+    public init(latent: Parameter, scales: Parameter, grid: BalancedGrid) {
+        precondition(
+            scales.shape == [latent.shape[0]],
+            "\(latent.name): scales \(scales.shape) for weight \(latent.shape)")
+        self.latent = latent
+        self.scales = scales
+        self.grid = grid
+    }
+
+    /// Quantizes `latent` with freshly initialised scales.
+    public convenience init(latent: Parameter, width: BitWidth, initialization: ScaleInitialization) {
+        let grid = BalancedGrid(width)
+        let scales = initialization.scales(of: latent.value, grid: grid)
+        self.init(latent: latent, scales: Parameter(latent.name + ".scale", scales), grid: grid)
+    }
+
+    public var shape: [Int] { latent.shape }
+    public var parameters: [Parameter] { [latent, scales] }
+
+    /// The scales that the layer computes with, off the tape: `[OC]`, each > 0.
+    public var usedScales: Tensor { usableScales.detached() }
+
+    public func tensor() -> Tensor { lazyTensor().materialized() }
+
+    public func lazyTensor() -> Tensor {
+        fakeQuantizedOperand(latent.tensor(), scales: usableScales, grid: grid)
+    }
+
+    /// The codes that the layer sees now, row-major.
+    public var codes: [Int16] {
+        BalancedQuantizer.codes(of: latent.value, scales: usedScales, grid: grid)
+    }
+
+    /// The smallest scale that a layer computes with; an optimizer should keep `scales` from falling below it.
+    public static let smallestScale = Float.leastNormalMagnitude
+
+    /// The scales, raised to the smallest usable one where a step carried them to zero or below. Initial scales are
+    /// normal numbers and pass unchanged. The parameter keeps its value, so that looking at a weight changes nothing.
+    private var usableScales: Tensor {
+        let trained = scales.tensor()
+        let values = trained.values
+        guard values.contains(where: { !($0 >= Self.smallestScale) }) else { return trained }
+        let raised = values.map { $0 >= Self.smallestScale ? $0 : Self.smallestScale }
+        return .custom(
+            "usableScales", inputs: [trained], output: Tensor(raised, shape: trained.shape)
+        ) { [$0] }
+    }
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+// The recipe: which nominal width each layer gets. `allocate` writes it; quantization, distillation and `info` read it.
+
+/// The width of every quantized layer, and what that comes to.
+///
+///     {"format": "bitsfusion-recipe", "version": 1, "averageBits": 1.99, "storedBytes": 219000000,
+///      "method": "threshold", "model": {"path", "sha256"}, "layers": {"conv_in": 8, ...}}
+///
+/// Only `layers` is needed to read one, so that a recipe can be written by hand.
+public struct BitRecipe: Equatable, Sendable {
+    /// The paper's average over all linear and convolution weights, in bits; nil where nobody worked it out.
+    public var averageBits: Double?
+    /// The payload of the packed file: codes, scales, time features and all other parameters, in bytes.
+    public var storedBytes: Int?
+    /// How the widths were chosen: an allocation method's name, `uniform` or `published`.
+    public var method: String?
+    /// The metric of the sensitivity table that the allocation minimized.
+    public var metric: String?
+    /// The inference steps whose time features `averageBits` and `storedBytes` count; 0 where the time layers stay.
+    public var cachedSteps: Int?
+    /// The model that the recipe was made for.
+    public var model: FileReference?
+    /// Where a recipe that was not computed comes from.
+    public var source: String?
+    /// The recipes that were measured end to end before this one was kept; nil where none was.
+    public var verified: [VerifiedRecipe]?
+    /// The run that wrote the recipe.
+    public var manifest: RunManifest?
+    /// The nominal width of each quantized layer.
+    public var layers: [LayerID: BitWidth]
+
+    /// Makes a recipe; only the widths are needed.
+    public init(
+        layers: [LayerID: BitWidth], averageBits: Double? = nil, storedBytes: Int? = nil,
+        method: String? = nil, metric: String? = nil,
+        cachedSteps: Int? = nil, model: FileReference? = nil, source: String? = nil,
+        manifest: RunManifest? = nil
+    ) {
+        self.layers = layers
+        self.averageBits = averageBits
+        self.storedBytes = storedBytes
+        self.method = method
+        self.metric = metric
+        self.cachedSteps = cachedSteps
+        self.model = model
+        self.source = source
+        self.manifest = manifest
+    }
+
+    /// The recipe that gives every quantizable layer of `inventory` the same width, the first and last one 8 bits.
+    public static func uniform(_ width: BitWidth, over inventory: ModelInventory) -> BitRecipe {
+        var layers: [LayerID: BitWidth] = [:]
+        for layer in inventory.quantizedLayers {
+            layers[layer.path] = layer.role == .firstOrLast ? .firstAndLast : width
+        }
+        return BitRecipe(layers: layers, method: "uniform")
+    }
+
+    /// Checks that the recipe gives exactly the quantized layers of `inventory` a width.
+    ///
+    /// - Throws: `RecipeError.unknownLayer`, `.notQuantizable` or `.missingLayer`, for the first such path.
+    public func validate(against inventory: ModelInventory) throws(RecipeError) {
+        let known = Set(inventory.layers.map(\.path))
+        for path in layers.keys.sorted() {
+            guard known.contains(path) else { throw .unknownLayer(path: path) }
+            let role = LayerRole(of: path)
+            guard role.isQuantized else { throw .notQuantizable(path: path, role: role) }
+        }
+        for layer in inventory.quantizedLayers where layers[layer.path] == nil {
+            throw .missingLayer(path: layer.path)
+        }
+    }
+}
+
+extension BitRecipe: RecipeDocument {
+    public static let format = "bitsfusion-recipe"
+    public static let version = 1
+    public static let requiresHeader = false
+
+    enum CodingKeys: String, CodingKey {
+        case format, version, averageBits, storedBytes, method, metric, cachedSteps, model, source, verified,
+            manifest
+        case layers
+    }
+
+    /// Reads a recipe. Without a `format` key only `layers` and `source` are read, whatever else is there: that is
+    /// how hand-written recipes and published tables come.
+    ///
+    /// - Throws: `RecipeError.bitsOutOfRange` naming the layer; `DecodingError` for missing or mistyped keys.
+    public init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        let widths = try container.nestedContainer(keyedBy: DocumentKey.self, forKey: .layers)
+        layers = [:]
+        for key in widths.allKeys.sorted(by: { $0.stringValue < $1.stringValue }) {
+            let path = LayerID(key.stringValue)
+            layers[path] = try Self.width(of: path, in: widths)
+        }
+        source = try container.decodeIfPresent(String.self, forKey: .source)
+        guard container.contains(.format) else { return }
+        averageBits = try container.decodeIfPresent(Double.self, forKey: .averageBits)
+        storedBytes = try container.decodeIfPresent(Int.self, forKey: .storedBytes)
+        method = try container.decodeIfPresent(String.self, forKey: .method)
+        metric = try container.decodeIfPresent(String.self, forKey: .metric)
+        cachedSteps = try container.decodeIfPresent(Int.self, forKey: .cachedSteps)
+        model = try container.decodeIfPresent(FileReference.self, forKey: .model)
+        verified = try container.decodeIfPresent([VerifiedRecipe].self, forKey: .verified)
+        manifest = try container.decodeIfPresent(RunManifest.self, forKey: .manifest)
+    }
+
+    private static func width(
+        of path: LayerID, in container: KeyedDecodingContainer<DocumentKey>
+    ) throws(RecipeError) -> BitWidth {
+        let nominal: Int
+        do {
+            nominal = try container.decode(Int.self, forKey: DocumentKey(path.rawValue))
+        } catch {
+            // Foundation does not always say where a number that is no Int stands.
+            throw .malformed(location: "layers: \(path)", reason: "expected a whole number of bits")
+        }
+        guard let width = BitWidth(rawValue: nominal) else {
+            throw .bitsOutOfRange(path: path, found: nominal)
+        }
+        return width
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(Self.format, forKey: .format)
+        try container.encode(Self.version, forKey: .version)
+        try container.encodeIfPresent(averageBits, forKey: .averageBits)
+        try container.encodeIfPresent(storedBytes, forKey: .storedBytes)
+        try container.encodeIfPresent(method, forKey: .method)
+        try container.encodeIfPresent(metric, forKey: .metric)
+        try container.encodeIfPresent(cachedSteps, forKey: .cachedSteps)
+        try container.encodeIfPresent(model, forKey: .model)
+        try container.encodeIfPresent(source, forKey: .source)
+        try container.encodeIfPresent(verified, forKey: .verified)
+        try container.encodeIfPresent(manifest, forKey: .manifest)
+        try container.encode(layers, forKey: .layers)
+    }
+
+    /// Checks that some layer has a width, that the totals are finite, and that the cached steps can be sampled.
+    public func validate() throws(RecipeError) {
+        guard !layers.isEmpty else { throw .malformed(location: "layers", reason: "no layers") }
+        if let averageBits, !averageBits.isFinite {
+            throw .malformed(
+                location: "averageBits", reason: "expected a finite number, found \(averageBits)")
+        }
+        if let cachedSteps, !(0...1000).contains(cachedSteps) {
+            throw .malformed(location: "cachedSteps", reason: "expected 0 to 1000, found \(cachedSteps)")
+        }
+        for path in layers.keys.sorted() where LayerRole(of: path).isTimeLayer {
+            throw .notQuantizable(path: path, role: LayerRole(of: path))
+        }
+    }
+}

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// Group normalization over channels and pixels, as torch.nn.GroupNorm, with the activation that diffusers
+// applies right after it. SiLU runs inside the normalization's second pass; other activations follow it.
+
+import Tensors
+
+/// Normalizes each of `groups` channel groups to mean 0, variance 1, then scales and shifts per channel.
+/// Keys `weight` `[C]` and `bias` `[C]`.
+public final class GroupNorm {
+    /// Gain per channel, `[C]`.
+    public let weight: Parameter
+    /// Shift per channel, `[C]`.
+    public let bias: Parameter
+    /// Number of groups; divides C.
+    public let groups: Int
+    /// Added to the variance.
+    public let epsilon: Float
+    /// Applied to the result.
+    public let activation: Activation?
+
+    /// Reads `weight` and `bias` below `parameters`.
+    ///
+    /// - Precondition: `groups` divides `channels`.
+    /// - Throws: the provider's error, or `ParameterError.shapeMismatch`.
+    public init(
+        _ parameters: ParameterPath, channels: Int, groups: Int, epsilon: Float, activation: Activation? = nil
+    ) throws {
+        precondition(
+            groups > 0 && channels % groups == 0,
+            "\(parameters.path): \(channels) channels cannot be split into \(groups) groups")
+        self.groups = groups
+        self.epsilon = epsilon
+        self.activation = activation
+        weight = try parameters.parameter("weight", shape: [channels], initializer: .ones)
+        bias = try parameters.parameter("bias", shape: [channels], initializer: .zeros)
+    }
+
+    /// `x` `[B, C, ...]` -> the same shape.
+    public func callAsFunction(_ x: Tensor) -> Tensor {
+        let fused = activation == .silu
+        let y = groupNorm(
+            x, groups: groups, weight: weight.tensor(), bias: bias.tensor(), epsilon: epsilon, silu: fused)
+        guard let activation, !fused else { return y }
+        return activation(y)
+    }
+}

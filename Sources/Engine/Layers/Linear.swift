@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fully connected layer, as torch.nn.Linear: y = x Wᵀ + b.
+// IC input channels, OC output channels.
+
+import Tensors
+
+/// A matrix product over the last axis, with keys `weight` `[OC, IC]` and `bias` `[OC]`.
+public final class Linear: WeightedLayer {
+    public let path: String
+    public var weight: any WeightSource {
+        didSet { preconditionSameShape(path, oldValue, weight) }
+    }
+    public let bias: Parameter?
+    public let kind = LayerKind.linear
+
+    /// Reads `weight` and, where `bias` is true, `bias` below `parameters`.
+    ///
+    /// - Throws: the provider's error, or `ParameterError.shapeMismatch`.
+    public init(_ parameters: ParameterPath, in inputs: Int, out outputs: Int, bias: Bool = true) throws {
+        path = parameters.path
+        weight = try parameters.weight(
+            "weight", shape: [outputs, inputs], initializer: .gaussianFanIn(inputs))
+        self.bias =
+            bias
+            ? try parameters.unregisteredParameter("bias", shape: [outputs], initializer: .zeros) : nil
+        parameters.store.register(self)
+    }
+
+    /// `x` `[..., IC]` -> `[..., OC]`, plus `residual` of the output's shape.
+    public func callAsFunction(_ x: Tensor, residual: Tensor? = nil) -> Tensor {
+        let bias = bias?.tensor()
+        if let integer = weight.integer, !needsGradient(x, bias, residual) {
+            return linear(x, weight: integer, bias: bias, residual: residual)
+        }
+        return linear(x, weight: weight.lazyTensor(), bias: bias, residual: residual)
+    }
+}
+
+/// Whether an operation on these is part of what a backward pass goes through.
+func needsGradient(_ tensors: Tensor?...) -> Bool { tensors.contains { $0?.requiresGradient == true } }
+
+/// Traps when a layer is given a weight of another shape than the one it was built with.
+func preconditionSameShape(_ path: String, _ old: any WeightSource, _ new: any WeightSource) {
+    precondition(
+        new.shape == old.shape, "\(path): a weight of shape \(new.shape) cannot replace one of \(old.shape)")
+}

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// What can go wrong while a model asks its parameter provider for values by key.
+
+import Files
+
+/// A parameter that a model asked for and could not have.
+public enum ParameterError: Error, Equatable, Sendable {
+    /// The provider has nothing under `key`.
+    case missing(key: String)
+    /// The provider has `key`, but the model's layer needs another shape.
+    case shapeMismatch(key: String, expected: [Int], found: [Int])
+}
+
+extension ParameterError {
+    public var description: String {
+        switch self {
+        case .missing(let key):
+            "parameter \(key): missing; check that the weights belong to this config.json"
+        case .shapeMismatch(let key, let expected, let found):
+            "parameter \(key): expected shape \(expected), found \(found); "
+                + "check that the weights belong to this config.json"
+        }
+    }
+}
+
+extension ParameterError: CategorizedError {
+    public var category: ErrorCategory { .badData }
+}

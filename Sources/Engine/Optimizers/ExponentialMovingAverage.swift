@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// The moving average of the weights, which samples better than the weights themselves (Ho et al. 2020).
+
+import Tensors
+
+/// An exponential moving average of parameters.
+public final class ExponentialMovingAverage {
+    /// Share of the old average that a step keeps, once warmed up.
+    public let decay: Float
+    public let parameters: [Parameter]
+    /// The averages by parameter name.
+    public private(set) var averages: [String: Tensor]
+
+    public init(of parameters: [Parameter], decay: Float) {
+        precondition(decay >= 0 && decay < 1, "moving average: decay \(decay) is not in 0..<1")
+        self.decay = decay
+        self.parameters = parameters
+        averages = Dictionary(uniqueKeysWithValues: parameters.map { ($0.name, $0.value.copied()) })
+    }
+
+    /// The share of the present values that step `step` (from 0) takes in; early steps weigh more:
+    /// decay = min(decay, (1 + t) / (10 + t)). `AdamW.update` does so in its own pass.
+    func rate(step: Int) -> Float { 1 - min(decay, Float(1 + step) / Float(10 + step)) }
+
+    /// Puts a stored average in place.
+    package func restore(_ name: String, _ average: Tensor) {
+        precondition(
+            averages[name]?.shape == average.shape,
+            "moving average: \(average.shape) does not belong to \(name)")
+        averages[name] = average
+    }
+
+    /// Runs `body` with the averages in the parameters' place, then puts the values back.
+    public func withAverages<R>(_ body: () throws -> R) rethrows -> R {
+        let values = parameters.map(\.value)
+        for parameter in parameters { parameter.value = averages[parameter.name] ?? parameter.value }
+        defer { for (parameter, value) in zip(parameters, values) { parameter.value = value } }
+        return try body()
+    }
+}

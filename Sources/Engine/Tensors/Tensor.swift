@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tensor: contiguous, row-major, Float32. Shape letters as in PyTorch: N or B batch, C channels, H W space.
+
+/// A multi-dimensional array of Float32, contiguous and row-major.
+///
+/// A tensor is a value: operations return new ones. Copies share storage. Where gradients are recorded (see
+/// ``withoutGradients(_:)``) and a trainable ``Parameter`` lies below, the result remembers how it was made.
+public struct Tensor: @unchecked Sendable {
+    /// The size of each axis, outermost first; `[]` is a scalar.
+    public let shape: [Int]
+    /// The product of `shape`.
+    public let count: Int
+    private(set) var storage: Storage
+    let offset: Int
+    var node: GradientNode?
+
+    init(storage: Storage, offset: Int = 0, shape: [Int], node: GradientNode? = nil) {
+        self.shape = shape
+        self.count = shape.reduce(1, *)
+        self.storage = storage
+        self.offset = offset
+        self.node = node
+    }
+
+    /// A pooled block of undefined contents; the caller fills all of it.
+    public init(unsafeUninitialized shape: [Int]) {
+        precondition(shape.allSatisfy { $0 >= 0 }, "Tensor: negative axis in \(shape)")
+        self.init(storage: Storage(count: shape.reduce(1, *)), shape: shape)
+    }
+
+    /// A tensor of `values`, row-major.
+    ///
+    /// - Precondition: `values.count` is the product of `shape`.
+    public init(_ values: [Float], shape: [Int]) {
+        self.init(unsafeUninitialized: shape)
+        precondition(values.count == count, "Tensor: \(values.count) values for shape \(shape)")
+        values.withUnsafeBufferPointer { source in
+            if let base = source.baseAddress { pointer.update(from: base, count: count) }
+        }
+    }
+
+    /// A scalar, shape `[]`.
+    public init(scalar value: Float) { self.init([value], shape: []) }
+
+    public static func full(_ shape: [Int], _ value: Float) -> Tensor {
+        let result = Tensor(unsafeUninitialized: shape)
+        // In parallel for the sake of fresh memory, whose first touch costs a page fault.
+        Threads.parallelFor(result.count, grain: elementwiseGrain) { range in
+            (result.pointer + range.lowerBound).update(repeating: value, count: range.count)
+        }
+        return result
+    }
+
+    public static func zeros(_ shape: [Int]) -> Tensor { full(shape, 0) }
+    public static func ones(_ shape: [Int]) -> Tensor { full(shape, 1) }
+
+    /// `0, 1, ... n - 1`, shape `[n]`.
+    public static func arange(_ n: Int) -> Tensor { Tensor((0..<n).map(Float.init), shape: [n]) }
+
+    public var rank: Int { shape.count }
+
+    /// A copy of the elements, row-major.
+    public var values: [Float] { Array(UnsafeBufferPointer(start: pointer, count: count)) }
+
+    /// The only element.
+    public var item: Float {
+        precondition(count == 1, "item: shape \(shape) holds \(count) elements, not one")
+        return pointer[0]
+    }
+
+    /// The element at a row-major index.
+    public subscript(_ flat: Int) -> Float {
+        precondition(flat >= 0 && flat < count, "index \(flat) outside a tensor of \(count) elements")
+        return pointer[flat]
+    }
+
+    public func withUnsafeBufferPointer<R>(_ body: (UnsafeBufferPointer<Float>) throws -> R) rethrows -> R {
+        try withExtendedLifetime(storage) { try body(UnsafeBufferPointer(start: pointer, count: count)) }
+    }
+
+    /// The elements for writing: for whoever made this tensor, before it is shared, and for optimizers.
+    public func withUnsafeMutableBufferPointer<R>(_ body: (UnsafeMutableBufferPointer<Float>) throws -> R)
+        rethrows -> R
+    {
+        storage.prepackedForms?.drop()
+        return try withExtendedLifetime(storage) {
+            try body(UnsafeMutableBufferPointer(start: pointer, count: count))
+        }
+    }
+
+    /// True when every element is neither infinite nor NaN.
+    public var isFinite: Bool { kernels.all_finite(pointer, count) }
+
+    /// The same values in memory of their own, off the tape.
+    package func copied() -> Tensor { mapped { $1.update(from: $0, count: $2) } }
+
+    /// True when no other tensor shares the memory, so that writing to it changes nobody else's values.
+    package mutating func isUniquelyOwned() -> Bool { isKnownUniquelyReferenced(&storage) }
+
+    /// Whether both lie in one block of memory.
+    package func sharesMemory(with other: Tensor) -> Bool { storage === other.storage }
+
+    var pointer: UnsafeMutablePointer<Float> { storage.pointer + offset }
+
+    /// Marks the values of a parameter: the forms that kernels read of them are kept from use to use.
+    func keepsPrepackedForms() {
+        if storage.prepackedForms == nil, offset == 0, count == storage.count {
+            storage.prepackedForms = PrepackedForms()
+        }
+    }
+
+    /// The forms kept of this weight: of a frozen parameter's whole value.
+    private var prepackedForms: PrepackedForms? {
+        node == nil && offset == 0 && count == storage.count ? storage.prepackedForms : nil
+    }
+
+    /// Whether packing this weight is paid for once, not at each use.
+    var packsOnce: Bool { prepackedForms != nil }
+
+    /// `form` of this weight: the kept one where it is frozen, else packed for this use.
+    func packed(_ form: PrepackedForm, floats: Int, make: () -> Storage) -> Storage {
+        prepackedForms?.form(form, floats: floats, make: make) ?? make()
+    }
+
+    /// The axis counted from the end when negative.
+    func axis(_ axis: Int) -> Int {
+        let resolved = axis < 0 ? axis + rank : axis
+        precondition(resolved >= 0 && resolved < rank, "axis \(axis) outside shape \(shape)")
+        return resolved
+    }
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// The images that an analysis compares: what they show, and the noise that each starts from. K images.
+
+import Files
+import Pipelines
+import Recipes
+import Tensors
+
+/// K images by condition and seed, the same for the full-precision and every quantized model.
+public struct CalibrationSet {
+    /// The prompt of each image; empty where embeddings were given.
+    public let prompts: [String]
+    /// The file of embeddings, where one was given.
+    public let embeddings: FileReference?
+    /// The seed of each image's noise.
+    public let seeds: [UInt64]
+    /// What each image is conditioned on.
+    public let conditions: PromptEmbeddings
+
+    /// Images of these prompts; image i starts from seed `seed + i`.
+    ///
+    /// - Parameters:
+    ///   - prompts: in the words of the model's text encoder.
+    ///   - count: K, the first of them; nil for all.
+    ///   - seed: of the first image.
+    ///   - pipeline: the model, with its text encoder.
+    /// - Throws: `SensitivityError.images` where K is not in 1 ... prompts; `PipelineError` for models without a fitting
+    ///   text encoder; `CaptionError` for words that it does not know.
+    public init(
+        prompts: [String], count: Int? = nil, seed: UInt64 = 0, pipeline: DiffusionPipeline
+    ) throws {
+        let count = try Self.checked(count, available: prompts.count)
+        try self.init(
+            prompts: Array(prompts[..<count]), seeds: (0..<count).map { seed &+ UInt64($0) }, pipeline: pipeline)
+    }
+
+    /// Images of these prompts, each from its own seed.
+    ///
+    /// - Parameters:
+    ///   - prompts: in the words of the model's tokenizer.
+    ///   - seeds: one per prompt.
+    ///   - pipeline: the model, with its text encoder.
+    /// - Throws: `SensitivityError.images` where there are none; as the initializer above.
+    /// - Precondition: one seed per prompt.
+    public init(prompts: [String], seeds: [UInt64], pipeline: DiffusionPipeline) throws {
+        precondition(prompts.count == seeds.count, "calibration: \(prompts.count) prompts, \(seeds.count) seeds")
+        guard !prompts.isEmpty else { throw SensitivityError.images(requested: 0, available: nil) }
+        (self.prompts, self.seeds) = (prompts, seeds)
+        embeddings = nil
+        conditions = try PromptEmbeddings(prompts: prompts, pipeline: pipeline)
+    }
+
+    /// Images from a file of embeddings; image i starts from seed `seed + i`.
+    ///
+    /// - Parameters:
+    ///   - path: a safetensors file, see `PromptEmbeddings.init(embeddings:config:)`.
+    ///   - prompts: what the rows of the file say, for scoring images against; none where nothing is scored.
+    ///   - count: K, the first rows of the file; nil for all.
+    ///   - seed: of the first image.
+    ///   - pipeline: the model.
+    /// - Throws: `SensitivityError.images` where K is not in 1 ... rows, `.prompts` where there are not as many prompts as
+    ///   rows; what reading the file throws.
+    public init(
+        embeddingsFile path: String, prompts: [String] = [], count: Int? = nil, seed: UInt64 = 0,
+        pipeline: DiffusionPipeline
+    ) throws {
+        let all = try PromptEmbeddings(embeddings: path, config: pipeline.unet.config)
+        guard prompts.isEmpty || prompts.count == all.count else {
+            throw SensitivityError.prompts(found: prompts.count, embeddings: all.count)
+        }
+        let count = try Self.checked(count, available: all.count)
+        self.prompts = Array(prompts.prefix(count))
+        seeds = (0..<count).map { seed &+ UInt64($0) }
+        embeddings = FileReference(path: path, sha256: try FileDigest.sha256(ofFile: path))
+        conditions = all[0..<count]
+    }
+
+    /// The images of an analysis that was made before.
+    ///
+    /// - Throws: `SensitivityError.generation` where images, seeds and sizes do not fit together, `.embeddingsChanged` where the embeddings are other ones now; as the other initializers.
+    init(of generation: AnalysisSettings, pipeline: DiffusionPipeline) throws {
+        let isWhole =
+            !generation.seeds.isEmpty && (1...1024).contains(generation.size ?? 1)
+            && (generation.prompts.count == generation.seeds.count
+                || (generation.prompts.isEmpty && generation.embeddings != nil))
+            && generation.timesteps.count % generation.seeds.count == 0
+        guard isWhole else { throw SensitivityError.generation }
+        prompts = generation.prompts
+        seeds = generation.seeds
+        embeddings = generation.embeddings
+        guard let file = generation.embeddings else {
+            conditions = try PromptEmbeddings(prompts: prompts, pipeline: pipeline)
+            return
+        }
+        guard try FileDigest.sha256(ofFile: file.path) == file.sha256 else {
+            throw SensitivityError.embeddingsChanged(path: file.path)
+        }
+        let all = try PromptEmbeddings(embeddings: file.path, config: pipeline.unet.config)
+        _ = try Self.checked(seeds.count, available: all.count)
+        conditions = all[0..<seeds.count]
+    }
+
+    private static func checked(_ count: Int?, available: Int) throws(SensitivityError) -> Int {
+        let count = count ?? available
+        guard count > 0, count <= available else {
+            throw .images(requested: count, available: available)
+        }
+        return count
+    }
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+// The measures of one candidate: its images against the full-precision model's (BitsFusion, arXiv:2406.04333,
+// Algorithm 1, parts 1 and 2), in units in which the data range is 1.
+// K images, each C x H x W.
+
+import Evaluation
+import Pipelines
+import Recipes
+import Tensors
+
+/// The full-precision images, and what others are compared with them by.
+///
+/// Pixels are clamped to [-1, 1], as in any image file, and compared as (x + 1) / 2 in [0, 1]. Latents have no
+/// fixed range: they are not clamped, and are compared in units of the range from the smallest to the largest value of
+/// the reference. So PSNR = -10 log10(MSE) either way.
+struct ImageComparison {
+    private let reference: Tensor
+    /// Width of the data range in the model's units.
+    private let range: Double
+    private let arePixels: Bool
+    private let clip: (score: CaptionScore, reference: Double)?
+    /// The reference as the scorer's image tower sees it, encoded once for all candidates.
+    private let perceptual: (any PerceptualDistance)?
+
+    /// - Parameters:
+    ///   - reference: `[K, C, H, W]`, as the model makes them.
+    ///   - captionScore: scores images against their prompts, and its encoder compares what they look like; nil
+    ///     leaves CLIP drop and perceptual distance out.
+    /// - Throws: `SensitivityError.referenceNotFinite`; `.clipNeedsImages` for latents with a scorer.
+    init(reference: Tensor, captionScore: CaptionScore?) throws {
+        guard reference.isFinite else { throw SensitivityError.referenceNotFinite }
+        arePixels = Self.arePixels(channels: reference.shape[1])
+        if captionScore != nil && reference.shape[1] != 3 {
+            throw SensitivityError.clipNeedsImages(channels: reference.shape[1])
+        }
+        let images = arePixels ? Self.clamped(reference) : reference
+        self.reference = images
+        range = arePixels ? 2 : Self.range(of: images)
+        clip = try captionScore.map { ($0, try $0.mean(of: images)) }
+        perceptual = captionScore.map { $0.scorer.perceptualReference(images) }
+    }
+
+    /// What `images` differ by from the reference.
+    ///
+    /// - Parameter images: `[K, C, H, W]`, as the quantized model makes them.
+    /// - Returns: nil where they hold NaN or infinity, which no number describes.
+    func measure(_ images: Tensor) throws -> SensitivityScores? {
+        guard images.isFinite else { return nil }
+        let images = arePixels ? Self.clamped(images) : images
+        let mse = meanSquaredError(ofImages: images, reference: reference) / (range * range)
+        let psnr = mse > 0 ? peakSignalToNoiseRatio(meanSquaredError: mse, dataRange: 1) : nil
+        let distance = perceptual.map { reference in
+            let distances = reference.distances(images)
+            return distances.reduce(0, +) / Double(distances.count)
+        }
+        let drop = try clip.map { $0.reference - (try $0.score.mean(of: images)) }
+        // Latents may be finite and so large that their squares are not.
+        guard mse.isFinite, drop?.isFinite ?? true, distance?.isFinite ?? true else { return nil }
+        return SensitivityScores(mse: mse, psnr: psnr, perceptual: distance, clipDrop: drop)
+    }
+
+    /// Grey and colour images have 1 and 3 channels; latents of every known autoencoder have 4 or more.
+    static func arePixels(channels: Int) -> Bool { channels == 1 || channels == 3 }
+
+    private static func clamped(_ images: Tensor) -> Tensor {
+        let result = Tensor(unsafeUninitialized: images.shape)
+        result.withUnsafeMutableBufferPointer { target in
+            images.withUnsafeBufferPointer { source in
+                for index in source.indices { target[index] = min(max(source[index], -1), 1) }
+            }
+        }
+        return result
+    }
+
+    private static func range(of values: Tensor) -> Double {
+        values.withUnsafeBufferPointer { values in
+            guard let smallest = values.min(), let largest = values.max(), largest > smallest else {
+                return 1
+            }
+            return Double(largest) - Double(smallest)
+        }
+    }
+}
+
+/// The prompts of the compared images and the scorer that judges them.
+struct CaptionScore {
+    let scorer: any PromptScorer
+    private let prompts: [String]
+
+    /// - Throws: what `scorer.validate(prompts:)` throws.
+    init(_ scorer: any PromptScorer, prompts: [String]) throws {
+        try scorer.validate(prompts: prompts)
+        (self.scorer, self.prompts) = (scorer, prompts)
+    }
+
+    /// The mean cosine similarity of `images` `[K, 3, H, W]` in [-1, 1] and their prompts.
+    func mean(of images: Tensor) throws -> Double {
+        let scores = try scorer.scores(of: images, prompts: prompts)
+        return scores.reduce(0, +) / Double(scores.count)
+    }
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// Predictions of one model for inputs that stay, each from the stage at which something changed: what lies before the
+// changed layer is computed once for all candidates of a stage.
+
+import Networks
+import Tensors
+
+/// Predictions for fixed inputs with a layer exchanged.
+///
+/// A pass continues from the state before the layer's stage, so its results are bit-equal to those of a whole pass. States
+/// are kept for as many parts as `memoryLimit` allows; the others are computed from the start each time.
+package final class StagedPredictions {
+    let unet: UNet2DConditionModel
+    /// Samples in passes of their own.
+    let inputs: [PredictionInputs]
+    /// The full-precision predictions, `[B, C, H, W]` each.
+    package let references: [Tensor]
+    /// Seconds that each stage takes for one part after another, the whole of the inputs; from the reference passes.
+    let stageSeconds: [Double]
+    /// Bytes of the largest states that are kept.
+    let stateBytes: Int
+
+    private let conditionings: [UNetConditioning]
+    private var states: [UNetState]
+    /// The stage before which `states` are.
+    private var stage = 0
+
+    /// Computes the full-precision predictions.
+    ///
+    /// - Parameters:
+    ///   - unet: the model, with nothing exchanged.
+    ///   - inputs: in parts.
+    ///   - memoryLimit: bytes that kept states may take.
+    ///   - interruption: called between passes; what it throws ends the work.
+    package init(
+        _ unet: UNet2DConditionModel, _ inputs: [PredictionInputs], memoryLimit: Int,
+        interruption: () throws -> Void
+    ) rethrows {
+        let conditionings = withoutGradients { inputs.map { $0.conditioning(unet) } }
+        var (references, seconds) = ([Tensor](), [Double](repeating: 0, count: unet.stageCount))
+        var largest = [Int](repeating: 0, count: inputs.count)
+        for (index, part) in inputs.enumerated() {
+            try interruption()
+            // The second pass tells the time: the first one packs weights and fills pools.
+            for isTimed in index == 0 ? [false, true] : [true] {
+                var state = unet.begin(part.modelSamples)
+                for stage in 0..<unet.stageCount {
+                    largest[index] = max(largest[index], state.bytes)
+                    let clock = ContinuousClock()
+                    let start = clock.now
+                    withoutGradients { unet.run(&state, stages: stage..<stage + 1, conditionings[index]) }
+                    if isTimed { seconds[stage] += (clock.now - start) / .seconds(1) }
+                }
+                if isTimed { references.append(withoutGradients { part.prediction(state.hidden) }) }
+            }
+        }
+        (self.unet, self.inputs, self.conditionings) = (unet, inputs, conditionings)
+        (self.references, stageSeconds) = (references, seconds)
+        var (kept, bytes) = (0, 0)
+        while kept < inputs.count, bytes + largest[kept] <= memoryLimit {
+            bytes += largest[kept]
+            kept += 1
+        }
+        stateBytes = bytes
+        states = inputs[..<kept].map { unet.begin($0.modelSamples) }
+    }
+
+    /// Moves the kept states forward (or back) to `stage`; the model must be as it was at the start.
+    package func move(to stage: Int) {
+        guard stage != self.stage else { return }
+        if stage < self.stage {
+            self.stage = 0
+            for index in states.indices { states[index] = unet.begin(inputs[index].modelSamples) }
+        }
+        withoutGradients {
+            for index in states.indices {
+                unet.run(&states[index], stages: self.stage..<stage, conditionings[index])
+            }
+        }
+        self.stage = stage
+    }
+
+    /// The prediction of part `index` with what has been exchanged from `stage` on.
+    ///
+    /// - Parameters:
+    ///   - index: of a part.
+    ///   - stage: nothing before it differs from full precision; nil where the conditioning does.
+    /// - Returns: `[B, C, H, W]`, guided where the part is.
+    func prediction(_ index: Int, from stage: Int?) -> Tensor {
+        let part = inputs[index]
+        guard let stage else {
+            var state = unet.begin(part.modelSamples)
+            unet.run(&state, stages: 0..<unet.stageCount, part.conditioning(unet))
+            return part.prediction(state.hidden)
+        }
+        let isKept = index < states.count && self.stage <= stage
+        var state = isKept ? states[index] : unet.begin(part.modelSamples)
+        let first = isKept ? self.stage : 0
+        withoutGradients { unet.run(&state, stages: first..<stage, conditionings[index]) }
+        unet.run(&state, stages: stage..<unet.stageCount, conditionings[index])
+        return part.prediction(state.hidden)
+    }
+
+    /// Seconds from `stage` to the end for all parts, from the reference passes; parts that are not kept begin at the start.
+    func secondsToEnd(from stage: Int?) -> Double {
+        let share = Double(states.count) / Double(inputs.count)
+        let (rest, whole) = (stageSeconds[(stage ?? 0)...].reduce(0, +), stageSeconds.reduce(0, +))
+        return share * rest + (1 - share) * whole
+    }
+}

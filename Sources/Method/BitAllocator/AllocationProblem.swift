@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// The allocation problem in the numbers that the rules need: what each layer's width may be, what is fixed, and what a
+// choice comes to.
+
+import Foundation
+import Recipes
+
+/// A sensitivity table and a budget, checked and reduced to numbers.
+struct AllocationProblem {
+    /// A layer whose width is to be chosen.
+    struct Candidate {
+        let path: LayerID
+        /// N.
+        let weights: Int
+        /// The measurements.
+        let measures: [BitWidth: SensitivityScores]
+        /// The width that the options give it.
+        let pinned: BitWidth?
+    }
+
+    /// The layers to choose for, sorted by path.
+    let candidates: [Candidate]
+    /// The weights of the first and last layer, at 8 bits.
+    let fixed: [LayerID: Int]
+    /// What was measured of the first and last layer at their 8 bits.
+    let fixedScores: [SensitivityScores]
+    /// Bits of everything that is stored for the time layers.
+    let timeBits: Int
+    /// N_w.
+    let weightCount: Int
+    /// nil where the listed layers are the whole model.
+    let inventory: ModelInventory?
+    private let timeFeatures: TimeFeatureStorage
+
+    /// Takes the layers from the table, and what the table does not measure from its inventory. Without an inventory
+    /// the listed layers are the whole model, and no time features are counted.
+    ///
+    /// - Throws: `AllocationError.table` for faulty tables; `.invalidSteps`; `.pattern`, `.pinnedNothing`.
+    init(
+        _ table: SensitivityTable, timeFeatures: TimeFeatureStorage, pins: [LayerPin] = []
+    ) throws(AllocationError) {
+        guard timeFeatures.cachedSteps >= 0 else { throw .invalidSteps(timeFeatures.cachedSteps) }
+        do {
+            try table.validate()
+        } catch {
+            throw .table(error)
+        }
+        let listed = table.layers.sorted { $0.path < $1.path }
+        let free = listed.filter { LayerRole(of: $0.path) == .quantizable }
+        let pinned = try Self.pinned(free.map(\.path), pins)
+        candidates = free.map {
+            Candidate(path: $0.path, weights: $0.weights, measures: $0.bits, pinned: pinned[$0.path])
+        }
+        self.timeFeatures = timeFeatures
+        inventory = table.inventory
+        fixedScores = listed.filter { LayerRole(of: $0.path) == .firstOrLast }
+            .compactMap { $0.bits[.firstAndLast] }
+        var fixed: [LayerID: Int] = [:]
+        for layer in listed where LayerRole(of: layer.path) == .firstOrLast {
+            fixed[layer.path] = layer.weights
+        }
+        guard let inventory = table.inventory else {
+            self.fixed = fixed
+            timeBits = 0
+            weightCount = listed.reduce(0) { $0 + $1.weights }
+            return
+        }
+        let measured = Set(listed.map(\.path))
+        for layer in inventory.quantizedLayers {
+            if layer.role == .firstOrLast {
+                fixed[layer.path] = layer.weights
+            } else if !measured.contains(layer.path) {
+                throw .table(.missingLayer(path: layer.path))
+            }
+        }
+        self.fixed = fixed
+        let time = timeFeatures.values(of: inventory)
+        timeBits = time.count * time.bitsPerValue
+        weightCount = inventory.weightCount
+    }
+
+    private static func pinned(
+        _ paths: [LayerID], _ pins: [LayerPin]
+    ) throws(AllocationError) -> [LayerID: BitWidth] {
+        var widths: [LayerID: BitWidth] = [:]
+        for pin in pins {
+            let regex: Regex<AnyRegexOutput>
+            do {
+                regex = try Regex(pin.pattern)
+            } catch {
+                throw .pattern(pin.pattern)
+            }
+            let matched = paths.filter { $0.rawValue.contains(regex) }
+            guard !matched.isEmpty else { throw .pinnedNothing(pin.pattern) }
+            for path in matched { widths[path] = pin.width }
+        }
+        return widths
+    }
+
+    /// The average bits of the whole model where candidate i has width `widths[i]`.
+    func averageBits(_ widths: [BitWidth]) -> Double {
+        var weightsByBits: [BitWidth: Int] = [.firstAndLast: fixed.values.reduce(0, +)]
+        for (candidate, width) in zip(candidates, widths) {
+            weightsByBits[width, default: 0] += candidate.weights
+        }
+        return Recipes.averageBits(
+            weightsByBits: weightsByBits, timeBits: timeBits, weightCount: weightCount)
+    }
+
+    /// The payload of the packed file where candidate i has width `widths[i]`, in bytes.
+    ///
+    /// - Throws: `AllocationError.table`; `.sizeWithoutInventory`.
+    func storedBytes(_ widths: [BitWidth], _ storage: StorageModel) throws(AllocationError) -> Int {
+        guard let inventory else { throw .sizeWithoutInventory }
+        do {
+            return try storage.storedBytes(
+                recipe: BitRecipe(layers: layers(widths)), inventory: inventory, timeFeatures: timeFeatures)
+        } catch {
+            throw .table(error)
+        }
+    }
+
+    /// The width of every quantized layer where candidate i has width `widths[i]`.
+    func layers(_ widths: [BitWidth]) -> [LayerID: BitWidth] {
+        var layers = fixed.mapValues { _ in BitWidth.firstAndLast }
+        for (candidate, width) in zip(candidates, widths) { layers[candidate.path] = width }
+        return layers
+    }
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// What CLIP is to this library: a model that scores images against their prompts and compares how images look. The
+// shapes world's CLIP-proxy is one. K images, C channels, H W size.
+
+import Tensors
+
+/// Scores images against prompts, and compares images with a reference.
+public protocol PromptScorer {
+    /// Checks that all of `prompts` can be scored.
+    ///
+    /// - Throws: the tokenizer's error for text that it cannot represent.
+    func validate(prompts: [String]) throws
+
+    /// The cosine similarity of each image and its prompt.
+    ///
+    /// - Parameters:
+    ///   - images: `[K, 3, H, W]`, in [-1, 1].
+    ///   - prompts: K.
+    /// - Returns: K values in -1...1.
+    /// - Throws: as `validate(prompts:)`.
+    func scores(of images: Tensor, prompts: [String]) throws -> [Double]
+
+    /// `images`, encoded once, to measure perceptual distances to.
+    ///
+    /// - Parameter images: `[K, 3, H, W]`, in [-1, 1].
+    func perceptualReference(_ images: Tensor) -> any PerceptualDistance
+}
+
+/// Perceptual distances to fixed reference images, as LPIPS measures them (Zhang et al. 2018, arXiv:1801.03924).
+public protocol PerceptualDistance {
+    /// The distance of each image to its reference image.
+    ///
+    /// - Parameter images: of the reference's shape and range.
+    /// - Returns: K values, 0 for identical images.
+    func distances(_ images: Tensor) -> [Double]
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// The two stages' settings (BitsFusion, arXiv:2406.04333, section 4.2), as `Configs/distill-*.yaml` gives them.
+
+import Optimizers
+import Schedulers
+import Tensors
+
+/// One of the paper's two training stages.
+public enum DistillationStage: Int, Codable, Sendable, CaseIterable {
+    /// CFG-aware distillation from the full-precision teacher, with feature distillation.
+    case one = 1
+    /// Fine-tuning on the noise itself.
+    case two = 2
+}
+
+/// Settings of one stage.
+public struct StageOptions: Codable, Hashable, Sendable {
+    public var training: TrainingOptions
+    /// Learning rate of the scales; `training.learningRate` is that of weights, norms and biases.
+    public var scaleLearningRate: Float
+    /// Probability p of replacing the caption by the empty prompt, for teacher and student alike.
+    public var textDropping: Float
+    /// Where timesteps are drawn from.
+    public var timesteps: TimestepDistribution
+    /// λ, the weight of the feature loss; stage I only.
+    public var featureWeight: Float
+    /// What the teacher's linear and convolution weights are held in, float32 (as they were opened) or bfloat16 (half the
+    /// memory, widened at each use); stage I only.
+    public var teacherDtype: ElementType
+
+    public init(
+        training: TrainingOptions, scaleLearningRate: Float, textDropping: Float = 0.1,
+        timesteps: TimestepDistribution = .paper, featureWeight: Float = 0.01,
+        teacherDtype: ElementType = .float32
+    ) {
+        self.training = training
+        self.scaleLearningRate = scaleLearningRate
+        self.textDropping = textDropping
+        self.timesteps = timesteps
+        self.featureWeight = featureWeight
+        self.teacherDtype = teacherDtype
+    }
+
+    /// `teacherDtype` may be left out.
+    public init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        training = try values.decode(TrainingOptions.self, forKey: .training)
+        scaleLearningRate = try values.decode(Float.self, forKey: .scaleLearningRate)
+        textDropping = try values.decode(Float.self, forKey: .textDropping)
+        timesteps = try values.decode(TimestepDistribution.self, forKey: .timesteps)
+        featureWeight = try values.decode(Float.self, forKey: .featureWeight)
+        teacherDtype = try values.decodeIfPresent(ElementType.self, forKey: .teacherDtype) ?? .float32
+    }
+
+    /// - Throws: `TrainingConfigError.range`, naming the key.
+    public func validate() throws {
+        try training.validate()
+        for (key, value) in [("textDropping", textDropping)] where !(0...1).contains(value) {
+            throw TrainingConfigError.range(key: key, value: "\(value)", expected: "0 to 1")
+        }
+        guard scaleLearningRate >= 0, scaleLearningRate.isFinite else {
+            throw TrainingConfigError.range(
+                key: "scaleLearningRate", value: "\(scaleLearningRate)", expected: "0 or more")
+        }
+        guard featureWeight >= 0, featureWeight.isFinite else {
+            throw TrainingConfigError.range(
+                key: "featureWeight", value: "\(featureWeight)", expected: "0 or more")
+        }
+        guard teacherDtype != .float16 else {
+            throw TrainingConfigError.range(
+                key: "teacherDtype", value: teacherDtype.rawValue, expected: "float32 or bfloat16")
+        }
+        try timesteps.validate()
+    }
+}
+
+/// Settings of both stages.
+public struct DistillationOptions: Codable, Hashable, Sendable {
+    public var stage1: StageOptions
+    public var stage2: StageOptions
+
+    public init(stage1: StageOptions, stage2: StageOptions) {
+        self.stage1 = stage1
+        self.stage2 = stage2
+    }
+
+    public subscript(stage: DistillationStage) -> StageOptions {
+        get { stage == .one ? stage1 : stage2 }
+        set { if stage == .one { stage1 = newValue } else { stage2 = newValue } }
+    }
+}
+
+extension DistillationOptions {
+    /// The paper's numbers, for Stable Diffusion v1.5, with teacher and moments in bfloat16. `Configs/distill-sd15.yaml` says the same.
+    public static let paper = DistillationOptions(
+        stage1: StageOptions(
+            training: TrainingOptions(
+                steps: 20_000, batchSize: 256, microBatchSize: 1, learningRate: 1e-5,
+                schedule: LearningRateSchedule(warmupSteps: 0, decay: .constant, finalFactor: 1),
+                beta2: 0.999, momentDtype: .bfloat16,
+                saveEvery: 100),
+            scaleLearningRate: 1e-5, teacherDtype: .bfloat16),
+        stage2: StageOptions(
+            training: TrainingOptions(
+                steps: 50_000, batchSize: 1024, microBatchSize: 1, learningRate: 1e-5,
+                schedule: LearningRateSchedule(warmupSteps: 0, decay: .constant, finalFactor: 1),
+                beta2: 0.999, momentDtype: .bfloat16,
+                saveEvery: 100),
+            scaleLearningRate: 1e-5))
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+// The loop that every training of this project runs: draw a batch, differentiate, update, average, report, save.
+// All randomness of step k comes from Philox(seed, stream: k), so a resumed run repeats the uninterrupted one.
+
+import Files
+import Foundation
+import Optimizers
+import Tensors
+
+/// A part of one step's batch that is computed at once.
+public struct MicroBatch: Sendable {
+    /// The step, from 0.
+    public let step: Int
+    /// Which of the run's samples: step · batch size and on.
+    public let samples: Range<Int>
+
+    public var count: Int { samples.count }
+}
+
+/// What one step, or one part of it, computed.
+public struct StepLoss {
+    /// What is differentiated.
+    public let total: Tensor
+    /// Named parts, for the log.
+    public let parts: [String: Float]
+
+    public init(_ total: Tensor, parts: [String: Float] = [:]) {
+        self.total = total
+        self.parts = parts
+    }
+}
+
+/// One line of a loss curve: means since the line before.
+public struct LossRecord: Codable, Hashable, Sendable {
+    public var step: Int
+    public var loss: Float
+    public var parts: [String: Float]
+    public var gradientNorm: Float
+}
+
+/// Why a training run ended early.
+public enum TrainingError: Error, Equatable, Sendable {
+    /// The loss or a gradient became infinite or NaN.
+    case diverged(step: Int, learningRate: Float)
+
+    public var description: String {
+        switch self {
+        case .diverged(let step, let rate):
+            "training: the loss or its gradient at step \(step) is not finite with learning rate \(rate); start anew "
+                + "with a lower rate"
+        }
+    }
+}
+
+/// Parameters, optimizer and average of one run, advanced step by step.
+public final class TrainingLoop {
+    public let options: TrainingOptions
+    public let optimizer: AdamW
+    public let average: ExponentialMovingAverage?
+    /// Steps done.
+    public internal(set) var step = 0
+    /// The loss curve so far.
+    public internal(set) var history: [LossRecord] = []
+    /// Steps that one line of the curve averages.
+    public static let recordEvery = 50
+
+    private var pending = LossSums()
+
+    public init(_ options: TrainingOptions, groups: [ParameterGroup]) {
+        self.options = options
+        optimizer = AdamW(
+            groups, beta1: options.beta1, beta2: options.beta2, momentType: options.momentDtype,
+            seed: options.seed)
+        average = options.averageDecay.map {
+            ExponentialMovingAverage(of: groups.flatMap(\.parameters), decay: $0)
+        }
+    }
+
+    /// Runs the steps that are left.
+    ///
+    /// - Parameters:
+    ///   - objective: the mean loss over a part of a step's batch; the parts of a step share its random stream.
+    ///   - progress: called after every step.
+    ///   - save: called every `saveEvery` steps and at the end.
+    ///   - shouldStop: asked after every step; true ends the run after a save.
+    /// - Returns: true when all steps are done, false when stopped.
+    /// - Throws: `TrainingError.diverged`, with all parameters as they were before that step; what `objective` and
+    ///   `save` throw.
+    @discardableResult
+    public func run(
+        objective: (_ batch: MicroBatch, _ random: inout Philox) throws -> StepLoss,
+        progress: (_ done: Int, _ of: Int, _ recent: LossRecord) -> Void = { _, _, _ in },
+        save: () throws -> Void = {}, shouldStop: () -> Bool = { false }
+    ) throws -> Bool {
+        while step < options.steps {
+            try advance(objective)
+            progress(
+                step, options.steps, pending.count > 0 ? pending.record(at: step) : history[history.count - 1]
+            )
+            let isStopping = shouldStop()
+            if isStopping || step % options.saveEvery == 0 || step == options.steps { try save() }
+            if isStopping && step < options.steps { return false }
+        }
+        return true
+    }
+
+    private func advance(_ objective: (MicroBatch, inout Philox) throws -> StepLoss) throws {
+        var random = Philox(seed: options.seed, stream: UInt64(step))
+        var (value, parts): (Float, [String: Float]) = (0, [:])
+        let (first, size) = (step * options.batchSize, options.microBatchSize ?? options.batchSize)
+        for start in stride(from: 0, to: options.batchSize, by: size) {
+            let end = min(start + size, options.batchSize)
+            let loss = try objective(MicroBatch(step: step, samples: first + start..<first + end), &random)
+            let share = Float(end - start) / Float(options.batchSize)
+            (share == 1 ? loss.total : loss.total * share).backward()
+            value += share * loss.total.item
+            for (name, part) in loss.parts { parts[name, default: 0] += share * part }
+        }
+        let factor = options.schedule.factor(step: step, of: options.steps)
+        let norm =
+            value.isFinite
+            ? optimizer.update(
+                factor: factor, maximumNorm: options.maximumGradientNorm, average: average, step: step)
+            : .infinity
+        guard norm.isFinite else {
+            optimizer.dropGradients()
+            throw TrainingError.diverged(step: step, learningRate: options.learningRate * factor)
+        }
+        step += 1
+        pending.add(value, parts, norm)
+        if step % Self.recordEvery == 0 || step == options.steps {
+            history.append(pending.record(at: step))
+            pending = LossSums()
+        }
+    }
+
+    /// Sums of a line of the loss curve that is not finished yet; part of the saved state.
+    var pendingState: LossSums {
+        get { pending }
+        set { pending = newValue }
+    }
+}
+
+/// Running sums behind one line of the loss curve.
+struct LossSums: Codable, Hashable, Sendable {
+    var count = 0
+    var loss: Float = 0
+    var norm: Float = 0
+    var parts: [String: Float] = [:]
+
+    mutating func add(_ value: Float, _ named: [String: Float], _ gradientNorm: Float) {
+        count += 1
+        loss += value
+        norm += gradientNorm
+        for (name, part) in named { parts[name, default: 0] += part }
+    }
+
+    func record(at step: Int) -> LossRecord {
+        let n = Float(max(count, 1))
+        return LossRecord(
+            step: step, loss: loss / n, parts: parts.mapValues { $0 / n }, gradientNorm: norm / n)
+    }
+}
+
+extension TrainingError: CategorizedError {
+    public var category: ErrorCategory { .badData }
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a resumed run needs to end bit-equal to an uninterrupted one: values, moments, averages, the step and the loss
+// curve. Random numbers need no state, since every step has a stream of its own.
+
+import Checkpoints
+import Files
+import Foundation
+import Pipelines
+import Tensors
+
+/// A snapshot of a training run: step, loss curve and the run's own description as JSON, and tensors named
+/// `values/<key>`, `first_moments/<key>`, `second_moments/<key>`, `averages/<key>`.
+public typealias TrainingState = StoredTraining
+
+/// How far a saved run came.
+public struct SavedProgress: Sendable {
+    public let step: Int
+    public let steps: Int
+    public let history: [LossRecord]
+
+    public var isFinished: Bool { step >= steps }
+}
+
+/// A snapshot that does not belong to the run it is resumed into.
+public enum TrainingStateError: Error, Equatable, Sendable {
+    case missingTensor(name: String)
+    case shapeMismatch(name: String, expected: [Int], found: [Int])
+    case malformed(reason: String)
+    /// An option that must not change within a run.
+    case differentRun(option: String, saved: String, requested: String)
+
+    public var description: String {
+        switch self {
+        case .missingTensor(let name):
+            "training state: \(name) is missing; start the run anew without --resume"
+        case .shapeMismatch(let name, let expected, let found):
+            "training state: \(name) has shape \(found), expected \(expected); it belongs to another model"
+        case .malformed(let reason): "training state: \(reason); start the run anew without --resume"
+        case .differentRun(let option, let saved, let requested):
+            "training state: the run was started with \(option) \(saved), not \(requested); "
+                + "resume with the same, or start anew without --resume"
+        }
+    }
+}
+
+extension TrainingLoop {
+    private struct Document: Codable {
+        var step: Int
+        var updates: Int
+        var history: [LossRecord]
+        var pending: LossSums
+        var options: TrainingOptions
+        /// The trainer's own options, as JSON text.
+        var run: String
+    }
+
+    /// The present state; `run` describes what is trained and must be the same when resumed.
+    ///
+    /// The tensors are the run's own, not copies: write them before the next step.
+    public func state(run: String) throws -> TrainingState {
+        var tensors: [StoredTraining.Entry] = []
+        for parameter in optimizer.groups.flatMap(\.parameters) {
+            let name = parameter.name
+            tensors.append(.init("values/\(name)", parameter.value))
+            guard let moments = optimizer.moments[name] else { continue }
+            tensors.append(.init("first_moments/\(name)", as: optimizer.momentType) { moments.first })
+            tensors.append(.init("second_moments/\(name)", as: optimizer.momentType) { moments.second })
+            if let average = average?.averages[name] { tensors.append(.init("averages/\(name)", average)) }
+        }
+        let document = Document(
+            step: step, updates: optimizer.updates, history: history, pending: pendingState, options: options,
+            run: run)
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys]
+        // A finished run keeps its record; nothing will be continued from it.
+        return TrainingState(json: try encoder.encode(document), tensors: step < options.steps ? tensors : [])
+    }
+
+    /// Reads how far a saved run came.
+    ///
+    /// - Throws: `TrainingStateError.malformed`.
+    public static func savedProgress(json: Data) throws -> SavedProgress {
+        let document = try decode(json)
+        return SavedProgress(step: document.step, steps: document.options.steps, history: document.history)
+    }
+
+    private static func decode(_ json: Data) throws -> Document {
+        do {
+            return try JSONDecoder().decode(Document.self, from: json)
+        } catch {
+            throw TrainingStateError.malformed(reason: "its description does not parse")
+        }
+    }
+
+    /// Continues from a snapshot of the same run.
+    ///
+    /// - Parameters:
+    ///   - json: the snapshot's JSON.
+    ///   - run: what this run trains, as given to `state(run:)`.
+    ///   - tensor: reads one of the snapshot's tensors; nil when there is none of that name.
+    /// - Throws: `TrainingStateError`, and what `tensor` throws.
+    public func restore(json: Data, run: String, tensor: (String) throws -> Tensor?) throws {
+        let document = try Self.decode(json)
+        guard document.run == run else {
+            throw TrainingStateError.differentRun(
+                option: "configuration", saved: document.run, requested: run)
+        }
+        guard document.options.decidingResults == options.decidingResults else {
+            throw TrainingStateError.differentRun(
+                option: "training options", saved: "\(document.options)", requested: "\(options)")
+        }
+        func required(_ name: String, _ shape: [Int]) throws -> Tensor {
+            guard let value = try tensor(name) else { throw TrainingStateError.missingTensor(name: name) }
+            guard value.shape == shape else {
+                throw TrainingStateError.shapeMismatch(name: name, expected: shape, found: value.shape)
+            }
+            return value
+        }
+        for parameter in optimizer.groups.flatMap(\.parameters) {
+            let (name, shape) = (parameter.name, parameter.shape)
+            // Copies, since training changes values and moments in place.
+            parameter.value = try required("values/\(name)", shape).copied()
+            optimizer.restore(
+                name, first: try required("first_moments/\(name)", shape),
+                second: try required("second_moments/\(name)", shape))
+            if let average { average.restore(name, try required("averages/\(name)", shape).copied()) }
+        }
+        step = document.step
+        optimizer.updates = document.updates
+        history = document.history
+        pendingState = document.pending
+    }
+}
+
+extension TrainingLoop {
+    /// Continues from the state in a checkpoint.
+    ///
+    /// - Parameters:
+    ///   - checkpoint: written by this kind of run.
+    ///   - run: what this run trains, as given to `state(run:)`.
+    /// - Returns: false where the file holds no unfinished run; the loop is unchanged then.
+    /// - Throws: `CheckpointError`, `TrainingStateError`.
+    package func resume(from checkpoint: CheckpointReader, run: String) throws -> Bool {
+        guard let state = try checkpoint.trainingState() else { return false }
+        let json = Data(state.json.utf8)
+        guard try !Self.savedProgress(json: json).isFinished else { return false }
+        try restore(json: json, run: run) { name in
+            state.tensors.stored(name) == nil ? nil : try state.tensors.tensor(name)
+        }
+        return true
+    }
+}
+
+extension TrainingStateError: CategorizedError {
+    public var category: ErrorCategory { .badData }
+}

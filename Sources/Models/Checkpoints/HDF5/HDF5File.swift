@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+// An HDF5 file: opening, creating, groups, listing. Datasets and attributes are in the files beside this one.
+//
+// Files that we make are the same byte for byte for the same content (no object times, format fixed to HDF5 1.8's) and
+// read by every HDF5 since 1.8.
+
+import CHDF5
+import Files
+
+/// One open HDF5 file. One owner; closed when it goes out of scope.
+package struct HDF5File: ~Copyable {
+    let handle: HDF5Handle
+    /// The path that was asked for, for messages.
+    package let path: String
+    /// The file's bytes, for what HDF5 cannot be trusted to check; nil for a file being created.
+    let content: MappedFile?
+    /// Bytes in the file when it was opened; 0 for one being created.
+    var size: Int { content?.bytes.count ?? 0 }
+
+    private init(_ handle: consuming HDF5Handle, path: String, content: MappedFile?) {
+        self.handle = handle
+        self.path = path
+        self.content = content
+    }
+
+    /// A member of a group.
+    package struct Entry: Equatable, Sendable {
+        package enum Kind: Sendable { case group, dataset }
+        package let name: String
+        package let kind: Kind
+    }
+
+    /// Opens an existing file for reading.
+    ///
+    /// - Throws: `FileError.missingFile`, `.unreadable`, `.wrongKind` where it is not HDF5, `.hdf5` where HDF5
+    ///   refuses it (a truncated file, say).
+    package static func open(_ path: String) throws -> HDF5File {
+        let found = try FileInspection(path)
+        guard found.kind == .hdf5 else { throw FileError.wrongKind(path: path, expected: .hdf5, found: found.kind) }
+        let content = try MappedFile(path, expected: .hdf5)
+        let place = HDF5Location(path)
+        // Weak: an open dataset keeps the file open, so that neither must be kept for the other.
+        let access = try accessProperties(place, closing: H5F_CLOSE_WEAK)
+        let handle = try place.open(HDF5Operation.openFile, .file) {
+            H5Fopen(path, bf_h5f_acc_rdonly(), access.id)
+        }
+        return HDF5File(handle, path: path, content: content)
+    }
+
+    /// Creates a file at `path`, over whatever lies there. `displayPath` is the name that errors carry.
+    package static func create(_ path: String, displayPath: String? = nil) throws -> HDF5File
+    {
+        let place = HDF5Location(displayPath ?? path)
+        // Strong: closing the file closes it even if something inside it is still open, so that it is complete then.
+        let access = try accessProperties(place, closing: H5F_CLOSE_STRONG)
+        let creation = try place.open(HDF5Operation.createFile, .properties) {
+            H5Pcreate(bf_h5p_file_create())
+        }
+        try place.call(HDF5Operation.createFile) { H5Pset_obj_track_times(creation.id, false) }
+        // Nothing is set aside for later: a file takes what its objects take, and two files of the same objects differ in
+        // size by what their elements differ. `PackedFileSize` counts on it.
+        try place.call(HDF5Operation.createFile) { H5Pset_meta_block_size(access.id, 0) }
+        try place.call(HDF5Operation.createFile) { H5Pset_small_data_block_size(access.id, 0) }
+        let handle = try place.open(HDF5Operation.createFile, .file) {
+            H5Fcreate(path, bf_h5f_acc_trunc(), creation.id, access.id)
+        }
+        return HDF5File(handle, path: place.file, content: nil)
+    }
+
+    private static func accessProperties(
+        _ place: HDF5Location, closing degree: H5F_close_degree_t
+    ) throws -> HDF5Handle {
+        let access = try place.open(HDF5Operation.openFile, .properties) { H5Pcreate(bf_h5p_file_access()) }
+        try place.call(HDF5Operation.openFile) { H5Pset_fclose_degree(access.id, degree) }
+        try place.call(HDF5Operation.openFile) {
+            H5Pset_libver_bounds(access.id, H5F_LIBVER_V18, H5F_LIBVER_V18)
+        }
+        // No locks: a finished file is never changed in place and an unfinished one has a name of its own, while a lock
+        // lives on in every child process that inherited the file, and some network file systems have none.
+        try place.call(HDF5Operation.openFile) { H5Pset_file_locking(access.id, false, true) }
+        return access
+    }
+
+    func place(_ object: String) -> HDF5Location { HDF5Location(path, object) }
+
+    /// Writes everything that HDF5 holds back to the operating system.
+    package func flush() throws {
+        try place("/").call(HDF5Operation.flush) { H5Fflush(handle.id, H5F_SCOPE_GLOBAL) }
+    }
+
+    /// Flushes and closes, and reports what went wrong; going out of scope closes too, but in silence.
+    package consuming func close() throws {
+        let place = place("/")
+        try flush()
+        try handle.close(at: place)
+    }
+
+    // MARK: Groups
+
+    /// Whether a group or dataset lies at the absolute path `object`.
+    package func contains(_ object: String) -> Bool {
+        if object == "/" { return true }
+        let id = handle.id
+        var partial = ""
+        for name in object.split(separator: "/") {
+            partial += "/" + name
+            let path = partial
+            // H5Lexists wants every step but the last to exist.
+            guard HDF5Location.locked({ H5Lexists(id, path, bf_h5p_default()) }) > 0 else { return false }
+        }
+        return true
+    }
+
+    /// Creates the group at the absolute path `group` and those above it, where they do not exist.
+    package func createGroup(_ group: String) throws {
+        var partial = ""
+        for name in group.split(separator: "/") {
+            partial += "/" + name
+            if contains(partial) { continue }
+            let path = partial
+            let place = place(path)
+            let creation = try place.open(HDF5Operation.createGroup, .properties) {
+                H5Pcreate(bf_h5p_group_create())
+            }
+            try place.call(HDF5Operation.createGroup) { H5Pset_obj_track_times(creation.id, false) }
+            _ = try place.open(HDF5Operation.createGroup, .group) {
+                H5Gcreate2(handle.id, path, bf_h5p_default(), creation.id, bf_h5p_default())
+            }
+        }
+    }
+
+    /// The members of a group, by name.
+    ///
+    /// - Throws: `.object(.missing)`; `.object(.notAHardLink)` for links to elsewhere, `.unsupportedType` for members
+    ///   that are neither group nor dataset.
+    package func members(of group: String) throws -> [Entry] {
+        let place = place(group)
+        guard contains(group) else { throw CheckpointError.object(file: path, object: group, fault: .missing) }
+        let opened = try place.open(HDF5Operation.openObject, .group) {
+            H5Gopen2(handle.id, group, bf_h5p_default())
+        }
+        var info = H5G_info_t()
+        try place.call(HDF5Operation.list) { H5Gget_info(opened.id, &info) }
+        // A damaged count must not become an endless loop.
+        guard info.nlinks <= UInt64(Self.objectLimit) else {
+            throw CheckpointError.object(file: path, object: group, fault: .tooMany(limit: Self.objectLimit))
+        }
+        var entries: [Entry] = []
+        for index in 0..<info.nlinks {
+            let name = try linkName(in: opened, index, place)
+            entries.append(Entry(name: name, kind: try kind(of: name, in: opened, place)))
+        }
+        return entries
+    }
+
+    /// Absolute paths of every dataset at or below `group`, depth first, by name.
+    ///
+    /// - Throws: as `members(of:)`; `.object(.tooMany)` where groups nest without end.
+    package func datasets(below group: String) throws -> [String] {
+        var found: [String] = []
+        var seen = 0
+        try collect(below: group, depth: 0, seen: &seen, into: &found)
+        return found
+    }
+
+    /// The most groups and datasets that a checkpoint may hold; SD-XL's UNet with its training state has about 20000.
+    private static let objectLimit = 1_000_000
+    private static let depthLimit = 64
+
+    private func collect(
+        below group: String, depth: Int, seen: inout Int, into found: inout [String]
+    ) throws {
+        guard depth < Self.depthLimit else {
+            throw CheckpointError.object(file: path, object: group, fault: .tooMany(limit: Self.depthLimit))
+        }
+        for entry in try members(of: group) {
+            seen += 1
+            guard seen <= Self.objectLimit else {
+                throw CheckpointError.object(file: path, object: group, fault: .tooMany(limit: Self.objectLimit))
+            }
+            let object = (group == "/" ? "" : group) + "/" + entry.name
+            switch entry.kind {
+            case .dataset: found.append(object)
+            case .group: try collect(below: object, depth: depth + 1, seen: &seen, into: &found)
+            }
+        }
+    }
+
+    private func linkName(
+        in group: borrowing HDF5Handle, _ index: UInt64, _ place: HDF5Location
+    ) throws -> String {
+        let id = group.id
+        func fill(_ buffer: UnsafeMutablePointer<CChar>?, _ capacity: Int) -> Int {
+            H5Lget_name_by_idx(id, ".", H5_INDEX_NAME, H5_ITER_INC, index, buffer, capacity, bf_h5p_default())
+        }
+        let count = try place.call(HDF5Operation.list) { fill(nil, 0) }
+        var buffer = [CChar](repeating: 0, count: count + 1)
+        try place.call(HDF5Operation.list) {
+            buffer.withUnsafeMutableBufferPointer { fill($0.baseAddress, $0.count) }
+        }
+        let bytes = buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+        guard let name = String(validating: bytes, as: UTF8.self) else {
+            throw CheckpointError.object(
+                file: path, object: place.object, fault: .value(expected: "names in UTF-8", found: "\(bytes)")
+            )
+        }
+        return name
+    }
+
+    private func kind(
+        of name: String, in group: borrowing HDF5Handle, _ place: HDF5Location
+    ) throws -> Entry.Kind {
+        let id = group.id
+        let object = (place.object == "/" ? "" : place.object) + "/" + name
+        let member = HDF5Location(path, object)
+        guard try member.call(HDF5Operation.list, { bf_h5_is_hard_link(id, name) }) > 0 else {
+            throw CheckpointError.object(file: path, object: object, fault: .notAHardLink)
+        }
+        return try kind(of: name, in: id, member)
+    }
+
+    /// Whether the object `name` below the open object `parent` is a group or a dataset.
+    func kind(of name: String, in parent: hid_t, _ place: HDF5Location) throws -> Entry.Kind {
+        let type = try place.call(HDF5Operation.list) { bf_h5_object_type(parent, name) }
+        switch H5O_type_t(type) {
+        case H5O_TYPE_GROUP: return .group
+        case H5O_TYPE_DATASET: return .dataset
+        default: throw CheckpointError.object(file: path, object: place.object, fault: .unsupportedType("a named datatype"))
+        }
+    }
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// An open HDF5 identifier that closes itself: exactly one owner, no leaks on any path out.
+
+import CHDF5
+
+/// Owns one `hid_t`. Not copyable; closed when it goes out of scope.
+struct HDF5Handle: ~Copyable {
+    /// Which function closes the identifier.
+    enum Kind: Sendable { case file, group, dataset, attribute, dataspace, datatype, properties }
+
+    let id: hid_t
+    private let kind: Kind
+
+    /// Takes over `id`, which must be open.
+    init(_ id: hid_t, _ kind: Kind) {
+        self.id = id
+        self.kind = kind
+    }
+
+    deinit { _ = Self.close(id, kind) }
+
+    /// Closes now, and says whether that worked: closing a file writes what HDF5 still held back.
+    consuming func close(at place: HDF5Location) throws {
+        let id = id
+        let kind = kind
+        discard self
+        try place.call(HDF5Operation.close) { Self.closeUnlocked(id, kind) }
+    }
+
+    private static func close(_ id: hid_t, _ kind: Kind) -> herr_t {
+        HDF5Location.locked { closeUnlocked(id, kind) }
+    }
+
+    private static func closeUnlocked(_ id: hid_t, _ kind: Kind) -> herr_t {
+        switch kind {
+        case .file: H5Fclose(id)
+        case .group: H5Gclose(id)
+        case .dataset: H5Dclose(id)
+        case .attribute: H5Aclose(id)
+        case .dataspace: H5Sclose(id)
+        case .datatype: H5Tclose(id)
+        case .properties: H5Pclose(id)
+        }
+    }
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stored tensors as the parameters of a model: what a model asks for by key while it is built. A model that is built
+// this way gets exactly what lies in the file; `checkAllUsed()` then says whether the file holds more.
+
+import Layers
+import Packing
+import Quantization
+import Synchronization
+import Tensors
+
+/// How a model's weights are held in memory.
+public enum WeightPrecision: Sendable {
+    /// Large weights that are stored in 16 bits stay so and are widened at each use: half the memory.
+    case keep16Bit
+    /// Large weights are held in bfloat16, rounded one by one where they are stored otherwise.
+    case bfloat16
+    /// Everything is widened at load: needed for training.
+    case float32
+}
+
+/// The parameters of one model in a container of tensors.
+public final class CheckpointParameters: ParameterProvider {
+    /// Makes the weight of a packed layer.
+    public typealias PackedWeightMaker = (PackedLayerRecord) throws -> any WeightSource
+
+    private let source: any TensorSource
+    private let precision: WeightPrecision
+    private let checkpoint: CheckpointReader?
+    private let quantized: Set<String>
+    private let packed: Set<String>
+    private let decoded: (String) -> (any WeightSource)?
+    private let makePackedWeight: PackedWeightMaker
+    private let used = Mutex<Set<String>>([])
+
+    /// The parameters in a container of dense tensors: a safetensors file, a diffusers folder.
+    public init(_ source: any TensorSource, precision: WeightPrecision = .float32) {
+        self.source = source
+        self.precision = precision
+        checkpoint = nil
+        quantized = []
+        packed = []
+        decoded = { _ in nil }
+        makePackedWeight = Self.dense
+    }
+
+    /// The UNet's parameters in a checkpoint of any kind. A student's quantized layers get a `FakeQuantizedWeight`; a
+    /// packed model's get what `decoded` has for the layer's path already, else what `packedWeight` makes of their codes, the
+    /// dense weight unless told otherwise.
+    public init(
+        _ checkpoint: CheckpointReader, precision: WeightPrecision = .float32,
+        decoded: @escaping (String) -> (any WeightSource)? = { _ in nil },
+        packedWeight: @escaping PackedWeightMaker = CheckpointParameters.dense
+    ) {
+        source = checkpoint.unet
+        self.precision = precision
+        self.checkpoint = checkpoint
+        quantized = Set(checkpoint.quantizedLayers)
+        packed = Set(checkpoint.packedLayers)
+        self.decoded = decoded
+        makePackedWeight = packedWeight
+    }
+
+    /// The dense Float32 weight of a packed layer, frozen.
+    public static func dense(_ record: PackedLayerRecord) throws -> any WeightSource {
+        Parameter(record.path + ".weight", try record.dequantized(), isTrainable: false)
+    }
+
+    /// The value stored under `key`.
+    ///
+    /// - Throws: `CheckpointError.missingKey`, `.shapeMismatch`, `.elementType`, `.notFinite`, `.packedLayer`, or what
+    ///   reading the file throws.
+    public func weight(_ key: String, shape: [Int], initializer: Initializer) throws -> any WeightSource {
+        used.withLock { _ = $0.insert(key) }
+        let layer = key.hasSuffix(".weight") ? String(key.dropLast(".weight".count)) : ""
+        if let checkpoint, packed.contains(layer) {
+            return try packedWeight(checkpoint, layer, key, shape)
+        }
+        let stored = try source.require(key)
+        try check(stored.shape, shape, key)
+        if precision == .keep16Bit, shape.count > 1, let type = stored.type,
+            type == .float16 || type == .bfloat16
+        {
+            return try source.halfWeight(key)
+        }
+        if precision == .bfloat16, shape.count > 1, !quantized.contains(layer) {
+            return try source.halfWeight(key, roundedTo: .bfloat16)
+        }
+        let value = Parameter(key, try source.tensor(key))
+        guard let checkpoint, quantized.contains(layer) else { return value }
+        let record = try checkpoint.quantization(of: layer)
+        try check(record.scales.shape, [shape[0]], key + ".scale")
+        let scales = Parameter(key + ".scale", record.scales)
+        return FakeQuantizedWeight(latent: value, scales: scales, grid: BalancedGrid(record.width))
+    }
+
+    /// Checks, after the model is built, that it used everything in the file.
+    ///
+    /// - Throws: `CheckpointError.unusedKeys`.
+    public func checkAllUsed() throws {
+        let asked = used.withLock { $0 }
+        let unused =
+            source.keys.filter { key in
+                // A layer is packed or dense, never both.
+                !asked.contains(key) || key.hasSuffix(".weight") && packed.contains(String(key.dropLast(7)))
+            }
+            + packed.union(quantized).map { $0 + ".weight" }.filter {
+                !asked.contains($0) && source.stored($0) == nil
+            }
+            .sorted(by: byBytes)
+        if !unused.isEmpty { throw CheckpointError.unusedKeys(file: source.path, keys: unused) }
+    }
+
+    private func packedWeight(
+        _ checkpoint: CheckpointReader, _ layer: String, _ key: String, _ shape: [Int]
+    ) throws -> any WeightSource {
+        if let weight = decoded(layer), weight.shape == shape { return weight }
+        let record = try checkpoint.packedLayer(layer)
+        try check(record.shape, shape, key)
+        do {
+            return try makePackedWeight(record)
+        } catch let error as PackingError {
+            throw CheckpointError.packedLayer(file: checkpoint.path, layer: layer, fault: .codes(error))
+        }
+    }
+
+    private func check(_ found: [Int], _ expected: [Int], _ key: String) throws {
+        if found != expected {
+            throw CheckpointError.shapeMismatch(file: source.path, key: key, expected: expected, found: found)
+        }
+    }
+}

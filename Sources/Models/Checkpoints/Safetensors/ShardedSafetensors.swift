@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// Weights spread over several safetensors files by an index, as diffusers and transformers write models above 10 GB:
+//
+//     {"metadata": {"total_size": ...}, "weight_map": {key: "diffusion_pytorch_model-00001-of-00002.safetensors", ...}}
+
+import Files
+import Foundation
+
+/// All shards of one index, as one container.
+public final class ShardedSafetensors: TensorSource {
+    /// The index file.
+    public let path: String
+    public let keys: [String]
+    /// Paths of the shards, sorted.
+    public let shardPaths: [String]
+    private let shards: [String: SafetensorsReader]
+    private let shardOfKey: [String: String]
+
+    /// Opens the index at `path` and every shard that it names; all lie in the index's folder.
+    ///
+    /// - Throws: `CheckpointError.json` where the index is no such document, `.safetensors` where index and shards
+    ///   disagree, `.missingFile` for a shard that is not there, and what `SafetensorsReader` throws.
+    public init(index path: String) throws {
+        self.path = path
+        let map = try Self.weightMap(path)
+        let parts = PathParts(path)
+        var shards: [String: SafetensorsReader] = [:]
+        for name in Set(map.values).sorted(by: byBytes) {
+            // The index may come from anywhere: it must not reach outside its folder.
+            guard !name.isEmpty, !name.contains("/"), !name.contains("\\"), name != "..", name != "." else {
+                throw CheckpointError.safetensors(file: path, fault: .shardName(name))
+            }
+            let shard = try SafetensorsReader(parts.sibling(name))
+            for key in shard.keys where map[key] != name {
+                throw CheckpointError.safetensors(file: path, fault: .notInIndex(key: key, shard: name))
+            }
+            shards[name] = shard
+        }
+        for (key, name) in map.sorted(by: { byBytes($0.key, $1.key) }) where shards[name]?.stored(key) == nil
+        {
+            throw CheckpointError.safetensors(file: path, fault: .notInShard(key: key, shard: name))
+        }
+        self.shards = shards
+        shardPaths = shards.values.map(\.path).sorted(by: byBytes)
+        shardOfKey = map
+        keys = map.keys.sorted(by: byBytes)
+    }
+
+    public func stored(_ key: String) -> StoredTensor? { shard(of: key)?.stored(key) }
+
+    public func read(_ key: String, into buffer: UnsafeMutableRawBufferPointer) throws {
+        guard let shard = shard(of: key) else { throw CheckpointError.missingKey(file: path, key: key) }
+        try shard.read(key, into: buffer)
+    }
+
+    private func shard(of key: String) -> SafetensorsReader? { shardOfKey[key].flatMap { shards[$0] } }
+
+    private static func weightMap(_ path: String) throws -> [String: String] {
+        let file = try MappedFile(path, expected: .json)
+        let document: StrictJSON
+        do throws(JSONFault) {
+            document = try StrictJSON(file.bytes)
+        } catch {
+            throw CheckpointError.json(file: path, document: "the shard index", fault: error)
+        }
+        guard let members = document.members?.first(where: { $0.key == "weight_map" })?.value.members else {
+            throw CheckpointError.json(
+                file: path, document: "the shard index", fault: .syntax(offset: 0, expected: "a weight_map"))
+        }
+        var map: [String: String] = [:]
+        for member in members {
+            guard let name = member.value.text else {
+                throw CheckpointError.safetensors(
+                    file: path, fault: .field(key: member.key, field: "weight_map", expected: "a file name"))
+            }
+            map[member.key] = name
+        }
+        return map
+    }
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reads typed values out of a config object, remembers which keys were asked for and refuses the rest.
+// An absent key stands for diffusers' default; whether null does is the key's own business.
+
+import Foundation
+
+/// One pass over one config object.
+package struct ConfigReader {
+    private let members: [String: JSONValue]
+    private let nullable: Set<String>
+    private var known: Set<String> = []
+
+    /// A reader of `document` (called `name` in errors), where null stands for the default of `nullable` keys only.
+    package init(_ document: JSONValue, name: String, nullable: Set<String>) throws(ConfigError) {
+        guard case .object(let members) = document else { throw .notAnObject(document: name) }
+        self.members = members
+        self.nullable = nullable
+    }
+
+    /// The value of `key`, nil where it is absent or null.
+    package mutating func value(_ key: String) -> JSONValue? {
+        known.insert(key)
+        return members[key] == .null ? nil : members[key]
+    }
+
+    /// True where the key is present and null.
+    package func isNull(_ key: String) -> Bool {
+        members[key] == .null
+    }
+
+    package mutating func bool(_ key: String, default defaultValue: Bool) throws(ConfigError) -> Bool {
+        guard let value = value(key) else { return defaultValue }
+        guard case .bool(let flag) = value else { throw unsupported(key, value, "true, false") }
+        return flag
+    }
+
+    /// An integer in `range`, or nil where the key is absent or null.
+    package mutating func integer(_ key: String, in range: ClosedRange<Int> = 1...Int.max) throws(ConfigError) -> Int?
+    {
+        guard let value = value(key) else { return nil }
+        guard let integer = value.integer, range.contains(integer) else {
+            let upper = range.upperBound == .max ? "" : " up to \(range.upperBound)"
+            throw unsupported(key, value, "integers from \(range.lowerBound)\(upper)")
+        }
+        return integer
+    }
+
+    /// A finite number accepted by `isValid`, or nil where the key is absent or null.
+    package mutating func number(
+        _ key: String, _ wanted: String = "finite numbers", where isValid: (Double) -> Bool = { _ in true }
+    ) throws(ConfigError) -> Double? {
+        guard let value = value(key) else { return nil }
+        guard case .number(let number) = value, number.isFinite, isValid(number) else {
+            throw unsupported(key, value, wanted)
+        }
+        return number
+    }
+
+    package mutating func string(_ key: String) throws(ConfigError) -> String? {
+        guard let value = value(key) else { return nil }
+        guard case .string(let string) = value else { throw unsupported(key, value, "strings") }
+        return string
+    }
+
+    /// A case of `Choice`, or nil where the key is absent or null.
+    package mutating func choice<Choice: RawRepresentable & CaseIterable>(
+        _ key: String, as type: Choice.Type
+    ) throws(ConfigError) -> Choice? where Choice.RawValue == String {
+        guard let value = value(key) else { return nil }
+        guard case .string(let name) = value, let choice = Choice(rawValue: name) else {
+            throw unsupported(
+                key, value, Choice.allCases.map { "\"\($0.rawValue)\"" }.joined(separator: ", "))
+        }
+        return choice
+    }
+
+    /// A list of anything, or nil where the key is absent or null.
+    package mutating func list(_ key: String) throws(ConfigError) -> [JSONValue]? {
+        guard let value = value(key) else { return nil }
+        guard case .array(let elements) = value, !elements.isEmpty else {
+            throw unsupported(key, value, "non-empty lists")
+        }
+        return elements
+    }
+
+    /// A value for each of `count` blocks: given once for all, or as a list with one element per block.
+    package mutating func perBlock<Element>(
+        _ key: String, count: Int, default defaultValue: Element, _ wanted: String,
+        _ element: (JSONValue) -> Element?
+    ) throws(ConfigError) -> [Element] {
+        guard let value = value(key) else { return [Element](repeating: defaultValue, count: count) }
+        guard case .array(let elements) = value else {
+            guard let one = element(value) else { throw unsupported(key, value, wanted) }
+            return [Element](repeating: one, count: count)
+        }
+        guard elements.count == count else {
+            throw .wrongCount(key: key, value: value.description, expected: count)
+        }
+        var result: [Element] = []
+        for one in elements {
+            guard let one = element(one) else {
+                throw unsupported(key, value, wanted + ", or a list of these")
+            }
+            result.append(one)
+        }
+        return result
+    }
+
+    /// Accepts `key` only with a value that changes nothing: absent, null, or one of `inert`.
+    package mutating func mustBeDefault(_ key: String, _ inert: JSONValue...) throws(ConfigError) {
+        guard let value = value(key), !inert.contains(value) else { return }
+        throw unsupported(
+            key, value, (inert.isEmpty ? [.null] : inert).map(\.description).joined(separator: ", "))
+    }
+
+    /// Refuses keys that were not asked for, but for those that begin with "_", the notes of the library that wrote
+    /// the file; refuses null where it does not stand for the default.
+    package func finish() throws(ConfigError) {
+        if let key = known.subtracting(nullable).filter({ isNull($0) && !$0.hasPrefix("_") }).min() {
+            throw unsupported(key, .null, "a value; null has no meaning here")
+        }
+        let unknown = members.keys.filter { !known.contains($0) && !$0.hasPrefix("_") }.sorted()
+        guard let key = unknown.first, let value = members[key] else { return }
+        throw unsupported(key, value, "this key is unknown; remove it")
+    }
+
+    package func unsupported(_ key: String, _ value: JSONValue, _ supported: String) -> ConfigError {
+        .unsupported(key: key, value: value.description, supported: supported)
+    }
+}
+
+extension JSONValue {
+    /// Parses the bytes of a config file; JSON5, because diffusers writes `-Infinity` into scheduler configs.
+    package init(parsing json: Data, name: String) throws(ConfigError) {
+        let decoder = JSONDecoder()
+        decoder.allowsJSON5 = true
+        do {
+            self = try decoder.decode(JSONValue.self, from: json)
+        } catch {
+            throw .notAnObject(document: name)
+        }
+    }
+}

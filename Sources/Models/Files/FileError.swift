@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// Failures of the file system, as facts; the text is made here and nowhere else.
+
+import Foundation
+
+/// Why a file or folder could not be read or written.
+public enum FileError: Error, Equatable, Sendable {
+    /// There is no file or folder at `path`.
+    case missingFile(path: String)
+    /// The system refused to read `path`; `code` is its errno.
+    case unreadable(path: String, code: Int32)
+    /// Nothing can be created at `path`: its folder is missing, not writable, or another kind of file exists there.
+    case cannotCreate(path: String, code: Int32)
+    /// Writing failed part of the way, for example because the disk is full; `code` is the errno. The old file is
+    /// unchanged.
+    case writeFailed(path: String, code: Int32)
+    /// The file is of another kind than the one needed.
+    case wrongKind(path: String, expected: FileKind, found: FileKind)
+}
+
+/// The kind of a file, determined from its first bytes.
+public enum FileKind: String, Equatable, Sendable {
+    case hdf5 = "an HDF5 file"
+    case safetensors = "a safetensors file"
+    case zip = "a zip archive (a PyTorch .bin or .ckpt)"
+    case json = "a JSON document"
+    case empty = "an empty file"
+    case folder = "a folder"
+    case special = "not a regular file"
+    case unknown = "neither HDF5 nor safetensors"
+    case diffusersFolder = "a diffusers folder (config.json and *.safetensors, or a pipeline with unet/)"
+}
+
+extension FileError: CategorizedError {
+    public var category: ErrorCategory {
+        switch self {
+        case .missingFile: .inputMissing
+        case .wrongKind: .badData
+        case .cannotCreate: .cannotCreate
+        case .unreadable, .writeFailed: .inputOutput
+        }
+    }
+
+    public var description: String {
+        switch self {
+        case .missingFile(let path):
+            "\(path): no such file or folder; check the path"
+        case .unreadable(let path, let code):
+            "\(path): cannot be read (\(Self.reason(code)))"
+        case .cannotCreate(let path, let code):
+            "\(path): cannot be created (\(Self.reason(code))); choose a path that you can write to"
+        case .writeFailed(let path, let code):
+            "\(path): writing failed (\(Self.reason(code))); the previous file is unchanged"
+        case .wrongKind(let path, let expected, let found):
+            "\(path): expected \(expected.rawValue), found \(found.rawValue)\(Self.advice(expected, found))"
+        }
+    }
+
+    /// The error for a file that could not be opened or read, by errno.
+    package static func readFailure(_ path: String, _ code: Int32) -> FileError {
+        code == ENOENT || code == ENOTDIR ? .missingFile(path: path) : .unreadable(path: path, code: code)
+    }
+
+    private static func reason(_ code: Int32) -> String { String(cString: strerror(code)) }
+
+    private static func advice(_ expected: FileKind, _ found: FileKind) -> String {
+        switch (expected, found) {
+        case (.hdf5, .folder), (.hdf5, .safetensors): "; convert it with `bitsfusion import` first"
+        case (_, .zip): "; save it as safetensors first"
+        case (_, .empty): "; it was never written completely"
+        default: ""
+        }
+    }
+}

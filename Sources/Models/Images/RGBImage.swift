@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// An image in memory: planar RGB, channel by channel, row by row from the top (CHW).
+
+/// An RGB image of any size, values in 0...1.
+public struct RGBImage: Hashable, Sendable {
+    public let width: Int
+    public let height: Int
+    /// [3, height, width], Float32, 0 black ... 1 full. Values outside 0...1 are clamped where they are written.
+    public var pixels: [Float]
+
+    /// An image from its planes.
+    ///
+    /// - Precondition: `pixels` holds 3 * `height` * `width` values.
+    public init(width: Int, height: Int, pixels: [Float]) {
+        precondition(
+            width > 0 && height > 0 && pixels.count == 3 * width * height,
+            "RGBImage: \(pixels.count) values for [3, \(height), \(width)]")
+        self.width = width
+        self.height = height
+        self.pixels = pixels
+    }
+
+    /// An image of one colour.
+    public init(width: Int, height: Int, filledWith rgb: SIMD3<Float>) {
+        let area = width * height
+        self.init(
+            width: width, height: height,
+            pixels: (0..<3).flatMap { Array(repeating: rgb[$0], count: area) })
+    }
+
+    /// An image from a model's range [-1, 1]: p = (v + 1) / 2, clamped to 0...1.
+    ///
+    /// - Precondition: `modelRange` holds 3 * `height` * `width` values, CHW.
+    public init(width: Int, height: Int, modelRange: some Sequence<Float>) {
+        self.init(width: width, height: height, pixels: modelRange.map { min(max(0.5 * $0 + 0.5, 0), 1) })
+    }
+
+    /// The values in a model's range [-1, 1]: 2p - 1, CHW.
+    public var modelRange: [Float] { pixels.map { 2 * $0 - 1 } }
+
+    /// The colour of the pixel in column `x` and row `y`.
+    public subscript(x: Int, y: Int) -> SIMD3<Float> {
+        get {
+            let area = width * height, offset = y * width + x
+            return SIMD3(pixels[offset], pixels[area + offset], pixels[2 * area + offset])
+        }
+        set {
+            let area = width * height, offset = y * width + x
+            for channel in 0..<3 { pixels[channel * area + offset] = newValue[channel] }
+        }
+    }
+}

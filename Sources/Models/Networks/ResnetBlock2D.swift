@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// Residual block of the UNets. Matches diffusers `ResnetBlock2D` (models/resnet.py) without its own resampling.
+// B batch, IC/OC input/output channels, H W size, D width of the time embedding.
+
+import Layers
+import Tensors
+
+/// What all residual blocks of one model share.
+struct ResnetSettings {
+    let groups: Int
+    let epsilon: Float
+    let activation: Activation
+    let timeScaleShift: UNet2DConditionConfig.TimeScaleShift
+    /// D, nil for a model whose time features are cached, so that it has no time projections.
+    let timeWidth: Int?
+}
+
+/// Norm, activation, convolution, time feature, norm, activation, convolution; plus the (projected) input.
+final class ResnetBlock2D {
+    /// Diffusers path, e.g. "down_blocks.0.resnets.0".
+    let path: String
+    private let norm1, norm2: GroupNorm
+    private let conv1, conv2: Conv2d
+    private let timeEmbProj: Linear?
+    private let convShortcut: Conv2d?
+    private let settings: ResnetSettings
+    private let channels: Int
+    private let outputScaleFactor: Float
+
+    init(
+        _ parameters: ParameterPath, in inputs: Int, out outputs: Int, _ settings: ResnetSettings,
+        outputScaleFactor: Float = 1
+    ) throws {
+        path = parameters.path
+        channels = outputs
+        self.settings = settings
+        self.outputScaleFactor = outputScaleFactor
+        let isShifted = settings.timeScaleShift == .scaleShift
+        norm1 = try GroupNorm(
+            parameters / "norm1", channels: inputs, groups: settings.groups, epsilon: settings.epsilon,
+            activation: settings.activation)
+        conv1 = try Conv2d(parameters / "conv1", in: inputs, out: outputs, kernel: 3, padding: Padding(1))
+        timeEmbProj = try settings.timeWidth.map {
+            try Linear(parameters / "time_emb_proj", in: $0, out: isShifted ? 2 * outputs : outputs)
+        }
+        norm2 = try GroupNorm(
+            parameters / "norm2", channels: outputs, groups: settings.groups, epsilon: settings.epsilon,
+            activation: isShifted ? nil : settings.activation)
+        conv2 = try Conv2d(parameters / "conv2", in: outputs, out: outputs, kernel: 3, padding: Padding(1))
+        convShortcut =
+            inputs == outputs
+            ? nil : try Conv2d(parameters / "conv_shortcut", in: inputs, out: outputs, kernel: 1)
+    }
+
+    /// Number of values in this block's time feature: OC, or 2 OC where it scales and shifts.
+    var timeFeatureChannels: Int {
+        settings.timeScaleShift == .scaleShift ? 2 * channels : channels
+    }
+
+    /// `x` `[B, IC, H, W]` -> `[B, OC, H, W]`.
+    func callAsFunction(_ x: Tensor, _ time: TimeConditioning) -> Tensor {
+        let feature = timeFeature(time)
+        var hidden: Tensor
+        switch settings.timeScaleShift {
+        case .added:
+            hidden = norm2(conv1(norm1(x), channelBias: feature))
+        case .scaleShift:
+            hidden = conv1(norm1(x))
+            let scale = feature.sliced(axis: 1, 0..<channels).reshaped([-1, channels, 1, 1])
+            let shift = feature.sliced(axis: 1, channels..<(2 * channels)).reshaped([-1, channels, 1, 1])
+            hidden = settings.activation(norm2(hidden) * (1 + scale) + shift)
+        }
+        let sum = conv2(hidden, residual: convShortcut.map { $0(x) } ?? x)
+        return outputScaleFactor == 1 ? sum : sum / outputScaleFactor
+    }
+
+    /// The projected time feature, `[B or 1, timeFeatureChannels]`.
+    func timeFeature(_ time: TimeConditioning) -> Tensor {
+        switch time {
+        case .features(let source, let timesteps):
+            return source.feature(resnetPath: path, timesteps: timesteps)
+        case .embedding(let embedding):
+            guard let timeEmbProj else {
+                preconditionFailure("\(path): built without time_emb_proj, so time features must be given")
+            }
+            return timeEmbProj(embedding)
+        }
+    }
+}

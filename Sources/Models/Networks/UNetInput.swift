@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// Checks inputs that come from files before they reach a UNet, where a wrong shape is a trap.
+// B batch, IC sample channels, H W sample size, T context tokens, D context width, P pooled text width, I time ids.
+
+import Files
+
+/// An input that does not fit the model.
+public enum UNetInputError: Error, Equatable, Sendable {
+    /// `name` has another shape than the one spelled out in `expected`.
+    case shape(name: String, expected: String, found: [Int])
+    /// The model needs `name`.
+    case missing(name: String, neededBy: String)
+    /// The model has no use for `name`.
+    case unexpected(name: String)
+    /// The sample is too small to be halved `halvings` times.
+    case tooSmall(found: [Int], halvings: Int)
+}
+
+extension UNetInputError {
+    public var description: String {
+        switch self {
+        case .shape(let name, let expected, let found):
+            "model input \(name): expected shape \(expected), found \(found); give a tensor of that shape"
+        case .missing(let name, let neededBy):
+            "model input \(name): missing, but needed by \(neededBy); add it"
+        case .unexpected(let name):
+            "model input \(name): this model has no use for it; remove it"
+        case .tooSmall(let found, let halvings):
+            "model input sample: \(found) is too small for a model that halves its size \(halvings) times; "
+                + "give a larger sample"
+        }
+    }
+}
+
+extension UNet2DConditionConfig {
+    /// Checks the shapes of the inputs of `UNet2DConditionModel.callAsFunction`, under their names in diffusers.
+    ///
+    /// - Parameters:
+    ///   - sample: expected `[B, IC, H, W]`.
+    ///   - timestep: expected `[B]` or `[1]`.
+    ///   - encoderHiddenStates: expected `[B, T, D]`; nil for a model without cross-attention.
+    ///   - textEmbeds: SDXL: expected `[B, P]`.
+    ///   - timeIDs: SDXL: expected `[B, I]`, with `P + I · addition_time_embed_dim` the width that
+    ///     `projection_class_embeddings_input_dim` gives.
+    /// - Throws: `UNetInputError`, for the first input that does not fit.
+    public func validate(
+        sample: [Int], timestep: [Int], encoderHiddenStates: [Int]?, textEmbeds: [Int]? = nil,
+        timeIDs: [Int]? = nil
+    ) throws(UNetInputError) {
+        guard sample.count == 4, sample[1] == inChannels, sample.allSatisfy({ $0 > 0 }) else {
+            throw .shape(name: "sample", expected: "[B, \(inChannels), H, W]", found: sample)
+        }
+        let batch = sample[0]
+        try validateSize(sample)
+        guard timestep == [batch] || timestep == [1] else {
+            throw .shape(name: "timestep", expected: "[\(batch)]", found: timestep)
+        }
+        try validateContext(encoderHiddenStates, batch: batch)
+        try validateAdded(textEmbeds: textEmbeds, timeIDs: timeIDs, batch: batch)
+    }
+
+    /// With padding on two sides only, a size of 1 cannot be halved.
+    private func validateSize(_ sample: [Int]) throws(UNetInputError) {
+        let halvings = blockOutChannels.count - 1
+        guard downsamplePadding == 0 else { return }
+        if min(sample[2], sample[3]) >> halvings < 1 {
+            throw .tooSmall(found: sample, halvings: halvings)
+        }
+    }
+
+    private func validateContext(_ shape: [Int]?, batch: Int) throws(UNetInputError) {
+        guard let shape else {
+            if usesCrossAttention {
+                throw .missing(name: "encoder_hidden_states", neededBy: "the model's cross-attention")
+            }
+            return
+        }
+        let width = encoderHidDim ?? crossAttentionDim[0]
+        guard shape.count == 3, shape[0] == batch, shape[1] > 0, shape[2] == width || !usesCrossAttention
+        else {
+            throw .shape(
+                name: "encoder_hidden_states", expected: "[\(batch), T, \(width)]", found: shape)
+        }
+    }
+
+    private func validateAdded(textEmbeds: [Int]?, timeIDs: [Int]?, batch: Int) throws(UNetInputError) {
+        guard let width = projectionClassEmbeddingsInputDim, let each = additionTimeEmbedDim else {
+            if textEmbeds != nil { throw .unexpected(name: "text_embeds") }
+            if timeIDs != nil { throw .unexpected(name: "time_ids") }
+            return
+        }
+        let reason = "addition_embed_type \"text_time\""
+        guard let timeIDs else { throw .missing(name: "time_ids", neededBy: reason) }
+        guard timeIDs.count == 2, timeIDs[0] == batch, width > timeIDs[1] * each else {
+            throw .shape(
+                name: "time_ids", expected: "[\(batch), I] with I below \(width) / \(each)", found: timeIDs)
+        }
+        guard let textEmbeds else { throw .missing(name: "text_embeds", neededBy: reason) }
+        let textWidth = width - timeIDs[1] * each
+        guard textEmbeds == [batch, textWidth] else {
+            throw .shape(name: "text_embeds", expected: "[\(batch), \(textWidth)]", found: textEmbeds)
+        }
+    }
+}
+
+extension UNetInputError: CategorizedError {
+    public var category: ErrorCategory { .badData }
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// Making images: noise from one seed per image, so that an image does not depend on the batch it is made in.
+
+import Foundation
+import Schedulers
+import Tensors
+
+/// How images are made.
+public struct GenerationOptions: Codable, Hashable, Sendable {
+    public var sampler: SamplerKind
+    public var steps: Int
+    /// 1 turns classifier-free guidance off.
+    public var guidanceScale: Float
+    /// Images computed at once; changes memory and speed, not the result beyond rounding.
+    public var batchSize: Int
+    /// Height and width of what the model makes, in its pixels or latents; nil: the size that it was trained for.
+    public var size: Int?
+
+    public init(
+        sampler: SamplerKind = .pndm, steps: Int = 50, guidanceScale: Float = 3, batchSize: Int = 16,
+        size: Int? = nil
+    ) {
+        self.sampler = sampler
+        self.steps = steps
+        self.guidanceScale = guidanceScale
+        self.batchSize = batchSize
+        self.size = size
+    }
+}
+
+extension DiffusionPipeline {
+    /// Standard normal noise `[B, C, H, W]`, one random stream per seed; `size` as in `GenerationOptions`.
+    public func initialNoise(seeds: [UInt64], size: Int? = nil) -> Tensor {
+        let shape = sampleShape(batch: 1, size: size)
+        return .concatenated(
+            seeds.map { seed in
+                var random = Philox(seed: seed)
+                return random.normal(shape)
+            }, axis: 0)
+    }
+
+    /// Samples `[B, C, H, W]`, image i for condition i from seed i.
+    ///
+    /// - Parameters:
+    ///   - conditions: one per image.
+    ///   - seeds: one per image.
+    ///   - options: sampler, steps and guidance.
+    ///   - progress: called with the share of the work done, 0...1; it may throw to interrupt.
+    /// - Returns: in the model's range: [-1, 1] for images, latents for latent models.
+    /// - Throws: `SamplerError`, `TimeFeatureError`, `ConfigError`, and what `progress` throws.
+    public func generate(
+        _ conditions: PromptEmbeddings, seeds: [UInt64], options: GenerationOptions,
+        progress: ((Double) throws -> Void)? = nil
+    ) throws -> Tensor {
+        precondition(
+            seeds.count == conditions.count, "generate: \(seeds.count) seeds for \(conditions.count) prompts")
+        let sampler = try samplerConfig(options.sampler).sampler(options.sampler, steps: options.steps)
+        var parts: [Tensor] = []
+        for start in stride(from: 0, to: seeds.count, by: max(options.batchSize, 1)) {
+            let range = start..<min(start + max(options.batchSize, 1), seeds.count)
+            let part = conditions[range]
+            let predictor = GuidedPredictor(
+                unet, conditional: Conditions(encoderHiddenStates: part.conditional),
+                unconditional: Conditions(encoderHiddenStates: part.unconditional),
+                guidanceScale: options.guidanceScale)
+            parts.append(
+                try sampleLoop(
+                    from: initialNoise(seeds: Array(seeds[range]), size: options.size), sampler: sampler,
+                    predictor: predictor
+                ) {
+                    let within = Double($0.step) / Double($0.total) * Double(range.count)
+                    try progress?((Double(start) + within) / Double(seeds.count))
+                })
+        }
+        return .concatenated(parts, axis: 0)
+    }
+}

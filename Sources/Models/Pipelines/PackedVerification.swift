@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whether a packed model is the student that it was packed from: every code, every scale, every other parameter, the cached
+// time features, and what both predict.
+
+import Foundation
+import Layers
+import Networks
+import Quantization
+import Recipes
+import Tensors
+
+/// What two models with quantized layers have in common.
+public struct PackedVerification: Encodable, Sendable {
+    /// One thing that differs.
+    public struct Difference: Encodable, Sendable {
+        /// The layer, parameter or residual block.
+        public let place: String
+        /// What of it, and how.
+        public let what: String
+    }
+
+    /// How far the second model's predictions are from the first's, over all values of some predictions.
+    public struct OutputDifference: Encodable, Sendable {
+        /// `int8` or `fp32`.
+        public let activations: String
+        /// Root of the mean squared difference over that of the mean squared prediction.
+        public let relativeRootMeanSquare: Double
+        /// Largest difference over the largest magnitude.
+        public let relativeMaximum: Double
+        /// Whether all predictions are; where not, the two numbers above are the largest that there are.
+        public let isFinite: Bool
+    }
+
+    /// Quantized layers, their codes, and their scales.
+    public let layers, codes, scales: Int
+    /// Other parameters, in values; and cached time features.
+    public let otherValues, timeFeatures: Int
+    /// Whether the packed file's scales are the student's rounded to 16 bits.
+    public let hasRoundedScales: Bool
+    /// Everything that is not equal, in the order of the model.
+    public let differences: [Difference]
+    /// Of noise predictions at cached timesteps; empty where the model needs conditions beside a context, where the models
+    /// are of different architectures, and where they have no cached timestep in common.
+    public let outputs: [OutputDifference]
+
+    public var isEqual: Bool { differences.isEmpty }
+
+    /// Compares `packed` with `original`, a student or another packed model.
+    ///
+    /// - Parameters:
+    ///   - packed: packed codes; its activations are switched between the two types and left as they were.
+    ///   - original: quantized layers, packed or not.
+    ///   - seed: of the random inputs that both predict from.
+    /// - Throws: `PipelineError.notQuantized` for a model without quantized layers; `TimeFeatureError`.
+    public init(_ packed: DiffusionPipeline, isPackedFrom original: DiffusionPipeline, seed: UInt64) throws {
+        var comparison = Comparison()
+        let layers = packed.unet.store.weightedLayers.filter(\.isQuantized)
+        guard !layers.isEmpty, original.recipe != nil else { throw PipelineError.notQuantized }
+        let hasSameConfig = Self.options(packed) == Self.options(original)
+        if !hasSameConfig { comparison.note("config", "is another one than the original's") }
+        for layer in layers { comparison.compare(layer, original.unet.store.layer(at: layer.path)) }
+        let packedPaths = Set(layers.map(\.path))
+        for layer in original.unet.store.weightedLayers
+        where layer.isQuantized && !packedPaths.contains(layer.path) {
+            comparison.note(layer.path, "is not packed")
+        }
+        comparison.compareParameters(packed.unet.store, original.unet.store)
+        if let mine = packed.textEncoder?.store, let other = original.textEncoder?.store {
+            comparison.compareParameters(mine, other)
+        } else if (packed.textEncoder == nil) != (original.textEncoder == nil) {
+            comparison.note("text encoder", "only one of the models has one")
+        }
+        let table = packed.unet.timeFeatures as? TimeFeatureTable
+        if let table { try comparison.compare(table, original.unet) }
+        self.layers = layers.count
+        (codes, scales, otherValues, timeFeatures) = (
+            comparison.codes, comparison.scales, comparison.others, comparison.features
+        )
+        hasRoundedScales = comparison.hasRoundedScales
+        outputs =
+            hasSameConfig && packed.unet.config.additionEmbedType == nil
+            ? try Self.outputs(packed, original, timesteps: table?.timesteps, seed: seed) : []
+        for output in outputs where !output.isFinite {
+            comparison.note(
+                "noise predictions",
+                "are not finite in one of the models, activations in \(output.activations)")
+        }
+        differences = comparison.differences
+    }
+
+    /// The config as options, whatever their order and the blanks between them.
+    private static func options(_ model: DiffusionPipeline) -> NSDictionary? {
+        (try? JSONSerialization.jsonObject(with: model.unet.config.json)) as? NSDictionary
+    }
+
+    /// Predictions from random samples and contexts at the first, middle and last timestep.
+    private static func outputs(
+        _ packed: DiffusionPipeline, _ original: DiffusionPipeline, timesteps: [Int]?, seed: UInt64
+    ) throws -> [OutputDifference] {
+        let config = packed.unet.config
+        // Those that both know.
+        let theirs = (original.unet.timeFeatures as? TimeFeatureTable)?.timesteps
+        let common = Set(timesteps ?? theirs ?? [1, 501, 981]).intersection(
+            theirs ?? timesteps ?? [1, 501, 981])
+        let known = common.sorted()
+        guard !known.isEmpty else { return [] }
+        let chosen = Set(
+            [0, known.count / 2, known.count - 1].filter(known.indices.contains).map { known[$0] }
+        )
+        .sorted()
+        var random = Philox(seed: seed)
+        let width = config.encoderHidDim ?? config.crossAttentionDim.max() ?? 0
+        let inputs = chosen.map { timestep in
+            (
+                Float(timestep), random.normal(packed.sampleShape(batch: 1)),
+                config.usesCrossAttention ? random.normal([1, 16, width]) : nil
+            )
+        }
+        func predictions(_ model: DiffusionPipeline) -> [Tensor] {
+            withoutGradients {
+                inputs.map { timestep, sample, context in
+                    model.unet(sample, timesteps: .full([1], timestep), encoderHiddenStates: context)
+                }
+            }
+        }
+        let before = (packed.activations, original.activations)
+        defer { (packed.activations, original.activations) = before }
+        // A packed original, too, is what its numbers say, not what rounding makes of them.
+        original.activations = .float32
+        let wanted = predictions(original)
+        return ActivationType.allCases.map { type in
+            packed.activations = type
+            return OutputDifference(type, predictions(packed), wanted)
+        }
+    }
+}
+
+extension PackedVerification.OutputDifference {
+    fileprivate init(_ type: ActivationType, _ found: [Tensor], _ wanted: [Tensor]) {
+        var (squares, total, largest, reach) = (0.0, 0.0, 0.0, 0.0)
+        for (a, b) in zip(found.flatMap(\.values), wanted.flatMap(\.values)) {
+            let difference = Double(a) - Double(b)
+            squares += difference * difference
+            total += Double(b) * Double(b)
+            // A NaN stays.
+            largest = largest.isNaN || abs(difference) <= largest ? largest : abs(difference)
+            reach = max(reach, Double(abs(b)))
+        }
+        activations = type.rawValue
+        let root = (squares / max(total, .leastNormalMagnitude)).squareRoot()
+        // JSON has no NaN.
+        relativeRootMeanSquare = root.isFinite ? root : .greatestFiniteMagnitude
+        isFinite = root.isFinite && largest.isFinite
+        relativeMaximum =
+            isFinite ? largest / max(reach, .leastNormalMagnitude) : .greatestFiniteMagnitude
+    }
+}
+
+/// Codes and scales of a quantized layer, packed or not.
+private struct QuantizedCodes {
+    let width: BitWidth
+    let codes: [Int16]
+    let scales: [Float]
+
+    init?(_ layer: any WeightedLayer) {
+        switch layer.weight {
+        case let student as FakeQuantizedWeight:
+            (width, codes, scales) = (student.grid.width, student.codes, student.usedScales.values)
+        case let packed as PackedWeight:
+            (width, codes, scales) = (packed.grid.width, packed.codes, packed.scales.values)
+        default: return nil
+        }
+    }
+}
+
+/// What was compared and what was found.
+private struct Comparison {
+    var (codes, scales, others, features) = (0, 0, 0, 0)
+    var hasRoundedScales = false
+    var differences: [PackedVerification.Difference] = []
+
+    mutating func note(_ place: String, _ what: String) {
+        differences.append(PackedVerification.Difference(place: place, what: what))
+    }
+
+    mutating func compare(_ layer: any WeightedLayer, _ other: (any WeightedLayer)?) {
+        guard let mine = QuantizedCodes(layer), let theirs = other.flatMap(QuantizedCodes.init),
+            let shape = other?.weight.shape, shape == layer.weight.shape
+        else {
+            return note(layer.path, "is no quantized layer of the same shape in the original")
+        }
+        guard mine.width == theirs.width else {
+            return note(layer.path, "\(mine.width.rawValue) bits, the original \(theirs.width.rawValue)")
+        }
+        codes += mine.codes.count
+        scales += mine.scales.count
+        let wrong = zip(mine.codes, theirs.codes).count { $0 != $1 }
+        if wrong > 0 { note(layer.path, "\(wrong) of \(mine.codes.count) codes differ") }
+        guard mine.scales != theirs.scales else { return }
+        let rounded = Tensor(theirs.scales, shape: [theirs.scales.count]).roundedToFloat16.values
+        if mine.scales == rounded {
+            hasRoundedScales = true
+        } else {
+            let wrong = zip(mine.scales, theirs.scales).count { $0 != $1 }
+            note(layer.path, "\(wrong) of \(mine.scales.count) scales differ")
+        }
+    }
+
+    mutating func compareParameters(_ mine: ParameterStore, _ other: ParameterStore) {
+        let theirs = Dictionary(uniqueKeysWithValues: other.entries.map { ($0.key, $0.source) })
+        for entry in mine.entries {
+            guard !(entry.source is PackedWeight), !(entry.source is FakeQuantizedWeight) else { continue }
+            guard let source = theirs[entry.key], source.shape == entry.source.shape else {
+                note(entry.key, "is no parameter of the same shape in the original")
+                continue
+            }
+            others += entry.source.shape.reduce(1, *)
+            let (a, b) = (entry.source.tensor().values, source.tensor().values)
+            let wrong = zip(a, b).count { $0.bitPattern != $1.bitPattern }
+            if wrong > 0 { note(entry.key, "\(wrong) of \(a.count) values differ") }
+        }
+    }
+
+    /// Cached features against those that the original's time layers make, at 16 bits.
+    mutating func compare(_ table: TimeFeatureTable, _ original: UNet2DConditionModel) throws {
+        let wanted: [String: Tensor]
+        if let theirs = original.timeFeatures as? TimeFeatureTable {
+            guard theirs.timesteps == table.timesteps else {
+                return note("time features", "are cached for other timesteps")
+            }
+            wanted = theirs.features
+        } else {
+            wanted = try TimeFeatureTable(original, timesteps: table.timesteps).features
+        }
+        for (block, mine) in table.features.sorted(by: { $0.key < $1.key }) {
+            guard let theirs = wanted[block], theirs.shape == mine.shape else {
+                note(block, "has other time features in the original")
+                continue
+            }
+            features += mine.count
+            let rounded = theirs.roundedToFloat16.values
+            let wrong = zip(mine.values, rounded).count { $0 != $1 }
+            if wrong > 0 { note(block, "\(wrong) of \(mine.count) time features differ") }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// Opening a checkpoint of any kind as a model that makes images.
+
+import Checkpoints
+import Foundation
+import Layers
+import Networks
+import Quantization
+import Recipes
+import Tensors
+
+extension DiffusionPipeline {
+    /// Opens a dense model, a student or a packed model.
+    ///
+    /// - Parameters:
+    ///   - path: the file.
+    ///   - precision: `.keep16Bit` leaves large 16-bit weights in 16 bits; training needs `.float32`.
+    /// - Throws: `CheckpointError`, `ConfigError`, `ParameterError`, `TimeFeatureError`.
+    public convenience init(contentsOf path: String, precision: WeightPrecision = .float32) throws {
+        try self.init(CheckpointReader(path), precision: precision)
+    }
+
+    /// Builds the model from an open checkpoint; every tensor of the file must be used.
+    ///
+    /// - Throws: as `init(contentsOf:precision:)`.
+    public convenience init(_ reader: CheckpointReader, precision: WeightPrecision = .float32) throws {
+        let config = try UNet2DConditionConfig(json: Data(reader.header.config.utf8))
+        let packed = try PackedLayers(reader, config: config)
+        let parameters = CheckpointParameters(
+            reader, precision: precision, decoded: { packed[$0] },
+            packedWeight: { try PackedWeight($0) })
+        let table = try reader.timeFeatures().map {
+            TimeFeatureTable(timesteps: $0.timesteps, features: $0.features)
+        }
+        let unet = try UNet2DConditionModel(
+            config: config, parameters: ParameterPath(ParameterStore(provider: parameters)), timeFeatures: table)
+        try parameters.checkAllUsed()
+        let encoder = try TextEncoder(in: reader)
+        if let encoder { try Self.check(encoder, for: config) }
+        try self.init(
+            unet: unet, textEncoder: encoder,
+            tokenizerName: encoder == nil ? nil : reader.header.tokenizer ?? "shapes-words",
+            schedulerJSON: reader.header.scheduler)
+    }
+
+    /// - Throws: `PipelineError` for a text encoder that is not this UNet's.
+    private static func check(_ encoder: TextEncoder, for config: UNet2DConditionConfig) throws(PipelineError)
+    {
+        let widths = config.encoderHidDim.map { [$0] } ?? config.crossAttentionDim
+        if config.usesCrossAttention, let other = widths.first(where: { $0 != encoder.config.width }) {
+            throw .crossAttentionDim(expected: other, found: encoder.config.width)
+        }
+    }
+
+    /// What packed layers round their inputs to; `.int8` where nothing is packed says nothing.
+    public var activations: ActivationType {
+        get { packedWeights.first?.activations ?? .int8 }
+        set { for weight in packedWeights { weight.activations = newValue } }
+    }
+
+    /// Whether layers hold packed codes.
+    public var isPacked: Bool { !packedWeights.isEmpty }
+
+    private var packedWeights: [PackedWeight] {
+        unet.store.weightedLayers.compactMap { $0.weight as? PackedWeight }
+    }
+
+    /// The widths of the quantized layers of a student or packed model; nil for a dense one.
+    public var recipe: BitRecipe? {
+        var layers: [LayerID: BitWidth] = [:]
+        for layer in unet.store.weightedLayers {
+            switch layer.weight {
+            case let student as FakeQuantizedWeight: layers[LayerID(layer.path)] = student.grid.width
+            case let packed as PackedWeight: layers[LayerID(layer.path)] = packed.grid.width
+            default: continue
+            }
+        }
+        return layers.isEmpty ? nil : BitRecipe(layers: layers)
+    }
+}
+
+extension TextEncoder {
+    /// The text encoder of a checkpoint; nil where it has none. Every tensor of it must be used.
+    ///
+    /// - Throws: `CheckpointError`, `ConfigError`, `ParameterError`.
+    public convenience init?(in reader: CheckpointReader) throws {
+        guard let json = reader.header.textConfig, let source = reader.textEncoder else { return nil }
+        let parameters = CheckpointParameters(source, precision: .float32)
+        try self.init(
+            config: TextEncoderConfig(json: Data(json.utf8)),
+            parameters: ParameterPath(ParameterStore(provider: parameters)))
+        try parameters.checkAllUsed()
+    }
+}
+
+extension WeightedLayer {
+    /// Whether the layer's weight is one of codes and scales, packed or not.
+    public var isQuantized: Bool { weight is FakeQuantizedWeight || weight is PackedWeight }
+}

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+// Writing a pipeline as a dense model, a student or a packed model.
+
+import Checkpoints
+import Foundation
+import Layers
+import Networks
+import Packing
+import Quantization
+import Recipes
+import Schedulers
+import Synchronization
+import Tensors
+
+/// How a packed model is stored.
+public struct PackingOptions: Hashable, Sendable {
+    public var encoding: PackingEncoding
+    /// Float16 halves the scales' bytes at a relative error of 2^-11.
+    public var scaleType: ElementType
+    /// The timesteps whose time features are cached, in place of the time layers; nil keeps the layers.
+    public var cachedTimesteps: [Int]?
+
+    public init(
+        encoding: PackingEncoding = .entropy, scaleType: ElementType = .float32, cachedTimesteps: [Int]?
+    ) {
+        self.encoding = encoding
+        self.scaleType = scaleType
+        self.cachedTimesteps = cachedTimesteps
+    }
+}
+
+/// The state of a training run as it lies in a checkpoint: the trainer's own JSON, and tensors by path.
+public struct StoredTraining {
+    /// A named tensor of a state.
+    public struct Entry {
+        public let name: String
+        /// The element type in the file; it holds every value exactly.
+        public let type: ElementType
+        private let make: () -> Tensor
+
+        /// A tensor that is widened from `type` when it is written, and not before: a state takes no second copy.
+        public init(_ name: String, as type: ElementType, make: @escaping () -> Tensor) {
+            self.name = name
+            self.type = type
+            self.make = make
+        }
+
+        public init(_ name: String, _ value: Tensor) { self.init(name, as: .float32) { value } }
+
+        /// The values in Float32.
+        public var value: Tensor { make() }
+    }
+
+    public let json: Data
+    /// Empty when the run is finished and only its record is kept.
+    public let tensors: [Entry]
+
+    public init(json: Data, tensors: [Entry]) {
+        self.json = json
+        self.tensors = tensors
+    }
+
+    /// - Throws: `CheckpointError`.
+    public func write(with writer: CheckpointWriter) throws {
+        for entry in tensors { try writer.write(entry.name, in: .training, entry.value, as: entry.type) }
+        try writer.writeTrainingState(json: String(decoding: json, as: UTF8.self))
+    }
+}
+
+extension DiffusionPipeline {
+    /// Writes every parameter as floats; quantized layers are written as what they compute with.
+    ///
+    /// - Parameters:
+    ///   - path: the file; it appears when complete.
+    ///   - manifest: the run that made it.
+    ///   - type: of every tensor; nil keeps 16-bit weights and writes the rest as Float32.
+    ///   - training: what a resumed run needs.
+    /// - Throws: `CheckpointError`.
+    public func writeModel(
+        to path: String, manifest: RunManifest, as type: ElementType? = nil, training: StoredTraining? = nil
+    ) throws {
+        let writer = try CheckpointWriter(path, header: try header(.model, manifest))
+        for entry in unet.store.entries {
+            if let type {
+                try writer.write(entry.key, entry.source.tensor().detached(), as: type)
+            } else {
+                try writer.write(entry.key, entry.source)
+            }
+        }
+        try writeTextEncoder(with: writer, as: type ?? .float32)
+        try training?.write(with: writer)
+        try writer.finish()
+    }
+
+    /// Writes a student: latent weights, scales and widths, and what a resumed run needs.
+    ///
+    /// - Parameters:
+    ///   - path: the file; it appears when complete.
+    ///   - manifest: the run that made it.
+    ///   - training: what a resumed run needs.
+    /// - Throws: `CheckpointError`.
+    public func writeStudent(
+        to path: String, manifest: RunManifest,
+        training: StoredTraining? = nil
+    ) throws {
+        let writer = try CheckpointWriter(path, header: try header(.student, manifest))
+        for entry in unet.store.entries {
+            let latent = (entry.source as? FakeQuantizedWeight)?.latent
+            try writer.write(entry.key, latent ?? entry.source)
+        }
+        for layer in unet.store.weightedLayers {
+            guard let weight = layer.weight as? FakeQuantizedWeight else { continue }
+            try writer.write(
+                QuantizationRecord(path: layer.path, width: weight.grid.width, scales: weight.usedScales))
+        }
+        try writeTextEncoder(with: writer, as: .float32)
+        try training?.write(with: writer)
+        try writer.finish()
+    }
+
+    /// Writes a packed model: codes and scales of every quantized layer, cached time features, the text encoder, all else as
+    /// Float32.
+    ///
+    /// - Parameters:
+    ///   - path: the file; it appears when complete.
+    ///   - manifest: the run that made it.
+    ///   - options: encoding and caching.
+    ///   - progress: called with the layers packed and their number; it may throw to interrupt.
+    /// - Throws: `CheckpointError`, `PackingError`, `TimeFeatureError` where time features cannot be cached.
+    public func writePacked(
+        to path: String, manifest: RunManifest, options: PackingOptions,
+        progress: (Int, Int) throws -> Void = { _, _ in }
+    ) throws {
+        let table = try cachedTimeFeatures(options)
+        let writer = try CheckpointWriter(path, header: try header(.packed, manifest))
+        let packs = unet.store.weightedLayers.filter(\.isQuantized)
+        for entry in packedEntries(besides: packs, dropsTimeLayers: table != nil) {
+            try writer.write(entry.key, entry.source)
+        }
+        // A few layers at a time are packed on all cores; files are written in the order of the model.
+        let together = 4 * Threads.count
+        for start in stride(from: 0, to: packs.count, by: together) {
+            let part = Array(packs[start..<min(start + together, packs.count)])
+            for (index, record) in try records(of: part, options).enumerated() {
+                try writer.write(record, scaleType: options.scaleType)
+                try progress(start + index + 1, packs.count)
+            }
+        }
+        if let table {
+            try writer.write(TimeFeatureRecord(timesteps: table.timesteps, features: table.features))
+        }
+        for (key, tensor, type) in packedTextEncoder {
+            try writer.write(key, in: .textEncoder, tensor, as: type)
+        }
+        try writer.finish()
+    }
+
+    /// Timesteps that the model's samplers visit in `steps` steps, all samplers together, ascending.
+    ///
+    /// - Throws: `SamplerError`, `ConfigError`.
+    public func samplerTimesteps(_ kinds: [SamplerKind], steps: Int) throws -> [Int] {
+        let visited = try kinds.flatMap { try samplerConfig($0).sampler($0, steps: steps).timesteps }
+        return Set(visited).sorted()
+    }
+
+    /// The parameters that a packed model has beside the weights of `layers`.
+    func packedEntries(
+        besides layers: [any WeightedLayer], dropsTimeLayers: Bool
+    ) -> [ParameterEntry] {
+        let packedKeys = Set(layers.map { $0.path + ".weight" })
+        return unet.store.entries.filter { entry in
+            let layer = LayerID(entry.key.split(separator: ".").dropLast().joined(separator: "."))
+            return !packedKeys.contains(entry.key) && !(dropsTimeLayers && LayerRole(of: layer).isTimeLayer)
+        }
+    }
+
+    /// The text encoder's parameters as a packed file holds them: at 16 bits where that loses nothing.
+    var packedTextEncoder: [(key: String, tensor: Tensor, type: ElementType)] {
+        (textEncoder?.store.entries ?? []).map { entry in
+            let tensor = entry.source.tensor().detached()
+            return (entry.key, tensor, tensor.isExactInFloat16 ? .float16 : .float32)
+        }
+    }
+
+    /// Bytes that the manifest of a packed file is filled up to with blanks, so that its size does not depend on the
+    /// command line that made it. (A manifest longer than that takes as much again.)
+    private static let manifestBytes = 4096
+
+    func header(_ format: CheckpointFormat, _ manifest: RunManifest) throws -> CheckpointHeader {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        var text = String(decoding: try encoder.encode(manifest), as: UTF8.self)
+        if format == .packed {
+            let length = text.utf8.count
+            let wanted = (length + Self.manifestBytes - 1) / Self.manifestBytes * Self.manifestBytes
+            text += String(repeating: " ", count: wanted - length)
+        }
+        return CheckpointHeader(
+            format: format, config: String(decoding: unet.config.json, as: UTF8.self), manifest: text,
+            scheduler: schedulerJSON,
+            textConfig: try textEncoder.map { String(decoding: try encoder.encode($0.config), as: UTF8.self) },
+            tokenizer: tokenizerName)
+    }
+
+    private func writeTextEncoder(with writer: CheckpointWriter, as type: ElementType) throws {
+        for entry in textEncoder?.store.entries ?? [] {
+            try writer.write(entry.key, in: .textEncoder, entry.source.tensor().detached(), as: type)
+        }
+    }
+
+    private func cachedTimeFeatures(_ options: PackingOptions) throws -> TimeFeatureTable? {
+        guard let timesteps = options.cachedTimesteps else { return nil }
+        if let table = unet.timeFeatures as? TimeFeatureTable {
+            try table.validate(timesteps: timesteps)
+            return table
+        }
+        return try TimeFeatureTable(unet, timesteps: timesteps)
+    }
+
+    private func records(
+        of layers: [any WeightedLayer], _ options: PackingOptions
+    ) throws -> [PackedLayerRecord] {
+        let packed = Mutex<[Int: Result<PackedLayerRecord, any Error>]>([:])
+        nonisolated(unsafe) let layers = layers
+        Threads.parallelFor(layers.count) { range in
+            for index in range {
+                let record = Result { try Self.record(of: layers[index], options) }
+                packed.withLock { $0[index] = record }
+            }
+        }
+        return try packed.withLock { found in
+            try layers.indices.map { index in
+                guard let record = found[index] else { preconditionFailure("a layer was not packed") }
+                return try record.get()
+            }
+        }
+    }
+
+    private static func record(
+        of layer: any WeightedLayer, _ options: PackingOptions
+    ) throws -> PackedLayerRecord {
+        let (grid, scales, codes): (BalancedGrid, Tensor, [Int16])
+        switch layer.weight {
+        case let student as FakeQuantizedWeight:
+            (grid, scales, codes) = (student.grid, student.usedScales, student.codes)
+        case let packed as PackedWeight:
+            (grid, scales, codes) = (packed.grid, packed.scales, packed.codes)
+        default:
+            preconditionFailure("\(layer.path): its weight has no codes")
+        }
+        return try PackedLayerRecord(
+            path: layer.path, width: grid.width, encoding: options.encoding, shape: layer.weight.shape,
+            codes: try packCodes(codes, levels: grid.levels, encoding: options.encoding),
+            scales: scales.values)
+    }
+}

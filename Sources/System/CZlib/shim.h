@@ -1,0 +1,3 @@
+// Headers of the system library behind `CZlib`.
+#pragma once
+#include <zlib.h>

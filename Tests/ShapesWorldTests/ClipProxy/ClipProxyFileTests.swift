@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// CLIP-proxies as files: what is written is read back, and nothing else is.
+
+import Checkpoints
+import Evaluation
+import Foundation
+import Layers
+import Networks
+import Recipes
+import Tensors
+import TestKit
+import Testing
+
+@testable import ShapesWorld
+
+@Suite struct ClipProxyFileTests {
+    private let proxy: ClipProxy
+    private let manifest = RunManifest(toolVersion: "0", commandLine: ["test"], seed: 4, inputs: [])
+
+    init() throws {
+        let text = try TextEncoderConfig(vocabSize: 9, maxLength: 5, width: 16, layers: 1, heads: 2)
+        let config = try ClipProxyConfig(
+            text: text, visionChannels: [8, 8], visionStrides: [1, 2], embeddingWidth: 12)
+        proxy = try ClipProxy(
+            config: config, parameters: ParameterPath(ParameterStore(provider: RandomParameterProvider(seed: 4)))
+        )
+    }
+
+    /// Gives `body` the path of a file in a folder of its own.
+    private func withFile(_ body: (String) throws -> Void) throws {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "clip-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        try body(folder.appending(path: "clip.h5").path)
+    }
+
+    @Test("a proxy reads back as it was written") func roundTrip() throws {
+        try withFile { path in
+            try proxy.write(to: path, manifest: manifest)
+            let again = try ClipProxy(file: path)
+            #expect(again.config == proxy.config)
+            let (written, read) = (proxy.store.entries, again.store.entries)
+            #expect(written.map(\.key) == read.map(\.key))
+            for (one, other) in zip(written, read) {
+                #expect(one.source.tensor().values == other.source.tensor().values, "\(one.key)")
+            }
+        }
+    }
+
+    @Test("half precision takes half of the bytes and moves scores by less than a thousandth")
+    func halfPrecision() throws {
+        var random = Philox(seed: 1)
+        let images = random.normal([4, 3, 8, 8])
+        let ids = (0..<20).map { Int32($0 % 9) }
+        try withFile { path in
+            try proxy.write(to: path, manifest: manifest, as: .float16)
+            let again = try ClipProxy(file: path)
+            let keys = try CheckpointReader(path, formats: [.clip]).clip
+            #expect(keys.keys.allSatisfy { keys.stored($0)?.type == .float16 })
+            expectClose(
+                again.score(images, ids: ids).map(Double.init),
+                proxy.score(images, ids: ids).map(Double.init),
+                within: 1e-3)
+            #expect(again.score(images, ids: ids) != proxy.score(images, ids: ids))
+        }
+    }
+
+    @Test("what else is written lies in the file, next to a proxy that still reads") func extra() throws {
+        try withFile { path in
+            try proxy.write(to: path, manifest: manifest) { writer in
+                try writer.writeTrainingState(json: #"{"step": 3}"#)
+                try writer.write("averages/a.b", in: .training, Tensor([1, 2], shape: [2]))
+            }
+            _ = try ClipProxy(file: path)
+            let state = try #require(try CheckpointReader(path, formats: [.clip]).trainingState())
+            #expect(state.json == #"{"step": 3}"#)
+            #expect(try state.tensors.tensor("averages/a.b").values == [1, 2])
+        }
+    }
+
+    @Test("a proxy's file is no UNet's, and says so") func otherKind() throws {
+        try withFile { path in
+            try proxy.write(to: path, manifest: manifest)
+            let error = #expect(throws: CheckpointError.self) { try CheckpointReader(path) }
+            #expect(
+                error
+                    == .attribute(
+                        file: path, object: "/", name: "format",
+                        fault: .value(
+                            expected: "bitsfusion-model, bitsfusion-student, bitsfusion-packed",
+                            found: "bitsfusion-clip")))
+        }
+    }
+
+    @Test("an architecture that is not one is an error that names the key") func brokenConfig() throws {
+        try withFile { path in
+            let header = CheckpointHeader(format: .clip, config: #"{"vision_channels": [8]}"#, manifest: "{}")
+            let writer = try CheckpointWriter(path, header: header)
+            try writer.write("logit_scale", in: .clip, .zeros([1]))
+            try writer.finish()
+            let error = #expect(throws: CheckpointError.self) { try ClipProxy(file: path) }
+            #expect(error?.description.contains("vision_strides") == true)
+        }
+    }
+
+    @Test("parameters that the architecture lacks are an error") func unusedKeys() throws {
+        try withFile { path in
+            try proxy.write(to: path, manifest: manifest) { try $0.write("extra", in: .clip, .zeros([1])) }
+            #expect(throws: CheckpointError.unusedKeys(file: path, keys: ["extra"])) {
+                try ClipProxy(file: path)
+            }
+        }
+    }
+}

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+// Training of a tiny CLIP-proxy: it learns, repeats itself and resumes.
+
+import Checkpoints
+import Evaluation
+import Foundation
+import Networks
+import Optimizers
+import Recipes
+import Tensors
+import Testing
+
+@testable import QAT
+
+@testable import ShapesWorld
+
+/// A recipe that trains in seconds, even without optimisation.
+private func tinyRecipe(steps: Int, batchSize: Int = 16, hardNegatives: Int = 1) throws -> ClipProxyTrainingConfig {
+    let text = try TextEncoderConfig(
+        vocabSize: ShapesTokenizer.vocabularySize, maxLength: 12, width: 16, layers: 1, heads: 2)
+    let model = try ClipProxyConfig(
+        text: text, visionChannels: [8, 16, 16], visionStrides: [2, 2, 2], normNumGroups: 4,
+        embeddingWidth: 16)
+    return ClipProxyTrainingConfig(
+        model: model, hardNegatives: hardNegatives,
+        training: TrainingOptions(
+            steps: steps, batchSize: batchSize, learningRate: 5e-3,
+            schedule: LearningRateSchedule(warmupSteps: 5), averageDecay: 0.9, seed: 3))
+}
+
+/// Runs a trainer to its end, or until `stop` steps are done.
+private func run(_ trainer: ClipProxyTrainer, until stop: Int = .max) throws {
+    try trainer.run(progress: { _, _, _ in }, save: {}, shouldStop: { trainer.loop.step >= stop })
+}
+
+/// Gives `body` the path of a file in a folder of its own.
+private func withFile(_ body: (String) throws -> Void) throws {
+    let folder = FileManager.default.temporaryDirectory.appending(path: "clip-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    try body(folder.appending(path: "clip.h5").path)
+}
+
+@Suite struct ClipProxyTrainerTests {
+    private let manifest = RunManifest(toolVersion: "0", commandLine: ["test"], seed: 3, inputs: [])
+
+    @Test("a short run lowers the loss and tells captions of other images apart") func learns() throws {
+        let trainer = try ClipProxyTrainer(tinyRecipe(steps: 200))
+        try run(trainer)
+        let losses = trainer.loop.history.map(\.loss)
+        #expect(losses.count == 4)
+        #expect(losses[3] < losses[0] - 0.3, "\(losses)")
+        let accuracy = ClipProxyAccuracy(of: trainer.proxy, on: ShapesDataset(seed: 99), samples: 100)
+        #expect(accuracy.matched.mean > accuracy.mismatched.mean + 0.05)
+    }
+
+    @Test("the same recipe trains the same weights, another seed others") func repeats() throws {
+        func weights(seed: UInt64) throws -> [[Float]] {
+            var recipe = try tinyRecipe(steps: 3)
+            recipe.training.seed = seed
+            let trainer = try ClipProxyTrainer(recipe)
+            try run(trainer)
+            return trainer.proxy.store.parameters.map(\.value.values)
+        }
+        let first = try weights(seed: 1)
+        #expect(try weights(seed: 1) == first)
+        #expect(try weights(seed: 2) != first)
+    }
+
+    @Test("a run resumed from its file ends bit-equal to an uninterrupted one") func resumes() throws {
+        let whole = try ClipProxyTrainer(tinyRecipe(steps: 6))
+        try run(whole)
+        let interrupted = try ClipProxyTrainer(tinyRecipe(steps: 6))
+        try run(interrupted, until: 3)
+        #expect(interrupted.loop.step == 3)
+        try withFile { path in
+            try interrupted.write(to: path, manifest: manifest)
+            let resumed = try ClipProxyTrainer(tinyRecipe(steps: 6))
+            #expect(try resumed.resume(from: path))
+            #expect(resumed.loop.step == 3)
+            try run(resumed)
+            for (one, other) in zip(whole.proxy.store.parameters, resumed.proxy.store.parameters) {
+                #expect(one.value.values == other.value.values, "\(one.name)")
+            }
+            #expect(
+                whole.loop.average?.averages.mapValues(\.values)
+                    == resumed.loop.average?.averages.mapValues(\.values))
+            #expect(whole.loop.history == resumed.loop.history)
+        }
+    }
+
+    @Test("a finished run leaves the averaged proxy and no state") func finished() throws {
+        let trainer = try ClipProxyTrainer(tinyRecipe(steps: 2))
+        try run(trainer)
+        try withFile { path in
+            try trainer.write(to: path, manifest: manifest)
+            let written = try ClipProxy(file: path).store.parameters.map(\.value.values)
+            #expect(written == trainer.withFinalWeights { $0.store.parameters.map(\.value.values) })
+            #expect(try !ClipProxyTrainer(tinyRecipe(steps: 2)).resume(from: path))
+        }
+    }
+
+    @Test("the file of another run is refused") func anotherRun() throws {
+        let trainer = try ClipProxyTrainer(tinyRecipe(steps: 4))
+        try run(trainer, until: 2)
+        try withFile { path in
+            try trainer.write(to: path, manifest: manifest)
+            let other = try ClipProxyTrainer(tinyRecipe(steps: 4, hardNegatives: 2))
+            #expect(throws: TrainingStateError.self) { try other.resume(from: path) }
+            var sparser = try tinyRecipe(steps: 4)
+            sparser.training.saveEvery += 1
+            #expect(try ClipProxyTrainer(sparser).resume(from: path))
+        }
+    }
+
+    @Test("every trainable value, the temperature included, gets a gradient") func gradients() throws {
+        let trainer = try ClipProxyTrainer(tinyRecipe(steps: 1))
+        var random = Philox(seed: 3)
+        trainer.objective(step: 0, random: &random).total.backward()
+        for parameter in trainer.proxy.store.parameters {
+            // Key biases shift all scores of a query alike, which softmax does not see.
+            if parameter.name.hasSuffix("k_proj.bias") { continue }
+            #expect(parameter.gradient?.values.contains { $0 != 0 } == true, "\(parameter.name)")
+        }
+    }
+
+    @Test("the loss's factor never exceeds the inverse of the lowest temperature") func temperature() throws {
+        let trainer = try ClipProxyTrainer(tinyRecipe(steps: 1))
+        trainer.proxy.logitScale.value = Tensor([7], shape: [1])
+        var random = Philox(seed: 3)
+        let loss = trainer.objective(step: 0, random: &random)
+        #expect(abs((loss.parts["scale"] ?? 0) - 100) < 1e-3)
+    }
+
+    @Test("final weights are the moving average, and the values come back") func averages() throws {
+        let trainer = try ClipProxyTrainer(tinyRecipe(steps: 4))
+        try run(trainer)
+        let values = trainer.proxy.store.parameters.map(\.value.values)
+        let averages = trainer.withFinalWeights { $0.store.parameters.map(\.value.values) }
+        #expect(averages != values)
+        #expect(trainer.proxy.store.parameters.map(\.value.values) == values)
+    }
+}
+
+@Suite struct ClipProxyTrainingConfigTests {
+    @Test("JSON carries the whole recipe") func roundTrip() throws {
+        let recipe = try tinyRecipe(steps: 7)
+        let again = try JSONDecoder().decode(ClipProxyTrainingConfig.self, from: JSONEncoder().encode(recipe))
+        #expect(again == recipe)
+    }
+
+    @Test("values out of range are errors that name the key") func invalid() throws {
+        let recipe = try tinyRecipe(steps: 7)
+        let changes: [(String, (inout ClipProxyTrainingConfig) throws -> Void)] = [
+            ("hardNegatives", { $0.hardNegatives = -1 }),
+            ("imageNoise", { $0.imageNoise = .nan }),
+            ("initialTemperature", { $0.initialTemperature = 0 }),
+            ("minimumTemperature", { $0.minimumTemperature = 0.5 }),
+            ("training.batchSize", { $0.training.batchSize = 1 }),
+            ("training.steps", { $0.training.steps = 0 }),
+            ("training.checkpointing", { $0.training.checkpointing = .blocks }),
+            ("model.text.vocab_size", { $0.model = try Self.model(words: 25) }),
+            ("model.text.max_length", { $0.model = try Self.model(length: 8) }),
+        ]
+        try recipe.validate()
+        for (key, change) in changes {
+            var changed = recipe
+            try change(&changed)
+            let error = #expect(throws: TrainingConfigError.self) { try changed.validate() }
+            #expect(error?.description.contains(key) == true, "\(key)")
+        }
+    }
+
+    private static func model(
+        words: Int = ShapesTokenizer.vocabularySize, length: Int = 12
+    ) throws -> ClipProxyConfig {
+        try ClipProxyConfig(
+            text: TextEncoderConfig(vocabSize: words, maxLength: length, width: 16, layers: 1, heads: 2))
+    }
+}
+
+@Suite struct ClipProxyBatchTests {
+    private let dataset = ShapesDataset(seed: 5)
+    private let batch: ClipProxyBatch
+
+    init() {
+        batch = ClipProxyBatch(
+            ShapesDataset(seed: 5), from: 32, count: 64, hardNegatives: 2, tokenizer: ShapesTokenizer())
+    }
+
+    @Test("captions may match unless they contradict, and always match themselves") func mayMatch() {
+        for i in 0..<64 {
+            for j in 0..<64 {
+                let contradicts = dataset.caption(at: 32 + i).contradicts(dataset.caption(at: 32 + j))
+                #expect(batch.mayMatch[i * 64 + j] == !contradicts)
+            }
+        }
+        #expect((0..<64).allSatisfy { batch.mayMatch[$0 * 65] })
+        #expect(batch.mayMatch.contains(false))
+    }
+
+    @Test("hard negatives are false captions of their own image") func hardNegatives() throws {
+        let tokenizer = ShapesTokenizer()
+        let length = tokenizer.length
+        #expect(batch.hardNegatives.count == 128 * length)
+        for index in 0..<128 {
+            let ids = Array(batch.hardNegatives[index * length..<(index + 1) * length])
+            let caption = try SceneCaption(parsing: tokenizer.decode(ids))
+            #expect(caption.contradicts(dataset.caption(at: 32 + index / 2)))
+        }
+    }
+
+    @Test("images and captions are the data set's") func pairs() {
+        #expect(batch.pairs.pixels.shape == [64, 3, 32, 32])
+        let own = dataset.sample(at: 40)
+        #expect(Array(batch.pairs.tokens[8 * 12..<9 * 12]) == ShapesTokenizer().encode(own.caption))
+        #expect(batch.pairs.pixels.sliced(axis: 0, 8..<9).values == own.image.modelRange)
+    }
+}

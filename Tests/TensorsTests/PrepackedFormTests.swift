@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// Forms of frozen weights that are kept from use to use: never those of another shape, of other values, or of a part.
+
+import TestKit
+import Testing
+
+@testable import Tensors
+
+@Suite struct PrepackedFormTests {
+    private func bits(_ tensor: Tensor) -> [UInt32] { tensor.values.map(\.bitPattern) }
+
+    @Test("a linear weight seen in another shape is not taken for the first one")
+    func reshapedLinear() {
+        let weight = Parameter("w", normal([64, 32], stream: 1), isTrainable: false)
+        _ = linear(normal([40, 32], stream: 2), weight: weight.value, bias: nil)
+        let (x, turned) = (normal([40, 64], stream: 3), weight.value.reshaped([32, 64]))
+        #expect(
+            bits(linear(x, weight: turned, bias: nil)) == bits(linear(x, weight: turned.copied(), bias: nil)))
+    }
+
+    @Test("nor is a kernel", arguments: [2, 4])
+    func reshapedKernel(m: Int) {
+        let weight = Parameter("w", normal([24, 16, 3, 3], stream: 1), isTrainable: false)
+        ConvolutionAlgorithm.$forced.withValue(.winograd(m)) {
+            _ = conv2d(normal([1, 16, 9, 9], stream: 2), weight: weight.value, bias: nil, padding: 1)
+            let (x, turned) = (normal([1, 24, 9, 9], stream: 3), weight.value.reshaped([16, 24, 3, 3]))
+            let kept = conv2d(x, weight: turned, bias: nil, padding: 1)
+            #expect(bits(kept) == bits(conv2d(x, weight: turned.copied(), bias: nil, padding: 1)))
+        }
+    }
+
+    @Test("a part of a weight keeps no forms")
+    func parts() {
+        let weight = Parameter("w", normal([64, 32], stream: 1), isTrainable: false)
+        #expect(weight.value.packsOnce)
+        #expect(!weight.value.sliced(axis: 0, 0..<32).packsOnce)
+        #expect(!Parameter("w", normal([4, 4], stream: 1)).tensor().packsOnce, "trainable ones keep none")
+    }
+
+    @Test("a weight that was written to is packed anew")
+    func changed() {
+        let weight = Parameter("w", normal([64, 32], stream: 1), isTrainable: false)
+        let x = normal([40, 32], stream: 2)
+        let before = linear(x, weight: weight.value, bias: nil)
+        weight.value = weight.value * 2
+        #expect(bits(linear(x, weight: weight.value, bias: nil)) == bits(before * 2))
+        weight.value.withUnsafeMutableBufferPointer { for index in $0.indices { $0[index] = 0 } }
+        #expect(linear(x, weight: weight.value, bias: nil).values.allSatisfy { $0 == 0 })
+    }
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// Models that are small enough to train and sample within a test, the same on each run.
+
+import Foundation
+import Layers
+import Networks
+import Pipelines
+import Recipes
+import ShapesWorld
+
+/// A UNet with a cross-attention level, a plain level and a mid block, and a text encoder for the shapes world.
+public enum TinyModel {
+    /// Width of the text encoder and of the UNet's context.
+    public static let crossAttentionDim = 12
+
+    /// An architecture for `channels` channels at 8x8 (or any even size).
+    public static func config(channels: Int = 3) throws -> UNet2DConditionConfig {
+        let json = """
+            {"sample_size": 8, "in_channels": \(channels), "out_channels": \(channels),
+             "block_out_channels": [8, 16], "layers_per_block": 1, "attention_head_dim": 2,
+             "cross_attention_dim": \(crossAttentionDim), "norm_num_groups": 4,
+             "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
+             "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"]}
+            """
+        return try UNet2DConditionConfig(json: Data(json.utf8))
+    }
+
+    /// A text encoder's architecture for captions of the shapes world.
+    public static func textConfig() throws -> TextEncoderConfig {
+        try TextEncoderConfig(
+            vocabSize: ShapesTokenizer.vocabularySize, maxLength: 12, width: crossAttentionDim, layers: 1, heads: 2)
+    }
+
+    /// A UNet with random weights.
+    public static func unet(seed: UInt64 = 1, channels: Int = 3) throws -> UNet2DConditionModel {
+        try UNet2DConditionModel(config: config(channels: channels), parameters: parameters(seed))
+    }
+
+    /// A UNet with random weights and, unless told otherwise, a text encoder.
+    public static func pipeline(
+        seed: UInt64 = 1, hasText: Bool = true, schedulerJSON: String? = nil
+    ) throws -> DiffusionPipeline {
+        let encoder = try hasText ? TextEncoder(config: textConfig(), parameters: parameters(seed)) : nil
+        ShapesWorldRegistration.register()
+        return try DiffusionPipeline(
+            unet: try unet(seed: seed), textEncoder: encoder,
+            tokenizerName: hasText ? ShapesTokenizer.name : nil, schedulerJSON: schedulerJSON)
+    }
+
+    /// Every quantizable layer at `width`, the first and the last one at 8 bits.
+    public static func recipe(_ width: Int) throws -> BitRecipe {
+        .uniform(BitWidth(width), over: try ModelInventory(unet: config()))
+    }
+
+    /// Provenance for files that tests write.
+    public static let manifest = RunManifest(toolVersion: "0", commandLine: ["test"], seed: 1, inputs: [])
+
+    private static func parameters(_ seed: UInt64) -> ParameterPath {
+        ParameterPath(ParameterStore(provider: RandomParameterProvider(seed: seed)))
+    }
+}
