@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-kernels fuzz format lint fixtures teacher clip-proxy benchmark-setup benchmark benchmark-kernels benchmark-forward benchmark-train benchmark-packed benchmark-analyze benchmark-allocate sizes clean
+.PHONY: help setup build demo test test-kernels replay fuzz format lint fixtures teacher clip-proxy benchmark-setup benchmark benchmark-kernels benchmark-forward benchmark-train benchmark-packed benchmark-analyze benchmark-allocate sizes clean
 
 BITSFUSION := .build/release/bitsfusion
 SWIFT_SOURCES := Sources Tests Benchmarks Package.swift
@@ -38,6 +38,11 @@ fuzz: setup ## Read FUZZ=1000000 damaged inputs under the address and undefined-
 # The library's kernels for processors with fewer features, on this one. (`make test` compares the tables with each other.)
 test-kernels: ## Run every test again with the AVX2 and the portable kernels
 	for kernels in avx2 portable; do BITSFUSION_KERNELS=$$kernels $(MAKE) --no-print-directory test || exit 1; done
+
+# Of the kernels that this processor has, or of BITSFUSION_KERNELS. REPLAY_FLAGS=--record takes the results as right.
+replay: build ## Run a fixed corpus and compare its results with the recorded digests, bit for bit
+	@scripts/setup.sh --tests
+	"$$(scripts/python.sh || echo python3)" scripts/replay.py --program $(BITSFUSION) $(REPLAY_FLAGS)
 
 format: ## Format the Swift sources
 	swift format -i -r $(SWIFT_SOURCES)
