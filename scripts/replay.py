@@ -40,7 +40,7 @@ import numpy as np
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DIGESTS = ROOT / "Tests" / "Replay" / "digests.json"
 CONFIGS = ROOT / "Configs"
-FIXTURES = ROOT / "Tests" / "DiffusionTests" / "Fixtures"
+FIXTURES = ROOT / "Tests" / "NetworksTests" / "Fixtures"
 sys.path.insert(0, str(ROOT / "Tests" / "Fixtures"))
 sys.dont_write_bytecode = True
 
@@ -117,11 +117,11 @@ def corpus():
             f"-o {shard}.json", {f"{shard}.json": read_sensitivity})
     add("merge", "merge 1.json 2.json -o merged.json", {"merged.json": read_sensitivity})
     for name, options in {
-        "optimal noise": "--avg-bits 1.99", "optimal mse": "--avg-bits 2.4 --damage mse --max-bits 6",
-        "optimal fisher": "--avg-bits 3.1 --damage fisher", "optimal mse+clip": "--avg-bits 1.9 --damage mse+clip",
+        "optimal noise": "--avg-bits 1.99", "optimal mse": "--avg-bits 2.4 --metric mse --max-bits 6",
+        "optimal fisher": "--avg-bits 3.1 --metric fisher", "optimal mse+clip": "--avg-bits 1.9 --metric mse+clip",
         "optimal pinned": "--avg-bits 2.2 --pin attn2=4 --pin conv_shortcut=5 --cached-steps 20",
         "threshold": "--avg-bits 1.99 --method threshold", "least PSNR": "--min-psnr 20",
-        "threshold noise": "--avg-bits 2.6 --method threshold --damage noise --eta 0.2 --no-clip-bonus",
+        "threshold noise": "--avg-bits 2.6 --method threshold --metric noise --eta 0.2 --no-clip-bonus",
     }.items():
         file = "recipe.json" if name == "optimal noise" else name.replace(" ", "-") + ".recipe.json"
         add(f"allocate {name}", f"allocate sensitivity.json {options} -o {file}", {file: read_recipe})

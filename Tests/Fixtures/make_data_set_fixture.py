@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes Tests/QATTests/Fixtures/captioned-set.h5: a distillation set with its captions.
+"""Writes Tests/DataSetsTests/Fixtures/captioned-set.h5: a distillation set with its captions.
 
 Run by hand:  python Tests/Fixtures/make_data_set_fixture.py      (h5py 3)
 
@@ -12,7 +12,7 @@ import pathlib
 import h5py
 import numpy
 
-FIXTURE = pathlib.Path(__file__).resolve().parent.parent / "QATTests" / "Fixtures" / "captioned-set.h5"
+FIXTURE = pathlib.Path(__file__).resolve().parent.parent / "DataSetsTests" / "Fixtures" / "captioned-set.h5"
 
 
 def counted(*shape):

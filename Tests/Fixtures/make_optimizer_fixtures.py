@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes Tests/QATTests/Fixtures/adamw.json: steps of torch.optim.AdamW with clipped gradients.
+"""Writes Tests/OptimizersTests/Fixtures/adamw.json: steps of torch.optim.AdamW with clipped gradients.
 
 Run by hand:  python Tests/Fixtures/make_optimizer_fixtures.py      (torch 2.15.0)
 
@@ -13,7 +13,7 @@ import pathlib
 
 import torch
 
-FIXTURE = pathlib.Path(__file__).resolve().parent.parent / "QATTests" / "Fixtures" / "adamw.json"
+FIXTURE = pathlib.Path(__file__).resolve().parent.parent / "OptimizersTests" / "Fixtures" / "adamw.json"
 generator = torch.Generator().manual_seed(171105101)
 SHAPES = [(3, 5), (7,), (2, 2, 3, 3)]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes Tests/DiffusionTests/Fixtures/samplers.json: trajectories of diffusers' schedulers for a made-up model.
+"""Writes Tests/SchedulersTests/Fixtures/samplers.json: trajectories of diffusers' schedulers for a made-up model.
 
 Run by hand:  python Tests/Fixtures/make_sampler_fixtures.py      (torch 2.15.0, diffusers 0.42.1, numpy)
 
@@ -15,7 +15,7 @@ from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler,
 
 from fixture_values import rounded, unit
 
-FIXTURES = pathlib.Path(__file__).resolve().parent.parent / "DiffusionTests" / "Fixtures"
+FIXTURES = pathlib.Path(__file__).resolve().parent.parent / "SchedulersTests" / "Fixtures"
 SHAPE = (1, 2, 2, 3)
 SD = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
 SD_DDIM = dict(SD, clip_sample=False, set_alpha_to_one=False, steps_offset=1)

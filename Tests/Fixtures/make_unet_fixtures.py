@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes Tests/DiffusionTests/Fixtures/unet-*.json and text-encoder-*.json: outputs and gradients of tiny models.
+"""Writes Tests/NetworksTests/Fixtures/unet-*.json and text-encoder-*.json: outputs and gradients of tiny models.
 
 Run by hand:  python Tests/Fixtures/make_unet_fixtures.py      (torch 2.15.0, diffusers 0.42.1, numpy)
 
@@ -16,7 +16,7 @@ from diffusers import UNet2DConditionModel
 
 from fixture_values import fnv1a, gradient_summary, parameter, rounded, unit
 
-FIXTURES = pathlib.Path(__file__).resolve().parent.parent / "DiffusionTests" / "Fixtures"
+FIXTURES = pathlib.Path(__file__).resolve().parent.parent / "NetworksTests" / "Fixtures"
 torch.set_num_threads(1)
 
 DOWN, CROSS_DOWN = "DownBlock2D", "CrossAttnDownBlock2D"
