@@ -103,8 +103,7 @@ private func write(_ positive: [Int], _ negative: [Int]?, to path: String) throw
         }
     }
 
-    @Test("embeddings of another width, other texts, and too few of them are refused") func unfitting() throws
-    {
+    @Test("embeddings of another width, other texts, and too few of them are refused") func unfitting() throws {
         #expect(
             throws: PipelineError.embeddingShape(
                 key: "encoder_hidden_states", expected: "[B, T, 8]", found: [2, 5, 9])

@@ -154,8 +154,7 @@ import Testing
         }
     }
 
-    @Test("a candidate without finite images stays out of the table and is reported") func unusable() throws
-    {
+    @Test("a candidate without finite images stays out of the table and is reported") func unusable() throws {
         try withFolder { folder in
             let output = folder.appending(path: "sensitivity.json")
             let journal = URL(fileURLWithPath: SensitivitySweep.journalPath(of: output))
@@ -188,8 +187,7 @@ import Testing
         #expect(try !sweep().isFinished(in: other))
     }
 
-    @Test("an output folder that does not exist is found before anything is measured") func noFolder() throws
-    {
+    @Test("an output folder that does not exist is found before anything is measured") func noFolder() throws {
         let output = URL(fileURLWithPath: "/nonexistent/sensitivity.json")
         let error = #expect(throws: SensitivityError.self) {
             try sweep().run(output: output, shouldStop: { true })

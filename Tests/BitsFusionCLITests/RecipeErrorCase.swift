@@ -3,7 +3,6 @@
 
 import BitsFusion
 
-
 @testable import BitsFusionCLI
 
 enum RecipeErrorCase: CaseIterable {

@@ -269,8 +269,7 @@ import Testing
             ("/double", "float64"), ("/big", "big-endian float32"), ("/list", "string"),
             ("/void", "no value at all"),
         ] {
-            #expect(throws: CheckpointError.object(file: path, object: object, fault: .unsupportedType(name)))
-            {
+            #expect(throws: CheckpointError.object(file: path, object: object, fault: .unsupportedType(name))) {
                 _ = try file.dataset(object)
             }
         }

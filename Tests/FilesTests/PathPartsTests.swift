@@ -3,7 +3,6 @@
 import Testing
 
 @testable import Checkpoints
-
 @testable import Files
 
 @Suite struct PathPartsTests {

@@ -6,7 +6,6 @@ import TestKit
 import Testing
 
 @testable import Checkpoints
-
 @testable import Files
 
 @Suite struct PendingFileTests {

@@ -4,7 +4,6 @@
 import Testing
 
 @testable import Checkpoints
-
 @testable import Files
 
 @Suite struct StrictJSONTests {

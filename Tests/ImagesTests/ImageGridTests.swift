@@ -6,9 +6,8 @@ import CPNG
 import Checkpoints
 import Testing
 
-@testable import ShapesWorld
-
 @testable import Images
+@testable import ShapesWorld
 
 @Suite struct ImageGridTests {
     private let red = RGBImage(width: 4, height: 4, filledWith: [1, 0, 0])

@@ -7,9 +7,8 @@ import Files
 import Foundation
 import Testing
 
-@testable import ShapesWorld
-
 @testable import Images
+@testable import ShapesWorld
 
 @Suite struct PNGWriterTests {
     private let image = ShapesDataset(seed: 1).sample(at: 0).image

@@ -101,7 +101,8 @@ import Testing
         #expect(features.shape == [2, 5])
         expectClose(
             features.values,
-            [1, 1, 0, 0, 0, -0.4161468365, 0.9998000067, 0.9092974268, 0.0199986667, 0], Tolerance(relativeToLargest: 1e-6), "features")
+            [1, 1, 0, 0, 0, -0.4161468365, 0.9998000067, 0.9092974268, 0.0199986667, 0],
+            Tolerance(relativeToLargest: 1e-6), "features")
         let sineFirst = SinusoidalFeatures(channels: 4, cosineFirst: false, frequencyShift: 1)
         expectClose(
             sineFirst(Tensor([2], shape: [1])).values, [0.9092974268, 0.0002, -0.4161468365, 0.99999998],

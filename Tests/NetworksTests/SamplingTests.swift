@@ -43,7 +43,8 @@ import Testing
             addedConditions: negative.added)
         let expected = zip(up.values, down.values).map { Double($1) + 7.5 * (Double($0) - Double($1)) }
         expectClose(
-            predictor.predict(fixture.sample, timestep: 321).values, expected, Tolerance(relativeToLargest: 1e-5), "guided prediction")
+            predictor.predict(fixture.sample, timestep: 321).values, expected, Tolerance(relativeToLargest: 1e-5),
+            "guided prediction")
     }
 
     @Test("scale 1 is the conditional prediction, and needs no unconditional one")
@@ -118,8 +119,7 @@ import Testing
                 resnetPath: "down_blocks.0.resnets.0", expected: [1, 8], found: [1, 3])
         ) { try table.validate(for: model) }
         let sdxl: UNetFixture = try TestKit.fixture("unet-sdxl", in: .module)
-        #expect(throws: TimeFeatureError.dependsOnConditions(key: "addition_embed_type", value: "text_time"))
-        {
+        #expect(throws: TimeFeatureError.dependsOnConditions(key: "addition_embed_type", value: "text_time")) {
             _ = try TimeFeatureTable(sdxl.model(), timesteps: [1])
         }
     }

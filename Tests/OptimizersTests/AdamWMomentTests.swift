@@ -7,9 +7,8 @@ import Tensors
 import TestKit
 import Testing
 
-@testable import QAT
-
 @testable import Optimizers
+@testable import QAT
 
 @Suite struct AdamWMomentTests {
     private func optimizer(

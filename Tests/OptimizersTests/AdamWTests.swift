@@ -6,9 +6,8 @@ import Tensors
 import TestKit
 import Testing
 
-@testable import QAT
-
 @testable import Optimizers
+@testable import QAT
 
 private struct AdamWCase: Decodable {
     struct Step: Decodable {

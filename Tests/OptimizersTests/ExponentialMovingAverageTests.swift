@@ -5,9 +5,8 @@ import Tensors
 import TestKit
 import Testing
 
-@testable import QAT
-
 @testable import Optimizers
+@testable import QAT
 
 @Suite struct ExponentialMovingAverageTests {
     @Test("the average follows its recursion, with the short memory of early steps")

@@ -7,8 +7,8 @@ import Schedulers
 import ShapesWorld
 import Tensors
 import TestKit
-import Tokenizers
 import Testing
+import Tokenizers
 
 @testable import Pipelines
 

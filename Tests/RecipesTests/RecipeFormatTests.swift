@@ -21,8 +21,7 @@ import Testing
         if format == .json { #expect(try BitRecipe.decode(anyFormat: data) == recipe) }
     }
 
-    @Test("lists may have comments, empty lines and spaces, and say which line is wrong") func lists() throws
-    {
+    @Test("lists may have comments, empty lines and spaces, and say which line is wrong") func lists() throws {
         let text = "# by hand\n\n  conv_in :8  # first\r\nmid.to_k: 2\n"
         #expect(
             try BitRecipe.decode(anyFormat: Data(text.utf8)).layers == [

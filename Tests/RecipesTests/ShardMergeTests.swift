@@ -129,8 +129,7 @@ import Testing
     }
 
     @Test("no tables are no table") func none() {
-        #expect(throws: RecipeError.malformed(location: "tables", reason: "expected one or more, found none"))
-        {
+        #expect(throws: RecipeError.malformed(location: "tables", reason: "expected one or more, found none")) {
             try SensitivityTable.merged([])
         }
     }

@@ -72,8 +72,7 @@ import Testing
 
     @Test("quantiles are those of the draws")
     func quantiles() {
-        for distribution in [TimestepDistribution.paper, .uniform, TimestepDistribution(alpha: 1.5, beta: 1)]
-        {
+        for distribution in [TimestepDistribution.paper, .uniform, TimestepDistribution(alpha: 1.5, beta: 1)] {
             let sorted = draw(distribution).sorted()
             for probability in [Float(0.05), 0.25, 0.5, 0.9] {
                 let found = sorted[Int(Float(sorted.count) * probability)]

@@ -3,7 +3,6 @@
 
 @testable import Tensors
 
-
 /// Standard normal values, different for each `stream`.
 func normal(_ shape: [Int], stream: UInt64 = 0) -> Tensor {
     var random = Philox(seed: 20_240_606, stream: stream)

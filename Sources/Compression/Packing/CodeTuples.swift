@@ -63,8 +63,7 @@ struct CodeTuples {
     }
 
     /// The codes of every symbol, less `offset`, in rows of eight of which the first k count.
-    func rows<Pattern: FixedWidthInteger & UnsignedInteger & SIMDScalar>(offset: Pattern) -> [SIMD8<Pattern>]
-    {
+    func rows<Pattern: FixedWidthInteger & UnsignedInteger & SIMDScalar>(offset: Pattern) -> [SIMD8<Pattern>] {
         (0..<symbols).map { symbol in
             var row = SIMD8<Pattern>()
             var rest = symbol

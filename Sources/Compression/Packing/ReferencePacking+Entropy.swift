@@ -4,8 +4,7 @@
 
 extension ReferencePacking {
     /// The `count` stored codes in the entropy-coded `bytes`, which are taken to be sound.
-    package static func unpackEntropy(_ bytes: [UInt8], count: Int, levels: Int) throws(PackingError) -> [Int]
-    {
+    package static func unpackEntropy(_ bytes: [UInt8], count: Int, levels: Int) throws(PackingError) -> [Int] {
         guard count > 0 else { return [] }
         if bytes[0] == 0 {
             return unpack(

@@ -26,8 +26,7 @@ public enum BalancedQuantizer {
     }
 
     /// s · codes, the dense weight of `shape` `[OC, ...]`.
-    public static func dequantize(_ codes: UnsafeBufferPointer<Int16>, scales: Tensor, shape: [Int]) -> Tensor
-    {
+    public static func dequantize(_ codes: UnsafeBufferPointer<Int16>, scales: Tensor, shape: [Int]) -> Tensor {
         let result = Tensor(unsafeUninitialized: shape)
         let (channels, width) = checkedRows(result, scales)
         precondition(codes.count == result.count, "dequantize: \(codes.count) codes for shape \(shape)")

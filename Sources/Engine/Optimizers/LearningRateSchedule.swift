@@ -16,8 +16,7 @@ public struct LearningRateSchedule: Codable, Hashable, Sendable {
     /// Steps that the cosine spans, for a run that ends before its rate has come down; nil: those of the run.
     public var horizon: Int?
 
-    public init(warmupSteps: Int = 20, decay: Decay = .cosine, finalFactor: Float = 0.05, horizon: Int? = nil)
-    {
+    public init(warmupSteps: Int = 20, decay: Decay = .cosine, finalFactor: Float = 0.05, horizon: Int? = nil) {
         self.warmupSteps = warmupSteps
         self.decay = decay
         self.finalFactor = finalFactor

@@ -3,8 +3,6 @@
 
 import Files
 
-import Files
-
 /// What kept a file or folder from being read or written.
 public enum CheckpointError: Error, Equatable, Sendable {
     // MARK: HDF5

@@ -57,11 +57,11 @@ extension TensorSource {
     /// Type and shape of `key`, whose type must be one of `types`.
     ///
     /// - Throws: `CheckpointError.missingKey`, `.elementType`.
-    func require(_ key: String, _ types: [StorageType]) throws -> (StorageType, StoredTensor)
-    {
+    func require(_ key: String, _ types: [StorageType]) throws -> (StorageType, StoredTensor) {
         let found = try require(key)
         guard let type = found.type, types.contains(type) else {
-            throw CheckpointError.elementType(file: path, key: key, expected: types.map(\.rawValue), found: found.typeName)
+            throw CheckpointError.elementType(
+                file: path, key: key, expected: types.map(\.rawValue), found: found.typeName)
         }
         return (type, found)
     }

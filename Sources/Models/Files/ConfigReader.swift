@@ -35,8 +35,7 @@ package struct ConfigReader {
     }
 
     /// An integer in `range`, or nil where the key is absent or null.
-    package mutating func integer(_ key: String, in range: ClosedRange<Int> = 1...Int.max) throws(ConfigError) -> Int?
-    {
+    package mutating func integer(_ key: String, in range: ClosedRange<Int> = 1...Int.max) throws(ConfigError) -> Int? {
         guard let value = value(key) else { return nil }
         guard let integer = value.integer, range.contains(integer) else {
             let upper = range.upperBound == .max ? "" : " up to \(range.upperBound)"

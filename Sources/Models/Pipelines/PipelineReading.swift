@@ -44,8 +44,7 @@ extension DiffusionPipeline {
     }
 
     /// - Throws: `PipelineError` for a text encoder that is not this UNet's.
-    private static func check(_ encoder: TextEncoder, for config: UNet2DConditionConfig) throws(PipelineError)
-    {
+    private static func check(_ encoder: TextEncoder, for config: UNet2DConditionConfig) throws(PipelineError) {
         let widths = config.encoderHidDim.map { [$0] } ?? config.crossAttentionDim
         if config.usesCrossAttention, let other = widths.first(where: { $0 != encoder.config.width }) {
             throw .crossAttentionDim(expected: other, found: encoder.config.width)

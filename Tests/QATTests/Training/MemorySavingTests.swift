@@ -130,8 +130,7 @@ import Testing
         let encoder = JSONEncoder()
         encoder.outputFormatting = .sortedKeys
         var text = String(decoding: try encoder.encode(DistillationOptions.shapes.stage1), as: UTF8.self)
-        for key in [#""momentDtype":"float32","#, #""checkpointing":"none","#, #""teacherDtype":"float32","#]
-        {
+        for key in [#""momentDtype":"float32","#, #""checkpointing":"none","#, #""teacherDtype":"float32","#] {
             #expect(text.contains(key))
             text = text.replacingOccurrences(of: key, with: "")
         }

@@ -44,8 +44,7 @@ import Testing
         }
     }
 
-    @Test("a score is the cosine of image and caption, however many are scored at once") func score() throws
-    {
+    @Test("a score is the cosine of image and caption, however many are scored at once") func score() throws {
         let proxy = try Self.proxy()
         let (images, ids) = (Self.images(70), Self.ids(70))
         let scores = proxy.score(images, ids: ids)

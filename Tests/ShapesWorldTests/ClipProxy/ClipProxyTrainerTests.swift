@@ -11,7 +11,6 @@ import Tensors
 import Testing
 
 @testable import QAT
-
 @testable import ShapesWorld
 
 /// A recipe that trains in seconds, even without optimisation.

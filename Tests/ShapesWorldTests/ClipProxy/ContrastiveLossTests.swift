@@ -7,7 +7,6 @@ import TestKit
 import Testing
 
 @testable import QAT
-
 @testable import ShapesWorld
 
 @Suite struct ContrastiveLossTests {

@@ -9,7 +9,6 @@ import Tensors
 import Testing
 
 @testable import QAT
-
 @testable import ShapesWorld
 
 @Suite struct ShippedClipProxyTests {

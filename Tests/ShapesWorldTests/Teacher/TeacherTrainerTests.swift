@@ -12,7 +12,6 @@ import TestKit
 import Testing
 
 @testable import QAT
-
 @testable import ShapesWorld
 
 @Suite struct TeacherTrainerTests {

@@ -180,7 +180,8 @@ struct DistillCommand: ParsableCommand {
         guard let bundled = try BundledWorld.distillationData(for: student, stage: stage, seed: options.training.seed)
         else {
             throw CommandError(
-                .usage, "this model has no bundled training data; pass --data with latents and text embeddings "
+                .usage,
+                "this model has no bundled training data; pass --data with latents and text embeddings "
                     + "(Docs/Formats.md)")
         }
         return bundled

@@ -88,8 +88,7 @@ struct ExportCommand: ParsableCommand {
                 + "not where it was; give it with --time-layers model.h5")
     }
 
-    private func check(_ source: CheckpointReader, named name: String, suits reader: CheckpointReader) throws
-    {
+    private func check(_ source: CheckpointReader, named name: String, suits reader: CheckpointReader) throws {
         guard
             try UNet2DConditionConfig(of: source, named: name)
                 == UNet2DConditionConfig(of: reader, named: model.name)

@@ -143,8 +143,7 @@ extension ModelReport.Quantized {
         )
         let unet = codes + scales + time + others + container
         let total = unet + encoder
-        func part(_ name: String, _ part: SizeAccounting.Part, _ bytes: Int, counts: Bool) -> ModelReport.Part
-        {
+        func part(_ name: String, _ part: SizeAccounting.Part, _ bytes: Int, counts: Bool) -> ModelReport.Part {
             ModelReport.Part(
                 name: name, count: part.count, averageBits: counts ? size.averageBits(of: part) : nil,
                 bytes: bytes, share: Double(bytes) / Double(max(total, 1)))

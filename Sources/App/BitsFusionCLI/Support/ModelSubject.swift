@@ -69,7 +69,8 @@ struct ModelSubject {
         config = try UNet2DConditionConfig(of: checkpoint, named: name)
         let encoder = try naming(name) { try TextEncoder(in: checkpoint) }
         inventory = try ModelInventory(
-            of: config, textEncoder: encoder, tokenizerName: encoder == nil ? nil : checkpoint.header.tokenizer ?? "shapes-words",
+            of: config, textEncoder: encoder,
+            tokenizerName: encoder == nil ? nil : checkpoint.header.tokenizer ?? "shapes-words",
             schedulerJSON: checkpoint.header.scheduler)
         var layers: [LayerID: BitWidth] = [:]
         for path in checkpoint.quantizedLayers {

@@ -3,7 +3,6 @@
 
 import BitsFusion
 
-
 /// Everything that decides what a CLIP-proxy's training makes.
 public struct ClipProxyTrainingConfig: Codable, Sendable, Equatable {
     /// The architecture; its text tower takes the word tokenizer's ids.

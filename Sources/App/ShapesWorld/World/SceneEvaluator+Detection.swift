@@ -69,8 +69,7 @@ extension SceneEvaluator {
     }
 
     /// The mean colour of a region's core: edge pixels, which are blended with the background, stay out.
-    private static func coreColor(_ region: [Int], _ image: RGBImage, _ contrasts: [Float]) -> SIMD3<Float>
-    {
+    private static func coreColor(_ region: [Int], _ image: RGBImage, _ contrasts: [Float]) -> SIMD3<Float> {
         let peak = region.reduce(0) { max($0, contrasts[$1]) }
         var sum = SIMD3<Float>.zero
         var count: Float = 0

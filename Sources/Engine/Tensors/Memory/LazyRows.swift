@@ -50,8 +50,7 @@ extension Tensor {
     /// - Parameters:
     ///   - shape: `[rows, ...]`.
     ///   - rows: writes the values of a range of rows; the same bits whenever it is called, on any thread.
-    package init(_ shape: [Int], rows: @escaping @Sendable (Range<Int>, UnsafeMutablePointer<Float>) -> Void)
-    {
+    package init(_ shape: [Int], rows: @escaping @Sendable (Range<Int>, UnsafeMutablePointer<Float>) -> Void) {
         precondition(!shape.isEmpty, "Tensor: a scalar has no rows")
         let width = shape.dropFirst().reduce(1, *)
         self.init(

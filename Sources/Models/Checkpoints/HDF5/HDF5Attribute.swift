@@ -185,8 +185,7 @@ extension HDF5File {
     }
 
     /// Adds an attribute that is a list of integers to the group or dataset at `object`.
-    package func setIntegers(_ name: String, _ values: [Int], of object: String = "/") throws
-    {
+    package func setIntegers(_ name: String, _ values: [Int], of object: String = "/") throws {
         let opened = try open(object)
         try HDF5Attributes.set(name, values, isList: true, of: opened, at: place(object))
     }

@@ -39,7 +39,9 @@ package struct HDF5Dataset: ~Copyable {
     ///   more than the file can hold.
     static func open(_ object: String, in file: borrowing HDF5File) throws -> HDF5Dataset {
         let place = file.place(object)
-        guard file.contains(object) else { throw CheckpointError.object(file: file.path, object: object, fault: .missing) }
+        guard file.contains(object) else {
+            throw CheckpointError.object(file: file.path, object: object, fault: .missing)
+        }
         let fileID = file.handle.id
         let handle = try place.open(HDF5Operation.openObject, .dataset) {
             H5Dopen2(fileID, object, bf_h5p_default())
@@ -172,7 +174,8 @@ package struct HDF5Dataset: ~Copyable {
         let id = dataset.id
         let space = try place.open(HDF5Operation.openObject, .dataspace) { H5Dget_space(id) }
         if HDF5Location.locked({ H5Sget_simple_extent_type(space.id) }) == H5S_NULL {
-            throw CheckpointError.object(file: place.file, object: place.object, fault: .unsupportedType("no value at all"))
+            throw CheckpointError.object(
+                file: place.file, object: place.object, fault: .unsupportedType("no value at all"))
         }
         let rank = try place.call(HDF5Operation.openObject) { H5Sget_simple_extent_ndims(space.id) }
         var extents = [hsize_t](repeating: 0, count: Int(rank))

@@ -48,8 +48,7 @@ package struct HDF5File: ~Copyable {
     }
 
     /// Creates a file at `path`, over whatever lies there. `displayPath` is the name that errors carry.
-    package static func create(_ path: String, displayPath: String? = nil) throws -> HDF5File
-    {
+    package static func create(_ path: String, displayPath: String? = nil) throws -> HDF5File {
         let place = HDF5Location(displayPath ?? path)
         // Strong: closing the file closes it even if something inside it is still open, so that it is complete then.
         let access = try accessProperties(place, closing: H5F_CLOSE_STRONG)
@@ -225,7 +224,8 @@ package struct HDF5File: ~Copyable {
         switch H5O_type_t(type) {
         case H5O_TYPE_GROUP: return .group
         case H5O_TYPE_DATASET: return .dataset
-        default: throw CheckpointError.object(file: path, object: place.object, fault: .unsupportedType("a named datatype"))
+        default:
+            throw CheckpointError.object(file: path, object: place.object, fault: .unsupportedType("a named datatype"))
         }
     }
 }

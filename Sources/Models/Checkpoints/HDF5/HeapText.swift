@@ -48,8 +48,7 @@ struct HeapText {
             else { return .damaged("object header is cut off") }
             var next = chunk.start
             let end = chunk.start + chunk.size
-            while next + messageHeader <= end, let kind = byte(next), let length = integer(next + 1, bytes: 2)
-            {
+            while next + messageHeader <= end, let kind = byte(next), let length = integer(next + 1, bytes: 2) {
                 let body = next + messageHeader
                 next = body + length
                 guard next <= end else { return .damaged("header message is cut off") }

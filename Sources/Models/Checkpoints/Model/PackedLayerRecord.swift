@@ -95,8 +95,7 @@ extension CheckpointWriter {
     ///   - scaleType: `.float32`, or `.float16` for half the bytes at a relative error of 2^-11.
     /// - Throws: `CheckpointError.packedLayer` where a scale leaves the range that float16 has that precision in,
     ///   `.duplicateKey`, `.hdf5`.
-    public func write(_ record: PackedLayerRecord, scaleType: ElementType = .float32) throws
-    {
+    public func write(_ record: PackedLayerRecord, scaleType: ElementType = .float32) throws {
         let codesKey = record.path + "." + CheckpointName.codes
         let scaleKey = record.path + "." + CheckpointName.scale
         let scales = try encodedScales(record, as: scaleType, key: scaleKey)
@@ -201,7 +200,9 @@ extension CheckpointReader {
     /// - Throws: `CheckpointError.missingKey`.
     public func packedScaleType(_ layer: String) throws -> StorageType {
         let key = layer + "." + CheckpointName.scale
-        guard let type = section(.packed)?.stored(key)?.type else { throw CheckpointError.missingKey(file: path, key: key) }
+        guard let type = section(.packed)?.stored(key)?.type else {
+            throw CheckpointError.missingKey(file: path, key: key)
+        }
         return type
     }
 

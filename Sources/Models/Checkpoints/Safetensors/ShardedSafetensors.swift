@@ -36,8 +36,7 @@ public final class ShardedSafetensors: TensorSource {
             }
             shards[name] = shard
         }
-        for (key, name) in map.sorted(by: { byBytes($0.key, $1.key) }) where shards[name]?.stored(key) == nil
-        {
+        for (key, name) in map.sorted(by: { byBytes($0.key, $1.key) }) where shards[name]?.stored(key) == nil {
             throw CheckpointError.safetensors(file: path, fault: .notInShard(key: key, shard: name))
         }
         self.shards = shards
