@@ -61,7 +61,7 @@ let package = Package(
         .module("Packing", in: "Compression", ["Files"]),
         .module("Images", in: "Models", ["CPNG", "Files"]),
         .module("Layers", in: "Engine", ["Files", "Tensors"]),
-        .module("Optimizers", in: "Engine", ["CKernels", "Files", "Tensors"]),
+        .module("Optimizers", in: "Engine", ["CKernels", "Tensors"]),
 
         // Level 3
         .module("Quantization", in: "Compression", ["CKernels", "Packing", "Recipes", "Tensors"]),
@@ -83,10 +83,10 @@ let package = Package(
                 "Checkpoints", "Files", "Layers", "Networks", "Packing", "Quantization", "Recipes", "Schedulers",
                 "Tensors", "Tokenizers",
             ]),
-        .module("DataSets", in: "Models", ["Checkpoints", "Files", "Tensors"]),
 
         // Level 6
-        .module("Evaluation", in: "Method", ["Pipelines", "Schedulers", "Tensors"]),
+        .module("DataSets", in: "Models", ["Checkpoints", "Networks", "Pipelines", "Tensors"]),
+        .module("Evaluation", in: "Method", ["Schedulers", "Tensors"]),
 
         // Level 7
         .module(

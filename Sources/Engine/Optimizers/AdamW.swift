@@ -3,7 +3,6 @@
 // and one over all parameters that clips, updates moments and values, and moves their average.
 
 import CKernels
-import Layers
 import Tensors
 
 /// Parameters that share a learning rate.
