@@ -25,6 +25,7 @@ let package = Package(
     platforms: [.macOS(.v15)],
     products: [
         .library(name: "BitsFusion", targets: ["BitsFusion"]),
+        .library(name: "ShapesWorld", targets: ["ShapesWorld"]),
         .executable(name: "bitsfusion", targets: ["BitsFusionCLI"]),
         .executable(name: "bitsfusion-bench", targets: ["BitsFusionBench"]),
     ],

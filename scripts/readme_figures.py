@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Fills the tables of README.md from measured results.
+
+    make demo                                      # writes demo/scores.json
+    scripts/readme_figures.py demo/scores.json     # quality and size of the shipped model, speed from Docs/Performance.md
+
+The table "quality" comes from the scores that `bitsfusion evaluate -o` writes. The table "speed" repeats rows of
+Docs/Performance.md, which `bitsfusion-bench --markdown` writes. Each table stands between `<!-- NAME -->` and
+`<!-- end of NAME -->`.
+"""
+
+import json
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+MODELS = ["full precision", "post-training quantization", "stage I", "stage II", "packed, int8 activations"]
+SPEED = [
+    ("forward sd15 unet 64x64", "SD 1.5 UNet, 64x64 latents, Float32"),
+    ("packed forward sd15 unet 64x64", "SD 1.5 UNet, 64x64 latents, packed, int8"),
+    ("train shapes unet, batch 32", "training step, shipped model, batch 32"),
+]
+
+
+def quality(scores):
+    """One line per model: score with standard error, CLIP-proxy score, noise error, bits and bytes."""
+    rows = json.loads(pathlib.Path(scores).read_text())["rows"]
+    if len(rows) != len(MODELS):
+        sys.exit(f"{scores}: expected the {len(MODELS)} models of `make demo`, found {len(rows)}")
+    lines = [
+        "| shipped model | compositional score | CLIP-proxy | noise error | bits per weight | bytes |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for name, row in zip(MODELS, rows):
+        score, size = row["score"], row["size"]
+        lines.append(
+            f"| {name} | {score['compositional']:.3f} ± {score['compositionalStandardError']:.3f} "
+            f"| {score['clipScore']['mean']:.3f} | {score['noiseError']:.5f} "
+            f"| {size['averageBits']:.2f} | {size['packedBytes']:,} |")
+    return lines
+
+
+def speed(document):
+    """Our time and its ratio to PyTorch's in Float32 and bfloat16."""
+    lines = ["| two threads | time | of PyTorch fp32 | of PyTorch bf16 |", "|---|---:|---:|---:|"]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in document.splitlines() if line.startswith("| ")]
+    for case, title in SPEED:
+        row = next((cells for cells in rows if cells[0] == case), None)
+        if row is None:
+            sys.exit(f"Docs/Performance.md: no row \"{case}\"; run `make benchmark` with --markdown first")
+        ratios = [cell.split()[0] for cell in row[7:9]]
+        lines.append(f"| {title} | {row[1]} ms | {ratios[0]} | {ratios[1]} |")
+    return lines
+
+
+def fill(text, name, lines):
+    pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.S)
+    if not pattern.search(text):
+        sys.exit(f"README.md: no table \"{name}\"")
+    return pattern.sub(lambda match: match[1] + "\n".join(lines) + "\n" + match[2], text)
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    readme = ROOT / "README.md"
+    text = fill(readme.read_text(), "quality", quality(sys.argv[1]))
+    text = fill(text, "speed", speed((ROOT / "Docs" / "Performance.md").read_text()))
+    readme.write_text(text)
+
+
+main()
