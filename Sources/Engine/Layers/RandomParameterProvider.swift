@@ -33,10 +33,3 @@ public struct RandomParameterProvider: ParameterProvider {
         return Parameter(key, generator.normal(shape) * std)
     }
 }
-
-/// The 64-bit FNV-1a hash of a string's UTF-8 bytes (Fowler, Noll, Vo): the same on every platform and run.
-public func fnv1a(_ text: String) -> UInt64 {
-    text.utf8.reduce(0xcbf2_9ce4_8422_2325) { hash, byte in
-        (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01b3
-    }
-}
