@@ -52,7 +52,7 @@ import Testing
         let layers = student.unet.quantizableLayers
         let weights = layers.compactMap { $0.weight as? FakeQuantizedWeight }
         weights[1].latent.value.withUnsafeMutableBufferPointer { $0[0] = $0[0] > 0 ? -100 : 100 }
-        weights[2].scales.value = weights[2].scales.value * 1.5
+        weights[2].scaleParameter.value = weights[2].scaleParameter.value * 1.5
         let bias = try #require(layers[3].bias)
         bias.value = bias.value + 1
         let places = try PackedVerification(model, isPackedFrom: student, seed: 3).differences.map(\.place)

@@ -83,7 +83,7 @@ import Testing
                 initialization: .paper)
             let bytes = try packCodes(student.codes, levels: student.grid.levels, encoding: encoding)
             let packed = try PackedWeight(
-                shape: shape, width: width, encoding: encoding, codes: bytes, scales: student.usedScales)
+                shape: shape, width: width, encoding: encoding, codes: bytes, scales: student.scales)
             #expect(packed.codes == student.codes)
             #expect(packed.tensor().shape == shape)
             #expect(packed.tensor().values.map(\.bitPattern) == student.tensor().values.map(\.bitPattern))
@@ -92,7 +92,7 @@ import Testing
             // Dense weights of the student quantize to the student's codes again.
             let dense = student.tensor().detached()
             #expect(
-                BalancedQuantizer.codes(of: dense, scales: student.usedScales, grid: student.grid)
+                BalancedQuantizer.codes(of: dense, scales: student.scales, grid: student.grid)
                     == student.codes)
         }
     }

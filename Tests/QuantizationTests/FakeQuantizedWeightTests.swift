@@ -20,9 +20,9 @@ import Testing
         let weight = weight()
         #expect(weight.parameters.map(\.name) == ["mid.to_q.weight", "mid.to_q.weight.scale"])
         #expect(weight.shape == [4, 25])
-        #expect(weight.scales.shape == [4])
+        #expect(weight.scaleParameter.shape == [4])
         #expect(
-            weight.scales.value.values
+            weight.scaleParameter.value.values
                 == ScaleInitialization.paper.scales(of: weight.latent.value, grid: weight.grid).values)
     }
 
@@ -32,27 +32,27 @@ import Testing
         let seen = weight.tensor()
         #expect(
             seen.values
-                == BalancedQuantizer.dequantize(weight.codes, scales: weight.usedScales, shape: [4, 25])
+                == BalancedQuantizer.dequantize(weight.codes, scales: weight.scales, shape: [4, 25])
                 .values
         )
         #expect(Set(weight.codes).isSubset(of: Set(-2...2)))
         (seen * normal([4, 25], stream: 1)).sum().backward()
         #expect(weight.latent.gradient?.shape == [4, 25])
-        #expect(weight.scales.gradient?.shape == [4])
+        #expect(weight.scaleParameter.gradient?.shape == [4])
     }
 
     @Test("the layer sees scales at zero, below it or NaN as tiny positive ones, and changes none of them")
     func collapsedScales() {
         let weight = weight()
-        weight.scales.value = Tensor([0.5, 0, -1, .nan], shape: [4])
-        let used = weight.usedScales.values
+        weight.scaleParameter.value = Tensor([0.5, 0, -1, .nan], shape: [4])
+        let used = weight.scales.values
         #expect(used[0] == 0.5)
         #expect(used[1...].allSatisfy { $0 > 0 && $0 < 1e-30 && $0.isNormal })
-        #expect(Array(weight.scales.value.values[..<3]) == [0.5, 0, -1])
+        #expect(Array(weight.scaleParameter.value.values[..<3]) == [0.5, 0, -1])
         let seen = weight.tensor()
         #expect(seen.values.allSatisfy { $0.isFinite })
         seen.sum().backward()
-        #expect(weight.scales.gradient?.values.allSatisfy { $0.isFinite } == true)
+        #expect(weight.scaleParameter.gradient?.values.allSatisfy { $0.isFinite } == true)
         #expect(weight.latent.gradient?.values.allSatisfy { $0.isFinite } == true)
     }
 

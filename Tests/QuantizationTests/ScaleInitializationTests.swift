@@ -127,7 +127,7 @@ import Testing
             // A student made of such weights sees them with these scales and no others.
             let student = FakeQuantizedWeight(
                 latent: Parameter("weight", weights * factor), width: width, initialization: initialization)
-            #expect(student.usedScales.values == scales.values)
+            #expect(student.scales.values == scales.values)
             #expect(
                 student.tensor().values == (fakeQuantize(weights, scales: plain, grid: grid) * factor).values)
         }

@@ -123,6 +123,6 @@ extension WeightedLayer {
             latent: dense, width: width, initialization: .alternating(rounds: 3))
         let codes = try packCodes(student.codes, levels: student.grid.levels, encoding: .radix)
         weight = try PackedWeight(
-            shape: student.shape, width: width, encoding: .radix, codes: codes, scales: student.usedScales)
+            shape: student.shape, width: width, encoding: .radix, codes: codes, scales: student.scales)
     }
 }

@@ -116,7 +116,7 @@ private struct StageOneSetup {
         var named = try Self.drawn(objective, batch, random)
         for layer in student.unet.quantizableLayers {
             guard let weight = layer.weight as? FakeQuantizedWeight else { continue }
-            named["scales." + layer.path] = weight.scales.value
+            named["scales." + layer.path] = weight.scaleParameter.value
         }
         return Workload(
             inputs: named, shared: shared,

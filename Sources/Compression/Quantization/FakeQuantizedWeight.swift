@@ -5,11 +5,11 @@ import Recipes
 import Tensors
 
 /// A trainable weight that the layer sees quantized.
-public final class FakeQuantizedWeight: WeightSource, @unchecked Sendable {
+public final class FakeQuantizedWeight: QuantizedWeight, @unchecked Sendable {
     /// The latent full-precision weight, under the layer's own key.
     public let latent: Parameter
-    /// One scale per output channel, named `<key>.scale`.
-    public let scales: Parameter
+    /// The trained scales, `[OC]`, named `<key>.scale`. A training step may leave them at or below zero; see `scales`.
+    public let scaleParameter: Parameter
     public let grid: BalancedGrid
 
     /// - Precondition: `scales` is `[OC]` for a latent `[OC, ...]`.
@@ -18,7 +18,7 @@ public final class FakeQuantizedWeight: WeightSource, @unchecked Sendable {
             scales.shape == [latent.shape[0]],
             "\(latent.name): scales \(scales.shape) for weight \(latent.shape)")
         self.latent = latent
-        self.scales = scales
+        scaleParameter = scales
         self.grid = grid
     }
 
@@ -30,10 +30,10 @@ public final class FakeQuantizedWeight: WeightSource, @unchecked Sendable {
     }
 
     public var shape: [Int] { latent.shape }
-    public var parameters: [Parameter] { [latent, scales] }
+    public var parameters: [Parameter] { [latent, scaleParameter] }
 
     /// The scales that the layer computes with, off the tape: `[OC]`, each > 0.
-    public var usedScales: Tensor { usableScales.detached() }
+    public var scales: Tensor { usableScales.detached() }
 
     public func tensor() -> Tensor { lazyTensor().materialized() }
 
@@ -43,7 +43,7 @@ public final class FakeQuantizedWeight: WeightSource, @unchecked Sendable {
 
     /// The codes that the layer sees now, row-major.
     public var codes: [Int16] {
-        BalancedQuantizer.codes(of: latent.value, scales: usedScales, grid: grid)
+        BalancedQuantizer.codes(of: latent.value, scales: scales, grid: grid)
     }
 
     /// The smallest scale that a layer computes with; an optimizer should keep `scales` from falling below it.
@@ -52,7 +52,7 @@ public final class FakeQuantizedWeight: WeightSource, @unchecked Sendable {
     /// The scales, raised to the smallest usable one where a step carried them to zero or below. Initial scales are
     /// normal numbers and pass unchanged. The parameter keeps its value, so that looking at a weight changes nothing.
     private var usableScales: Tensor {
-        let trained = scales.tensor()
+        let trained = scaleParameter.tensor()
         let values = trained.values
         guard values.contains(where: { !($0 >= Self.smallestScale) }) else { return trained }
         let raised = values.map { $0 >= Self.smallestScale ? $0 : Self.smallestScale }

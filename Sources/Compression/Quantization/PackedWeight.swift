@@ -16,7 +16,7 @@ public enum ActivationType: String, CaseIterable, Sendable {
 }
 
 /// A frozen weight held as low-bit codes and one scale per output channel.
-public final class PackedWeight: WeightSource {
+public final class PackedWeight: QuantizedWeight {
     public let shape: [Int]
     public let grid: BalancedGrid
     /// `[OC]`, each > 0.

@@ -38,7 +38,7 @@ struct LayerTuning {
         let optimizer = AdamW([
             ParameterGroup([weight.latent], learningRate: options.learningRate),
             ParameterGroup(
-                [weight.scales], learningRate: options.scaleLearningRate,
+                [weight.scaleParameter], learningRate: options.scaleLearningRate,
                 minimum: FakeQuantizedWeight.smallestScale),
         ])
         for step in 0..<options.steps {

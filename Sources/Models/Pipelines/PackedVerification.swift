@@ -163,13 +163,8 @@ private struct QuantizedCodes {
     let scales: [Float]
 
     init?(_ layer: any WeightedLayer) {
-        switch layer.weight {
-        case let student as FakeQuantizedWeight:
-            (width, codes, scales) = (student.grid.width, student.codes, student.usedScales.values)
-        case let packed as PackedWeight:
-            (width, codes, scales) = (packed.grid.width, packed.codes, packed.scales.values)
-        default: return nil
-        }
+        guard let weight = layer.quantizedWeight else { return nil }
+        (width, codes, scales) = (weight.grid.width, weight.codes, weight.scales.values)
     }
 }
 
@@ -209,7 +204,7 @@ private struct Comparison {
     mutating func compareParameters(_ mine: ParameterStore, _ other: ParameterStore) {
         let theirs = Dictionary(uniqueKeysWithValues: other.entries.map { ($0.key, $0.source) })
         for entry in mine.entries {
-            guard !(entry.source is PackedWeight), !(entry.source is FakeQuantizedWeight) else { continue }
+            guard !(entry.source is any QuantizedWeight) else { continue }
             guard let source = theirs[entry.key], source.shape == entry.source.shape else {
                 note(entry.key, "is no parameter of the same shape in the original")
                 continue

@@ -25,10 +25,10 @@ extension DiffusionPipeline {
     /// - Throws: as `init(contentsOf:precision:)`.
     public convenience init(_ reader: CheckpointReader, precision: WeightPrecision = .float32) throws {
         let config = try UNet2DConditionConfig(json: Data(reader.header.config.utf8))
-        let packed = try PackedLayers(reader, config: config)
-        let parameters = CheckpointParameters(
-            reader, precision: precision, decoded: { packed[$0] },
-            packedWeight: { try PackedWeight($0) })
+        let layers = reader.format == .packed ? try ModelInventory(unet: config).layers : []
+        let parameters = try CheckpointParameters(
+            reader, precision: precision,
+            shapes: Dictionary(uniqueKeysWithValues: layers.map { ($0.path.rawValue, $0.shape) }))
         let table = try reader.timeFeatures().map {
             TimeFeatureTable(timesteps: $0.timesteps, features: $0.features)
         }
@@ -68,11 +68,7 @@ extension DiffusionPipeline {
     public var recipe: BitRecipe? {
         var layers: [LayerID: BitWidth] = [:]
         for layer in unet.store.weightedLayers {
-            switch layer.weight {
-            case let student as FakeQuantizedWeight: layers[LayerID(layer.path)] = student.grid.width
-            case let packed as PackedWeight: layers[LayerID(layer.path)] = packed.grid.width
-            default: continue
-            }
+            if let weight = layer.quantizedWeight { layers[LayerID(layer.path)] = weight.grid.width }
         }
         return layers.isEmpty ? nil : BitRecipe(layers: layers)
     }
@@ -93,6 +89,9 @@ extension TextEncoder {
 }
 
 extension WeightedLayer {
-    /// Whether the layer's weight is one of codes and scales, packed or not.
-    public var isQuantized: Bool { weight is FakeQuantizedWeight || weight is PackedWeight }
+    /// The layer's weight where it is quantized, packed or in training; nil where it is dense.
+    public var quantizedWeight: (any QuantizedWeight)? { weight as? any QuantizedWeight }
+
+    /// Whether the layer's weight is one of codes and scales, packed or in training.
+    public var isQuantized: Bool { weight is any QuantizedWeight }
 }

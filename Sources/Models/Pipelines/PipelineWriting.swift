@@ -111,7 +111,7 @@ extension DiffusionPipeline {
         for layer in unet.store.weightedLayers {
             guard let weight = layer.weight as? FakeQuantizedWeight else { continue }
             try writer.write(
-                QuantizationRecord(path: layer.path, width: weight.grid.width, scales: weight.usedScales))
+                QuantizationRecord(path: layer.path, width: weight.grid.width, scales: weight.scales))
         }
         try writeTextEncoder(with: writer, as: .float32)
         try training?.write(with: writer)
@@ -239,18 +239,12 @@ extension DiffusionPipeline {
     private static func record(
         of layer: any WeightedLayer, _ options: PackingOptions
     ) throws -> PackedLayerRecord {
-        let (grid, scales, codes): (BalancedGrid, Tensor, [Int16])
-        switch layer.weight {
-        case let student as FakeQuantizedWeight:
-            (grid, scales, codes) = (student.grid, student.usedScales, student.codes)
-        case let packed as PackedWeight:
-            (grid, scales, codes) = (packed.grid, packed.scales, packed.codes)
-        default:
+        guard let weight = layer.quantizedWeight else {
             preconditionFailure("\(layer.path): its weight has no codes")
         }
         return try PackedLayerRecord(
-            path: layer.path, width: grid.width, encoding: options.encoding, shape: layer.weight.shape,
-            codes: try packCodes(codes, levels: grid.levels, encoding: options.encoding),
-            scales: scales.values)
+            path: layer.path, width: weight.grid.width, encoding: options.encoding, shape: weight.shape,
+            codes: try packCodes(weight.codes, levels: weight.grid.levels, encoding: options.encoding),
+            scales: weight.scales.values)
     }
 }

@@ -43,7 +43,7 @@ import Testing
             let dense = try #require(teacher.store.layer(at: layer.path)).weight.tensor().detached()
             #expect(weight.latent.value.values == dense.values)
             #expect(
-                weight.usedScales.values
+                weight.scales.values
                     == ScaleInitialization.minMax.scales(of: dense, grid: weight.grid).values)
         }
     }

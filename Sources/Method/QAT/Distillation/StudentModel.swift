@@ -40,7 +40,7 @@ public enum StudentModel {
     public static func trainableParameters(_ unet: UNet2DConditionModel) -> (
         weights: [Parameter], scales: [Parameter]
     ) {
-        let scales = unet.quantizableLayers.compactMap { ($0.weight as? FakeQuantizedWeight)?.scales }
+        let scales = unet.quantizableLayers.compactMap { ($0.weight as? FakeQuantizedWeight)?.scaleParameter }
         let scaleNames = Set(scales.map(\.name))
         let weights = unet.store.parameters.filter { !scaleNames.contains($0.name) }
         for parameter in weights { parameter.isTrainable = !LayerRole(of: parameter.layerID).isTimeLayer }

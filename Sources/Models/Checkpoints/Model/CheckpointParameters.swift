@@ -20,16 +20,12 @@ public enum WeightPrecision: Sendable {
 
 /// The parameters of one model in a container of tensors.
 public final class CheckpointParameters: ParameterProvider {
-    /// Makes the weight of a packed layer.
-    public typealias PackedWeightMaker = (PackedLayerRecord) throws -> any WeightSource
-
     private let source: any TensorSource
     private let precision: WeightPrecision
     private let checkpoint: CheckpointReader?
     private let quantized: Set<String>
     private let packed: Set<String>
-    private let decoded: (String) -> (any WeightSource)?
-    private let makePackedWeight: PackedWeightMaker
+    private let decoded: [String: PackedWeight]
     private let used = Mutex<Set<String>>([])
 
     /// The parameters in a container of dense tensors: a safetensors file, a diffusers folder.
@@ -39,30 +35,27 @@ public final class CheckpointParameters: ParameterProvider {
         checkpoint = nil
         quantized = []
         packed = []
-        decoded = { _ in nil }
-        makePackedWeight = Self.dense
+        decoded = [:]
     }
 
-    /// The UNet's parameters in a checkpoint of any kind. A student's quantized layers get a `FakeQuantizedWeight`; a
-    /// packed model's get what `decoded` has for the layer's path already, else what `packedWeight` makes of their codes, the
-    /// dense weight unless told otherwise.
+    /// The denoiser's parameters in a checkpoint of any kind. Quantized layers get a `FakeQuantizedWeight` in a student
+    /// and a `PackedWeight` in a packed model.
+    ///
+    /// - Parameters:
+    ///   - checkpoint: the open file.
+    ///   - precision: how dense weights are held.
+    ///   - shapes: the weight's shape of each layer that the model will ask for; packed layers of these shapes are decoded
+    ///     here on all cores, others when they are asked for.
+    /// - Throws: `CheckpointError.object` where packed layers claim more weights than any model has.
     public init(
-        _ checkpoint: CheckpointReader, precision: WeightPrecision = .float32,
-        decoded: @escaping (String) -> (any WeightSource)? = { _ in nil },
-        packedWeight: @escaping PackedWeightMaker = CheckpointParameters.dense
-    ) {
+        _ checkpoint: CheckpointReader, precision: WeightPrecision = .float32, shapes: [String: [Int]] = [:]
+    ) throws {
         source = checkpoint.unet
         self.precision = precision
         self.checkpoint = checkpoint
         quantized = Set(checkpoint.quantizedLayers)
         packed = Set(checkpoint.packedLayers)
-        self.decoded = decoded
-        makePackedWeight = packedWeight
-    }
-
-    /// The dense Float32 weight of a packed layer, frozen.
-    public static func dense(_ record: PackedLayerRecord) throws -> any WeightSource {
-        Parameter(record.path + ".weight", try record.dequantized(), isTrainable: false)
+        decoded = try checkpoint.decodePackedLayers(shapes: shapes)
     }
 
     /// The value stored under `key`.
@@ -113,11 +106,11 @@ public final class CheckpointParameters: ParameterProvider {
     private func packedWeight(
         _ checkpoint: CheckpointReader, _ layer: String, _ key: String, _ shape: [Int]
     ) throws -> any WeightSource {
-        if let weight = decoded(layer), weight.shape == shape { return weight }
+        if let weight = decoded[layer], weight.shape == shape { return weight }
         let record = try checkpoint.packedLayer(layer)
         try check(record.shape, shape, key)
         do {
-            return try makePackedWeight(record)
+            return try PackedWeight(record)
         } catch let error as PackingError {
             throw CheckpointError.packedLayer(file: checkpoint.path, layer: layer, fault: .codes(error))
         }

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// The common form of quantized weights: codes on a balanced grid with one scale per output channel.
+// OC output channels.
+
+import Tensors
+
+/// A weight that a layer multiplies with as `scales · codes`, in training (`FakeQuantizedWeight`) or from packed codes
+/// (`PackedWeight`).
+public protocol QuantizedWeight: WeightSource {
+    /// The grid of the codes.
+    var grid: BalancedGrid { get }
+    /// `[OC]`, each > 0, not differentiable.
+    var scales: Tensor { get }
+    /// The signed codes, row-major, as many as weights.
+    var codes: [Int16] { get }
+}
