@@ -2,6 +2,7 @@
 // Models, students and packed models through files: what is read is what was written, and makes the same images.
 
 import Checkpoints
+import Files
 import Foundation
 import Layers
 import Networks
