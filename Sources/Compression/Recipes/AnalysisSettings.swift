@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a sensitivity analysis was made, pinned in its table: two tables compare where these are equal.
+// The settings of a sensitivity analysis, stored in its table. Tables are comparable if their settings are equal.
 
-/// What every candidate of an analysis is judged by.
+/// How the candidates of an analysis are measured.
 public enum MeasurementMode: String, Codable, Sendable, CaseIterable {
-    /// Whole sampling trajectories, whose images are compared.
+    /// Whole sampling trajectories; their images are compared.
     case images
-    /// The error of the noise prediction at drawn timesteps.
+    /// The error of the noise prediction at random timesteps.
     case noise
-    /// The predicted error of the noise prediction, from one backward sweep.
+    /// The error of the noise prediction, predicted from gradients of one backward sweep.
     case fisher
 }
 
-/// How the measures of a sensitivity analysis were made: everything that has to stay the same for two tables to compare.
+/// The settings of a sensitivity analysis: everything that must be equal in two tables to compare them.
 public struct AnalysisSettings: Hashable, Codable, Sendable {
-    /// What candidates are judged by.
+    /// How candidates are measured.
     public var measures: [MeasurementMode]
     /// The prompts, in order; empty where embeddings were given instead.
     public var prompts: [String]
-    /// The file of text embeddings that took the prompts' place.
+    /// The file of text embeddings that replaced the prompts.
     public var embeddings: FileReference?
     /// The seed of the initial noise of each image.
     public var seeds: [UInt64]
@@ -25,19 +25,19 @@ public struct AnalysisSettings: Hashable, Codable, Sendable {
     public var sampler: String
     /// Sampling steps per image.
     public var steps: Int
-    /// Height and width of what the model makes, in its pixels or latents; nil: its own.
+    /// Height and width of the samples, in pixels or latents; nil: those of the config.
     public var size: Int?
     public var guidanceScale: Double
-    /// Training steps that each quantized layer was given before it was measured.
+    /// Training steps of each quantized layer before it was measured.
     public var qatSteps: Int
     /// Learning rates of weights and scales in these steps; nil without steps.
     public var qatLearningRate, qatScaleLearningRate: Double?
-    /// Noisy samples of each image that these steps train on; nil without steps.
+    /// Noised samples per image in the training batch of these steps; nil without steps.
     public var qatTimestepsPerImage: Int?
-    /// The training timesteps at which noise predictions were compared; empty where only images were.
+    /// The training timesteps at which noise predictions were compared; empty for images alone.
     public var timesteps: [Int]
 
-    /// Pins a protocol.
+    /// Records settings.
     public init(
         measures: [MeasurementMode] = [.images], prompts: [String], embeddings: FileReference? = nil,
         seeds: [UInt64], sampler: String, steps: Int, size: Int? = nil, guidanceScale: Double, qatSteps: Int,
@@ -65,20 +65,20 @@ public struct AnalysisSettings: Hashable, Codable, Sendable {
         case qatScaleLearningRate, qatTimestepsPerImage, timesteps
     }
 
-    /// Reads a protocol; without `measures` and `timesteps`, as in tables of earlier versions, images were compared.
+    /// Reads settings. Without `measures` and `timesteps` images were compared.
     public init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: CodingKeys.self)
         let names = try container.decodeIfPresent([String].self, forKey: .measures)
-        let kinds = try names?.map { name in
-            guard let kind = MeasurementMode(rawValue: name) else {
+        let modes = try names?.map { name in
+            guard let mode = MeasurementMode(rawValue: name) else {
                 let known = MeasurementMode.allCases.map(\.rawValue).joined(separator: ", ")
                 throw RecipeError.malformed(
                     location: "generation: measures", reason: "expected some of \(known), found \"\(name)\"")
             }
-            return kind
+            return mode
         }
         self.init(
-            measures: kinds ?? [.images], prompts: try container.decode([String].self, forKey: .prompts),
+            measures: modes ?? [.images], prompts: try container.decode([String].self, forKey: .prompts),
             embeddings: try container.decodeIfPresent(FileReference.self, forKey: .embeddings),
             seeds: try container.decode([UInt64].self, forKey: .seeds),
             sampler: try container.decode(String.self, forKey: .sampler),

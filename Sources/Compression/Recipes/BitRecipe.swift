@@ -1,35 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
-// The recipe: which nominal width each layer gets. `allocate` writes it; quantization, distillation and `info` read it.
+// The recipe: the nominal bits of each layer. `allocate` writes it; quantization, distillation and `info` read it.
 
-/// The width of every quantized layer, and what that comes to.
+/// The bits of every quantized layer, with totals and origin.
 ///
 ///     {"format": "bitsfusion-recipe", "version": 1, "averageBits": 1.99, "storedBytes": 219000000,
 ///      "method": "threshold", "model": {"path", "sha256"}, "layers": {"conv_in": 8, ...}}
 ///
-/// Only `layers` is needed to read one, so that a recipe can be written by hand.
+/// Only `layers` is required, so that a recipe can be written by hand.
 public struct BitRecipe: Equatable, Sendable {
-    /// The paper's average over all linear and convolution weights, in bits; nil where nobody worked it out.
+    /// The paper's average over all linear and convolution weights, in bits; nil if not computed.
     public var averageBits: Double?
-    /// The payload of the packed file: codes, scales, time features and all other parameters, in bytes.
+    /// Bytes of the packed file: codes, scales, time features and all other parameters.
     public var storedBytes: Int?
-    /// How the widths were chosen: an allocation method's name, `uniform` or `published`.
+    /// How the bits were chosen: the name of an allocation method, `uniform` or `published`.
     public var method: String?
     /// The metric of the sensitivity table that the allocation minimized.
     public var metric: String?
-    /// The inference steps whose time features `averageBits` and `storedBytes` count; 0 where the time layers stay.
+    /// The inference steps whose time features `averageBits` and `storedBytes` count; 0 if the time layers are kept.
     public var cachedSteps: Int?
     /// The model that the recipe was made for.
     public var model: FileReference?
-    /// Where a recipe that was not computed comes from.
+    /// The origin of a recipe that was not computed.
     public var source: String?
-    /// The recipes that were measured end to end before this one was kept; nil where none was.
+    /// The recipes that were measured on the whole model before this one was kept; nil if none was.
     public var verified: [VerifiedRecipe]?
     /// The run that wrote the recipe.
     public var manifest: RunManifest?
-    /// The nominal width of each quantized layer.
+    /// The nominal bits of each quantized layer.
     public var layers: [LayerID: BitWidth]
 
-    /// Makes a recipe; only the widths are needed.
+    /// Makes a recipe; only the bits are required.
     public init(
         layers: [LayerID: BitWidth], averageBits: Double? = nil, storedBytes: Int? = nil,
         method: String? = nil, metric: String? = nil,
@@ -47,16 +47,16 @@ public struct BitRecipe: Equatable, Sendable {
         self.manifest = manifest
     }
 
-    /// The recipe that gives every quantizable layer of `inventory` the same width, the first and last one 8 bits.
-    public static func uniform(_ width: BitWidth, over inventory: ModelInventory) -> BitRecipe {
+    /// The recipe that gives every quantized layer of `inventory` the same bits, the first and last one 8 bits.
+    public static func uniform(_ bits: BitWidth, over inventory: ModelInventory) -> BitRecipe {
         var layers: [LayerID: BitWidth] = [:]
         for layer in inventory.quantizedLayers {
-            layers[layer.path] = layer.role == .firstOrLast ? .firstAndLast : width
+            layers[layer.path] = layer.role == .firstOrLast ? .firstAndLast : bits
         }
         return BitRecipe(layers: layers, method: "uniform")
     }
 
-    /// Checks that the recipe gives exactly the quantized layers of `inventory` a width.
+    /// Checks that the recipe lists exactly the quantized layers of `inventory`.
     ///
     /// - Throws: `RecipeError.unknownLayer`, `.notQuantizable` or `.missingLayer`, for the first such path.
     public func validate(against inventory: ModelInventory) throws(RecipeError) {
@@ -72,6 +72,30 @@ public struct BitRecipe: Equatable, Sendable {
     }
 }
 
+/// One of the recipes that were measured on the whole model before one was kept. Errors of single layers do not quite add
+/// up.
+public struct VerifiedRecipe: Codable, Equatable, Sendable {
+    /// How its bits were chosen.
+    public let method: String
+    /// By which allocation metric.
+    public let metric: String
+    public let averageBits: Double
+    /// The total quantization error: the sum of the errors of its layers.
+    public let predictedError: Double?
+    /// The scores of the model with all layers quantized, without training.
+    public let measured: SensitivityScores
+    /// Whether it was kept.
+    public var isKept: Bool
+
+    public init(
+        method: String, metric: String, averageBits: Double, predictedError: Double?,
+        measured: SensitivityScores, isKept: Bool = false
+    ) {
+        (self.method, self.metric, self.averageBits) = (method, metric, averageBits)
+        (self.predictedError, self.measured, self.isKept) = (predictedError, measured, isKept)
+    }
+}
+
 extension BitRecipe: RecipeDocument {
     public static let format = "bitsfusion-recipe"
     public static let version = 1
@@ -83,17 +107,17 @@ extension BitRecipe: RecipeDocument {
         case layers
     }
 
-    /// Reads a recipe. Without a `format` key only `layers` and `source` are read, whatever else is there: that is
-    /// how hand-written recipes and published tables come.
+    /// Reads a recipe. Without a `format` key, as in recipes that were written by hand or copied from a publication, only
+    /// `layers` and `source` are read.
     ///
     /// - Throws: `RecipeError.bitsOutOfRange` naming the layer; `DecodingError` for missing or mistyped keys.
     public init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: CodingKeys.self)
-        let widths = try container.nestedContainer(keyedBy: DocumentKey.self, forKey: .layers)
+        let bitsByLayer = try container.nestedContainer(keyedBy: DocumentKey.self, forKey: .layers)
         layers = [:]
-        for key in widths.allKeys.sorted(by: { $0.stringValue < $1.stringValue }) {
+        for key in bitsByLayer.allKeys.sorted(by: { $0.stringValue < $1.stringValue }) {
             let path = LayerID(key.stringValue)
-            layers[path] = try Self.width(of: path, in: widths)
+            layers[path] = try Self.bits(of: path, in: bitsByLayer)
         }
         source = try container.decodeIfPresent(String.self, forKey: .source)
         guard container.contains(.format) else { return }
@@ -107,20 +131,20 @@ extension BitRecipe: RecipeDocument {
         manifest = try container.decodeIfPresent(RunManifest.self, forKey: .manifest)
     }
 
-    private static func width(
+    private static func bits(
         of path: LayerID, in container: KeyedDecodingContainer<DocumentKey>
     ) throws(RecipeError) -> BitWidth {
-        let nominal: Int
+        let nominalBits: Int
         do {
-            nominal = try container.decode(Int.self, forKey: DocumentKey(path.rawValue))
+            nominalBits = try container.decode(Int.self, forKey: DocumentKey(path.rawValue))
         } catch {
-            // Foundation does not always say where a number that is no Int stands.
+            // Errors of Foundation do not always have the path of a number that is not an Int.
             throw .malformed(location: "layers: \(path)", reason: "expected a whole number of bits")
         }
-        guard let width = BitWidth(rawValue: nominal) else {
-            throw .bitsOutOfRange(path: path, found: nominal)
+        guard let bits = BitWidth(rawValue: nominalBits) else {
+            throw .bitsOutOfRange(path: path, found: nominalBits)
         }
-        return width
+        return bits
     }
 
     public func encode(to encoder: any Encoder) throws {
@@ -139,7 +163,7 @@ extension BitRecipe: RecipeDocument {
         try container.encode(layers, forKey: .layers)
     }
 
-    /// Checks that some layer has a width, that the totals are finite, and that the cached steps can be sampled.
+    /// Checks that there are layers, that totals are finite, and that the cached steps are in range.
     public func validate() throws(RecipeError) {
         guard !layers.isEmpty else { throw .malformed(location: "layers", reason: "no layers") }
         if let averageBits, !averageBits.isFinite {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What can be wrong with a document that passes between commands. Cases carry facts; the text is made here once.
+// Errors of the documents that pass between commands. Cases carry facts; their text is made in `description`.
 
 import Files
 
@@ -7,65 +7,65 @@ import Files
 public enum RecipeError: Error, Equatable, Sendable {
     /// The file does not exist.
     case fileMissing
-    /// The file exists but cannot be read; `reason` is the system's text.
+    /// The file exists but cannot be read; `reason` is the text of the operating system.
     case unreadable(reason: String)
-    /// The file cannot be written; `reason` is the system's text.
+    /// The file cannot be written; `reason` is the text of the operating system.
     case unwritable(reason: String)
-    /// The `format` key names another kind of document, or is not there (`found` nil).
+    /// The `format` key names another kind of document or is missing (`found` nil).
     case wrongFormat(expected: String, found: String?)
-    /// The document is of a version that this program does not know.
+    /// The version of the document is not supported.
     case unsupportedVersion(format: String, expected: Int, found: Int)
-    /// The text is not the JSON that the document should be; `location` is the path of keys.
+    /// The text is not the expected JSON; `location` is the path of keys.
     case malformed(location: String, reason: String)
     /// A layer that the model does not have.
     case unknownLayer(path: LayerID)
-    /// A layer of the model that the document lacks.
+    /// A layer of the model that the document does not list.
     case missingLayer(path: LayerID)
     /// A layer that is listed twice.
     case duplicateLayer(path: LayerID)
     /// A layer that the method never quantizes.
     case notQuantizable(path: LayerID, role: LayerRole)
-    /// A nominal width outside of `BitWidth.range`.
+    /// Nominal bits outside of `BitWidth.range`.
     case bitsOutOfRange(path: LayerID, found: Int)
-    /// A NaN or infinite number; `field` is such as `bits.1.mse`.
+    /// A NaN or infinite number; `field` is a path such as `bits.1.mse`.
     case nonFinite(path: LayerID, field: String, found: String)
-    /// A number that cannot be negative is.
+    /// A negative number where only numbers >= 0 are possible.
     case negative(path: LayerID, field: String, found: Double)
-    /// The document's count of a layer's weights is not the model's.
+    /// The number of weights of a layer differs from the model's.
     case weightCount(path: LayerID, expected: Int, found: Int)
-    /// A table of another analysis than the one in `file`, or one that contradicts it; values as text.
+    /// A table of another analysis than the one in `file`, or a contradicting layer; values as text.
     case otherAnalysis(field: String, expected: String, file: String, found: String)
     /// One of the above, in the named file.
     indirect case inFile(name: String, RecipeError)
 }
 
 extension RecipeError {
-    /// One line: what, where, expected and found, what to do.
+    /// One line: what is wrong, where, expected and found, what to do.
     public var description: String {
         switch self {
         case .fileMissing:
             return "no such file; give the path of an existing one"
         case .unreadable(let reason):
-            return "cannot read: \(reason)"
+            return "cannot be read: \(reason)"
         case .unwritable(let reason):
-            return "cannot write: \(reason)"
+            return "cannot be written: \(reason)"
         case .wrongFormat(let expected, let found):
-            let text = found.map { "\"\($0)\"" } ?? "no format"
-            return "format: expected \"\(expected)\", found \(text); is this the right file?"
+            let text = found.map { "\"\($0)\"" } ?? "none"
+            return "format: wrong kind of file: expected \"\(expected)\", found \(text); give another file"
         case .unsupportedVersion(let format, let expected, let found):
-            return "version: expected \(expected) of \(format), found \(found); "
+            return "version: not supported: expected \(expected) of \(format), found \(found); "
                 + (found > expected ? "update this program" : "make the file again")
         case .malformed(let location, let reason):
             return location.isEmpty ? "malformed: \(reason)" : "\(location): malformed: \(reason)"
         case .unknownLayer(let path):
-            return "\(path): the model has no such layer; use diffusers' module paths"
+            return "\(path): unknown layer: the model has no layer of this name; use diffusers' module paths"
         case .missingLayer(let path):
             return
-                "\(path): a layer of the model that is not listed; list every layer, or use the matching model"
+                "\(path): missing: the model has this layer; list every layer, or use the matching model"
         case .duplicateLayer(let path):
-            return "\(path): listed twice; remove one"
+            return "\(path): duplicate layer: listed twice; remove one"
         case .notQuantizable(let path, let role):
-            return "\(path): a \(role.rawValue) layer is never quantized; remove it"
+            return "\(path): layers of the role \(role.rawValue) are not quantized; remove it"
         case .bitsOutOfRange(let path, let found):
             return "\(path): nominal bits: expected \(BitWidth.range), found \(found)"
         case .nonFinite(let path, let field, let found):
@@ -74,10 +74,10 @@ extension RecipeError {
             return "\(path): \(field): expected a number >= 0, found \(found); analyze this layer again"
         case .weightCount(let path, let expected, let found):
             return
-                "\(path): weights: expected \(expected), found \(found); was the file made for another model?"
+                "\(path): weights: count differs from the model: expected \(expected), found \(found); use the matching model"
         case .otherAnalysis(let field, let expected, let file, let found):
             return
-                "\(field): expected \(expected) as in \(file), found \(found); merge tables of one analysis only"
+                "\(field): differs from \(file): expected \(expected), found \(found); merge tables of one analysis only"
         case .inFile(let name, let error):
             return "\(name): \(error)"
         }

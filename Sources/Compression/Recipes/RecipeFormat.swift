@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Recipes in the forms that other people write them in: a plain list, and Apple's mixed-bit palettization analysis.
+// Recipes in other formats: a plain list, and Apple's mixed-bit palettization analysis.
 
 import Foundation
 
-/// A form that a recipe is written in. Readers tell them apart by what they find.
+/// A file format of recipes. Readers detect it.
 public enum RecipeFormat: String, Sendable, CaseIterable {
-    /// `{"format": "bitsfusion-recipe", ...}`: with everything that is known of it.
+    /// `{"format": "bitsfusion-recipe", ...}`: the complete recipe.
     case json
     /// A line `path: bits` for each layer; `#` begins a comment.
     case list
@@ -15,16 +15,16 @@ public enum RecipeFormat: String, Sendable, CaseIterable {
 }
 
 extension BitRecipe {
-    /// Reads a recipe in any form.
+    /// Reads a recipe in any format.
     ///
     /// - Parameters:
     ///   - data: the file.
-    ///   - name: of one recipe in an Apple analysis with several.
-    /// - Returns: the recipe; of a list and an analysis, its widths alone.
-    /// - Throws: `RecipeError`, as for the JSON form.
+    ///   - name: the name of one recipe of an Apple analysis.
+    /// - Returns: the recipe; from a list or an analysis, the bits alone.
+    /// - Throws: `RecipeError`, as for the JSON format.
     public static func decode(anyFormat data: Data, name: String? = nil) throws(RecipeError) -> BitRecipe {
         let first = data.first { !Character(UnicodeScalar($0)).isWhitespace }
-        guard let first else { throw .malformed(location: "", reason: "the file is empty; make it again") }
+        guard let first else { throw .malformed(location: "", reason: "expected a recipe, found an empty file; make it again") }
         let isJSON = first == UInt8(ascii: "{") || first == UInt8(ascii: "[")
         let keys =
             isJSON
@@ -41,12 +41,12 @@ extension BitRecipe {
         guard name == nil else {
             throw .malformed(
                 location: "recipes",
-                reason: "missing: a name behind # chooses one of an analysis with several")
+                reason: "missing: FILE#NAME requires an Apple analysis with several recipes")
         }
         return isJSON ? try decode(from: data) : try decode(list: data)
     }
 
-    /// Reads the recipe in the file `url`, in any form.
+    /// Reads the recipe in the file `url`, in any format.
     ///
     /// - Parameters:
     ///   - url: the file.
@@ -100,7 +100,7 @@ extension BitRecipe {
 
     private static func decode(list data: Data) throws(RecipeError) -> BitRecipe {
         guard let text = String(data: data, encoding: .utf8) else {
-            throw .malformed(location: "", reason: "neither JSON nor text; give a recipe")
+            throw .malformed(location: "", reason: "expected JSON or UTF-8 text; give a recipe")
         }
         var layers: [LayerID: BitWidth] = [:]
         for (index, line) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
@@ -113,8 +113,10 @@ extension BitRecipe {
                 let bits = Int(line[line.index(after: colon)...].trimmingCharacters(in: .whitespaces))
             else { throw .malformed(location: location, reason: "expected \"path: bits\"") }
             let path = LayerID(line[..<colon].trimmingCharacters(in: .whitespaces))
-            guard let width = BitWidth(rawValue: bits) else { throw .bitsOutOfRange(path: path, found: bits) }
-            guard layers.updateValue(width, forKey: path) == nil else { throw .duplicateLayer(path: path) }
+            guard let nominalBits = BitWidth(rawValue: bits) else {
+                throw .bitsOutOfRange(path: path, found: bits)
+            }
+            guard layers.updateValue(nominalBits, forKey: path) == nil else { throw .duplicateLayer(path: path) }
         }
         let recipe = BitRecipe(layers: layers)
         try recipe.validate()
@@ -122,7 +124,7 @@ extension BitRecipe {
     }
 }
 
-/// The part of Apple's document that a recipe needs; its key is Apple's.
+/// The part of Apple's document that a recipe needs, under Apple's key.
 private struct AppleAnalysis: Codable {
     let modelVersion: String?
     let recipes: [String: [String: Int]]
@@ -132,7 +134,7 @@ private struct AppleAnalysis: Codable {
         case recipes
     }
 
-    /// The recipe called `name`, or the only one. 16 bits, which there leave a layer as it is, become 8, the widest here.
+    /// The recipe called `name`, or the only one. 16 bits, which mean "not quantized" there, become 8.
     func recipe(named name: String?) throws(RecipeError) -> BitRecipe {
         let names = recipes.keys.sorted().joined(separator: ", ")
         guard let name = name ?? (recipes.count == 1 ? recipes.keys.first : nil), let bits = recipes[name]
@@ -140,16 +142,16 @@ private struct AppleAnalysis: Codable {
             throw .malformed(
                 location: "recipes",
                 reason:
-                    "expected one, or its name after the file's and #; there are \(names.isEmpty ? "none" : names)"
+                    "expected one recipe or FILE#NAME, found \(names.isEmpty ? "none" : names)"
             )
         }
         var layers: [LayerID: BitWidth] = [:]
         for (module, bits) in bits.sorted(by: { $0.key < $1.key }) {
             let path = LayerID(module)
-            guard let width = bits == 16 ? BitWidth(8) : BitWidth(rawValue: bits) else {
+            guard let nominalBits = bits == 16 ? BitWidth(8) : BitWidth(rawValue: bits) else {
                 throw .bitsOutOfRange(path: path, found: bits)
             }
-            layers[path] = width
+            layers[path] = nominalBits
         }
         let recipe = BitRecipe(layers: layers, source: "ml-stable-diffusion, \(name)")
         try recipe.validate()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The JSON form of a sensitivity table, and the checks that keep NaN out of the allocator:
+// The JSON form of a sensitivity table, and its validation (no NaN reaches the allocator):
 // {"format": "bitsfusion-sensitivity", "version": 1,
 //  "layers": [{"path", "kind", "weights", "skewness", "bits": {"1": {"mse", "psnr", "perceptual",
 //    "clipDrop", "noise", "fisher"}, ...}}],
@@ -21,16 +21,16 @@ extension LayerSensitivity: Codable {
             kind = try container.decode(LayerShape.Kind.self, forKey: .kind)
             weights = try container.decode(Int.self, forKey: .weights)
             skewness = try container.decode(Double.self, forKey: .skewness)
-            let measures = try container.decode([String: SensitivityScores].self, forKey: .bits)
-            bits = try Self.widths(of: measures, path: path)
+            let scores = try container.decode([String: SensitivityScores].self, forKey: .bits)
+            bits = try Self.byBits(scores, path: path)
         } catch {
-            // The position in the array says nothing to a reader: name the layer.
+            // Errors name the layer, not its position in the array.
             guard case .malformed(let location, let reason) = RecipeError(decoding: error, isJSON: true)
             else {
                 throw error
             }
-            let place = location.isEmpty ? "\(path)" : "\(path): \(location)"
-            throw RecipeError.malformed(location: place, reason: reason)
+            let layerLocation = location.isEmpty ? "\(path)" : "\(path): \(location)"
+            throw RecipeError.malformed(location: layerLocation, reason: reason)
         }
     }
 
@@ -43,20 +43,20 @@ extension LayerSensitivity: Codable {
         try container.encode(bits, forKey: .bits)
     }
 
-    private static func widths(
-        of measures: [String: SensitivityScores], path: LayerID
+    private static func byBits(
+        _ scoresByText: [String: SensitivityScores], path: LayerID
     ) throws(RecipeError) -> [BitWidth: SensitivityScores] {
-        var bits: [BitWidth: SensitivityScores] = [:]
-        for (text, measure) in measures.sorted(by: { $0.key < $1.key }) {
-            guard let nominal = Int(text) else {
-                throw .malformed(location: "\(path): bits", reason: "\"\(text)\" is not a nominal width")
+        var scoresByBits: [BitWidth: SensitivityScores] = [:]
+        for (text, scores) in scoresByText.sorted(by: { $0.key < $1.key }) {
+            guard let nominalBits = Int(text) else {
+                throw .malformed(location: "\(path): bits", reason: "expected nominal bits, found \"\(text)\"")
             }
-            guard let width = BitWidth(rawValue: nominal) else {
-                throw .bitsOutOfRange(path: path, found: nominal)
+            guard let bits = BitWidth(rawValue: nominalBits) else {
+                throw .bitsOutOfRange(path: path, found: nominalBits)
             }
-            bits[width] = measure
+            scoresByBits[bits] = scores
         }
-        return bits
+        return scoresByBits
     }
 }
 
@@ -90,14 +90,14 @@ extension SensitivityTable: RecipeDocument {
         try container.encodeIfPresent(generation, forKey: .generation)
         try container.encode(layers.sorted { $0.path < $1.path }, forKey: .layers)
         try container.encode(correlations, forKey: .correlations)
-        // What follows from the layers is written for readers of the file, and not read back.
+        // Values that follow from the layers are written for readers of the file and not read back.
         try container.encode(sums, forKey: .sums)
         try container.encode(rankings, forKey: .mostSensitive)
         try container.encodeIfPresent(symmetricShare(), forKey: .symmetricShare)
         try container.encodeIfPresent(manifest, forKey: .manifest)
     }
 
-    /// Checks every layer's numbers, that no layer is listed twice or never quantized, and the inventory's counts.
+    /// Checks the numbers of every layer, that each is quantized and listed once, and the counts of the inventory.
     ///
     /// - Throws: `RecipeError`: `duplicateLayer`, `notQuantizable`, `malformed`, `nonFinite`, `negative`,
     ///   `unknownLayer` or `weightCount`, for the first faulty layer.
@@ -108,11 +108,11 @@ extension SensitivityTable: RecipeDocument {
         for layer in layers {
             guard seen.insert(layer.path).inserted else { throw .duplicateLayer(path: layer.path) }
             try layer.validate()
-            // So that sums are exact in whatever they are counted.
+            // Keeps sums exact in Double.
             weights = layer.weights > 1 << 50 ? .max : weights + layer.weights
             guard weights <= 1 << 50 else {
                 throw .malformed(
-                    location: "\(layer.path): weights", reason: "too many to count, \(layer.weights)")
+                    location: "\(layer.path): weights", reason: "expected a total of at most 2^50, found \(layer.weights)")
             }
         }
         for correlation in correlations {
@@ -135,7 +135,7 @@ extension SensitivityTable: RecipeDocument {
 }
 
 extension LayerSensitivity {
-    /// Checks that the layer is one that is quantized and that its numbers are numbers.
+    /// Checks that the layer is quantized and its numbers are finite.
     fileprivate func validate() throws(RecipeError) {
         let role = LayerRole(of: path)
         guard role.isQuantized else { throw .notQuantizable(path: path, role: role) }
@@ -144,15 +144,15 @@ extension LayerSensitivity {
                 location: "\(path): weights", reason: "expected a positive count, found \(weights)")
         }
         try requireFinite(skewness, "skewness")
-        for (width, measure) in bits.sorted(by: { $0.key < $1.key }) {
-            try validate(measure, "bits.\(width)")
+        for (nominalBits, scores) in bits.sorted(by: { $0.key < $1.key }) {
+            try validate(scores, "bits.\(nominalBits)")
         }
     }
 
-    private func validate(_ measure: SensitivityScores, _ field: String) throws(RecipeError) {
+    private func validate(_ scores: SensitivityScores, _ field: String) throws(RecipeError) {
         var isEmpty = true
         for metric in SensitivityMetric.allCases {
-            guard let value = measure[metric] else { continue }
+            guard let value = scores[metric] else { continue }
             isEmpty = false
             try requireFinite(value, "\(field).\(metric.rawValue)")
             guard value >= 0 || !metric.isNonNegative else {

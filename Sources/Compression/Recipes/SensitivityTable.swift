@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The result of the sensitivity analysis (BitsFusion, arXiv 2406.04333, Algorithm 1, parts 1 and 2): what quantizing
-// one layer alone to one width does. `analyze` writes it, `allocate` and `merge` read it.
+// The result of the sensitivity analysis (BitsFusion, arXiv 2406.04333, Algorithm 1, parts 1 and 2): the scores of each layer
+// quantized alone to each bit width. `analyze` writes it, `allocate` and `merge` read it.
 
 /// One layer of a sensitivity table.
 public struct LayerSensitivity: Equatable, Sendable {
@@ -8,9 +8,9 @@ public struct LayerSensitivity: Equatable, Sendable {
     public var kind: LayerShape.Kind
     /// N: the number of weights.
     public var weights: Int
-    /// Skewness of the weights' distribution: third standardised moment, 0 for a symmetric one.
+    /// Skewness of the weights' distribution: third standardized moment, 0 for a symmetric one.
     public var skewness: Double
-    /// The measurements, by nominal width.
+    /// The scores by nominal bits.
     public var bits: [BitWidth: SensitivityScores]
 
     /// Records one layer.
@@ -26,19 +26,19 @@ public struct LayerSensitivity: Equatable, Sendable {
     }
 }
 
-/// The sensitivity of every layer of one model.
+/// The scores of every quantized layer of one model.
 ///
-/// Only `layers` is needed; without `inventory`, the layers that are listed are taken for the whole model.
+/// Only `layers` is required. Without `inventory` the listed layers count as the whole model.
 public struct SensitivityTable: Equatable, Sendable {
     /// The model that was analyzed.
     public var model: FileReference?
-    /// All of the model's layers, the time layers that no recipe lists included.
+    /// All layers of the model, including the time layers, which are never quantized.
     public var inventory: ModelInventory?
-    /// How the measures were made.
+    /// The settings of the analysis.
     public var generation: AnalysisSettings?
     /// The layers, sorted by path when written.
     public var layers: [LayerSensitivity]
-    /// How the measures go together, over the layers.
+    /// The correlations of the scores over the layers.
     public var correlations: [SensitivityCorrelation]
     /// The run that wrote the table.
     public var manifest: RunManifest?

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a recipe costs. Average bits as in BitsFusion (arXiv 2406.04333, section 3 and appendix):
+// The size of a recipe. Average bits as in BitsFusion (arXiv 2406.04333, section 3 and appendix):
 //     average = (sum_i log2(2^b_i + 1) N_i + 16 N_tf) / N_w
 // N_i weights of quantized layer i, N_tf cached time features, N_w weights of all linear and convolution layers, the
 // removed time layers included.
 
-/// The average bits of a whole model, from the number of weights at each width.
+/// The average bits of a whole model, from the number of weights at each bit width.
 ///
-/// The sum runs over widths, not layers, so that it is exact in the counts and independent of the layers' order.
+/// The sum runs over bit widths, not layers, so that it is exact in the counts and independent of the order of layers.
 ///
 /// - Parameters:
-///   - weightsByBits: the number of weights at each nominal width.
-///   - timeBits: bits of everything that is stored for the time layers (16 N_tf where they are cached).
+///   - weightsByBits: the number of weights by nominal bits.
+///   - timeBits: bits of everything that is stored for the time layers (16 N_tf if cached).
 ///   - weightCount: N_w, > 0.
 /// - Returns: bits per weight.
 public func averageBits(weightsByBits: [BitWidth: Int], timeBits: Int, weightCount: Int) -> Double {
@@ -19,28 +19,28 @@ public func averageBits(weightsByBits: [BitWidth: Int], timeBits: Int, weightCou
     return (quantized + Double(timeBits)) / Double(weightCount)
 }
 
-/// The cost of one recipe on one model, part by part.
+/// The size of a quantized model, part by part.
 public struct SizeAccounting: Equatable, Sendable {
     /// One part of the model.
     public struct Part: Equatable, Sendable {
         /// The number of stored values.
         public let count: Int
-        /// Their cost in bits; log2(levels) for a quantized weight, whatever its container.
+        /// Their size in bits; log2(levels) for a quantized weight, independent of its container.
         public let bits: Double
 
-        /// A part of `count` values that cost `bits` in all.
+        /// A part of `count` values with `bits` bits in total.
         public init(count: Int, bits: Double) {
             self.count = count
             self.bits = bits
         }
 
-        /// The cost in bytes, not rounded.
+        /// The size in bytes, not rounded.
         public var bytes: Double { bits / 8 }
     }
 
     /// N_w: the weights of all linear and convolution layers.
     public let weightCount: Int
-    /// The number of weights at each nominal width.
+    /// The number of weights by nominal bits.
     public let weightsByBits: [BitWidth: Int]
     /// The weights of the layers in the recipe.
     public let quantizedWeights: Part
@@ -51,10 +51,10 @@ public struct SizeAccounting: Equatable, Sendable {
     /// Norms, biases and embeddings at 32 bits, without the biases of dropped time layers.
     public let otherParameters: Part
 
-    /// Works out the cost of `recipe`.
+    /// Computes the size of `recipe`.
     ///
     /// - Parameters:
-    ///   - recipe: a width for exactly the quantized layers of `inventory`.
+    ///   - recipe: bits for exactly the quantized layers of `inventory`.
     ///   - inventory: the model's layers.
     ///   - storage: whether time features are cached.
     ///   - bitsPerScale: 16 or 32.
@@ -67,8 +67,8 @@ public struct SizeAccounting: Equatable, Sendable {
         var weightsByBits: [BitWidth: Int] = [:]
         var scaleCount = 0
         for layer in inventory.quantizedLayers {
-            guard let width = recipe.layers[layer.path] else { throw .missingLayer(path: layer.path) }
-            weightsByBits[width, default: 0] += layer.weights
+            guard let bits = recipe.layers[layer.path] else { throw .missingLayer(path: layer.path) }
+            weightsByBits[bits, default: 0] += layer.weights
             scaleCount += layer.outputChannels
         }
         let quantizedBits = BitWidth.all.reduce(0.0) { $0 + $1.bits * Double(weightsByBits[$1] ?? 0) }
@@ -88,19 +88,14 @@ public struct SizeAccounting: Equatable, Sendable {
             weightsByBits: weightsByBits, timeBits: Int(timeFeatures.bits), weightCount: weightCount)
     }
 
-    /// What `part` adds per weight of the model, in bits: its share of a bit budget.
+    /// The bits of `part` per weight of the model: its share of a bit budget.
     public func averageBits(of part: Part) -> Double {
         part.bits / Double(weightCount)
-    }
-
-    /// All parts in bytes, at exactly log2(levels) bits a weight: the lower limit for any container.
-    public var idealBytes: Double {
-        quantizedWeights.bytes + timeFeatures.bytes + scales.bytes + otherParameters.bytes
     }
 }
 
 extension ModelInventory {
-    /// The other parameters that a packed model still has: the biases of dropped time layers go with them.
+    /// The other parameters of a packed model: without the biases of dropped time layers.
     func storedOtherParameters(_ storage: TimeFeatureStorage) -> Int {
         guard case .cached = storage else { return otherParameters }
         return otherParameters - timeLayers.reduce(0) { $0 + ($1.hasBias ? $1.outputChannels : 0) }

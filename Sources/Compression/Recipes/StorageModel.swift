@@ -1,27 +1,62 @@
 // SPDX-License-Identifier: Apache-2.0
-// A forecast of the bytes that a packed model takes, for a given container of the codes.
+// A forecast of the size of a packed file: how it stores codes and scales, and what it stores for the time layers (BitsFusion,
+// arXiv 2406.04333, section 4.1, time caching).
+
+/// Whether time features are cached or the layers that make them are kept.
+public enum TimeFeatureStorage: Hashable, Sendable {
+    /// The features of `steps` inference steps are stored at 16 bits and the time layers are dropped.
+    case cached(steps: Int)
+    /// The time layers are kept at 32 bits. Required for models whose time features depend on more than the timestep.
+    case layersKept
+
+    /// The paper's setting: 50 steps.
+    public static let paper = TimeFeatureStorage.cached(steps: 50)
+
+    /// The number of cached steps; 0 if the layers are kept.
+    public var cachedSteps: Int {
+        switch self {
+        case .cached(let steps): steps
+        case .layersKept: 0
+        }
+    }
+
+    /// Bits of one cached time feature.
+    public static let bitsPerFeature = 16
+
+    /// The values that are stored for the time layers of a model.
+    ///
+    /// - Returns: the number of values and the bits of each.
+    public func values(of inventory: ModelInventory) -> (count: Int, bitsPerValue: Int) {
+        switch self {
+        case .cached(let steps):
+            (steps * inventory.timeFeaturesPerStep, Self.bitsPerFeature)
+        case .layersKept:
+            (inventory.timeLayers.reduce(0) { $0 + $1.weights }, 32)
+        }
+    }
+}
 
 /// How a packed file stores codes and scales.
 public struct StorageModel: Sendable {
-    /// The bytes of `count` codes of `levels` values in their container.
+    /// The bytes of `count` codes of `levels` values.
     public let codeBytes: @Sendable (_ count: Int, _ levels: Int) -> Int
     /// The bytes of one scale: 2 or 4.
     public let bytesPerScale: Int
 
-    /// Describes a container; the packing library's byte count is what a packed file really takes.
+    /// Describes a container. Packed files take the byte count of the target `Packing`.
     public init(bytesPerScale: Int = 4, codeBytes: @escaping @Sendable (_ count: Int, _ levels: Int) -> Int) {
         self.bytesPerScale = bytesPerScale
         self.codeBytes = codeBytes
     }
 
-    /// Each code in its own field of ceil(log2 levels) bits, each layer's fields padded to whole bytes.
+    /// Each code in a field of ceil(log2 levels) bits; the fields of a layer are padded to whole bytes.
     public static let fixedFields = StorageModel { count, levels in
-        let width = Int.bitWidth - (levels - 1).leadingZeroBitCount
-        return (count * width + 7) / 8
+        let fieldBits = Int.bitWidth - (levels - 1).leadingZeroBitCount
+        return (count * fieldBits + 7) / 8
     }
 
-    /// The bytes of a packed model's file: codes and scales of every quantized layer, time features at 16 bits (or the
-    /// kept time layers at 32), everything else at 32, and what the container adds, where the inventory knows it.
+    /// The bytes of a packed file: codes and scales of every quantized layer, time features at 16 bits (or the kept time
+    /// layers at 32), all other parameters at 32 bits, and the overhead of the container, if the inventory has it.
     ///
     /// - Returns: bytes.
     /// - Throws: `RecipeError.unknownLayer`, `.notQuantizable` or `.missingLayer`.
@@ -33,8 +68,8 @@ public struct StorageModel: Sendable {
         var bytes = time.count * time.bitsPerValue / 8 + inventory.storedOtherParameters(storage) * 4
         bytes += inventory.container?.bytes(storage) ?? 0
         for layer in inventory.quantizedLayers {
-            guard let width = recipe.layers[layer.path] else { throw .missingLayer(path: layer.path) }
-            bytes += codeBytes(layer.weights, width.levels) + layer.outputChannels * bytesPerScale
+            guard let bits = recipe.layers[layer.path] else { throw .missingLayer(path: layer.path) }
+            bytes += codeBytes(layer.weights, bits.levels) + layer.outputChannels * bytesPerScale
         }
         return bytes
     }

@@ -1,25 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sensitivity table + budget -> recipe: the third part of the paper's Algorithm 1 (BitsFusion, arXiv 2406.04333).
+// Sensitivity table + budget -> recipe: part 3 of the paper's Algorithm 1 (BitsFusion, arXiv 2406.04333).
 
 import Foundation
 import Recipes
 
-/// Chooses a width for every layer of `table`.
+/// Chooses the bits of every layer of `table`.
 ///
-/// `threshold` reaches the largest average that the paper's rule allows within the budget, `optimal` the least sum of
-/// sensitivities, with a proof. The same table, budget and options always give the same recipe, whatever the order of the table's
-/// layers.
+/// `threshold` returns the largest average that the paper's rule reaches within the budget. `optimal` returns the smallest
+/// total quantization error, with a proof. The result depends on the table, the budget and the options only, not on the
+/// order of the table's layers.
 ///
 /// - Parameters:
-///   - table: the measurements; layers that are not quantized are never in it.
-///   - budget: bonus bits, 8-bit layers and time features included. More than the method can use is no error.
-///   - method: how widths are chosen.
-///   - options: eta, sensitivity measure, bonus, pins and container.
-/// - Returns: the recipe and how it came about.
-/// - Throws: `AllocationError.infeasible` (`…Size`, `…PSNR`) where no widths meet the budget; `.invalidBudget`, `.invalidSteps`, `.invalidEta`;
-///   `.pattern`, `.pinnedNothing`; `.unmeasuredLayer`, `.missingSensitivity`,
-///   `.sensitivitiesTooLarge`; `.sizeWithoutInventory`, `.psnrNeedsImages`; `.table`.
-/// - Complexity: O(n log n) for n layers; `optimal` in practice too.
+///   - table: the measurements of the quantized layers.
+///   - budget: the limit; bonus bits, 8-bit layers and time features count. A budget larger than the method can use is
+///     accepted.
+///   - method: how bits are chosen.
+///   - options: eta, allocation metric, bonus, pins and storage model.
+/// - Returns: the recipe, its predicted error and the bounds of useful budgets.
+/// - Throws: `AllocationError.infeasible` (`…Size`, `…PSNR`) if no recipe meets the budget; `.invalidBudget`,
+///   `.invalidSteps`, `.invalidEta`; `.pattern`, `.pinnedNothing`; `.unmeasuredLayer`, `.missingScore`,
+///   `.scoresTooLarge`; `.sizeWithoutInventory`, `.psnrNeedsImages`; `.table`.
+/// - Complexity: O(n log n) for n layers; in practice for `optimal` too.
 public func allocateBits(
     _ table: SensitivityTable, budget: BitBudget, method: AllocationMethod = .optimal,
     options: AllocationOptions = AllocationOptions()
@@ -29,18 +30,52 @@ public func allocateBits(
     return try Allocator(table, budget.timeFeatures, options, method).allocation(budget.limit)
 }
 
-/// A table and options, reduced to what every budget is worked out from.
+/// The result of an allocation.
+public struct BitAllocation: Equatable, Sendable {
+    /// The bits of every layer, with `averageBits`, method, metric, cached steps and model; `storedBytes` if the table has
+    /// an inventory.
+    public var recipe: BitRecipe
+    /// The average of `recipe`, in bits.
+    public let averageBits: Double
+    /// The smallest and the largest useful budget, in the budget's unit (bits, bytes or dB).
+    public let attainable: ClosedRange<Double>
+    /// M: the metric by which bits were chosen.
+    public let metric: AllocationMetric
+    /// The total quantization error of the recipe by `metric`: the sum of the errors of single layers. nil if a layer has no
+    /// measurement from which its error follows.
+    public let predictedError: Double?
+    /// For `optimal`: a lower bound of `predictedError` over all recipes within the budget (for a PSNR budget: of
+    /// `averageBits`). The recipe is proven optimal if both are equal.
+    public let lowerBound: Double?
+    /// For `threshold`: S_o. A layer gets the fewest bits with a sensitivity below it.
+    public let threshold: Double?
+    /// The bonus bits of the layers with the largest CLIP-score drops.
+    public let bonus: ClipBonus
+    /// Layers with more bits than were measured; their error was extrapolated, see `LayerErrors`.
+    public let extrapolated: [LayerID]
+    /// Whether the table has an inventory. Without one the listed layers count as the whole model, and neither time features
+    /// nor stored bytes are counted.
+    public let countsWholeModel: Bool
+
+    /// The PSNR in dB of images with the mean squared error `predictedError`; nil for other metrics.
+    public var predictedPSNR: Double? {
+        guard metric == .mse, let predictedError, predictedError > 0 else { return nil }
+        return -10 * log10(predictedError)
+    }
+}
+
+/// Solves all budgets for one table, method and set of options.
 struct Allocator {
     let table: SensitivityTable
     let timeFeatures: TimeFeatureStorage
     let options: AllocationOptions
     let method: AllocationMethod
     let problem: AllocationProblem
-    let sensitivity: SensitivityFunction
-    /// nil where the method does without and some layer has none.
-    let sensitivities: SensitivityByBits?
+    let errorFunction: ErrorFunction
+    /// nil if a layer has no error and the method does not need one.
+    let errors: LayerErrors?
 
-    /// - Throws: `AllocationError`, as `allocateBits` but for the budget's.
+    /// - Throws: `AllocationError`, as `allocateBits`, except for the budget's cases.
     init(
         _ table: SensitivityTable, _ timeFeatures: TimeFeatureStorage, _ options: AllocationOptions,
         _ method: AllocationMethod
@@ -48,36 +83,35 @@ struct Allocator {
         guard options.eta.isFinite else { throw .invalidEta(options.eta) }
         (self.table, self.timeFeatures, self.options, self.method) = (table, timeFeatures, options, method)
         problem = try AllocationProblem(table, timeFeatures: timeFeatures, pins: options.pins)
-        let widths = method == .threshold ? ThresholdAllocation.chosenBits : BitWidth.all
-        sensitivity = SensitivityFunction(
-            options.metric ?? AllocationMetric(availableIn: problem.candidates, widths: widths),
+        let comparedBits = method == .threshold ? ThresholdAllocation.candidateBits : BitWidth.all
+        errorFunction = ErrorFunction(
+            options.metric ?? AllocationMetric(availableIn: problem.candidates, bits: comparedBits),
             problem.candidates)
         do {
-            sensitivities = try SensitivityByBits(problem, sensitivity)
+            errors = try LayerErrors(problem, errorFunction)
         } catch {
-            if method == .optimal || error == .sensitivitiesTooLarge { throw error }
-            sensitivities = nil
+            if method == .optimal || error == .scoresTooLarge { throw error }
+            errors = nil
         }
     }
 
     /// The paper's rule for this table.
     func rule(_ bonus: ClipBonus) throws(AllocationError) -> ThresholdAllocation {
         try ThresholdAllocation(
-            problem, sensitivity: sensitivity, eta: options.eta, bonus: bonus, maximumWidth: options.maximumWidth)
+            problem, errorFunction, eta: options.eta, bonus: bonus, maximumBits: options.maximumBits)
     }
 
     /// The exact solver for this table.
     func solver() throws(AllocationError) -> OptimalAllocation {
-        try OptimalAllocation(
-            problem, sensitivities: requiredSensitivities(), maximumWidth: options.maximumWidth)
+        try OptimalAllocation(problem, requiredErrors(), maximumBits: options.maximumBits)
     }
 
-    /// The sensitivities of all widths.
+    /// The errors of all layers.
     ///
-    /// - Throws: `AllocationError.unmeasuredLayer`, `.missingSensitivity` where there are none.
-    private func requiredSensitivities() throws(AllocationError) -> SensitivityByBits {
-        if let sensitivities { return sensitivities }
-        return try SensitivityByBits(problem, sensitivity)
+    /// - Throws: `AllocationError.unmeasuredLayer`, `.missingScore` if there are none.
+    private func requiredErrors() throws(AllocationError) -> LayerErrors {
+        if let errors { return errors }
+        return try LayerErrors(problem, errorFunction)
     }
 
     var bonus: ClipBonus {
@@ -99,82 +133,80 @@ struct Allocator {
         let rule = try rule(bonus)
         let threshold: Double?
         switch limit {
-        case .averageBits(let bits):
-            threshold = try rule.threshold(within: bits) { widths throws(AllocationError) in
-                problem.averageBits(widths)
+        case .averageBits(let average):
+            threshold = try rule.threshold(within: average) { bits throws(AllocationError) in
+                problem.averageBits(bits)
             }
         case .storedBytes(let bytes):
-            threshold = try rule.threshold(within: bytes) { widths throws(AllocationError) in
-                try problem.storedBytes(widths, options.storage)
+            threshold = try rule.threshold(within: bytes) { bits throws(AllocationError) in
+                try problem.storedBytes(bits, options.storage)
             }
         case .psnr(let psnr):
-            let sensitivities = try requiredSensitivities()
-            threshold = rule.threshold(sensitivityAtMost: pow(10, -psnr / 10), sensitivities)
+            let errors = try requiredErrors()
+            threshold = rule.threshold(errorAtMost: pow(10, -psnr / 10), errors)
         }
-        let attainable = try attainable(limit, rule.narrowest, rule.widest)
+        let attainable = try attainable(limit, rule.fewestBits, rule.mostBits)
         guard let threshold else { throw infeasible(limit, attainable) }
         return try result(
-            rule.widths(threshold: threshold), attainable, lowerBound: nil, threshold: threshold,
-            bonus: bonus)
+            rule.bits(threshold: threshold), attainable, lowerBound: nil, threshold: threshold, bonus: bonus)
     }
 
     private func optimal(_ limit: BudgetLimit) throws(AllocationError) -> BitAllocation {
         let solver = try solver()
-        let attainable = try attainable(limit, solver.narrowest, solver.best)
+        let attainable = try attainable(limit, solver.fewestBits, solver.bestBits)
         let solution: OptimalAllocation.Solution?
         var lowerBound: Double?
         switch limit {
-        case .averageBits(let bits):
-            let meter = BudgetMeter(averageBits: bits, of: problem)
-            var found = solver.solve(meter)
-            if let widths = found?.widths, problem.averageBits(widths) > bits {
-                // Within a rounding of the budget, but on its wrong side.
-                found = solver.solve(meter, lessUnits: problem.candidates.count + 4)
+        case .averageBits(let average):
+            var knapsack = solver.knapsack(averageBits: average)
+            var found = solver.solve(knapsack)
+            if let bits = found?.bits, problem.averageBits(bits) > average {
+                // Rounded costs can exceed the budget by less than one unit per layer.
+                knapsack.capacity -= problem.candidates.count + 4
+                found = solver.solve(knapsack)
             }
             (solution, lowerBound) = (found, found.flatMap(bound))
         case .storedBytes(let bytes):
-            solution = solver.solve(
-                try BudgetMeter(storedBytes: bytes, of: problem, options.storage))
+            solution = solver.solve(try solver.knapsack(storedBytes: bytes, options.storage))
             lowerBound = solution.flatMap(bound)
         case .psnr(let psnr):
-            solution = solver.solve(sensitivityAtMost: pow(10, -psnr / 10))
+            solution = solver.solve(errorAtMost: pow(10, -psnr / 10))
             lowerBound = solution.map {
-                problem.averageBits($0.widths) - ($0.value - $0.lowerBound) / Double(problem.weightCount)
+                problem.averageBits($0.bits) - ($0.value - $0.lowerBound) / Double(problem.weightCount)
             }
         }
         guard let solution else { throw infeasible(limit, attainable) }
         return try result(
-            solution.widths, attainable, lowerBound: lowerBound, threshold: nil, bonus: .disabled)
+            solution.bits, attainable, lowerBound: lowerBound, threshold: nil, bonus: .disabled)
     }
 
-    /// The bound of a solution's sensitivity, fixed layers included.
+    /// The lower bound of a solution's total error, fixed layers included.
     private func bound(_ solution: OptimalAllocation.Solution) -> Double? {
-        sensitivities?.sum(solution.widths).map { $0 - (solution.value - solution.lowerBound) }
+        errors?.total(solution.bits).map { $0 - (solution.value - solution.lowerBound) }
     }
 
     private func result(
-        _ widths: [BitWidth], _ attainable: ClosedRange<Double>, lowerBound: Double?, threshold: Double?,
+        _ bits: [BitWidth], _ attainable: ClosedRange<Double>, lowerBound: Double?, threshold: Double?,
         bonus: ClipBonus
     ) throws(AllocationError) -> BitAllocation {
         BitAllocation(
-            recipe: try recipe(widths), averageBits: problem.averageBits(widths), attainable: attainable,
-            metric: sensitivity.measure, predictedError: sensitivities?.sum(widths), lowerBound: lowerBound,
+            recipe: try recipe(bits), averageBits: problem.averageBits(bits), attainable: attainable,
+            metric: errorFunction.metric, predictedError: errors?.total(bits), lowerBound: lowerBound,
             threshold: threshold, bonus: bonus,
-            extrapolated: sensitivities.map { sensitivities in
-                problem.candidates.indices.filter { sensitivities.isExtrapolated($0, widths[$0]) }
+            extrapolated: errors.map { errors in
+                problem.candidates.indices.filter { errors.isExtrapolated($0, bits[$0]) }
                     .map { problem.candidates[$0].path }
             } ?? [], countsWholeModel: table.inventory != nil)
     }
 
-    /// The recipe of these widths, with all that is known of it.
-    func recipe(_ widths: [BitWidth]) throws(AllocationError) -> BitRecipe {
+    /// The recipe with its totals and its origin.
+    func recipe(_ bits: [BitWidth]) throws(AllocationError) -> BitRecipe {
         var recipe = BitRecipe(
-            layers: problem.layers(widths), averageBits: problem.averageBits(widths),
-            method: method.rawValue,
-            metric: sensitivity.measure.rawValue, model: table.model)
+            layers: problem.layers(bits), averageBits: problem.averageBits(bits), method: method.rawValue,
+            metric: errorFunction.metric.rawValue, model: table.model)
         if table.inventory != nil {
             recipe.cachedSteps = timeFeatures.cachedSteps
-            recipe.storedBytes = try problem.storedBytes(widths, options.storage)
+            recipe.storedBytes = try problem.storedBytes(bits, options.storage)
         }
         return recipe
     }
@@ -183,41 +215,41 @@ struct Allocator {
 
     private func check(_ limit: BudgetLimit) throws(AllocationError) {
         switch limit {
-        case .averageBits(let bits):
-            guard bits.isFinite, bits > 0 else { throw .invalidBudget(bits) }
+        case .averageBits(let average):
+            guard average.isFinite, average > 0 else { throw .invalidBudget(average) }
         case .storedBytes(let bytes):
             guard bytes > 0 else { throw .invalidBudget(Double(bytes)) }
             guard table.inventory != nil else { throw .sizeWithoutInventory }
         case .psnr(let psnr):
-            // Above this, squared errors are too small for a Float32 image to have.
+            // A larger PSNR corresponds to squared errors below the resolution of Float32 images.
             guard psnr > 0, psnr <= 200 else { throw .invalidBudget(psnr) }
-            let hasImages = problem.candidates.allSatisfy { $0.measures.values.contains { $0.mse != nil } }
-            guard sensitivity.measure == .mse, hasImages else { throw .psnrNeedsImages(sensitivity.measure) }
+            let hasImages = problem.candidates.allSatisfy { $0.scores.values.contains { $0.mse != nil } }
+            guard errorFunction.metric == .mse, hasImages else { throw .psnrNeedsImages(errorFunction.metric) }
         }
     }
 
-    /// The budgets, in the limit's unit, that lie between these widths'.
+    /// The useful budgets, in the limit's unit: those of the recipes with the fewest and the most bits.
     private func attainable(
-        _ limit: BudgetLimit, _ narrow: [BitWidth], _ wide: [BitWidth]
+        _ limit: BudgetLimit, _ fewest: [BitWidth], _ most: [BitWidth]
     ) throws(AllocationError) -> ClosedRange<Double> {
-        func value(_ widths: [BitWidth]) throws(AllocationError) -> Double {
+        func value(_ bits: [BitWidth]) throws(AllocationError) -> Double {
             switch limit {
-            case .averageBits: return problem.averageBits(widths)
-            case .storedBytes: return Double(try problem.storedBytes(widths, options.storage))
+            case .averageBits: return problem.averageBits(bits)
+            case .storedBytes: return Double(try problem.storedBytes(bits, options.storage))
             case .psnr:
-                guard let sum = sensitivities?.sum(widths), sum > 0 else { return 200 }
-                return min(-10 * log10(sum), 200)
+                guard let total = errors?.total(bits), total > 0 else { return 200 }
+                return min(-10 * log10(total), 200)
             }
         }
-        let (low, high) = (try value(narrow), try value(wide))
+        let (low, high) = (try value(fewest), try value(most))
         return min(low, high)...max(low, high)
     }
 
     private func infeasible(_ limit: BudgetLimit, _ attainable: ClosedRange<Double>) -> AllocationError {
         let (minimum, maximum) = (attainable.lowerBound, attainable.upperBound)
         switch limit {
-        case .averageBits(let bits):
-            return .infeasible(requested: bits, minimum: minimum, maximum: maximum)
+        case .averageBits(let average):
+            return .infeasible(requested: average, minimum: minimum, maximum: maximum)
         case .storedBytes(let bytes):
             return .infeasibleSize(requested: bytes, minimum: Int(minimum), maximum: Int(maximum))
         case .psnr(let psnr):

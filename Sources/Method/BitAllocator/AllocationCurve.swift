@@ -1,37 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
-// All budgets at once: what every efficient size costs in sensitivity, and the paper's rule beside it.
+// Total quantization error over size for all budgets, by the exact solver and by the paper's rule.
 
 import Foundation
 import Recipes
 
 /// A point of a curve.
 public struct AllocationPoint: Codable, Hashable, Sendable {
-    /// The average bits of a weight.
+    /// Average bits per weight.
     public let averageBits: Double
-    /// The payload of the packed file, in bytes; nil for a table without an inventory.
+    /// Bytes of the packed file; nil for a table without an inventory.
     public let storedBytes: Int?
-    /// The sum of the layers' sensitivities.
-    public let sensitivity: Double
+    /// The total quantization error: the sum of the errors of single layers.
+    public let predictedError: Double
 }
 
-/// Sensitivity over size, by both methods.
+/// Total quantization error over size, by both methods.
 public struct AllocationCurve: Codable, Sendable {
-    /// The measure of sensitivity.
+    /// The metric of the quantization error.
     public let metric: AllocationMetric
-    /// From the narrowest widths to those of the least sensitivity. Every point is the exact optimum of its own average, and two
-    /// neighbours differ by one layer's step: the optima of budgets in between lie no lower than the line that joins them.
+    /// From the fewest bits to the smallest error. Every point is the exact optimum of its own average, and two neighbors
+    /// differ in one layer. The optimum of a budget between two points is never below the line that joins them.
     public let optimal: [AllocationPoint]
-    /// What every threshold of the paper's rule leads to, from the narrowest widths on.
+    /// The recipes of all thresholds of the paper's rule, from the fewest bits on.
     public let threshold: [AllocationPoint]
 }
 
-/// Works out the curve of a table.
+/// Computes the curve of a table.
 ///
 /// - Parameters:
 ///   - table: the measurements.
 ///   - timeFeatures: whether time features are cached, and for how many steps.
 ///   - options: as for one budget.
-/// - Returns: both methods' points.
+/// - Returns: the points of both methods.
 /// - Throws: `AllocationError`, as `allocateBits`.
 public func allocationCurve(
     _ table: SensitivityTable, timeFeatures: TimeFeatureStorage = .paper,
@@ -41,25 +41,22 @@ public func allocationCurve(
         _ allocator: Allocator, _ choices: [[BitWidth]]
     ) throws(AllocationError) -> [AllocationPoint] {
         var points: [AllocationPoint] = []
-        for widths in choices {
-            guard let sensitivity = allocator.sensitivities?.sum(widths) else { continue }
+        for bits in choices {
+            guard let total = allocator.errors?.total(bits) else { continue }
             let point = AllocationPoint(
-                averageBits: allocator.problem.averageBits(widths),
+                averageBits: allocator.problem.averageBits(bits),
                 storedBytes: table.inventory == nil
-                    ? nil : try allocator.problem.storedBytes(widths, options.storage), sensitivity: sensitivity)
-            // A threshold between two scores of a pinned layer changes nothing.
+                    ? nil : try allocator.problem.storedBytes(bits, options.storage), predictedError: total)
+            // Thresholds between two sensitivities of a pinned layer give the same recipe.
             if points.last != point { points.append(point) }
         }
         return points
     }
     let optimal = try Allocator(table, timeFeatures, options, .optimal)
-    let solver = try optimal.solver()
-    // Any budget: costs do not depend on it.
-    let meter = BudgetMeter(averageBits: 1, of: optimal.problem)
-    var same = options
-    same.metric = optimal.sensitivity.measure
-    let threshold = try Allocator(table, timeFeatures, same, .threshold)
+    var thresholdOptions = options
+    thresholdOptions.metric = optimal.errorFunction.metric
+    let threshold = try Allocator(table, timeFeatures, thresholdOptions, .threshold)
     return AllocationCurve(
-        metric: optimal.sensitivity.measure, optimal: try points(optimal, solver.curve(meter)),
+        metric: optimal.errorFunction.metric, optimal: try points(optimal, try optimal.solver().curve),
         threshold: try points(threshold, try threshold.rule(threshold.bonus).curve))
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Why a budget cannot be turned into a recipe. Cases carry facts; the text is made here once.
+// Errors of the allocation. Cases carry facts; their text is made in `description`.
 
 import Files
 import Foundation
@@ -7,86 +7,85 @@ import Recipes
 
 /// An error of allocating bits.
 public enum AllocationError: Error, Equatable, Sendable {
-    /// Even the narrowest widths exceed the budget; in average bits.
+    /// The recipe with the fewest bits exceeds the budget; in average bits.
     case infeasible(requested: Double, minimum: Double, maximum: Double)
-    /// Even the narrowest widths take more bytes.
+    /// The recipe with the fewest bits exceeds the budget; in bytes.
     case infeasibleSize(requested: Int, minimum: Int, maximum: Int)
-    /// Even the widest widths leave images of a lower PSNR, in dB.
+    /// The recipe with the smallest error has a lower PSNR; in dB.
     case infeasiblePSNR(requested: Double, maximum: Double)
     /// The budget is not a finite, positive number.
     case invalidBudget(Double)
     /// The number of cached steps is negative.
     case invalidSteps(Int)
-    /// A size in bytes for a table that does not say what the model holds.
+    /// A budget in bytes for a table without an inventory.
     case sizeWithoutInventory
-    /// A PSNR for another sensitivity than squared errors of images.
+    /// A PSNR budget for a metric that is not the mean squared error of images.
     case psnrNeedsImages(AllocationMetric)
-    /// A pin whose pattern is no regular expression.
+    /// A pin with an invalid regular expression.
     case pattern(String)
-    /// A pin whose pattern matches no layer that has a width to choose.
+    /// A pin whose pattern matches no layer with a free choice of bits.
     case pinnedNothing(String)
     /// The exponent eta is not finite.
     case invalidEta(Double)
-    /// A layer without a measurement at any of the widths that the rule chooses from.
-    case unmeasuredLayer(path: LayerID, widths: [BitWidth])
-    /// A layer that was measured at a width, but not by the measure that the rule compares layers by.
-    case missingSensitivity(path: LayerID, width: BitWidth, measure: AllocationMetric)
-    /// The sensitivities of all layers together are no finite number.
-    case sensitivitiesTooLarge
-    /// The sensitivity table is faulty or does not fit its model.
+    /// A layer without a measurement at any of the bit widths that may be chosen.
+    case unmeasuredLayer(path: LayerID, bits: [BitWidth])
+    /// A measurement without a score of the allocation metric.
+    case missingScore(path: LayerID, bits: BitWidth, metric: AllocationMetric)
+    /// The sum of the scores of all layers is not finite.
+    case scoresTooLarge
+    /// The sensitivity table is faulty or does not match its inventory.
     case table(RecipeError)
 }
 
 extension AllocationError {
-    /// One line: what, where, expected and found, what to do.
+    /// One line: what is wrong, where, expected and found, what to do.
     public var description: String {
         switch self {
         case .infeasible(let requested, let minimum, let maximum):
             let least = Self.text((minimum * 1e4).rounded(.up) / 1e4)
-            let most = minimum < maximum ? " (at most \(Self.text(maximum)) can be used)" : ""
+            let most = minimum < maximum ? " (useful up to \(Self.text(maximum)))" : ""
             return
-                "budget: expected at least \(least) average bits\(most), found \(Self.text(requested)); raise the budget "
-                + "or cache fewer steps"
+                "budget: too small: expected at least \(least) average bits\(most), found \(Self.text(requested)); raise "
+                + "the budget or cache fewer steps"
         case .infeasibleSize(let requested, let minimum, let maximum):
             return
-                "budget: expected at least \(minimum) bytes (at most \(maximum) can be used), found \(requested); raise "
-                + "the budget or cache fewer steps"
+                "budget: too small: expected at least \(minimum) bytes (useful up to \(maximum)), found \(requested); "
+                + "raise the budget or cache fewer steps"
         case .infeasiblePSNR(let requested, let maximum):
             return
-                "PSNR: expected at most \(String(format: "%.2f", maximum)) dB, which the widest widths reach, found "
-                + "\(requested); ask for less, or allow wider widths with --max-bits"
+                "PSNR: too high: expected at most \(String(format: "%.2f", maximum)) dB, found \(requested); lower it, or "
+                + "allow more bits with --max-bits"
         case .invalidBudget(let budget):
-            return "budget: expected a positive number (a PSNR: up to 200 dB), found \(budget)"
+            return "budget: expected a positive number (PSNR: at most 200 dB), found \(budget)"
         case .sizeWithoutInventory:
             return
-                "size: the table has no inventory, which says what the whole model holds; make it with `bitsfusion analyze`, "
-                + "or give a budget in average bits"
-        case .psnrNeedsImages(let measure):
+                "inventory: missing, but required for a budget in bytes; make the table with `bitsfusion analyze`, or give "
+                + "a budget in average bits"
+        case .psnrNeedsImages(let metric):
             return
-                "PSNR: follows from squared errors of images, not from \(measure.rawValue) alone; use --sensitivity mse and a "
-                + "table that has them (`bitsfusion analyze --measure images`)"
+                "PSNR: requires the mean squared error of images: expected metric mse, found \(metric.rawValue); use "
+                + "--metric mse and a table of `bitsfusion analyze --measure images`"
         case .pattern(let pattern):
-            return "pin: \"\(pattern)\" is not a regular expression"
+            return "pin: not a regular expression: \"\(pattern)\"; correct it"
         case .pinnedNothing(let pattern):
             return
-                "pin: no layer whose width is free matches \"\(pattern)\" (conv_in and conv_out have 8 bits); see "
-                + "`bitsfusion info`"
+                "pin: no layer with a free choice of bits matches \"\(pattern)\" (conv_in and conv_out always have 8 "
+                + "bits); see `bitsfusion info` for the paths"
         case .invalidSteps(let steps):
             return "cached steps: expected a number >= 0, found \(steps)"
         case .invalidEta(let eta):
             return "eta: expected a finite number, found \(eta)"
-        case .unmeasuredLayer(let path, let widths):
-            let text = widths.map(\.description).joined(separator: ", ")
+        case .unmeasuredLayer(let path, let bits):
+            let text = bits.map(\.description).joined(separator: ", ")
+            return "\(path): expected a measurement at one of \(text) bits, found none; analyze this layer again"
+        case .missingScore(let path, let bits, let metric):
             return
-                "\(path): expected a measurement at one of \(text) bits, found none; analyze this layer again"
-        case .missingSensitivity(let path, let width, let measure):
-            return
-                "\(path): bits.\(width).\(measure.rawValue): expected a number, found none; analyze this layer by "
-                + "that measure, or allocate by another --sensitivity"
-        case .sensitivitiesTooLarge:
-            return "sensitivity table: the sensitivities are too large to add up; analyze the model again"
+                "\(path): bits.\(bits).\(metric.rawValue): expected a number, found none; analyze this layer by "
+                + "that metric, or allocate by another --metric"
+        case .scoresTooLarge:
+            return "layers: the sum of the scores is not finite; analyze the model again"
         case .table(let error):
-            return "sensitivity table: \(error)"
+            return error.description
         }
     }
 
@@ -100,7 +99,7 @@ extension AllocationError: CategorizedError {
         switch self {
         case .invalidBudget, .invalidSteps, .invalidEta, .pattern, .pinnedNothing, .psnrNeedsImages: .usage
         case .infeasible, .infeasibleSize, .infeasiblePSNR, .sizeWithoutInventory, .unmeasuredLayer,
-            .missingSensitivity, .sensitivitiesTooLarge, .table:
+            .missingScore, .scoresTooLarge, .table:
             .badData
         }
     }

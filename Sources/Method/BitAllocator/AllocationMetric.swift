@@ -1,26 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-// M in the paper's score S = M N^-eta, and what a solver minimises the sum of: which measures of a sensitivity table stand
-// for the sensitivity.
+// M in the paper's sensitivity S = M N^-eta, and the quantization error that the exact solver minimizes the sum of: which
+// scores of a sensitivity table they are made of.
 
 import Recipes
 
-/// The sensitivity that widths are chosen by. The paper's is `mse`; `noise` and `fisher` rank layers without making images, and
-/// add up better: see Docs/Method.md.
+/// The metric by which layers are compared. The paper's is `mse`. `noise` and `fisher` need no images, and their sums predict
+/// the error of a whole recipe better; see Docs/Method.md.
 public enum AllocationMetric: String, Codable, Sendable, CaseIterable {
     /// Mean squared error of the images.
     case mse
     /// Error of the noise prediction.
     case noise
-    /// The predicted error of the noise prediction.
+    /// Error of the noise prediction, predicted from gradients.
     case fisher
-    /// Mean squared error and CLIP-score drop, half each: see `SensitivityFunction`.
+    /// Mean squared error and CLIP-score drop with equal weights: see `ErrorFunction`.
     case mseAndClip = "mse+clip"
 
-    /// What is chosen from where nothing is asked for. Not `mseAndClip`: CLIP-score drops over a few images are mostly
-    /// noise.
+    /// The candidates for the default. Without `mseAndClip`: CLIP-score drops over a few images are mostly noise.
     static let preferred: [AllocationMetric] = [.noise, .mse, .fisher]
 
-    /// The measures that it is made of, by their names in the table.
+    /// The scores that it is made of, by their names in the table.
     public var metrics: [SensitivityMetric] {
         switch self {
         case .mse: [.mse]
@@ -30,57 +29,57 @@ public enum AllocationMetric: String, Codable, Sendable, CaseIterable {
         }
     }
 
-    /// The first of `preferred` that every candidate has wherever it was measured at one of `widths`; where none is that
-    /// complete, the first that any has, so that the gap can be named; `mse` for no measurement.
-    init(availableIn candidates: [AllocationProblem.Candidate], widths: [BitWidth]) {
-        func measures(_ candidate: AllocationProblem.Candidate) -> [SensitivityScores] {
-            widths.compactMap { candidate.measures[$0] }
+    /// The first of `preferred` for which all measurements of all candidates at one of `bits` have a score. If there is none,
+    /// the first that any measurement has, so that an error can name the missing score; `mse` without measurements.
+    init(availableIn candidates: [AllocationProblem.Candidate], bits: [BitWidth]) {
+        func measurements(_ candidate: AllocationProblem.Candidate) -> [SensitivityScores] {
+            bits.compactMap { candidate.scores[$0] }
         }
-        func has(_ measure: SensitivityScores, _ sensitivity: AllocationMetric) -> Bool {
-            sensitivity.metrics.allSatisfy { measure[$0] != nil }
+        func has(_ scores: SensitivityScores, _ metric: AllocationMetric) -> Bool {
+            metric.metrics.allSatisfy { scores[$0] != nil }
         }
-        let complete = Self.preferred.first { sensitivity in
-            candidates.allSatisfy { measures($0).allSatisfy { has($0, sensitivity) } }
+        let complete = Self.preferred.first { metric in
+            candidates.allSatisfy { measurements($0).allSatisfy { has($0, metric) } }
         }
-        let partial = Self.preferred.first { sensitivity in
-            candidates.contains { measures($0).contains { has($0, sensitivity) } }
+        let partial = Self.preferred.first { metric in
+            candidates.contains { measurements($0).contains { has($0, metric) } }
         }
         self = complete ?? partial ?? .mse
     }
 }
 
-/// The sensitivity of a measurement, in one number.
+/// The quantization error of one measurement by an allocation metric.
 ///
-/// `mse+clip` adds two measures of different units, each over its mean in the table, so that both weigh the same:
+/// `mse+clip` adds two scores of different units, each divided by its mean over the table:
 ///
-///     sensitivity = mse / mean(mse) + max(clipDrop, 0) / mean(max(clipDrop, 0))
+///     error = mse / mean(mse) + max(clipDrop, 0) / mean(max(clipDrop, 0))
 ///
-/// A drop below 0, a score that went up, is no merit: over a few images it is noise.
-struct SensitivityFunction {
-    let measure: AllocationMetric
-    private let meanError: Double
+/// Negative drops are clamped to 0: with few images they are noise.
+struct ErrorFunction {
+    let metric: AllocationMetric
+    private let meanSquaredError: Double
     private let meanDrop: Double
 
-    init(_ measure: AllocationMetric, _ candidates: [AllocationProblem.Candidate]) {
-        self.measure = measure
-        let measures = candidates.flatMap { candidate in
-            candidate.measures.sorted { $0.key < $1.key }.map(\.value)
+    init(_ metric: AllocationMetric, _ candidates: [AllocationProblem.Candidate]) {
+        self.metric = metric
+        let measurements = candidates.flatMap { candidate in
+            candidate.scores.sorted { $0.key < $1.key }.map(\.value)
         }
         func mean(_ values: [Double]) -> Double {
             values.isEmpty ? 0 : values.reduce(0, +) / Double(values.count)
         }
-        meanError = mean(measures.compactMap(\.mse))
-        meanDrop = mean(measures.compactMap { $0.clipDrop.map { max($0, 0) } })
+        meanSquaredError = mean(measurements.compactMap(\.mse))
+        meanDrop = mean(measurements.compactMap { $0.clipDrop.map { max($0, 0) } })
     }
 
-    /// Whether the means are numbers.
-    var isFinite: Bool { meanError.isFinite && meanDrop.isFinite }
+    /// Whether both means are finite.
+    var isFinite: Bool { meanSquaredError.isFinite && meanDrop.isFinite }
 
-    /// nil where the table lacks a measure that it takes.
-    func callAsFunction(_ measurement: SensitivityScores) -> Double? {
-        guard measure == .mseAndClip else { return measurement[measure.metrics[0]] }
-        guard let error = measurement.mse, let drop = measurement.clipDrop else { return nil }
-        // Where all are 0, none adds anything.
-        return (meanError > 0 ? error / meanError : 0) + (meanDrop > 0 ? max(drop, 0) / meanDrop : 0)
+    /// The error; nil if a score is missing.
+    func callAsFunction(_ scores: SensitivityScores) -> Double? {
+        guard metric == .mseAndClip else { return scores[metric.metrics[0]] }
+        guard let error = scores.mse, let drop = scores.clipDrop else { return nil }
+        // A mean of 0 means that all scores are 0.
+        return (meanSquaredError > 0 ? error / meanSquaredError : 0) + (meanDrop > 0 ? max(drop, 0) / meanDrop : 0)
     }
 }

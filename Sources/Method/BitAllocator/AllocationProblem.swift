@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// The allocation problem in the numbers that the rules need: what each layer's width may be, what is fixed, and what a
-// choice comes to.
+// A sensitivity table reduced to the numbers that both methods need: the layers to choose for, the fixed layers, and the cost
+// of a choice.
 
 import Foundation
 import Recipes
 
-/// A sensitivity table and a budget, checked and reduced to numbers.
+/// A sensitivity table and the storage of its time features, checked.
 struct AllocationProblem {
-    /// A layer whose width is to be chosen.
+    /// A layer whose bits are chosen.
     struct Candidate {
         let path: LayerID
         /// N.
         let weights: Int
         /// The measurements.
-        let measures: [BitWidth: SensitivityScores]
-        /// The width that the options give it.
+        let scores: [BitWidth: SensitivityScores]
+        /// The bits that a pin gives it.
         let pinned: BitWidth?
     }
 
@@ -22,18 +22,18 @@ struct AllocationProblem {
     let candidates: [Candidate]
     /// The weights of the first and last layer, at 8 bits.
     let fixed: [LayerID: Int]
-    /// What was measured of the first and last layer at their 8 bits.
+    /// The measurements of the first and last layer at 8 bits.
     let fixedScores: [SensitivityScores]
     /// Bits of everything that is stored for the time layers.
     let timeBits: Int
     /// N_w.
     let weightCount: Int
-    /// nil where the listed layers are the whole model.
+    /// nil if the listed layers count as the whole model.
     let inventory: ModelInventory?
     private let timeFeatures: TimeFeatureStorage
 
-    /// Takes the layers from the table, and what the table does not measure from its inventory. Without an inventory
-    /// the listed layers are the whole model, and no time features are counted.
+    /// Takes the measured layers from the table and all others from its inventory. Without an inventory the listed layers
+    /// count as the whole model, and no time features are counted.
     ///
     /// - Throws: `AllocationError.table` for faulty tables; `.invalidSteps`; `.pattern`, `.pinnedNothing`.
     init(
@@ -49,7 +49,7 @@ struct AllocationProblem {
         let free = listed.filter { LayerRole(of: $0.path) == .quantizable }
         let pinned = try Self.pinned(free.map(\.path), pins)
         candidates = free.map {
-            Candidate(path: $0.path, weights: $0.weights, measures: $0.bits, pinned: pinned[$0.path])
+            Candidate(path: $0.path, weights: $0.weights, scores: $0.bits, pinned: pinned[$0.path])
         }
         self.timeFeatures = timeFeatures
         inventory = table.inventory
@@ -82,7 +82,7 @@ struct AllocationProblem {
     private static func pinned(
         _ paths: [LayerID], _ pins: [LayerPin]
     ) throws(AllocationError) -> [LayerID: BitWidth] {
-        var widths: [LayerID: BitWidth] = [:]
+        var pinned: [LayerID: BitWidth] = [:]
         for pin in pins {
             let regex: Regex<AnyRegexOutput>
             do {
@@ -92,38 +92,38 @@ struct AllocationProblem {
             }
             let matched = paths.filter { $0.rawValue.contains(regex) }
             guard !matched.isEmpty else { throw .pinnedNothing(pin.pattern) }
-            for path in matched { widths[path] = pin.width }
+            for path in matched { pinned[path] = pin.bits }
         }
-        return widths
+        return pinned
     }
 
-    /// The average bits of the whole model where candidate i has width `widths[i]`.
-    func averageBits(_ widths: [BitWidth]) -> Double {
+    /// The average bits of the whole model if candidate i has `bits[i]`.
+    func averageBits(_ bits: [BitWidth]) -> Double {
         var weightsByBits: [BitWidth: Int] = [.firstAndLast: fixed.values.reduce(0, +)]
-        for (candidate, width) in zip(candidates, widths) {
-            weightsByBits[width, default: 0] += candidate.weights
+        for (candidate, chosen) in zip(candidates, bits) {
+            weightsByBits[chosen, default: 0] += candidate.weights
         }
         return Recipes.averageBits(
             weightsByBits: weightsByBits, timeBits: timeBits, weightCount: weightCount)
     }
 
-    /// The payload of the packed file where candidate i has width `widths[i]`, in bytes.
+    /// The bytes of the packed file if candidate i has `bits[i]`.
     ///
     /// - Throws: `AllocationError.table`; `.sizeWithoutInventory`.
-    func storedBytes(_ widths: [BitWidth], _ storage: StorageModel) throws(AllocationError) -> Int {
+    func storedBytes(_ bits: [BitWidth], _ storage: StorageModel) throws(AllocationError) -> Int {
         guard let inventory else { throw .sizeWithoutInventory }
         do {
             return try storage.storedBytes(
-                recipe: BitRecipe(layers: layers(widths)), inventory: inventory, timeFeatures: timeFeatures)
+                recipe: BitRecipe(layers: layers(bits)), inventory: inventory, timeFeatures: timeFeatures)
         } catch {
             throw .table(error)
         }
     }
 
-    /// The width of every quantized layer where candidate i has width `widths[i]`.
-    func layers(_ widths: [BitWidth]) -> [LayerID: BitWidth] {
+    /// The bits of every quantized layer if candidate i has `bits[i]`.
+    func layers(_ bits: [BitWidth]) -> [LayerID: BitWidth] {
         var layers = fixed.mapValues { _ in BitWidth.firstAndLast }
-        for (candidate, width) in zip(candidates, widths) { layers[candidate.path] = width }
+        for (candidate, chosen) in zip(candidates, bits) { layers[candidate.path] = chosen }
         return layers
     }
 }

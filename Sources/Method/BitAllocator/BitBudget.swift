@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a recipe may cost, and what the rule that spends it is told.
+// The input of an allocation besides the sensitivity table: budget, method and options.
 
 import Recipes
 
-/// What limits a recipe.
+/// The limit that a recipe must meet.
 public enum BudgetLimit: Hashable, Sendable {
     /// The paper's average: bits per linear or convolution weight of the whole model, > 0. Time features and the 8-bit first
-    /// and last layer are paid out of it.
+    /// and last layer count.
     case averageBits(Double)
-    /// The payload of the packed file, in bytes; needs a table with an inventory.
+    /// Bytes of the packed file; requires a table with an inventory.
     case storedBytes(Int)
-    /// No limit of size: the smallest model whose images keep this peak signal-to-noise ratio, in dB, if squared errors
-    /// of single layers add up.
+    /// The smallest model whose images have at least this peak signal-to-noise ratio, in dB, if the squared errors of single
+    /// layers add up.
     case psnr(Double)
 }
 
-/// What a recipe may cost.
+/// The limit that a recipe must meet, and how time features count.
 public struct BitBudget: Hashable, Sendable {
     public var limit: BudgetLimit
     /// Whether time features are cached, and for how many steps.
@@ -33,43 +33,51 @@ public struct BitBudget: Hashable, Sendable {
     }
 }
 
-/// What the rule is told beside the budget.
+/// How bits are chosen.
+public enum AllocationMethod: String, Codable, Sendable, CaseIterable {
+    /// The paper's rule: one threshold for the sensitivity of all layers (arXiv 2406.04333, Algorithm 1, part 3).
+    case threshold
+    /// The smallest total quantization error within the budget, with a proof.
+    case optimal
+}
+
+/// Options of an allocation.
 public struct AllocationOptions: Sendable {
     /// The exponent of the layer's size in S = M N^-eta; finite. The paper's is 0.3. For `threshold`.
     public var eta: Double
-    /// M: the measure that layers are compared by; nil for the first of `noise`, `mse` and `fisher` that the table has
-    /// for all layers whose width is free; `mse` for a PSNR.
+    /// M: the metric by which layers are compared; nil for the first of `noise`, `mse` and `fisher` that the table has for
+    /// all layers with a free choice of bits; `mse` for a PSNR.
     public var metric: AllocationMetric?
     /// Whether the layers with the largest CLIP-score drops get up to three more bits. For `threshold`.
     public var givesClipBonus: Bool
-    /// Widths that are given, not chosen; where two patterns match a layer, the later one counts.
+    /// Bits that are given, not chosen; if two patterns match a layer, the later one counts.
     public var pins: [LayerPin]
-    /// The widest width that is chosen.
-    public var maximumWidth: BitWidth
-    /// The container that the recipe's stored bytes are forecast for.
+    /// The most bits that are chosen.
+    public var maximumBits: BitWidth
+    /// The container for which stored bytes are forecast.
     public var storage: StorageModel
 
-    /// The paper's settings, stored as fixed fields.
+    /// The paper's settings; codes are stored in fixed fields.
     public init(
         eta: Double = 0.3, metric: AllocationMetric? = nil, givesClipBonus: Bool = true, pins: [LayerPin] = [],
-        maximumWidth: BitWidth = BitWidth(8), storage: StorageModel = .fixedFields
+        maximumBits: BitWidth = BitWidth(8), storage: StorageModel = .fixedFields
     ) {
         self.eta = eta
         self.metric = metric
         self.givesClipBonus = givesClipBonus
         self.pins = pins
-        self.maximumWidth = maximumWidth
+        self.maximumBits = maximumBits
         self.storage = storage
     }
 }
 
-/// A width for all layers whose path matches a pattern.
+/// The bits of all layers whose path matches a pattern.
 public struct LayerPin: Hashable, Sendable {
-    /// A regular expression, found somewhere in the path.
+    /// A regular expression that matches any part of the path.
     public let pattern: String
-    public let width: BitWidth
+    public let bits: BitWidth
 
-    public init(pattern: String, width: BitWidth) {
-        (self.pattern, self.width) = (pattern, width)
+    public init(pattern: String, bits: BitWidth) {
+        (self.pattern, self.bits) = (pattern, bits)
     }
 }

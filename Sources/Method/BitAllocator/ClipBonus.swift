@@ -1,48 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0
-// More bits for the layers whose quantization changes what the images show (BitsFusion, arXiv 2406.04333, Algorithm 1,
-// part 3): +1 bit where the CLIP-score drop at 3 bits is above its 90th percentile over the layers, another +1 above
-// the 95th, another +1 above the 98th.
+// Bonus bits of the paper (BitsFusion, arXiv 2406.04333, Algorithm 1, part 3): +1 bit for layers whose CLIP-score drop at 3
+// bits is above its 90th percentile over the layers, another +1 above the 95th, another +1 above the 98th.
 
 import Recipes
 
-/// What became of the bonus bits.
+/// The bonus bits of an allocation.
 public enum ClipBonus: Equatable, Sendable {
-    /// The layers that got bits, and how many: 1, 2 or 3.
+    /// The layers with bonus bits, and their number: 1, 2 or 3.
     case given([LayerID: Int])
-    /// Some layers have no CLIP-score drop at 3 bits, so none could be ranked.
+    /// Some layers have no CLIP-score drop at 3 bits, so that no percentile could be computed.
     case skipped(layersWithoutClipDrop: Int)
-    /// The options ask for none.
+    /// The options disable the bonus.
     case disabled
 
-    /// The percentiles that each give another bit.
+    /// Each percentile that a drop exceeds gives one bit.
     public static let percentiles = [90.0, 95.0, 98.0]
-    /// The width at which the drops are compared.
-    public static let width = BitWidth(3)
+    /// The bits at which the drops are compared.
+    public static let comparedBits = BitWidth(3)
 
     init(for candidates: [AllocationProblem.Candidate]) {
-        let drops = candidates.map { $0.measures[Self.width]?.clipDrop }
+        let drops = candidates.map { $0.scores[Self.comparedBits]?.clipDrop }
         let known = drops.compactMap { $0 }
         guard known.count == candidates.count, !known.isEmpty else {
             self = .skipped(layersWithoutClipDrop: candidates.count - known.count)
             return
         }
         let limits = Self.percentiles.map { percentile($0, of: known) }
-        var extra: [LayerID: Int] = [:]
+        var bonusBits: [LayerID: Int] = [:]
         for (candidate, drop) in zip(candidates, known) {
             let count = limits.count { drop > $0 }
-            if count > 0 { extra[candidate.path] = count }
+            if count > 0 { bonusBits[candidate.path] = count }
         }
-        self = .given(extra)
+        self = .given(bonusBits)
     }
 
-    /// The bits that the layer at `path` gets.
+    /// The bonus bits of the layer at `path`.
     public func bits(for path: LayerID) -> Int {
-        guard case .given(let extra) = self else { return 0 }
-        return extra[path] ?? 0
+        guard case .given(let bonusBits) = self else { return 0 }
+        return bonusBits[path] ?? 0
     }
 }
 
-/// The `percent`th percentile of `values`, interpolated linearly between the two nearest ranks, as NumPy does.
+/// The `percent`th percentile of `values`, interpolated linearly between the two nearest ranks, as NumPy's default.
 ///
 /// - Precondition: `values` is not empty; `percent` in `0...100`.
 func percentile(_ percent: Double, of values: [Double]) -> Double {

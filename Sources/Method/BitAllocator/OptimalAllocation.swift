@@ -1,113 +1,139 @@
 // SPDX-License-Identifier: Apache-2.0
-// The recipe of the least sensitivity within a budget, if sensitivities of single layers add up: a multiple-choice knapsack problem,
-// solved exactly.
+// The recipe with the smallest total quantization error within a budget, where the total is the sum of the errors of single
+// layers: a multiple-choice knapsack problem, solved exactly.
 
 import Foundation
 import Recipes
 
-/// The widths that a layer may get, and the best choice of them.
+/// The available bits of each layer, and the best choice of them.
 struct OptimalAllocation {
     private let problem: AllocationProblem
-    /// What the fixed layers do.
-    private let fixedSensitivity: Double
-    /// By candidate, narrowest first.
-    private let choices: [[(width: BitWidth, sensitivity: Double)]]
+    /// The error of the fixed layers.
+    private let fixedError: Double
+    /// For each candidate, in ascending order of bits.
+    private let choices: [[(bits: BitWidth, error: Double)]]
 
-    /// - Throws: `AllocationError.unmeasuredLayer` for the first candidate without a width to choose.
+    /// - Throws: `AllocationError.unmeasuredLayer` for the first candidate without available bits.
     init(
-        _ problem: AllocationProblem, sensitivities: SensitivityByBits, maximumWidth: BitWidth
+        _ problem: AllocationProblem, _ errors: LayerErrors, maximumBits: BitWidth
     ) throws(AllocationError) {
         self.problem = problem
-        fixedSensitivity = sensitivities.fixed
-        var choices: [[(width: BitWidth, sensitivity: Double)]] = []
+        fixedError = errors.fixed
+        var choices: [[(bits: BitWidth, error: Double)]] = []
         for (index, candidate) in problem.candidates.enumerated() {
-            let own = sensitivities.widths(of: index).filter { choice in
-                candidate.pinned.map { $0 == choice.width } ?? (choice.width <= maximumWidth)
+            let layerChoices = errors.choices(of: index).filter { choice in
+                candidate.pinned.map { $0 == choice.bits } ?? (choice.bits <= maximumBits)
             }
-            guard !own.isEmpty else {
+            guard !layerChoices.isEmpty else {
                 throw .unmeasuredLayer(
                     path: candidate.path,
-                    widths: candidate.pinned.map { [$0] }
-                        ?? BitWidth.all.filter { $0 <= maximumWidth })
+                    bits: candidate.pinned.map { [$0] } ?? BitWidth.all.filter { $0 <= maximumBits })
             }
-            choices.append(own)
+            choices.append(layerChoices)
         }
         self.choices = choices
     }
 
-    /// A choice of widths, and the proof that there is no better one.
+    /// A choice of bits with the proof that there is no better one.
     struct Solution {
-        let widths: [BitWidth]
-        /// What was minimised: the sensitivity of the candidates, or their bits.
+        let bits: [BitWidth]
+        /// What was minimized: the total error of the candidates, or their bits.
         let value: Double
-        /// No choice has less.
+        /// No choice has a smaller value.
         let lowerBound: Double
     }
 
-    /// The widths of the least sensitivity within the capacity of `meter`, less some units; nil where there are none.
-    func solve(_ meter: BudgetMeter, lessUnits: Int = 0) -> Solution? {
-        solve(classes(meter), capacity: meter.capacity - lessUnits)
-    }
+    // MARK: Knapsack problems
 
-    /// The fewest bits whose sensitivity is at most `limit`; nil where all widths do more. Sensitivities are counted in units of
-    /// 2^-40 of the limit, each rounded up.
-    func solve(sensitivityAtMost limit: Double) -> Solution? {
-        let units = Double(1 << 40)
-        // What the fixed layers leave; where that is nothing, no widths are good enough.
-        let limit = limit - fixedSensitivity
-        guard limit > 0 else { return nil }
-        let classes = classes { weights, width, sensitivity in
-            KnapsackProblem.Choice(
-                cost: Int(min(max(sensitivity / limit * units, 0), 2 * units).rounded(.up)),
-                sensitivity: width.bits * Double(weights))
+    /// The problem for a budget of `averageBits`, in units as small as whole numbers up to 2^52 allow.
+    ///
+    /// Costs are rounded to the nearest unit, which over n layers adds up to at most n / 2 units. The capacity is raised by
+    /// that much, so that a choice which meets the budget exactly is found. The caller checks whether a solution exceeds the
+    /// budget by less than a rounding.
+    func knapsack(averageBits: Double) -> KnapsackProblem {
+        let largestCost = Double(problem.candidates.reduce(1) { $0 + $1.weights }) * 16
+        let unitsPerBit = pow(2, (52 - log2(largestCost)).rounded(.down))
+        let fixed =
+            Double(problem.timeBits) + BitWidth.firstAndLast.bits * Double(problem.fixed.values.reduce(0, +))
+        let left = (averageBits * Double(problem.weightCount) - fixed) * unitsPerBit
+        // The bound exceeds the cost of any choice and fits an Int.
+        let capacity = Int(min(max(left, -1e17), 1e17).rounded(.down)) + (problem.candidates.count + 1) / 2 + 1
+        return knapsack(capacity: capacity) { weights, bits in
+            Int((bits.bits * Double(weights) * unitsPerBit).rounded())
         }
-        return solve(classes, capacity: 1 << 40)
     }
 
-    private func solve(_ classes: [[KnapsackProblem.Choice]], capacity: Int) -> Solution? {
-        let solution = KnapsackSolver().solve(KnapsackProblem(classes: classes, capacity: capacity))
-        return solution.map { found in
+    /// The problem for a budget of `storedBytes` of the packed file, in bytes.
+    ///
+    /// - Throws: `AllocationError.table`, `.sizeWithoutInventory`.
+    func knapsack(storedBytes: Int, _ storage: StorageModel) throws(AllocationError) -> KnapsackProblem {
+        let oneBit = problem.candidates.map { _ in BitWidth(1) }
+        let codes = problem.candidates.reduce(0) { $0 + storage.codeBytes($1.weights, BitWidth(1).levels) }
+        let capacity = storedBytes - (try problem.storedBytes(oneBit, storage) - codes)
+        return knapsack(capacity: capacity) { weights, bits in storage.codeBytes(weights, bits.levels) }
+    }
+
+    private func knapsack(capacity: Int, cost: (_ weights: Int, _ bits: BitWidth) -> Int) -> KnapsackProblem {
+        knapsack(capacity: capacity) { weights, bits, error in
+            KnapsackProblem.Choice(cost: cost(weights, bits), penalty: error)
+        }
+    }
+
+    private func knapsack(
+        capacity: Int, choice: (_ weights: Int, _ bits: BitWidth, _ error: Double) -> KnapsackProblem.Choice
+    ) -> KnapsackProblem {
+        let classes = zip(problem.candidates, choices).map { candidate, layerChoices in
+            layerChoices.map { choice(candidate.weights, $0.bits, $0.error) }
+        }
+        return KnapsackProblem(classes: classes, capacity: capacity)
+    }
+
+    // MARK: Solutions
+
+    /// The choice with the smallest penalty within the capacity of a problem of these layers; nil if there is none.
+    func solve(_ knapsack: KnapsackProblem) -> Solution? {
+        KnapsackSolver().solve(knapsack).map { found in
             Solution(
-                widths: zip(choices, found.choices).map { $0[$1].width }, value: found.sensitivity,
+                bits: zip(choices, found.choices).map { $0[$1].bits }, value: found.penalty,
                 lowerBound: found.lowerBound)
         }
     }
 
-    /// The choices of all candidates as the solver's.
-    private func classes(
-        _ choice: (_ weights: Int, _ width: BitWidth, _ sensitivity: Double) -> KnapsackProblem.Choice
-    ) -> [[KnapsackProblem.Choice]] {
-        zip(problem.candidates, choices).map { candidate, own in
-            own.map { choice(candidate.weights, $0.width, $0.sensitivity) }
+    /// The fewest bits with a total error of at most `limit`; nil if there are none. Errors are counted in units of 2^-40 of
+    /// the limit, each rounded up.
+    func solve(errorAtMost limit: Double) -> Solution? {
+        let units = Double(1 << 40)
+        // The part of the limit that the fixed layers leave.
+        let limit = limit - fixedError
+        guard limit > 0 else { return nil }
+        return solve(
+            knapsack(capacity: 1 << 40) { weights, bits, error in
+                KnapsackProblem.Choice(
+                    cost: Int(min(max(error / limit * units, 0), 2 * units).rounded(.up)),
+                    penalty: bits.bits * Double(weights))
+            })
+    }
+
+    /// The fewest bits of each candidate.
+    var fewestBits: [BitWidth] { choices.map { $0[0].bits } }
+
+    /// The fewest bits with the smallest error of each candidate: more bits would not reduce it.
+    var bestBits: [BitWidth] {
+        choices.map { layerChoices in
+            layerChoices.reduce(layerChoices[0]) { $1.error < $0.error ? $1 : $0 }.bits
         }
     }
 
-    private func classes(_ meter: BudgetMeter) -> [[KnapsackProblem.Choice]] {
-        classes { weights, width, sensitivity in
-            KnapsackProblem.Choice(cost: meter.cost(weights, width), sensitivity: sensitivity)
-        }
-    }
-
-    /// The cheapest widths.
-    var narrowest: [BitWidth] { choices.map { $0[0].width } }
-
-    /// The narrowest widths of the least sensitivity: more bits would change nothing.
-    var best: [BitWidth] {
-        choices.map { own in
-            own.reduce(own[0]) { $1.sensitivity < $0.sensitivity ? $1 : $0 }.width
-        }
-    }
-
-    /// The efficient sizes from the narrowest to the best widths: every one is the exact optimum of its own cost, and
-    /// two neighbours differ by one layer's step.
-    func curve(_ meter: BudgetMeter) -> [[BitWidth]] {
-        let relaxation = KnapsackRelaxation(classes(meter))
-        var widths = zip(choices, relaxation.efficient).map { $0[$1.undominated[0]].width }
-        var points = [widths]
+    /// The efficient choices, from the fewest to the best bits: each is the exact optimum of its own cost, and two neighbors
+    /// differ in one layer.
+    var curve: [[BitWidth]] {
+        // Costs do not depend on the budget.
+        let relaxation = KnapsackRelaxation(knapsack(averageBits: 1).classes)
+        var bits = zip(choices, relaxation.efficient).map { $0[$1.undominated[0]].bits }
+        var points = [bits]
         for step in relaxation.steps {
-            widths[step.index] =
-                choices[step.index][relaxation.efficient[step.index].undominated[step.position]].width
-            points.append(widths)
+            bits[step.index] = choices[step.index][relaxation.efficient[step.index].undominated[step.position]].bits
+            points.append(bits)
         }
         return points
     }

@@ -1,33 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
-// The multiple-choice knapsack problem, in which a bit budget is spent exactly:
-//     minimise Σ_i damage_{i,x_i}    subject to    Σ_i cost_{i,x_i} <= capacity
+// The multiple-choice knapsack problem, by which a bit budget is spent exactly:
+//     minimize sum_i penalty_{i,x_i}    subject to    sum_i cost_{i,x_i} <= capacity
 
-/// Classes of which one choice each is taken: for layers, their widths.
+/// Classes, of each of which exactly one choice is taken. For an allocation a class is a layer and a choice its bits.
 struct KnapsackProblem {
     struct Choice: Equatable {
         /// >= 0.
         let cost: Int
         /// Finite; of either sign.
-        let sensitivity: Double
+        let penalty: Double
     }
 
     /// None is empty.
     let classes: [[Choice]]
-    let capacity: Int
+    var capacity: Int
 }
 
 /// One choice of every class.
 struct KnapsackSolution {
-    /// By class, an index into its choices.
+    /// For each class, an index into its choices.
     let choices: [Int]
     let cost: Int
-    let sensitivity: Double
-    /// No choices within the capacity do less sensitivity than this: the certificate. Equal to `sensitivity` where that is proven
-    /// to be the least.
+    let penalty: Double
+    /// No choices within the capacity have a smaller penalty: the certificate. Equal to `penalty` if the solution is proven
+    /// optimal.
     let lowerBound: Double
-    /// The bound that continuous choices give, which the search began with.
+    /// The bound of the continuous relaxation, from which the search starts.
     let relaxedBound: Double
 
-    /// 0 where the solution is proven to be the best.
-    var gap: Double { sensitivity - lowerBound }
+    /// 0 if the solution is proven optimal.
+    var gap: Double { penalty - lowerBound }
 }

@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// The continuous relaxation: widths of a layer may be mixed. It is solved by spending the budget where a unit of it
-// removes most sensitivity (Sinha and Zoltners, Operations Research 27, 1979), and every point on the way is the exact optimum
-// of its own cost.
+// The continuous relaxation, in which the choices of a class may be mixed. It is solved by spending the budget where one unit
+// reduces the penalty most (Sinha and Zoltners, Operations Research 27, 1979). Every intermediate point is the exact optimum of
+// its own cost.
 
 /// The choices of a class that are worth their cost.
 struct EfficientChoices {
-    /// Indices of choices, by rising cost and strictly falling sensitivity: no other choice is as cheap and does as little.
+    /// Indices of choices, by ascending cost and strictly descending penalty: no other choice is as cheap with as small a
+    /// penalty.
     let undominated: [Int]
     /// The positions in `undominated` of those on the lower convex hull.
     let hull: [Int]
 
     init(_ choices: [KnapsackProblem.Choice]) {
         let order = choices.indices.sorted {
-            (choices[$0].cost, choices[$0].sensitivity, $0) < (choices[$1].cost, choices[$1].sensitivity, $1)
+            (choices[$0].cost, choices[$0].penalty, $0) < (choices[$1].cost, choices[$1].penalty, $1)
         }
         var undominated: [Int] = []
-        for index in order where undominated.last.map({ choices[index].sensitivity < choices[$0].sensitivity }) ?? true
+        for index in order where undominated.last.map({ choices[index].penalty < choices[$0].penalty }) ?? true
         {
             undominated.append(index)
         }
@@ -27,8 +28,8 @@ struct EfficientChoices {
                     choices[undominated[hull[hull.count - 2]]], choices[undominated[hull[hull.count - 1]]]
                 )
                 // The middle one stays where the first step removes more per cost than the second.
-                let first = (a.sensitivity - b.sensitivity) * Double(point.cost - b.cost)
-                guard first <= (b.sensitivity - point.sensitivity) * Double(b.cost - a.cost) else { break }
+                let first = (a.penalty - b.penalty) * Double(point.cost - b.cost)
+                guard first <= (b.penalty - point.penalty) * Double(b.cost - a.cost) else { break }
                 hull.removeLast()
             }
             hull.append(position)
@@ -37,7 +38,7 @@ struct EfficientChoices {
     }
 }
 
-/// All steps from the cheapest choices to those of the least sensitivity, the most effective ones first.
+/// All steps from the cheapest choices to those with the smallest penalty, the most effective ones first.
 struct KnapsackRelaxation {
     /// From one choice on a class's hull to the next.
     struct Step {
@@ -45,17 +46,17 @@ struct KnapsackRelaxation {
         /// Position in the class's `undominated` that the step leads to.
         let position: Int
         let cost: Int
-        /// What it takes off, > 0.
-        let sensitivity: Double
+        /// The reduction of the penalty, > 0.
+        let penalty: Double
 
-        var slope: Double { sensitivity / Double(cost) }
+        var slope: Double { penalty / Double(cost) }
     }
 
     let efficient: [EfficientChoices]
     let steps: [Step]
-    /// The cost and sensitivity of the cheapest choices.
+    /// The cost and penalty of the cheapest choices.
     let leastCost: Int
-    let sensitivityAtLeastCost: Double
+    let penaltyAtLeastCost: Double
 
     init(_ classes: [[KnapsackProblem.Choice]]) {
         let efficient = classes.map(EfficientChoices.init)
@@ -66,13 +67,13 @@ struct KnapsackRelaxation {
                     classes[index][choices.undominated[from]], classes[index][choices.undominated[to]]
                 )
                 steps.append(
-                    Step(index: index, position: to, cost: b.cost - a.cost, sensitivity: a.sensitivity - b.sensitivity))
+                    Step(index: index, position: to, cost: b.cost - a.cost, penalty: a.penalty - b.penalty))
             }
         }
         self.efficient = efficient
         self.steps = steps.sorted { ($1.slope, $0.index, $0.position) < ($0.slope, $1.index, $1.position) }
         let cheapest = zip(classes, efficient).map { $0[$1.undominated[0]] }
         leastCost = cheapest.reduce(0) { $0 + $1.cost }
-        sensitivityAtLeastCost = cheapest.reduce(0) { $0 + $1.sensitivity }
+        penaltyAtLeastCost = cheapest.reduce(0) { $0 + $1.penalty }
     }
 }

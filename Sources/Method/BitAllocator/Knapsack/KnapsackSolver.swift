@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// The exact solution: from the relaxed one, by dynamic programming over the classes whose choice is in doubt, those
-// nearest to the last step first, with every partial solution that a bound excludes dropped (after Pisinger's minimal
-// algorithm, European Journal of Operational Research 83, 1995). What remains at the end is proven to be the best.
+// The exact solution: starts from the relaxed one and runs a dynamic program over the classes whose choice is undecided, those
+// nearest to the last step first. Partial solutions that a bound excludes are dropped (after Pisinger's minimal algorithm,
+// European Journal of Operational Research 83, 1995). The remaining solution is proven optimal.
 
 /// Solves one problem.
 struct KnapsackSolver {
-    /// Partial solutions that are kept at once before the search gives up; a solution then carries its gap.
+    /// The number of partial solutions at which the search stops; the gap of the solution is then not 0.
     var stateLimit = 4_000_000
 
-    /// The choices of least sensitivity within the capacity.
+    /// The choices with the smallest penalty within the capacity.
     ///
     /// - Parameter problem: with a choice in every class.
-    /// - Returns: nil where even the cheapest choices cost more than the capacity.
-    /// - Complexity: O(m log m) for m choices, and in practice little more for the search.
+    /// - Returns: nil if the cheapest choices cost more than the capacity.
+    /// - Complexity: O(m log m) for m choices; the search adds little in practice.
     func solve(_ problem: KnapsackProblem) -> KnapsackSolution? {
         let relaxation = KnapsackRelaxation(problem.classes)
         guard relaxation.leastCost <= problem.capacity else { return nil }
@@ -26,99 +26,99 @@ struct KnapsackSolver {
 private struct Search {
     private let problem: KnapsackProblem
     private let efficient: [EfficientChoices]
-    /// By class, the position in `undominated` that the relaxed solution has, rounded down.
+    /// For each class, the position in `undominated` of the relaxed solution, rounded down.
     private var base: [Int]
     private var baseCost: Int
-    private var baseSensitivity: Double
-    /// What a unit of cost was worth to the last step; nil where all of them fit.
-    private let worth: Double?
+    private var basePenalty: Double
+    /// The reduction of the penalty per unit of cost of the first step that does not fit; nil if all steps fit.
+    private let rate: Double?
     private let relaxedBound: Double
-    /// The best solution: positions by class.
+    /// The best solution so far: for each class, the position in `undominated`.
     private var best: [Int]
-    private var bestSensitivity: Double
+    private var bestPenalty: Double
     private var lowerBound: Double
 
     init(_ problem: KnapsackProblem, _ relaxation: KnapsackRelaxation) {
         self.problem = problem
         efficient = relaxation.efficient
         var base = [Int](repeating: 0, count: problem.classes.count)
-        var (cost, sensitivity) = (relaxation.leastCost, relaxation.sensitivityAtLeastCost)
+        var (cost, penalty) = (relaxation.leastCost, relaxation.penaltyAtLeastCost)
         var next = 0
         while next < relaxation.steps.count, cost + relaxation.steps[next].cost <= problem.capacity {
             let step = relaxation.steps[next]
             base[step.index] = step.position
             cost += step.cost
-            sensitivity -= step.sensitivity
+            penalty -= step.penalty
             next += 1
         }
-        (self.base, baseCost, baseSensitivity) = (base, cost, sensitivity)
-        // What still fits behind the step that does not: a first solution to beat. A class's steps come in order, and
-        // one that was left out closes its class.
+        (self.base, baseCost, basePenalty) = (base, cost, penalty)
+        // Later steps that still fit give the first solution. The steps of a class are ordered: a skipped step excludes the
+        // later ones of its class.
         var closed = Set<Int>()
         for step in relaxation.steps[next...] where !closed.contains(step.index) {
             if cost + step.cost <= problem.capacity {
                 base[step.index] = step.position
                 cost += step.cost
-                sensitivity -= step.sensitivity
+                penalty -= step.penalty
             } else {
                 closed.insert(step.index)
             }
         }
-        (best, bestSensitivity) = (base, sensitivity)
+        (best, bestPenalty) = (base, penalty)
         if next < relaxation.steps.count {
             let slope = relaxation.steps[next].slope
-            worth = slope
-            relaxedBound = baseSensitivity - slope * Double(problem.capacity - baseCost)
+            rate = slope
+            relaxedBound = basePenalty - slope * Double(problem.capacity - baseCost)
         } else {
-            worth = nil
-            relaxedBound = sensitivity
+            rate = nil
+            relaxedBound = penalty
         }
         lowerBound = relaxedBound
     }
 
-    /// Sensitivities are summed in the order of the classes, so that equal choices have equal sensitivities.
+    /// Penalties are summed in the order of the classes, so that equal choices have equal sums.
     var solution: KnapsackSolution {
         let choices = zip(efficient, best).map { $0.undominated[$1] }
         let taken = zip(problem.classes, choices).map { $0[$1] }
-        let sensitivity = taken.reduce(0) { $0 + $1.sensitivity }
+        let penalty = taken.reduce(0) { $0 + $1.penalty }
         return KnapsackSolution(
-            choices: choices, cost: taken.reduce(0) { $0 + $1.cost }, sensitivity: sensitivity,
-            lowerBound: lowerBound == bestSensitivity ? sensitivity : min(lowerBound, sensitivity),
-            relaxedBound: min(relaxedBound, sensitivity))
+            choices: choices, cost: taken.reduce(0) { $0 + $1.cost }, penalty: penalty,
+            lowerBound: lowerBound == bestPenalty ? penalty : min(lowerBound, penalty),
+            relaxedBound: min(relaxedBound, penalty))
     }
 
     // MARK: Dynamic programming
 
-    /// Another choice than the base's.
+    /// A choice that differs from the base's.
     private struct Deviation {
         let position: Int
         let cost: Int
-        let sensitivity: Double
+        let penalty: Double
     }
 
-    /// A class in doubt.
-    private struct Doubt {
+    /// A class whose choice is undecided.
+    private struct UndecidedClass {
         let index: Int
         let deviations: [Deviation]
-        /// What a unit of cost removes at most where more is spent, and adds at least where less is.
+        /// The largest reduction of the penalty per unit of additional cost, and the smallest increase per unit saved.
         let gain, loss: Double
     }
 
-    /// Partial solutions by rising cost and strictly falling sensitivity.
+    /// Partial solutions by ascending cost and strictly descending penalty.
     private struct States {
         var costs: [Int] = []
-        var sensitivities: [Double] = []
-        /// The last deviation of each; -1 for none.
+        var penalties: [Double] = []
+        /// The node of the last deviation of each; -1 without one.
         var nodes: [Int32] = []
 
-        mutating func append(_ cost: Int, _ sensitivity: Double, _ node: Int32) {
+        mutating func append(_ cost: Int, _ penalty: Double, _ node: Int32) {
             costs.append(cost)
-            sensitivities.append(sensitivity)
+            penalties.append(penalty)
             nodes.append(node)
         }
     }
 
-    /// A deviation on the way to a state.
+    /// A deviation that leads to a state.
     private struct Node {
         let parent: Int32
         let index: Int32
@@ -126,34 +126,34 @@ private struct Search {
     }
 
     mutating func run(stateLimit: Int) {
-        guard let worth else {
-            lowerBound = bestSensitivity
+        guard let rate else {
+            lowerBound = bestPenalty
             return
         }
-        let doubts = doubts(worth: worth)
-        // Of the classes from k on: the bounds need the best of all that is still open.
+        let undecided = undecided(rate: rate)
+        // For the classes from k on: the bounds use the best rates of all undecided classes.
         var (gains, losses) = ([0.0], [Double.infinity])
-        for doubt in doubts.reversed() {
-            gains.append(max(gains[gains.count - 1], doubt.gain))
-            losses.append(min(losses[losses.count - 1], doubt.loss))
+        for candidate in undecided.reversed() {
+            gains.append(max(gains[gains.count - 1], candidate.gain))
+            losses.append(min(losses[losses.count - 1], candidate.loss))
         }
         gains.reverse()
         losses.reverse()
         var nodes: [Node] = []
         var states = States()
-        states.append(baseCost, baseSensitivity, -1)
+        states.append(baseCost, basePenalty, -1)
         consider(states, nodes)
-        for (k, doubt) in doubts.enumerated() {
+        for (k, candidate) in undecided.enumerated() {
             let (gain, loss) = (gains[k + 1], losses[k + 1])
             var merged = pruned(states, by: nil, gain: gain, loss: loss)
-            for deviation in doubt.deviations {
+            for deviation in candidate.deviations {
                 let moved = pruned(states, by: deviation, gain: gain, loss: loss)
-                // Marked by what leads to them; they become nodes if they survive.
+                // New states refer to the nodes appended below.
                 merged = Self.merged(merged, moved, firstNew: nodes.count)
                 for parent in moved.nodes {
                     nodes.append(
                         Node(
-                            parent: parent, index: Int32(doubt.index), position: Int32(deviation.position)))
+                            parent: parent, index: Int32(candidate.index), position: Int32(deviation.position)))
                 }
             }
             states = merged
@@ -161,67 +161,66 @@ private struct Search {
             if states.costs.isEmpty { break }
             if states.costs.count > stateLimit || nodes.count > 20 * stateLimit {
                 let open = states.costs.indices.map {
-                    bound(states.costs[$0], states.sensitivities[$0], gain: gain, loss: loss)
+                    bound(states.costs[$0], states.penalties[$0], gain: gain, loss: loss)
                 }
-                lowerBound = min(bestSensitivity, max(relaxedBound, open.min() ?? bestSensitivity))
+                lowerBound = min(bestPenalty, max(relaxedBound, open.min() ?? bestPenalty))
                 return
             }
         }
-        lowerBound = bestSensitivity
+        lowerBound = bestPenalty
     }
 
-    /// Deviations that a solution better than the best one can have, by class, those nearest to the last step first.
-    private func doubts(worth: Double) -> [Doubt] {
-        let slack = bestSensitivity - relaxedBound
-        var doubts: [(doubt: Doubt, distance: Double)] = []
+    /// The deviations that a better solution can contain, by class, those nearest to the last step first.
+    private func undecided(rate: Double) -> [UndecidedClass] {
+        let slack = bestPenalty - relaxedBound
+        var undecided: [(candidate: UndecidedClass, distance: Double)] = []
         for (index, choices) in efficient.enumerated() {
             let from = problem.classes[index][choices.undominated[base[index]]]
             var (gain, loss) = (0.0, Double.infinity)
             var deviations: [Deviation] = []
             for position in choices.undominated.indices where position != base[index] {
                 let to = problem.classes[index][choices.undominated[position]]
-                let (cost, sensitivity) = (to.cost - from.cost, to.sensitivity - from.sensitivity)
-                // What the deviation alone adds to the relaxed bound.
-                guard sensitivity + worth * Double(cost) <= slack else { continue }
-                deviations.append(Deviation(position: position, cost: cost, sensitivity: sensitivity))
+                let (cost, penalty) = (to.cost - from.cost, to.penalty - from.penalty)
+                // The increase of the relaxed bound by this deviation alone.
+                guard penalty + rate * Double(cost) <= slack else { continue }
+                deviations.append(Deviation(position: position, cost: cost, penalty: penalty))
                 if cost > 0 {
-                    gain = max(gain, -sensitivity / Double(cost))
+                    gain = max(gain, -penalty / Double(cost))
                 } else {
-                    loss = min(loss, sensitivity / Double(-cost))
+                    loss = min(loss, penalty / Double(-cost))
                 }
             }
             guard !deviations.isEmpty else { continue }
-            doubts.append(
+            undecided.append(
                 (
-                    Doubt(index: index, deviations: deviations, gain: gain, loss: loss),
-                    min(worth - gain, loss - worth)
+                    UndecidedClass(index: index, deviations: deviations, gain: gain, loss: loss),
+                    min(rate - gain, loss - rate)
                 ))
         }
-        return doubts.sorted { ($0.distance, $0.doubt.index) < ($1.distance, $1.doubt.index) }.map(\.doubt)
+        return undecided.sorted { ($0.distance, $0.candidate.index) < ($1.distance, $1.candidate.index) }.map(\.candidate)
     }
 
-    /// No way of choosing the open classes makes less of a state than this: what is left of the capacity is spent at the
-    /// best rate, what is missing is saved at the best rate.
-    private func bound(_ cost: Int, _ sensitivity: Double, gain: Double, loss: Double) -> Double {
+    /// A lower bound for all completions of a state: the capacity left over is spent at the best rate, and missing capacity is
+    /// saved at the best rate.
+    private func bound(_ cost: Int, _ penalty: Double, gain: Double, loss: Double) -> Double {
         let left = problem.capacity - cost
-        // An infinite rate times nothing is no number.
-        return left >= 0 ? sensitivity - gain * Double(left) : sensitivity + loss * Double(-left)
+        // An infinite rate times 0 would be NaN.
+        return left >= 0 ? penalty - gain * Double(left) : penalty + loss * Double(-left)
     }
 
-    /// The states after `deviation` (nil: none) that may still lead to something better than the best solution.
+    /// The states after `deviation` (nil: none) that may still lead to a better solution.
     private func pruned(_ states: States, by deviation: Deviation?, gain: Double, loss: Double) -> States {
         var result = States()
-        let (cost, sensitivity) = (deviation?.cost ?? 0, deviation?.sensitivity ?? 0)
+        let (cost, penalty) = (deviation?.cost ?? 0, deviation?.penalty ?? 0)
         for index in states.costs.indices {
-            let (c, d) = (states.costs[index] + cost, states.sensitivities[index] + sensitivity)
-            guard bound(c, d, gain: gain, loss: loss) < bestSensitivity else { continue }
+            let (c, d) = (states.costs[index] + cost, states.penalties[index] + penalty)
+            guard bound(c, d, gain: gain, loss: loss) < bestPenalty else { continue }
             result.append(c, d, states.nodes[index])
         }
         return result
     }
 
-    /// Both lists in one, without what is as costly as another and does as much sensitivity. The nodes of `new` are counted from
-    /// `firstNew`.
+    /// Merges two lists without dominated states. The nodes of `new` start at `firstNew`.
     private static func merged(_ old: States, _ new: States, firstNew: Int) -> States {
         var result = States()
         result.costs.reserveCapacity(old.costs.count + new.costs.count)
@@ -231,29 +230,29 @@ private struct Search {
             let takesOld =
                 j == new.costs.count
                 || (i < old.costs.count
-                    && (old.costs[i], old.sensitivities[i]) <= (new.costs[j], new.sensitivities[j]))
-            let (cost, sensitivity, node) =
+                    && (old.costs[i], old.penalties[i]) <= (new.costs[j], new.penalties[j]))
+            let (cost, penalty, node) =
                 takesOld
-                ? (old.costs[i], old.sensitivities[i], old.nodes[i])
-                : (new.costs[j], new.sensitivities[j], Int32(firstNew + j))
+                ? (old.costs[i], old.penalties[i], old.nodes[i])
+                : (new.costs[j], new.penalties[j], Int32(firstNew + j))
             if takesOld { i += 1 } else { j += 1 }
-            guard sensitivity < least else { continue }
-            least = sensitivity
-            result.append(cost, sensitivity, node)
+            guard penalty < least else { continue }
+            least = penalty
+            result.append(cost, penalty, node)
         }
         return result
     }
 
-    /// Takes the best state that fits, the open classes as they are, if it beats the best solution.
+    /// Takes the best state that fits, with the base's choices for the undecided classes, if it is better than the best solution.
     private mutating func consider(_ states: States, _ nodes: [Node]) {
-        // Sensitivities fall with cost: the last one that fits is the best.
+        // Penalties descend with cost: the last state that fits is the best.
         var (low, high) = (0, states.costs.count)
         while low < high {
             let middle = (low + high) / 2
             if states.costs[middle] <= problem.capacity { low = middle + 1 } else { high = middle }
         }
-        guard low > 0, states.sensitivities[low - 1] < bestSensitivity else { return }
-        bestSensitivity = states.sensitivities[low - 1]
+        guard low > 0, states.penalties[low - 1] < bestPenalty else { return }
+        bestPenalty = states.penalties[low - 1]
         best = base
         var node = states.nodes[low - 1]
         while node >= 0 {

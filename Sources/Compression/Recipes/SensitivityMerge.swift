@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Several tables of one analysis, each of other layers, become one: what `analyze --shard` leaves, and `merge` joins.
+// Merges the tables of one analysis that was split over several processes: written by `analyze --shard`, read by `merge`.
 
-/// A table and what messages call it: the file that it was read from.
+/// A table with the name of its file for messages.
 public struct NamedSensitivityTable: Sendable {
     public let name: String
     public let table: SensitivityTable
@@ -14,13 +14,14 @@ public struct NamedSensitivityTable: Sendable {
 }
 
 extension SensitivityTable {
-    /// The union of the layers of `shards`, with correlations worked out anew. Model, inventory and protocol are theirs,
-    /// so it equals the table of an analysis in one go but for the manifest, which is left to the caller.
+    /// The union of the layers of `shards`, with newly computed correlations. Model, inventory and settings are those of the
+    /// shards, so that the result equals the table of one analysis of all layers except for the manifest, which the caller
+    /// sets.
     ///
-    /// - Parameter shards: one or more tables; every layer that two of them list is the same in both.
-    /// - Returns: the table, its layers by path, without a manifest.
-    /// - Throws: `RecipeError.inFile` with the name of the first table that does not fit those before it, around
-    ///   `.otherAnalysis` naming the field; `.malformed` where there is no table at all.
+    /// - Parameter shards: one or more tables; a layer that two of them list must be equal in both.
+    /// - Returns: the table, its layers sorted by path, without a manifest.
+    /// - Throws: `RecipeError.inFile` with the name of the first table that does not match those before it, around
+    ///   `.otherAnalysis` naming the field; `.malformed` if there is no table.
     public static func merged(_ shards: [NamedSensitivityTable]) throws(RecipeError) -> SensitivityTable {
         guard let first = shards.first else {
             throw .malformed(location: "tables", reason: "expected one or more, found none")
@@ -47,15 +48,13 @@ extension SensitivityTable {
         return merged
     }
 
-    /// The layers of the inventory that a recipe gives a width and that this table does not list, by path; none without
-    /// an inventory.
+    /// The quantized layers of the inventory that this table does not list, by path; none without an inventory.
     public var unlistedLayers: [LayerID] {
         let listed = Set(layers.map(\.path))
         return (inventory?.quantizedLayers ?? []).map(\.path).filter { !listed.contains($0) }
     }
 
-    /// Checks everything that two shards of one analysis share. The model's path is no part of it: an array of jobs may
-    /// have its copies.
+    /// Checks everything that the shards of one analysis share. The model's path may differ: each process may read a copy.
     private func requireSameAnalysis(as first: NamedSensitivityTable) throws(RecipeError) {
         let (other, file) = (first.table, first.name)
         try requireEqual(other.model?.sha256, model?.sha256, "model.sha256", file: file)
@@ -68,7 +67,7 @@ extension SensitivityTable {
 
 /// Checks that a part of two documents is equal.
 ///
-/// - Throws: `RecipeError.otherAnalysis` naming the first field that is not.
+/// - Throws: `RecipeError.otherAnalysis` naming the first field that differs.
 private func requireEqual<Part: Encodable & Equatable>(
     _ expected: Part, _ found: Part, _ field: String, file: String
 ) throws(RecipeError) {
