@@ -491,7 +491,7 @@ def read_recipe(path):
 
 def read_curve(path):
     curve = json.loads(pathlib.Path(path).read_text())
-    return {"points": [(method, f"{point['averageBits']!r} bits {point['damage']!r}")
+    return {"points": [(method, f"{point['averageBits']!r} bits {point['predictedError']!r}")
                        for method in ["optimal", "threshold"] for point in curve[method]]}
 
 

@@ -9,7 +9,7 @@ import Testing
 @testable import BitAllocator
 
 @Suite struct AllocateBitsTests {
-    @Test("Stable Diffusion v1.5 uses up 1.99 bits to within one layer", arguments: [1.7, 1.99, 2.5, 3.0])
+    @Test("a recipe for Stable Diffusion v1.5 uses the budget to within one layer", arguments: [1.7, 1.99, 2.5, 3.0])
     func stableDiffusion15(budget: Double) throws {
         let table = try RandomTables.stableDiffusion15()
         let inventory = try #require(table.inventory)
@@ -35,7 +35,7 @@ import Testing
                     recipe: found.recipe, inventory: inventory, timeFeatures: .paper))
     }
 
-    @Test("time features are paid for out of the budget")
+    @Test("time features count in the budget")
     func timeFeatures() throws {
         let table = try RandomTables.stableDiffusion15()
         func attainable(_ storage: TimeFeatureStorage) throws -> ClosedRange<Double> {
@@ -66,7 +66,7 @@ import Testing
         #expect(found.recipe.storedBytes == quantized + 2 * 1_008_000 + 4 * (443_844 - 22_720))
     }
 
-    @Test("a table without an inventory is taken for the whole model, and says so")
+    @Test("without an inventory the listed layers count as the whole model")
     func noInventory() throws {
         var table = SensitivityTable(layers: [layer("a", weights: 300, mse: [0.3, 0.2, 0.1])])
         table.layers.append(
@@ -79,7 +79,7 @@ import Testing
         #expect(found.recipe.cachedSteps == nil)
     }
 
-    @Test("a layer of the model that was not measured is named")
+    @Test("an error names a layer of the model that was not measured")
     func missingLayer() throws {
         var table = try RandomTables.stableDiffusion15()
         let removed = table.layers.remove(at: 17)
@@ -88,7 +88,7 @@ import Testing
         }
     }
 
-    @Test("a table with a number that is none is refused with the layer's name")
+    @Test("a table with a NaN is refused with the path of its layer")
     func notANumber() {
         let table = SensitivityTable(layers: [layer("a", weights: 3, mse: [.nan, 1, 1])])
         let error = #expect(throws: AllocationError.self) {
@@ -98,9 +98,9 @@ import Testing
     }
 
     @Test(
-        "budgets, steps and exponents that make no sense are refused",
+        "invalid budgets, steps and exponents are refused",
         arguments: [0, -1, .nan, Double.infinity])
-    func nonsense(value: Double) {
+    func invalidOptions(value: Double) {
         let table = SensitivityTable(layers: [layer("a", weights: 3, mse: [1, 1, 1])])
         #expect(throws: AllocationError.self) {
             try allocateBits(table, budget: BitBudget(averageBits: value), method: .threshold)
@@ -117,12 +117,12 @@ import Testing
         }
     }
 
-    @Test("an infeasible budget is told with the least one that works")
+    @Test("the error for an infeasible budget has the smallest feasible one")
     func infeasibleText() {
         let error = AllocationError.infeasible(requested: 1.2, minimum: 1.58496, maximum: 4.1)
         #expect(
             error.description
-                == "budget: expected at least 1.5850 average bits (at most 4.1000 can be used), found 1.2000; "
+                == "budget: too small: expected at least 1.5850 average bits (useful up to 4.1000), found 1.2000; "
                 + "raise the budget or cache fewer steps")
     }
 }
@@ -160,7 +160,7 @@ import Testing
         #expect(with.averageBits <= 2.5)
     }
 
-    @Test("equal drops give nobody a bonus")
+    @Test("equal drops give no bonus")
     func equalDrops() throws {
         let table = SensitivityTable(
             layers: ["a", "b", "c"].map { layer($0, weights: 10, mse: [3, 2, 1], clipDrop: 0.25) })
@@ -169,7 +169,7 @@ import Testing
                 == .given([:]))
     }
 
-    @Test("tables without drops skip the bonus, and the result says so")
+    @Test("the bonus is skipped for tables with missing drops")
     func skipped() throws {
         var table = ranked()
         table.layers[4].bits[BitWidth(3)]?.clipDrop = nil

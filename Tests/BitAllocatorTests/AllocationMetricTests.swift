@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which measure widths are chosen by, and what is said where a table lacks it.
+// The metric by which bits are chosen, and the error if a table lacks it.
 
 import Recipes
 import Testing
@@ -9,30 +9,30 @@ import Testing
 @Suite struct AllocationMetricTests {
     private let budget = BitBudget(averageBits: 2.0, timeFeatures: .layersKept)
 
-    private func options(_ sensitivity: AllocationMetric?) -> AllocationOptions {
-        AllocationOptions(metric: sensitivity, givesClipBonus: false)
+    private func options(_ metric: AllocationMetric?) -> AllocationOptions {
+        AllocationOptions(metric: metric, givesClipBonus: false)
     }
 
-    @Test("the same sensitivities give the same recipe, by whichever measure they are", arguments: 0..<20)
+    @Test("the same scores give the same recipe under every metric", arguments: 0..<20)
     func sameByAnyName(seed: UInt64) throws {
         let images = RandomTables.small(seed: seed)
         let expected = try allocateBits(
             images, budget: BitBudget(averageBits: 4.2), method: .threshold, options: options(.mse))
-        for sensitivity in [AllocationMetric.mse, .noise, .fisher] {
+        for metric in [AllocationMetric.mse, .noise, .fisher] {
             var table = images
             for index in table.layers.indices {
-                for (width, measure) in table.layers[index].bits {
+                for (bits, scores) in table.layers[index].bits {
                     var other = SensitivityScores(psnr: 3)
-                    other[sensitivity.metrics[0]] = measure.mse
-                    table.layers[index].bits[width] = other
+                    other[metric.metrics[0]] = scores.mse
+                    table.layers[index].bits[bits] = other
                 }
             }
-            for asked in [sensitivity, nil] {
+            for requested in [metric, nil] {
                 let found = try allocateBits(
-                    table, budget: BitBudget(averageBits: 4.2), method: .threshold, options: options(asked))
+                    table, budget: BitBudget(averageBits: 4.2), method: .threshold, options: options(requested))
                 #expect(
                     found.recipe.layers == expected.recipe.layers && found.threshold == expected.threshold)
-                #expect(found.metric == sensitivity && found.recipe.metric == sensitivity.rawValue)
+                #expect(found.metric == metric && found.recipe.metric == metric.rawValue)
             }
         }
     }
@@ -43,51 +43,51 @@ import Testing
             layer("a", weights: 10, mse: [3, 2, 1]), layer("b", weights: 10, mse: [0.3, 0.2, 0.1]),
         ]
         for (index, scale) in [1.0, 10].enumerated() {
-            for width in [1, 2, 3] {
-                layers[index].bits[BitWidth(width)]?.noise = scale / Double(width)
-                layers[index].bits[BitWidth(width)]?.fisher = scale / Double(width * width)
+            for bits in [1, 2, 3] {
+                layers[index].bits[BitWidth(bits)]?.noise = scale / Double(bits)
+                layers[index].bits[BitWidth(bits)]?.fisher = scale / Double(bits * bits)
             }
         }
         return SensitivityTable(layers: layers)
     }
 
-    @Test("the measure decides which layer is narrow, and noise comes first")
+    @Test("the metric decides which layer gets more bits, and noise is the default")
     func decides() throws {
-        func wider(_ sensitivity: AllocationMetric?) throws -> LayerID? {
-            try allocateBits(disagreeing, budget: budget, method: .threshold, options: options(sensitivity)).recipe
+        func layerWithMoreBits(_ metric: AllocationMetric?) throws -> LayerID? {
+            try allocateBits(disagreeing, budget: budget, method: .threshold, options: options(metric)).recipe
                 .layers
                 .max { $0.value < $1.value }?.key
         }
-        #expect(try wider(.mse) == "a")
-        #expect(try wider(nil) == "b")
-        #expect(try wider(.noise) == "b")
-        #expect(try wider(.fisher) == "b")
+        #expect(try layerWithMoreBits(.mse) == "a")
+        #expect(try layerWithMoreBits(nil) == "b")
+        #expect(try layerWithMoreBits(.noise) == "b")
+        #expect(try layerWithMoreBits(.fisher) == "b")
     }
 
-    @Test("a measure that some width lacks is passed over by default, and named where asked for")
+    @Test("an incomplete metric is skipped by default, and the missing score is named if it is requested")
     func missing() throws {
         var table = disagreeing
         table.layers[1].bits[BitWidth(2)]?.noise = nil
         #expect(
             try allocateBits(table, budget: budget, method: .threshold, options: options(nil)).metric == .mse)
-        let error = AllocationError.missingSensitivity(path: "b", width: BitWidth(2), measure: .noise)
+        let error = AllocationError.missingScore(path: "b", bits: BitWidth(2), metric: .noise)
         #expect(throws: error) {
             try allocateBits(table, budget: budget, method: .threshold, options: options(.noise))
         }
         #expect(
             error.description
-                == "b: bits.2.noise: expected a number, found none; analyze this layer by that measure, or allocate by "
-                + "another --sensitivity")
+                == "b: bits.2.noise: expected a number, found none; analyze this layer by that metric, or allocate by "
+                + "another --metric")
     }
 
-    @Test("where no measure is complete, the gap of the first that there is at all is named")
+    @Test("without a complete metric the missing score of the first available metric is named")
     func noneComplete() {
         let table = SensitivityTable(layers: [
             layer("a", weights: 10, mse: [3, 2, 1], metric: .fisher),
             layer("b", weights: 10, mse: [3, 2, 1], metric: .perceptual),
         ])
         #expect(
-            throws: AllocationError.missingSensitivity(path: "b", width: BitWidth(1), measure: .fisher)
+            throws: AllocationError.missingScore(path: "b", bits: BitWidth(1), metric: .fisher)
         ) { try allocateBits(table, budget: budget, method: .threshold, options: options(nil)) }
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The optimal method on tables: never worse than the paper's rule by its own measure, within every budget, and monotone.
+// The optimal method on tables: within every budget, never worse than the paper's rule by the same metric, and monotone.
 
 import Analyzer
 import Foundation
@@ -18,7 +18,7 @@ import Testing
     }
 
     @Test(
-        "on Stable Diffusion v1.5 it lands within 0.001 bits of the budget, does least sensitivity, and is proven",
+        "a recipe for Stable Diffusion v1.5 is within 0.001 bits of the budget, has the smallest error, and is proven",
         arguments: [1.7, 1.99, 2.5, 3.0])
     func stableDiffusion15(budget: Double) throws {
         for seed in 1...3 {
@@ -36,7 +36,7 @@ import Testing
         }
     }
 
-    @Test("more budget never does more sensitivity, and no average exceeds its budget", arguments: 0..<100)
+    @Test("a larger budget never increases the error, and no average exceeds its budget", arguments: 0..<100)
     func monotone(seed: UInt64) throws {
         let table = RandomTables.small(seed: seed)
         var last = Double.infinity
@@ -44,17 +44,17 @@ import Testing
             let budget = 1.2 + Double(step) * 0.17
             do {
                 let found = try allocate(table, .averageBits(budget))
-                let sensitivity = try #require(found.predictedError)
-                #expect(sensitivity <= last && found.averageBits <= budget)
-                #expect(found.lowerBound == sensitivity)
-                last = sensitivity
+                let error = try #require(found.predictedError)
+                #expect(error <= last && found.averageBits <= budget)
+                #expect(found.lowerBound == error)
+                last = error
             } catch AllocationError.infeasible(_, let minimum, _) {
                 #expect(minimum > budget && last == .infinity)
             }
         }
     }
 
-    @Test("a budget that a recipe meets exactly is met", arguments: 0..<50)
+    @Test("a budget that a recipe meets exactly is feasible", arguments: 0..<50)
     func exact(seed: UInt64) throws {
         let table = RandomTables.small(seed: seed)
         let rule = try allocate(table, .averageBits(3), .threshold)
@@ -63,20 +63,20 @@ import Testing
         #expect(try #require(optimal.predictedError) <= #require(rule.predictedError) + 1e-15)
     }
 
-    @Test("a size in bytes is kept to the byte, by both methods")
+    @Test("both methods keep a budget in bytes exactly")
     func bytes() throws {
         let table = try RandomTables.stableDiffusion15()
         for bytes in [215_000_000, 260_000_000, 400_000_000] {
-            var sensitivities: [Double] = []
+            var errors: [Double] = []
             for method in AllocationMethod.allCases {
                 let found = try allocate(table, .storedBytes(bytes), method)
                 let stored = try #require(found.recipe.storedBytes)
                 #expect(stored <= bytes)
                 // 0.001 bits of each weight.
                 if method == .optimal { #expect(stored > bytes - 859_077_120 / 8000) }
-                sensitivities.append(try #require(found.predictedError))
+                errors.append(try #require(found.predictedError))
             }
-            #expect(sensitivities[1] <= sensitivities[0])
+            #expect(errors[1] <= errors[0])
         }
         let error = #expect(throws: AllocationError.self) { try allocate(table, .storedBytes(1000)) }
         guard case .infeasibleSize(1000, let least, let most)? = error else {
@@ -89,14 +89,14 @@ import Testing
         #expect(try allocate(table, .storedBytes(2 * most)).recipe.storedBytes == most)
     }
 
-    @Test("a PSNR is kept with the fewest bits")
+    @Test("a PSNR budget is met with the fewest bits")
     func psnr() throws {
         let table = try RandomTables.stableDiffusion15()
         for method in AllocationMethod.allCases {
             let found = try allocate(table, .psnr(2), method)
             #expect(try #require(found.predictedPSNR) >= 2)
             if method == .optimal {
-                // With fewer bits the sensitivity is larger than allowed.
+                // With fewer bits the error is larger than allowed.
                 let less = try allocate(table, .averageBits(found.averageBits - 1e-4))
                 #expect(try #require(less.predictedPSNR) < 2)
             }
@@ -105,13 +105,13 @@ import Testing
         #expect(throws: AllocationError.psnrNeedsImages(.noise)) {
             var other = table
             for index in other.layers.indices {
-                for width in other.layers[index].bits.keys { other.layers[index].bits[width]?.noise = 1 }
+                for bits in other.layers[index].bits.keys { other.layers[index].bits[bits]?.noise = 1 }
             }
             _ = try allocate(other, .psnr(2), options: AllocationOptions(metric: .noise))
         }
     }
 
-    @Test("what the fixed layers do counts, and limits the PSNR that can be had") func fixedLayers() throws {
+    @Test("the error of the fixed layers counts and limits the reachable PSNR") func fixedLayers() throws {
         var table = SensitivityTable(layers: [layer("a", weights: 1000, mse: [0.4, 0.1, 0.02])])
         table.layers.append(
             LayerSensitivity(
@@ -130,40 +130,40 @@ import Testing
         #expect(most < 20 && most > 19.9)
     }
 
-    @Test("pinned layers keep their widths, the later pin counts, and none is wider than allowed")
+    @Test("pinned layers keep their bits, the later pin counts, and no layer exceeds the maximum")
     func pins() throws {
         let table = try RandomTables.stableDiffusion15()
         for method in AllocationMethod.allCases {
             let options = AllocationOptions(
                 pins: [
-                    LayerPin(pattern: "attn2\\.to_[kv]$", width: BitWidth(4)),
-                    LayerPin(pattern: "^mid_block.*to_k$", width: BitWidth(2)),
-                ], maximumWidth: BitWidth(3))
+                    LayerPin(pattern: "attn2\\.to_[kv]$", bits: BitWidth(4)),
+                    LayerPin(pattern: "^mid_block.*to_k$", bits: BitWidth(2)),
+                ], maximumBits: BitWidth(3))
             let found = try allocate(table, .averageBits(2.4), method, options: options)
-            for (path, width) in found.recipe.layers where LayerRole(of: path) == .quantizable {
+            for (path, bits) in found.recipe.layers where LayerRole(of: path) == .quantizable {
                 let name = path.rawValue
                 if name.hasPrefix("mid_block") && name.hasSuffix("to_k") {
-                    #expect(width == BitWidth(2))
+                    #expect(bits == BitWidth(2))
                 } else if name.hasSuffix("attn2.to_k") || name.hasSuffix("attn2.to_v") {
-                    #expect(width == BitWidth(4))
+                    #expect(bits == BitWidth(4))
                 } else {
-                    #expect(width <= BitWidth(3))
+                    #expect(bits <= BitWidth(3))
                 }
             }
         }
         #expect(throws: AllocationError.pinnedNothing("^conv_in$")) {
             try allocate(
                 table, .averageBits(2),
-                options: AllocationOptions(pins: [LayerPin(pattern: "^conv_in$", width: BitWidth(2))]))
+                options: AllocationOptions(pins: [LayerPin(pattern: "^conv_in$", bits: BitWidth(2))]))
         }
         #expect(throws: AllocationError.pattern("(")) {
             try allocate(
                 table, .averageBits(2),
-                options: AllocationOptions(pins: [LayerPin(pattern: "(", width: BitWidth(2))]))
+                options: AllocationOptions(pins: [LayerPin(pattern: "(", bits: BitWidth(2))]))
         }
     }
 
-    @Test("widths beyond the measured ones have a quarter of the sensitivity per bit, and are named")
+    @Test("each bit beyond the measured ones divides the error by 4, and such layers are listed")
     func extrapolation() throws {
         let table = SensitivityTable(layers: [
             layer("a", weights: 10, mse: [16, 4, 1]), layer("b", weights: 1000, mse: [3, 2, 1]),
@@ -172,11 +172,11 @@ import Testing
         #expect(found.recipe.layers["b"] == BitWidth(1))
         #expect(found.recipe.layers["a"].map { $0 > BitWidth(3) } == true)
         #expect(found.extrapolated == ["a"])
-        let width = try #require(found.recipe.layers["a"])
-        #expect(found.predictedError == pow(4, -Double(width.rawValue - 3)) + 3)
+        let bits = try #require(found.recipe.layers["a"])
+        #expect(found.predictedError == pow(4, -Double(bits.rawValue - 3)) + 3)
     }
 
-    @Test("mse+clip weighs both alike, and a score that went up is no merit")
+    @Test("mse+clip gives both scores equal weight and clamps negative drops")
     func mseAndClip() throws {
         var layers = [layer("a", weights: 10, mse: [4, 2, 1]), layer("b", weights: 10, mse: [4, 2, 1])]
         for (index, drops) in [[-0.5, -0.5, -0.5], [0.3, 0.2, 0.1]].enumerated() {
@@ -184,7 +184,7 @@ import Testing
                 layers[index].bits[BitWidth(bits + 1)]?.clipDrop = drop
             }
         }
-        let options = AllocationOptions(metric: .mseAndClip, maximumWidth: BitWidth(3))
+        let options = AllocationOptions(metric: .mseAndClip, maximumBits: BitWidth(3))
         let found = try allocate(
             SensitivityTable(layers: layers), .averageBits(2.2), options: options)
         #expect(found.recipe.layers == ["a": BitWidth(1), "b": BitWidth(2)])

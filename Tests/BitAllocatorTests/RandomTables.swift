@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sensitivity tables for the tests: by hand, at random, and on Stable Diffusion v1.5's layers.
+// Sensitivity tables for the tests: with given scores, with random scores, and for the layers of Stable Diffusion v1.5.
 
 import Analyzer
 import Foundation
@@ -22,21 +22,21 @@ struct SeededGenerator: RandomNumberGenerator {
     }
 }
 
-/// A linear layer whose sensitivities by `metric` at 1, 2, 3 ... bits are `mse`.
+/// A linear layer whose scores by `metric` at 1, 2, 3 ... bits are `mse`.
 func layer(
     _ path: LayerID, weights: Int, mse: [Double], metric: SensitivityMetric = .mse, clipDrop: Double? = nil
 ) -> LayerSensitivity {
     var bits: [BitWidth: SensitivityScores] = [:]
     for (index, value) in mse.enumerated() {
-        var measure = SensitivityScores(clipDrop: clipDrop)
-        measure[metric] = value
-        bits[BitWidth(index + 1)] = measure
+        var scores = SensitivityScores(clipDrop: clipDrop)
+        scores[metric] = value
+        bits[BitWidth(index + 1)] = scores
     }
     return LayerSensitivity(path: path, kind: .linear, weights: weights, skewness: 0, bits: bits)
 }
 
 enum RandomTables {
-    /// 1...7 layers; sensitivities are often equal, zero or not falling with the width, and some tables have CLIP drops.
+    /// 1...7 layers; scores are often equal, zero or not monotone in the bits, and some tables have CLIP drops.
     static func small(seed: UInt64) -> SensitivityTable {
         var random = SeededGenerator(state: seed)
         let count = Int.random(in: 1...7, using: &random)
@@ -56,7 +56,7 @@ enum RandomTables {
         return SensitivityTable(layers: layers)
     }
 
-    /// Stable Diffusion v1.5's 256 quantizable layers with made-up sensitivities that fall about fourfold per bit.
+    /// Stable Diffusion v1.5's 256 quantizable layers with random scores that fall about fourfold per bit.
     static func stableDiffusion15(seed: UInt64 = 1) throws -> SensitivityTable {
         let root = URL(filePath: #filePath)
             .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()

@@ -7,7 +7,7 @@ import Testing
 @testable import BitAllocator
 
 @Suite struct ThresholdAllocationTests {
-    /// The rule once more, straight from the paper, over every threshold that could matter.
+    /// The rule as in the paper, over all thresholds that lead to different recipes.
     private func bruteForce(_ table: SensitivityTable, budget: Double, eta: Double, bonus: ClipBonus)
         -> Double?
     {
@@ -26,7 +26,7 @@ import Testing
         return averages.filter { $0 <= budget }.max()
     }
 
-    @Test("the threshold search finds what trying every threshold finds", arguments: 0..<200)
+    @Test("the threshold search finds the result of brute force", arguments: 0..<200)
     func bruteForce(seed: UInt64) throws {
         let table = RandomTables.small(seed: seed)
         var random = SeededGenerator(state: seed ^ 0xF00D)
@@ -54,7 +54,7 @@ import Testing
         }
     }
 
-    @Test("every layer has the narrowest width whose score is below the threshold", arguments: 0..<50)
+    @Test("every layer has the fewest bits with a sensitivity below the threshold", arguments: 0..<50)
     func rule(seed: UInt64) throws {
         let table = RandomTables.small(seed: seed)
         let attainable = try allocateBits(table, budget: BitBudget(averageBits: 9), method: .threshold)
@@ -75,7 +75,7 @@ import Testing
         }
     }
 
-    @Test("a larger budget never narrows a layer", arguments: 0..<50)
+    @Test("a larger budget never reduces the bits of a layer", arguments: 0..<50)
     func monotone(seed: UInt64) throws {
         let table = RandomTables.small(seed: seed)
         var previous: BitAllocation?
@@ -87,8 +87,8 @@ import Testing
             }
             if let previous {
                 #expect(previous.averageBits <= found.averageBits)
-                for (path, width) in previous.recipe.layers {
-                    #expect(try width <= #require(found.recipe.layers[path]))
+                for (path, bits) in previous.recipe.layers {
+                    #expect(try bits <= #require(found.recipe.layers[path]))
                 }
             }
             previous = found
@@ -114,7 +114,7 @@ import Testing
         }
     }
 
-    @Test("layers with equal scores get equal widths, also where only some would fit")
+    @Test("layers with equal sensitivities get equal bits, also if only some would fit")
     func ties() throws {
         let table = SensitivityTable(
             layers: ["a", "b", "c"].map { layer($0, weights: 100, mse: [0.5, 0.2, 0.1]) })
@@ -125,7 +125,7 @@ import Testing
         #expect(Set(wider.recipe.layers.values) == [BitWidth(2)])
     }
 
-    @Test("layers without any sensitivity are as narrow as their neighbours allow, never an error")
+    @Test("scores of 0 are accepted")
     func zeroSensitivity() throws {
         let table = SensitivityTable(layers: [
             layer("a", weights: 10, mse: [0, 0, 0]), layer("b", weights: 10, mse: [1, 0.5, 0.25]),
@@ -143,7 +143,7 @@ import Testing
             ])
     }
 
-    @Test("eta spares large layers")
+    @Test("eta gives large layers fewer bits")
     func eta() throws {
         let table = SensitivityTable(layers: [
             layer("large", weights: 100_000, mse: [0.3, 0.2, 0.1]),
@@ -171,7 +171,7 @@ import Testing
                 == allocateBits(shuffled, budget: budget, method: .threshold))
     }
 
-    @Test("widths that were not measured are not chosen")
+    @Test("unmeasured bits are not chosen")
     func missingWidths() throws {
         var only = layer("a", weights: 10, mse: [0.3, 0.2, 0.1])
         only.bits[BitWidth(1)] = nil
@@ -187,7 +187,7 @@ import Testing
         only.bits = [BitWidth(5): SensitivityScores(mse: 0)]
         #expect(
             throws: AllocationError.unmeasuredLayer(
-                path: "a", widths: [BitWidth(1), BitWidth(2), BitWidth(3)])
+                path: "a", bits: [BitWidth(1), BitWidth(2), BitWidth(3)])
         ) {
             try allocateBits(
                 SensitivityTable(layers: [only]), budget: BitBudget(averageBits: 9), method: .threshold)

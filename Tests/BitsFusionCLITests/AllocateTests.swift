@@ -80,13 +80,13 @@ import Testing
         let curve = try JSONDecoder().decode(AllocationCurve.self, from: place.contents(of: "curve.json"))
         #expect(curve.metric == .noise && curve.optimal.count > 20 && !curve.threshold.isEmpty)
         for (a, b) in zip(curve.optimal, curve.optimal.dropFirst()) {
-            #expect(a.averageBits < b.averageBits && a.sensitivity > b.sensitivity)
+            #expect(a.averageBits < b.averageBits && a.predictedError > b.predictedError)
             #expect(try #require(a.storedBytes) <= #require(b.storedBytes))
         }
         for point in curve.threshold {
             let same = try report(
                 place, ["--metric", "noise", "--method", "optimal", "--avg-bits", "\(point.averageBits)"])
-            #expect(try #require(same["predictedError"] as? Double) <= point.sensitivity * (1 + 1e-9))
+            #expect(try #require(same["predictedError"] as? Double) <= point.predictedError * (1 + 1e-9))
         }
         let drawing = String(decoding: try place.contents(of: "curve.svg"), as: UTF8.self)
         #expect(drawing.hasPrefix("<svg") && drawing.contains("threshold (the paper's rule)"))
@@ -118,7 +118,7 @@ import Testing
         let text = String(decoding: try place.contents(of: "sensitivity.json"), as: UTF8.self)
         for (pattern, value, message) in [
             (#"("otherParameters" : )\d+"#, "4611686018427387904", "otherParameters"),
-            (#"("mse" : )[-0-9.e]+"#, "1e308", "too large to add up"),
+            (#"("mse" : )[-0-9.e]+"#, "1e308", "the sum of the scores is not finite"),
             (#"("steps" : )\d+"#, "0", "edited.json: sampler: 0 steps requested"),
         ] {
             let regex = try Regex(pattern)

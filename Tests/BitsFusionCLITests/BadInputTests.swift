@@ -26,7 +26,7 @@ struct BadInputTests {
     private static let packing: [BadInput] = [
         BadInput(
             "quantize model.h5 --recipe unknown.json -o out", 65,
-            "unknown.json: nope: the model has no such layer"),
+            "unknown.json: nope: unknown layer"),
         BadInput(
             "quantize model.h5 --recipe wide.json -o out", 65,
             "conv_in: nominal bits: expected 1...8, found 9"),

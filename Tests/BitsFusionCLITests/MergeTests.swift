@@ -75,7 +75,7 @@ struct MergeTests {
         #expect(
             steps.status == 65
                 && steps.errors.contains(
-                    "b.json: generation.steps: expected 2 as in a.json, found 3; merge tables")
+                    "b.json: generation.steps: differs from a.json: expected 2, found 3; merge tables")
         )
         var table = try SensitivityTable.load(contentsOf: URL(fileURLWithPath: place.file("a.json")))
         table.model = FileReference(path: "model.h5", sha256: "00")

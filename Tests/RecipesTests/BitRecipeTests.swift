@@ -32,7 +32,7 @@ import Testing
         #expect(zip(order, order.dropFirst()).allSatisfy { $0.lowerBound < $1.lowerBound })
     }
 
-    @Test("the shipped recipe is written in our own form")
+    @Test("the shipped recipe has the format of this program")
     func shippedRecipe() throws {
         let recipe = try BitRecipe.load(contentsOf: RecipeFixtures.publishedRecipe)
         #expect(recipe.layers.count == 258)
@@ -47,7 +47,7 @@ import Testing
         #expect(recipe == BitRecipe(layers: ["conv_in": BitWidth(8), "mid.a": BitWidth(1)]))
     }
 
-    @Test("a published table with keys of its own is a recipe")
+    @Test("a published table with other keys is a recipe")
     func publishedForm() throws {
         let recipe = try decode(
             """
@@ -87,7 +87,7 @@ import Testing
     }
 
     @Test(
-        "a width that is not a whole number is refused with its layer", arguments: ["1.5", "\"2\"", "null"])
+        "bits that are not a whole number are refused with their layer", arguments: ["1.5", "\"2\"", "null"])
     func mistypedWidth(value: String) {
         let error = recipeError { () throws(RecipeError) in
             _ = try decode("{\"layers\": {\"mid.a\": \(value)}}")
@@ -105,7 +105,7 @@ import Testing
         }
     }
 
-    @Test("writing replaces the old file and leaves nothing beside it")
+    @Test("writing replaces the old file and leaves no other file")
     func writing() throws {
         try RecipeFixtures.withTemporaryFolder { folder in
             let url = folder.appending(path: "recipe.json")
@@ -117,7 +117,7 @@ import Testing
         }
     }
 
-    @Test("a missing file and an unwritable place are named")
+    @Test("a missing file and an unwritable path are named")
     func files() throws {
         try RecipeFixtures.withTemporaryFolder { folder in
             let url = folder.appending(path: "none/recipe.json")
@@ -132,7 +132,7 @@ import Testing
         }
     }
 
-    @Test("a pipe in the place of a recipe stays, and a folder is no recipe")
+    @Test("a pipe is not replaced by a recipe, and a folder is not read as one")
     func otherKindsOfFile() throws {
         try RecipeFixtures.withTemporaryFolder { folder in
             let pipe = folder.appending(path: "pipe")
@@ -152,7 +152,7 @@ import Testing
     }
 
     @Test(
-        "steps that no sampler takes, and numbers with fractions, are named",
+        "errors name steps out of range and numbers with fractions",
         arguments: ["-1", "1001", "1.5"])
     func cachedSteps(_ steps: String) throws {
         let error = recipeError { () throws(RecipeError) in

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pearson's and Spearman's coefficients against NumPy's, and where there is none.
+// Pearson's and Spearman's coefficients compared with NumPy's, and undefined ones.
 
 import Testing
 
@@ -18,7 +18,7 @@ import Testing
         #expect(abs(spearman - 0.14157968636401572) < 1e-14)
     }
 
-    @Test("any increasing function keeps Spearman's coefficient at 1") func monotone() throws {
+    @Test("Spearman's coefficient of an increasing function is 1") func monotone() throws {
         let xs: [Double] = [5, 1, 3, 2, 4]
         let rising = try #require(spearmanCorrelation(xs, xs.map { $0 * $0 * $0 }))
         let falling = try #require(spearmanCorrelation(xs, xs.map { -$0 * $0 }))

@@ -33,7 +33,7 @@ enum RecipeFixtures {
             ], otherParameters: 100)
     }
 
-    /// A folder of its own for one test, removed afterwards.
+    /// A temporary folder for one test, removed afterwards.
     static func withTemporaryFolder(_ body: (URL) throws -> Void) throws {
         let folder = FileManager.default.temporaryDirectory.appending(path: "recipes-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
@@ -42,7 +42,7 @@ enum RecipeFixtures {
     }
 }
 
-/// The error that `body` throws, as data; nil where it throws none.
+/// The error that `body` throws, as a value; nil if it throws none.
 func recipeError(_ body: () throws(RecipeError) -> Void) -> RecipeError? {
     do {
         try body()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Recipes in the forms that other people write.
+// Recipes in other formats.
 
 import Foundation
 import Testing
@@ -13,7 +13,7 @@ import Testing
         ],
         averageBits: 1.99)
 
-    @Test("what is written in a form reads back with the same widths", arguments: RecipeFormat.allCases)
+    @Test("a recipe written in any format reads back with the same bits", arguments: RecipeFormat.allCases)
     func roundTrip(format: RecipeFormat) throws {
         let data = try recipe.encoded(as: format)
         #expect(try BitRecipe.decode(anyFormat: data).layers == recipe.layers)
@@ -21,7 +21,7 @@ import Testing
         if format == .json { #expect(try BitRecipe.decode(anyFormat: data) == recipe) }
     }
 
-    @Test("lists may have comments, empty lines and spaces, and say which line is wrong") func lists() throws {
+    @Test("lists may have comments, empty lines and spaces, and errors name the line") func lists() throws {
         let text = "# by hand\n\n  conv_in :8  # first\r\nmid.to_k: 2\n"
         #expect(
             try BitRecipe.decode(anyFormat: Data(text.utf8)).layers == [
@@ -39,7 +39,7 @@ import Testing
         }
     }
 
-    @Test("of an analysis with several recipes one is chosen by name, and 16 bits become 8") func apple()
+    @Test("one recipe of an analysis is chosen by name, and 16 bits become 8") func apple()
         throws
     {
         let text = """

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is read off a table: correlations, rankings, sums and symmetry, on numbers worked out by hand.
+// Findings on a table: correlations, rankings, sums and symmetry, with numbers computed by hand.
 
 import Analyzer
 import Foundation
@@ -17,7 +17,7 @@ import Testing
             bits: Dictionary(uniqueKeysWithValues: bits.map { (BitWidth($0.key), $0.value) }))
     }
 
-    /// Four layers in three places; the last one has neither CLIP drop nor width 2, and infinite PSNR.
+    /// Four layers of three groups; the last one has no CLIP drop, no scores at 2 bits and an infinite PSNR.
     private let table = SensitivityTable(layers: [
         layer("conv_in", weights: 40, skewness: 0.75, [8: SensitivityScores(mse: 64, clipDrop: 1)]),
         layer(
@@ -45,7 +45,7 @@ import Testing
         table.measuredCorrelations().first { $0.x == x && $0.y == y }
     }
 
-    @Test("at each width MSE is compared with the others and noise with Fisher; each measure between widths")
+    @Test("MSE is correlated with all metrics, noise with Fisher, and each metric between bit widths")
     func pairs() {
         let names = table.measuredCorrelations().map { "\($0.x) \($0.y)" }
         #expect(
@@ -62,7 +62,7 @@ import Testing
         #expect(abs((found?.spearman ?? 0) - 1) < 1e-12 && (found?.pearson ?? 1) < 1)
     }
 
-    @Test("r and ρ are those of the layers that have both measures")
+    @Test("coefficients are over the layers with both scores")
     func values() throws {
         // MSE 4, 1, 2 against PSNR 10, 40, 20: deviations 5/3, -4/3, -1/3 and -40/3, 50/3, -10/3.
         let psnr = try #require(correlation("mse@1", "psnr@1"))
@@ -76,7 +76,7 @@ import Testing
         #expect(abs((ties.spearman ?? 9) - -0.25 / 4.5) < 1e-12 && ties.layers == 4)
     }
 
-    @Test("a correlation is found by its measures and widths in what was read")
+    @Test("a correlation is found by its two sides")
     func lookUp() {
         var table = table
         table.correlations = table.measuredCorrelations()
@@ -84,7 +84,7 @@ import Testing
         #expect(table.correlation((.mse, BitWidth(2)), (.psnr, BitWidth(2))) == nil)
     }
 
-    @Test("layers are ranked by each measure at the narrowest width, small PSNR first, equal ones by path")
+    @Test("layers are ranked by each metric at the fewest bits, small PSNR first, equal ones by path")
     func rankings() {
         #expect(table.fewestBits == BitWidth(1))
         #expect(table.metrics == [.mse, .psnr, .clipDrop, .noise])
@@ -100,10 +100,10 @@ import Testing
         #expect(table.mostSensitiveLayers(-1).isEmpty && table.mostSensitiveLayers(9, by: .fisher).isEmpty)
     }
 
-    @Test("sums and means are over the layers of a place that have the measure")
+    @Test("sums and means are over the layers of a group with the score")
     func sums() throws {
         let sums = table.sums
-        #expect(sums.map(\.place) == [.crossAttentionKeyValue, .feedForward, .firstOrLast])
+        #expect(sums.map(\.group) == [.crossAttentionKeyValue, .feedForward, .firstOrLast])
         #expect(sums.map(\.layers) == [2, 2, 1])
         #expect(sums.map(\.weights) == [40, 20, 40])
         #expect(sums.map(\.weightShare) == [0.4, 0.2, 0.4])
@@ -117,7 +117,7 @@ import Testing
         #expect(sums[2].bits.keys.map(\.rawValue) == [8])
     }
 
-    @Test("a sum that no number can hold is left out, and the table can still be written")
+    @Test("a sum that is not finite is left out, and the table can be written")
     func overflow() throws {
         var table = table
         for index in [3, 4] { table.layers[index].bits[BitWidth(1)]?.mse = 1.5e308 }
@@ -127,23 +127,23 @@ import Testing
         _ = try table.encoded()
     }
 
-    @Test("limits of skewness count as inside")
+    @Test("the limits of the skewness are inclusive")
     func symmetry() {
         #expect(table.symmetricShare() == 0.6)
         #expect(table.symmetricShare(limit: 0.75) == 0.8)
         #expect(SensitivityTable(layers: []).symmetricShare() == nil)
     }
 
-    @Test("findings are written whatever the order of the layers, and not read back")
+    @Test("findings do not depend on the order of the layers and are not read back")
     func document() throws {
         var table = table
         table.correlations = table.measuredCorrelations()
         let data = try table.encoded()
         let object = try #require(JSONSerialization.jsonObject(with: data) as? [String: Any])
         let sums = try #require(object["sums"] as? [[String: Any]])
-        let widths = try #require(sums[0]["bits"] as? [String: [String: [String: Double]]])
-        #expect(widths["1"]?["mse"] == ["sum": 5, "mean": 2.5, "layers": 2])
-        #expect(sums[0]["place"] as? String == "crossAttentionKeyValue")
+        let byBits = try #require(sums[0]["bits"] as? [String: [String: [String: Double]]])
+        #expect(byBits["1"]?["mse"] == ["sum": 5, "mean": 2.5, "layers": 2])
+        #expect(sums[0]["group"] as? String == "crossAttentionKeyValue")
         let rankings = try #require(object["mostSensitive"] as? [[String: Any]])
         #expect(rankings[1]["metric"] as? String == "psnr" && rankings[1]["bits"] as? Int == 1)
         #expect(object["symmetricShare"] as? Double == 0.6)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The six measures of a candidate in a document: all keys written, absent ones nil, impossible values refused.
+// The six scores of a candidate in a document: all keys written, missing ones nil, impossible values refused.
 
 import Analyzer
 import Checkpoints
@@ -10,26 +10,26 @@ import Testing
 @testable import Recipes
 
 @Suite struct SensitivityScoresTests {
-    @Test("every metric has a key of its own, is written where it is nil and reads back")
+    @Test("every metric has a key, is written if nil and reads back")
     func keys() throws {
         for metric in SensitivityMetric.allCases {
-            var measure = SensitivityScores()
-            measure[metric] = 0.25
-            #expect(SensitivityMetric.allCases.filter { measure[$0] != nil } == [metric])
-            let data = try JSONEncoder().encode(measure)
+            var scores = SensitivityScores()
+            scores[metric] = 0.25
+            #expect(SensitivityMetric.allCases.filter { scores[$0] != nil } == [metric])
+            let data = try JSONEncoder().encode(scores)
             let object = try #require(JSONSerialization.jsonObject(with: data) as? [String: Any])
             #expect(Set(object.keys) == Set(SensitivityMetric.allCases.map(\.rawValue)))
             #expect(object[metric.rawValue] as? Double == 0.25)
             #expect(object.values.count { $0 is NSNull } == SensitivityMetric.allCases.count - 1)
-            #expect(try JSONDecoder().decode(SensitivityScores.self, from: data) == measure)
+            #expect(try JSONDecoder().decode(SensitivityScores.self, from: data) == scores)
         }
     }
 
-    @Test("a measure of an earlier version has three keys and is read")
+    @Test("scores with some of the keys are read")
     func earlier() throws {
         let text = #"{"mse": 0.5, "psnr": 3, "clipDrop": -0.125}"#
-        let measure = try JSONDecoder().decode(SensitivityScores.self, from: Data(text.utf8))
-        #expect(measure == SensitivityScores(mse: 0.5, psnr: 3, clipDrop: -0.125))
+        let scores = try JSONDecoder().decode(SensitivityScores.self, from: Data(text.utf8))
+        #expect(scores == SensitivityScores(mse: 0.5, psnr: 3, clipDrop: -0.125))
     }
 
     @Test("only a smaller PSNR is worse, and only PSNR and CLIP drop may be negative")
@@ -38,28 +38,28 @@ import Testing
         #expect(SensitivityMetric.allCases.filter { !$0.isNonNegative } == [.psnr, .clipDrop])
     }
 
-    private func table(_ measure: SensitivityScores) -> SensitivityTable {
+    private func table(_ scores: SensitivityScores) -> SensitivityTable {
         SensitivityTable(layers: [
             LayerSensitivity(
-                path: "mid.a", kind: .linear, weights: 1, skewness: 0, bits: [BitWidth(2): measure])
+                path: "mid.a", kind: .linear, weights: 1, skewness: 0, bits: [BitWidth(2): scores])
         ])
     }
 
     @Test(
-        "a negative sensitivity and a NaN are refused by layer, width and metric",
+        "negative scores and NaN are refused by layer, bits and metric",
         arguments: SensitivityMetric.allCases)
     func impossible(metric: SensitivityMetric) {
-        var measure = SensitivityScores()
-        measure[metric] = -1
-        let negative = recipeError { () throws(RecipeError) in try table(measure).validate() }
+        var scores = SensitivityScores()
+        scores[metric] = -1
+        let negative = recipeError { () throws(RecipeError) in try table(scores).validate() }
         let field = "bits.2.\(metric.rawValue)"
         #expect(negative == (metric.isNonNegative ? .negative(path: "mid.a", field: field, found: -1) : nil))
-        measure[metric] = .nan
-        let nan = recipeError { () throws(RecipeError) in try table(measure).validate() }
+        scores[metric] = .nan
+        let nan = recipeError { () throws(RecipeError) in try table(scores).validate() }
         #expect(nan == .nonFinite(path: "mid.a", field: field, found: "nan"))
     }
 
-    @Test("a measure without any value, such as one of a misspelt key, is refused by layer and width")
+    @Test("scores without any value, such as those with a misspelled key, are refused by layer and bits")
     func empty() throws {
         let text = """
             {"format": "bitsfusion-sensitivity", "version": 1, "layers": [
@@ -74,18 +74,18 @@ import Testing
         )
     }
 
-    private static let protocolText = """
+    private static let settingsText = """
         "prompts": ["a red circle"], "seeds": [0], "sampler": "ddim", "steps": 8, "guidanceScale": 3, "qatSteps": 0
         """
 
-    @Test("a protocol without measure and timesteps compared images")
+    @Test("settings without modes and timesteps compared images")
     func earlierProtocol() throws {
-        let text = Data("{\(Self.protocolText)}".utf8)
+        let text = Data("{\(Self.settingsText)}".utf8)
         let found = try JSONDecoder().decode(AnalysisSettings.self, from: text)
         #expect(found.measures == [.images] && found.timesteps.isEmpty && found.steps == 8)
     }
 
-    @Test("measure and timesteps are written and read, and an unknown measure is refused by name")
+    @Test("modes and timesteps are written and read, and an unknown mode is refused by name")
     func protocolFields() throws {
         let noise = AnalysisSettings(
             measures: [.noise], prompts: [], embeddings: FileReference(path: "e", sha256: "0a"),
@@ -95,7 +95,7 @@ import Testing
         #expect(try JSONDecoder().decode(AnalysisSettings.self, from: data) == noise)
         let text = """
             {"format": "bitsfusion-sensitivity", "version": 1, "layers": [],
-             "generation": {\(Self.protocolText), "measures": ["sound"]}}
+             "generation": {\(Self.settingsText), "measures": ["sound"]}}
             """
         let error = recipeError { () throws(RecipeError) in
             _ = try SensitivityTable.decode(from: Data(text.utf8))

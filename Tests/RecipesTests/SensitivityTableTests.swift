@@ -9,14 +9,14 @@ import Testing
 
 @Suite struct SensitivityTableTests {
     private func table() throws -> SensitivityTable {
-        let widths = [1, 2, 3].map { BitWidth($0) }
+        let allBits = [1, 2, 3].map { BitWidth($0) }
         func layer(_ path: LayerID, _ kind: LayerShape.Kind, _ weights: Int, _ scale: Double)
             -> LayerSensitivity
         {
             var bits: [BitWidth: SensitivityScores] = [:]
-            for (index, width) in widths.enumerated() {
+            for (index, nominalBits) in allBits.enumerated() {
                 let mse = scale / Double(1 << (2 * index))
-                bits[width] = SensitivityScores(
+                bits[nominalBits] = SensitivityScores(
                     mse: mse, psnr: index == 2 ? nil : -10 * log10(mse), clipDrop: 0.1)
             }
             return LayerSensitivity(path: path, kind: kind, weights: weights, skewness: -0.25, bits: bits)
@@ -40,7 +40,7 @@ import Testing
         #expect(try SensitivityTable.decode(from: data).encoded() == data)
     }
 
-    @Test("the smallest table has only a header and layers; null and absent measures are the same")
+    @Test("the smallest table has only a header and layers; null and missing scores are the same")
     func smallest() throws {
         let table = try SensitivityTable.decode(
             from: Data(
@@ -60,14 +60,14 @@ import Testing
     }
 
     private func text(
-        path: String = "mid.a", mse: String = "0.5", clipDrop: String = "0", width: String = "1"
+        path: String = "mid.a", mse: String = "0.5", clipDrop: String = "0", bits: String = "1"
     ) -> Data {
         Data(
             """
             {"format": "bitsfusion-sensitivity", "version": 1, "layers": [
               {"path": "conv_in", "kind": "conv2d", "weights": 216, "skewness": 0, "bits": {}},
               {"path": "\(path)", "kind": "linear", "weights": 80, "skewness": 0,
-               "bits": {"\(width)": {"mse": \(mse), "psnr": 3, "clipDrop": \(clipDrop)}}}]}
+               "bits": {"\(bits)": {"mse": \(mse), "psnr": 3, "clipDrop": \(clipDrop)}}}]}
             """.utf8)
     }
 
@@ -100,7 +100,7 @@ import Testing
             recipeError { () throws(RecipeError) in _ = try SensitivityTable.decode(from: data) }
         }
         #expect(error(text(mse: "-1")) == .negative(path: "mid.a", field: "bits.1.mse", found: -1))
-        #expect(error(text(width: "9")) == .bitsOutOfRange(path: "mid.a", found: 9))
+        #expect(error(text(bits: "9")) == .bitsOutOfRange(path: "mid.a", found: 9))
         #expect(error(text(path: "conv_in")) == .duplicateLayer(path: "conv_in"))
         #expect(
             error(text(path: "a.time_emb_proj"))
@@ -121,7 +121,7 @@ import Testing
         #expect(throws: RecipeError.self) { try table.encoded() }
     }
 
-    @Test("correlations are worked out over the layers that have both measures")
+    @Test("correlations are over the layers with both scores")
     func correlations() {
         let layers = (1...4).map { index in
             let mse = Double(index)

@@ -24,7 +24,9 @@ extension BitRecipe {
     /// - Throws: `RecipeError`, as for the JSON format.
     public static func decode(anyFormat data: Data, name: String? = nil) throws(RecipeError) -> BitRecipe {
         let first = data.first { !Character(UnicodeScalar($0)).isWhitespace }
-        guard let first else { throw .malformed(location: "", reason: "expected a recipe, found an empty file; make it again") }
+        guard let first else {
+            throw .malformed(location: "", reason: "expected a recipe, found an empty file; make it again")
+        }
         let isJSON = first == UInt8(ascii: "{") || first == UInt8(ascii: "[")
         let keys =
             isJSON

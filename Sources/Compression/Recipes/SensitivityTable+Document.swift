@@ -112,7 +112,8 @@ extension SensitivityTable: RecipeDocument {
             weights = layer.weights > 1 << 50 ? .max : weights + layer.weights
             guard weights <= 1 << 50 else {
                 throw .malformed(
-                    location: "\(layer.path): weights", reason: "expected a total of at most 2^50, found \(layer.weights)")
+                    location: "\(layer.path): weights",
+                    reason: "expected a total of at most 2^50, found \(layer.weights)")
             }
         }
         for correlation in correlations {

@@ -191,7 +191,7 @@ struct AllocateCommand: ParsableCommand {
     private func options(_ metric: AllocationMetric?) -> AllocationOptions {
         AllocationOptions(
             eta: eta ?? 0.3, metric: metric, givesClipBonus: clipBonus ?? true, pins: pin,
-            maximumWidth: BitWidth(maxBits), storage: .packed(encoding))
+            maximumBits: BitWidth(maxBits), storage: .packed(encoding))
     }
 
     /// The recipe that was asked for, then those of both methods by every metric of the table; none twice.

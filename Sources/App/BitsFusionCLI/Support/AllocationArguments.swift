@@ -29,8 +29,8 @@ struct ByteCount: ExpressibleByArgument {
 extension LayerPin: ExpressibleByArgument {
     public init?(argument: String) {
         guard let equals = argument.lastIndex(of: "="), equals != argument.startIndex,
-            let width = Int(argument[argument.index(after: equals)...]).flatMap(BitWidth.init(rawValue:))
+            let bits = Int(argument[argument.index(after: equals)...]).flatMap(BitWidth.init(rawValue:))
         else { return nil }
-        self.init(pattern: String(argument[..<equals]), width: width)
+        self.init(pattern: String(argument[..<equals]), bits: bits)
     }
 }

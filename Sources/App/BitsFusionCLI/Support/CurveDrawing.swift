@@ -20,7 +20,7 @@ struct CurveDrawing {
         let low = averages.min() ?? 1
         bits = low...max(averages.max() ?? 2, low + 1e-3)
         // Below a millionth of the largest, an image shows nothing more.
-        let sensitivities = points.map(\.sensitivity).filter { $0 > 0 }
+        let sensitivities = points.map(\.predictedError).filter { $0 > 0 }
         let most = log10(sensitivities.max() ?? 1)
         let least = max(log10(sensitivities.min() ?? 0.1), most - 6)
         decades = least.rounded(.down)...max(most.rounded(.up), least.rounded(.down) + 1)
@@ -52,7 +52,7 @@ struct CurveDrawing {
             ("optimal", curve.optimal, "#1f6fb2"),
             ("threshold (the paper's rule)", curve.threshold, "#c44e1f"),
         ].enumerated() {
-            let path = points.map { String(format: "%.2f,%.2f", x($0.averageBits), y($0.sensitivity)) }
+            let path = points.map { String(format: "%.2f,%.2f", x($0.averageBits), y($0.predictedError)) }
             lines.append(
                 "<polyline fill=\"none\" stroke=\"\(colour)\" stroke-width=\"1.6\" points=\""
                     + path.joined(separator: " ") + "\"/>")

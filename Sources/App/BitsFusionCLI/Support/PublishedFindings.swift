@@ -10,10 +10,10 @@ enum PublishedFindings {
     static func correlation(
         _ x: SensitivityCorrelation.Side, _ y: SensitivityCorrelation.Side
     ) -> String? {
-        switch (x.metric, x.width.rawValue, y.metric, y.width.rawValue) {
+        switch (x.metric, x.bits.rawValue, y.metric, y.bits.rawValue) {
         case (.mse, 1, .psnr, 1), (.mse, 3, .psnr, 3): "0.87"
         case (.mse, 2, .psnr, 2): "0.88"
-        case (.mse, 1...3, .perceptual, 1...3) where x.width == y.width: "≥0.98"
+        case (.mse, 1...3, .perceptual, 1...3) where x.bits == y.bits: "≥0.98"
         case (.mse, 1, .clipDrop, 1): "0.73"
         case (.mse, 2, .clipDrop, 2): "0.47"
         case (.mse, 3, .clipDrop, 3): "0.54"

@@ -56,7 +56,7 @@ struct SensitivityReport {
         var text = TextTable(header)
         for sum in table.sums {
             guard let totals = sum.bits[width] else { continue }
-            var cells = [sum.place.title, "\(sum.layers)", String(format: "%.1f %%", 100 * sum.weightShare)]
+            var cells = [sum.group.title, "\(sum.layers)", String(format: "%.1f %%", 100 * sum.weightShare)]
             for metric in metrics {
                 let mean = number(totals[metric]?.mean, metric)
                 cells += metric == .psnr ? [mean] : [number(totals[metric]?.sum, metric), mean]

@@ -16,8 +16,7 @@ struct EfficientChoices {
             (choices[$0].cost, choices[$0].penalty, $0) < (choices[$1].cost, choices[$1].penalty, $1)
         }
         var undominated: [Int] = []
-        for index in order where undominated.last.map({ choices[index].penalty < choices[$0].penalty }) ?? true
-        {
+        for index in order where undominated.last.map({ choices[index].penalty < choices[$0].penalty }) ?? true {
             undominated.append(index)
         }
         var hull: [Int] = []

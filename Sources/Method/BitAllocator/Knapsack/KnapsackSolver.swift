@@ -197,7 +197,8 @@ private struct Search {
                     min(rate - gain, loss - rate)
                 ))
         }
-        return undecided.sorted { ($0.distance, $0.candidate.index) < ($1.distance, $1.candidate.index) }.map(\.candidate)
+        return undecided.sorted { ($0.distance, $0.candidate.index) < ($1.distance, $1.candidate.index) }.map(
+            \.candidate)
     }
 
     /// A lower bound for all completions of a state: the capacity left over is spent at the best rate, and missing capacity is

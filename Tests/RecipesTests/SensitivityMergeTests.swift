@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Shards of one analysis give its table back, whatever their order; shards of others are refused by file and field.
+// Shards of one analysis merge to its table in any order; shards of other analyses are refused by file and field.
 
 import Analyzer
 import Foundation
@@ -8,7 +8,7 @@ import Testing
 
 @testable import Recipes
 
-@Suite struct ShardMergeTests {
+@Suite struct SensitivityMergeTests {
     /// A table of 12 layers with an inventory that lists them and the first and last convolution.
     private static func whole() throws -> SensitivityTable {
         let paths = (0..<12).map { LayerID("mid.\($0)\($0 % 3 == 0 ? ".attn2.to_k" : "")") }
@@ -36,7 +36,7 @@ import Testing
         return table
     }
 
-    /// The table of the layers at `indices` of `whole`, as a run of its own would write it.
+    /// The table of the layers at `indices` of `whole`, as a separate run would write it.
     private static func shard(_ indices: some Sequence<Int>) throws -> SensitivityTable {
         var table = try whole()
         table.layers = indices.map { table.layers[$0] }
@@ -62,73 +62,71 @@ import Testing
         }
     }
 
-    @Test("layers in two shards are taken once, and unlisted layers of the inventory are named")
+    @Test("layers in two shards are listed once, and unlisted layers of the inventory are named")
     func overlap() throws {
         let merged = try SensitivityTable.merged(named([Self.shard(0..<8), Self.shard(5..<11)]))
         #expect(merged.layers == Array(try Self.whole().layers[0..<11]))
         #expect(merged.unlistedLayers == ["conv_in", "conv_out", try Self.whole().layers[11].path])
     }
 
-    private func error(_ change: (inout SensitivityTable) -> Void) throws -> String? {
+    private func error(_ change: (inout SensitivityTable) -> Void) throws -> RecipeError? {
         var other = try Self.shard(4..<9)
         change(&other)
         let tables = named([try Self.shard(0..<5), other])
-        return recipeError { () throws(RecipeError) in _ = try SensitivityTable.merged(tables) }?.description
+        return recipeError { () throws(RecipeError) in _ = try SensitivityTable.merged(tables) }
     }
 
-    @Test("another model, program, protocol or measurement is refused in one line: file, field, both values")
+    @Test("a shard of another model, program, analysis or measurement is refused by file, field and both values")
     func refused() throws {
-        let end = "; merge tables of one analysis only"
+        func other(_ field: String, _ expected: String, _ found: String) -> RecipeError {
+            .inFile(
+                name: "1.json", .otherAnalysis(field: field, expected: expected, file: "0.json", found: found))
+        }
         #expect(
             try error { $0.model = FileReference(path: "m.h5", sha256: "0b") }
-                == "1.json: model.sha256: expected \"0a\" as in 0.json, found \"0b\"" + end)
-        #expect(
-            try error { $0.model = nil }
-                == "1.json: model.sha256: expected \"0a\" as in 0.json, found null" + end)
+                == other("model.sha256", "\"0a\"", "\"0b\""))
+        #expect(try error { $0.model = nil } == other("model.sha256", "\"0a\"", "null"))
         #expect(
             try error {
                 $0.manifest = RunManifest(toolVersion: "0.2.0", commandLine: [], seed: 0, inputs: [])
-            } == "1.json: manifest.toolVersion: expected \"0.1.0\" as in 0.json, found \"0.2.0\"" + end)
+            } == other("manifest.toolVersion", "\"0.1.0\"", "\"0.2.0\""))
         #expect(
             try error { $0.generation?.prompts[1] = "a cross" }
-                == "1.json: generation.prompts[1]: expected \"a square\" as in 0.json, found \"a cross\""
-                + end)
+                == other("generation.prompts[1]", "\"a square\"", "\"a cross\""))
         #expect(
             try error { $0.generation?.seeds = [0] }
-                == "1.json: generation.seeds[1]: expected 18446744073709551615 as in 0.json, found nothing"
-                + end)
+                == other("generation.seeds[1]", "18446744073709551615", "nothing"))
         #expect(
             try error { $0.generation?.measures = [.noise] }
-                == "1.json: generation.measures[0]: expected \"images\" as in 0.json, found \"noise\"" + end)
+                == other("generation.measures[0]", "\"images\"", "\"noise\""))
         #expect(
             try error { $0.generation?.guidanceScale = 7.300000000000001 }
-                == "1.json: generation.guidanceScale: expected 7.3 as in 0.json, found 7.300000000000001"
-                + end)
-        #expect(
-            try error { $0.inventory = nil }?.hasPrefix(
-                "1.json: inventory: expected an object as in 0.json, found null")
-                == true)
+                == other("generation.guidanceScale", "7.3", "7.300000000000001"))
+        #expect(try error { $0.inventory = nil } == other("inventory", "an object", "null"))
         let path = try Self.whole().layers[4].path
+        let noise = try #require(try error { $0.layers[0].bits[BitWidth(2)]?.noise = nil })
+        guard case .inFile("1.json", .otherAnalysis("\(path).bits.2.noise", _, "0.json", "null")) = noise else {
+            Issue.record("\(noise)")
+            return
+        }
         #expect(
-            try error { $0.layers[0].bits[BitWidth(2)]?.noise = nil }?
-                .hasPrefix("1.json: \(path).bits.2.noise: expected ") == true)
-        #expect(
-            try error { $0.layers[0].bits[BitWidth(1)] = nil }?
-                .contains("\(path).bits.1: expected an object as in 0.json, found nothing") == true)
+            try error { $0.layers[0].bits[BitWidth(1)] = nil } == other("\(path).bits.1", "an object", "nothing"))
         #expect(try error { $0.model = FileReference(path: "copy.h5", sha256: "0a") } == nil)
     }
 
-    @Test("a conflict is blamed on the file that it is with") func third() throws {
+    @Test("a conflict is reported with the file that it is with") func third() throws {
         var other = try Self.shard(5..<9)
         other.layers[0].skewness += 1
         let tables = named([try Self.shard(0..<2), try Self.shard(5..<7), other])
         let error = recipeError { () throws(RecipeError) in _ = try SensitivityTable.merged(tables) }
-        #expect(error?.description.contains("2.json: ") == true)
-        #expect(error?.description.contains(".skewness: expected ") == true)
-        #expect(error?.description.contains("as in 1.json") == true)
+        guard case .inFile("2.json", .otherAnalysis(let field, _, "1.json", _))? = error else {
+            Issue.record("\(String(describing: error))")
+            return
+        }
+        #expect(field.hasSuffix(".skewness"))
     }
 
-    @Test("no tables are no table") func none() {
+    @Test("an empty list of tables is refused") func none() {
         #expect(throws: RecipeError.malformed(location: "tables", reason: "expected one or more, found none")) {
             try SensitivityTable.merged([])
         }
