@@ -33,7 +33,7 @@ import Testing
             ("a: 9\n", .bitsOutOfRange(path: "a", found: 9)),
             ("a: 2\na: 3\n", .duplicateLayer(path: "a")),
             ("# nothing\n", .malformed(location: "layers", reason: "no layers")),
-            ("  \n", .malformed(location: "", reason: "the file is empty; make it again")),
+            ("  \n", .malformed(location: "", reason: "expected a recipe, found an empty file; make it again")),
         ] {
             #expect(throws: error) { try BitRecipe.decode(anyFormat: Data(text.utf8)) }
         }
