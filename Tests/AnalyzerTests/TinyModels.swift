@@ -8,6 +8,7 @@ import Networks
 import Pipelines
 import Recipes
 import ShapesWorld
+import TestKit
 
 @testable import Analyzer
 
@@ -22,9 +23,8 @@ func tinyPipeline(seed: UInt64 = 1, channels: Int = 3, hasText: Bool = true) thr
     let unet = try UNet2DConditionModel(
         config: UNet2DConditionConfig(json: Data(json.utf8)),
         parameters: ParameterPath(ParameterStore(provider: RandomParameterProvider(seed: seed))))
-    let encoder = try TextEncoder(
-        config: TextEncoderConfig(
-            vocabSize: ShapesTokenizer.vocabularySize, maxLength: 12, width: 8, layers: 1, heads: 2),
+    let encoder = try CLIPTextModel(
+        config: TinyModel.textConfig(hiddenSize: 8),
         parameters: ParameterPath(ParameterStore(provider: RandomParameterProvider(seed: seed + 1))))
     ShapesWorldRegistration.register()
     return try DiffusionPipeline(
@@ -34,10 +34,9 @@ func tinyPipeline(seed: UInt64 = 1, channels: Int = 3, hasText: Bool = true) thr
 
 /// A random scorer of 8x8 images.
 func tinyClip() throws -> ClipProxy {
-    let text = try TextEncoderConfig(
-        vocabSize: ShapesTokenizer.vocabularySize, maxLength: 12, width: 8, layers: 1, heads: 2)
+    let text = try TinyModel.textConfig(hiddenSize: 8)
     let config = try ClipProxyConfig(
-        text: text, visionChannels: [8, 8], visionStrides: [2, 2], normNumGroups: 4, embeddingWidth: 8)
+        textConfig: text, visionChannels: [8, 8], visionStrides: [2, 2], normNumGroups: 4, projectionDim: 8)
     return try ClipProxy(
         config: config, parameters: ParameterPath(ParameterStore(provider: RandomParameterProvider(seed: 5))))
 }

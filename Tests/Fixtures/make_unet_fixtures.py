@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes Tests/NetworksTests/Fixtures/unet-*.json and text-encoder-*.json: outputs and gradients of tiny models.
+"""Writes Tests/NetworksTests/Fixtures/unet-*.json: outputs and gradients of tiny UNets.
 
 Run by hand:  python Tests/Fixtures/make_unet_fixtures.py      (torch 2.15.0, diffusers 0.42.1, numpy)
 
@@ -7,17 +7,11 @@ Weights, inputs and the loss's gradient come from fixture_values.py, so a fixtur
 summary of every parameter's gradient. unet-keys.json lists what published architectures are made of.
 """
 
-import json
-import pathlib
-
-import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
 
-from fixture_values import fnv1a, gradient_summary, parameter, rounded, unit
-
-FIXTURES = pathlib.Path(__file__).resolve().parent.parent / "NetworksTests" / "Fixtures"
-torch.set_num_threads(1)
+from fixture_values import fnv1a, rounded, unit
+from torch_fixtures import gradient_summaries, load_formula, write
 
 DOWN, CROSS_DOWN = "DownBlock2D", "CrossAttnDownBlock2D"
 UP, CROSS_UP = "UpBlock2D", "CrossAttnUpBlock2D"
@@ -97,23 +91,6 @@ PUBLISHED = {
 }
 
 
-def load_formula(model):
-    with torch.no_grad():
-        for key, value in model.named_parameters():
-            value.copy_(torch.from_numpy(parameter(key, value.shape)))
-
-
-def write(name, fixture):
-    path = FIXTURES / f"{name}.json"
-    path.write_text(json.dumps(fixture, separators=(",", ":")) + "\n")
-    print(path.name, path.stat().st_size)
-
-
-def gradients(named, output):
-    output.backward(torch.from_numpy(unit("loss", output.shape)))
-    return {key: gradient_summary(key, value.grad.numpy()) for key, value in named}
-
-
 def make_unet(name, config, size, timesteps, context):
     model = UNet2DConditionModel(**config)
     load_formula(model)
@@ -128,10 +105,11 @@ def make_unet(name, config, size, timesteps, context):
             "text_embeds": torch.from_numpy(unit("text", (batch, width))), "time_ids": time_ids}
     sample = torch.from_numpy(unit("sample", (batch, model.config.in_channels, *size)))
     output = model(sample, torch.tensor(timesteps), **inputs).sample
+    output.backward(torch.from_numpy(unit("loss", output.shape)))
     write(f"unet-{name}", {
         "config": config, "sampleShape": list(sample.shape), "timesteps": timesteps, "context": context,
         "outputShape": list(output.shape), "output": rounded(output.detach()),
-        "gradients": gradients(model.named_parameters(), output),
+        "gradients": gradient_summaries(model),
     })
 
 
@@ -148,48 +126,6 @@ def make_published():
     write("unet-keys", fixture)
 
 
-def make_text_encoder(name, config):
-    """CLIP's text model, with or without its mask, in plain torch."""
-    width, heads, length, batch = config["width"], config["heads"], 6, 2
-    values = {}
-
-    def p(key, *shape):
-        values[key] = torch.from_numpy(parameter(key, shape)).requires_grad_()
-        return values[key]
-
-    def linear(x, key, inputs, outputs):
-        return torch.nn.functional.linear(x, p(f"{key}.weight", outputs, inputs), p(f"{key}.bias", outputs))
-
-    def norm(x, key):
-        return torch.nn.functional.layer_norm(x, (width,), p(f"{key}.weight", width), p(f"{key}.bias", width))
-
-    def split(x):
-        return x.view(batch, length, heads, width // heads).transpose(1, 2)
-
-    ids = torch.tensor([[1, 5, 2, 2, 9, 0], [3, 3, 8, 1, 0, 0]])
-    root = "text_model.embeddings."
-    hidden = p(root + "token_embedding.weight", config["vocab_size"], width)[ids]
-    hidden = hidden + p(root + "position_embedding.weight", config["max_length"], width)[:length]
-    for index in range(config["layers"]):
-        layer = f"text_model.encoder.layers.{index}"
-        x = norm(hidden, layer + ".layer_norm1")
-        q, k, v = (split(linear(x, f"{layer}.self_attn.{n}_proj", width, width)) for n in "qkv")
-        x = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=config.get("causal", False))
-        x = x.transpose(1, 2).reshape(batch, length, width)
-        hidden = hidden + linear(x, layer + ".self_attn.out_proj", width, width)
-        x = linear(norm(hidden, layer + ".layer_norm2"), layer + ".mlp.fc1", width, 4 * width)
-        quick = config.get("activation") == "quick_gelu"
-        x = x * torch.sigmoid(1.702 * x) if quick else torch.nn.functional.gelu(x)
-        hidden = hidden + linear(x, layer + ".mlp.fc2", 4 * width, width)
-    output = norm(hidden, "text_model.final_layer_norm")
-    write(f"text-encoder-{name}", {
-        "config": config, "ids": ids.flatten().tolist(), "batch": batch, "outputShape": list(output.shape),
-        "output": rounded(output.detach()), "gradients": gradients(values.items(), output)})
-
-
 for unet, (config, size, timesteps, context) in UNETS.items():
     make_unet(unet, config, size, timesteps, context)
 make_published()
-make_text_encoder("shapes", dict(vocab_size=12, max_length=8, width=16, layers=2, heads=4, causal=False))
-make_text_encoder(
-    "clip", dict(vocab_size=10, max_length=6, width=12, layers=1, heads=2, causal=True, activation="quick_gelu"))

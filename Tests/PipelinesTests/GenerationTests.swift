@@ -111,8 +111,8 @@ import Tokenizers
         #expect(throws: PipelineError.noTextEncoder) {
             try PromptEmbeddings(prompts: ["a red circle"], pipeline: mute)
         }
-        let encoder = try TextEncoder(
-            config: TextEncoderConfig(vocabSize: 99, maxLength: 12, width: 12, layers: 1, heads: 2),
+        let encoder = try CLIPTextModel(
+            config: TinyModel.textConfig(vocabSize: 99, maxPositionEmbeddings: 12, hiddenSize: 12),
             parameters: ParameterPath(ParameterStore(provider: RandomParameterProvider(seed: 1))))
         let foreign = try DiffusionPipeline(
             unet: try TinyModel.unet(), textEncoder: encoder, tokenizerName: "esperanto", schedulerJSON: nil)

@@ -25,10 +25,18 @@ public enum TinyModel {
         return try UNet2DConditionConfig(json: Data(json.utf8))
     }
 
-    /// A text encoder's architecture for captions of the shapes world.
-    public static func textConfig() throws -> TextEncoderConfig {
-        try TextEncoderConfig(
-            vocabSize: ShapesTokenizer.vocabularySize, maxLength: 12, width: crossAttentionDim, layers: 1, heads: 2)
+    /// The architecture of a small text encoder, with the computation of the shipped one: GELU, no causal mask, a
+    /// feed-forward network of four times `hiddenSize`.
+    public static func textConfig(
+        vocabSize: Int = ShapesTokenizer.vocabularySize, maxPositionEmbeddings: Int = 12,
+        hiddenSize: Int = crossAttentionDim, layers: Int = 1, heads: Int = 2
+    ) throws -> CLIPTextConfig {
+        let json = """
+            {"vocab_size": \(vocabSize), "max_position_embeddings": \(maxPositionEmbeddings),
+             "hidden_size": \(hiddenSize), "intermediate_size": \(4 * hiddenSize), "num_hidden_layers": \(layers),
+             "num_attention_heads": \(heads), "hidden_act": "gelu", "causal_attention": false}
+            """
+        return try CLIPTextConfig(json: Data(json.utf8))
     }
 
     /// A UNet with random weights.
@@ -40,7 +48,7 @@ public enum TinyModel {
     public static func pipeline(
         seed: UInt64 = 1, hasText: Bool = true, schedulerJSON: String? = nil
     ) throws -> DiffusionPipeline {
-        let encoder = try hasText ? TextEncoder(config: textConfig(), parameters: parameters(seed)) : nil
+        let encoder = try hasText ? CLIPTextModel(config: textConfig(), parameters: parameters(seed)) : nil
         ShapesWorldRegistration.register()
         return try DiffusionPipeline(
             unet: try unet(seed: seed), textEncoder: encoder,

@@ -13,7 +13,7 @@ import Tokenizers
 public final class DiffusionPipeline {
     public let unet: UNet2DConditionModel
     /// nil for an imported UNet.
-    public let textEncoder: TextEncoder?
+    public let textEncoder: CLIPTextModel?
     /// The tokenizer of the text encoder; nil where there is no text encoder, or its tokenizer is not registered.
     public let tokenizer: (any Tokenizer)?
     /// The name of the tokenizer, known or not; nil where there is no text encoder.
@@ -30,7 +30,7 @@ public final class DiffusionPipeline {
     ///   - schedulerJSON: the diffusers `scheduler_config.json` that the model came with.
     /// - Throws: `TokenizerError.length`, `.vocabulary` where tokenizer and text encoder do not belong together.
     public init(
-        unet: UNet2DConditionModel, textEncoder: TextEncoder?, tokenizerName: String? = nil, schedulerJSON: String?
+        unet: UNet2DConditionModel, textEncoder: CLIPTextModel?, tokenizerName: String? = nil, schedulerJSON: String?
     ) throws {
         self.unet = unet
         self.textEncoder = textEncoder
@@ -39,9 +39,9 @@ public final class DiffusionPipeline {
         self.schedulerJSON = schedulerJSON
     }
 
-    private static func tokenizer(_ name: String?, for encoder: TextEncoder?) throws -> (any Tokenizer)? {
+    private static func tokenizer(_ name: String?, for encoder: CLIPTextModel?) throws -> (any Tokenizer)? {
         guard let name, let encoder, TokenizerRegistry.isRegistered(name) else { return nil }
-        let tokenizer = try TokenizerRegistry.tokenizer(name, modelMaxLength: encoder.config.maxLength)
+        let tokenizer = try TokenizerRegistry.tokenizer(name, modelMaxLength: encoder.config.maxPositionEmbeddings)
         guard tokenizer.vocabSize == encoder.config.vocabSize else {
             throw TokenizerError.vocabulary(
                 name: name, expected: tokenizer.vocabSize, found: encoder.config.vocabSize)

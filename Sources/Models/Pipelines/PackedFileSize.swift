@@ -19,7 +19,7 @@ extension ModelInventory {
     ///   - schedulerJSON: the diffusers `scheduler_config.json` that the model came with.
     /// - Throws: `RecipeError`, `CheckpointError` where no temporary file can be written.
     public init(
-        of config: UNet2DConditionConfig, textEncoder: TextEncoder?, tokenizerName: String?, schedulerJSON: String?
+        of config: UNet2DConditionConfig, textEncoder: CLIPTextModel?, tokenizerName: String?, schedulerJSON: String?
     ) throws {
         try self.init(unet: config)
         let unet = try UNet2DConditionModel(

@@ -35,7 +35,7 @@ extension DiffusionPipeline {
         let unet = try UNet2DConditionModel(
             config: config, parameters: ParameterPath(ParameterStore(provider: parameters)), timeFeatures: table)
         try parameters.checkAllUsed()
-        let encoder = try TextEncoder(in: reader)
+        let encoder = try CLIPTextModel(in: reader)
         if let encoder { try Self.check(encoder, for: config) }
         try self.init(
             unet: unet, textEncoder: encoder,
@@ -44,10 +44,10 @@ extension DiffusionPipeline {
     }
 
     /// - Throws: `PipelineError` for a text encoder that is not this UNet's.
-    private static func check(_ encoder: TextEncoder, for config: UNet2DConditionConfig) throws(PipelineError) {
+    private static func check(_ encoder: CLIPTextModel, for config: UNet2DConditionConfig) throws(PipelineError) {
         let widths = config.encoderHidDim.map { [$0] } ?? config.crossAttentionDim
-        if config.usesCrossAttention, let other = widths.first(where: { $0 != encoder.config.width }) {
-            throw .crossAttentionDim(expected: other, found: encoder.config.width)
+        if config.usesCrossAttention, let other = widths.first(where: { $0 != encoder.config.hiddenSize }) {
+            throw .crossAttentionDim(expected: other, found: encoder.config.hiddenSize)
         }
     }
 
@@ -74,7 +74,7 @@ extension DiffusionPipeline {
     }
 }
 
-extension TextEncoder {
+extension CLIPTextModel {
     /// The text encoder of a checkpoint; nil where it has none. Every tensor of it must be used.
     ///
     /// - Throws: `CheckpointError`, `ConfigError`, `ParameterError`.
@@ -82,7 +82,7 @@ extension TextEncoder {
         guard let json = reader.header.textConfig, let source = reader.textEncoder else { return nil }
         let parameters = CheckpointParameters(source, precision: .float32)
         try self.init(
-            config: TextEncoderConfig(json: Data(json.utf8)),
+            config: CLIPTextConfig(json: Data(json.utf8)),
             parameters: ParameterPath(ParameterStore(provider: parameters)))
         try parameters.checkAllUsed()
     }

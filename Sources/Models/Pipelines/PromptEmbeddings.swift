@@ -31,7 +31,7 @@ public struct PromptEmbeddings {
         }
         let tokenizer =
             try pipeline.tokenizer
-            ?? TokenizerRegistry.tokenizer(name, modelMaxLength: encoder.config.maxLength)
+            ?? TokenizerRegistry.tokenizer(name, modelMaxLength: encoder.config.maxPositionEmbeddings)
         let ids = try prompts.flatMap { try tokenizer.encode($0) }
         let emptyPrompt = try tokenizer.encode("")
         let empty = prompts.flatMap { _ in emptyPrompt }

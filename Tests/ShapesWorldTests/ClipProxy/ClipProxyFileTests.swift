@@ -18,9 +18,9 @@ import Testing
     private let manifest = RunManifest(toolVersion: "0", commandLine: ["test"], seed: 4, inputs: [])
 
     init() throws {
-        let text = try TextEncoderConfig(vocabSize: 9, maxLength: 5, width: 16, layers: 1, heads: 2)
+        let text = try TinyModel.textConfig(vocabSize: 9, maxPositionEmbeddings: 5, hiddenSize: 16)
         let config = try ClipProxyConfig(
-            text: text, visionChannels: [8, 8], visionStrides: [1, 2], embeddingWidth: 12)
+            textConfig: text, visionChannels: [8, 8], visionStrides: [1, 2], projectionDim: 12)
         proxy = try ClipProxy(
             config: config, parameters: ParameterPath(ParameterStore(provider: RandomParameterProvider(seed: 4)))
         )

@@ -15,10 +15,10 @@ import Testing
 
 @Suite struct ClipProxyTests {
     private static func proxy(seed: UInt64 = 1) throws -> ClipProxy {
-        let text = try TextEncoderConfig(vocabSize: 9, maxLength: 5, width: 16, layers: 1, heads: 2)
+        let text = try TinyModel.textConfig(vocabSize: 9, maxPositionEmbeddings: 5, hiddenSize: 16)
         let config = try ClipProxyConfig(
-            text: text, visionChannels: [8, 16, 8], visionStrides: [1, 2, 2], normNumGroups: 4,
-            embeddingWidth: 12)
+            textConfig: text, visionChannels: [8, 16, 8], visionStrides: [1, 2, 2], normNumGroups: 4,
+            projectionDim: 12)
         return try ClipProxy(
             config: config,
             parameters: ParameterPath(ParameterStore(provider: RandomParameterProvider(seed: seed)))
@@ -125,17 +125,20 @@ import Testing
     }
 
     @Test("the default architecture stays below 0.4 M parameters") func size() throws {
-        let text = try TextEncoderConfig(vocabSize: 26, maxLength: 12, width: 64, layers: 2, heads: 4)
+        let text = try TinyModel.textConfig(
+            vocabSize: 26, maxPositionEmbeddings: 12, hiddenSize: 64, layers: 2, heads: 4)
         let proxy = try ClipProxy(
-            config: ClipProxyConfig(text: text),
+            config: ClipProxyConfig(textConfig: text),
             parameters: ParameterPath(ParameterStore(provider: RandomParameterProvider(seed: 0))))
         #expect(proxy.store.elementCount == 308_385)
     }
 }
 
 @Suite struct ClipProxyConfigTests {
-    private static let text =
-        #"{"vocab_size": 26, "max_length": 12, "width": 64, "layers": 2, "heads": 4}"#
+    private static let text = """
+        {"vocab_size": 26, "max_position_embeddings": 12, "hidden_size": 64, "intermediate_size": 256,
+         "num_hidden_layers": 2, "num_attention_heads": 4}
+        """
 
     private static func json(
         channels: String = "[8, 16]", strides: String = "[1, 2]", groups: Int = 8, width: Int = 4
@@ -143,7 +146,7 @@ import Testing
         Data(
             """
             {"vision_channels": \(channels), "vision_strides": \(strides), "norm_num_groups": \(groups),
-             "embedding_width": \(width), "text": \(text)}
+             "projection_dim": \(width), "text_config": \(text)}
             """.utf8)
     }
 
@@ -152,9 +155,9 @@ import Testing
         #expect(config.visionChannels == [8, 16])
         #expect(config.visionStrides == [1, 2])
         #expect(config.normNumGroups == 8)
-        #expect(config.embeddingWidth == 4)
-        #expect(config.text.width == 64)
-        #expect(config.featureWidth == 16)
+        #expect(config.projectionDim == 4)
+        #expect(config.textConfig.hiddenSize == 64)
+        #expect(config.featureChannels == 16)
         let again = try JSONDecoder().decode(ClipProxyConfig.self, from: JSONEncoder().encode(config))
         #expect(again == config)
     }
@@ -184,7 +187,7 @@ import Testing
             ),
             (
                 json(width: -1),
-                .unsupported(key: "embedding_width", value: "-1", supported: "integers from 1")
+                .unsupported(key: "projection_dim", value: "-1", supported: "integers from 1")
             ),
         ])
     func impossible(json: Data, error: ConfigError) {

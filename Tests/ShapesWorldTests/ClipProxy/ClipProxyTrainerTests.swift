@@ -8,6 +8,7 @@ import Networks
 import Optimizers
 import Recipes
 import Tensors
+import TestKit
 import Testing
 
 @testable import QAT
@@ -15,11 +16,10 @@ import Testing
 
 /// A recipe that trains in seconds, even without optimisation.
 private func tinyRecipe(steps: Int, batchSize: Int = 16, hardNegatives: Int = 1) throws -> ClipProxyTrainingConfig {
-    let text = try TextEncoderConfig(
-        vocabSize: ShapesTokenizer.vocabularySize, maxLength: 12, width: 16, layers: 1, heads: 2)
+    let text = try TinyModel.textConfig(hiddenSize: 16)
     let model = try ClipProxyConfig(
-        text: text, visionChannels: [8, 16, 16], visionStrides: [2, 2, 2], normNumGroups: 4,
-        embeddingWidth: 16)
+        textConfig: text, visionChannels: [8, 16, 16], visionStrides: [2, 2, 2], normNumGroups: 4,
+        projectionDim: 16)
     return ClipProxyTrainingConfig(
         model: model, hardNegatives: hardNegatives,
         training: TrainingOptions(
@@ -158,8 +158,8 @@ private func withFile(_ body: (String) throws -> Void) throws {
             ("training.batchSize", { $0.training.batchSize = 1 }),
             ("training.steps", { $0.training.steps = 0 }),
             ("training.checkpointing", { $0.training.checkpointing = .blocks }),
-            ("model.text.vocab_size", { $0.model = try Self.model(words: 25) }),
-            ("model.text.max_length", { $0.model = try Self.model(length: 8) }),
+            ("model.text_config.vocab_size", { $0.model = try Self.model(words: 25) }),
+            ("model.text_config.max_position_embeddings", { $0.model = try Self.model(length: 8) }),
         ]
         try recipe.validate()
         for (key, change) in changes {
@@ -174,7 +174,7 @@ private func withFile(_ body: (String) throws -> Void) throws {
         words: Int = ShapesTokenizer.vocabularySize, length: Int = 12
     ) throws -> ClipProxyConfig {
         try ClipProxyConfig(
-            text: TextEncoderConfig(vocabSize: words, maxLength: length, width: 16, layers: 1, heads: 2))
+            textConfig: TinyModel.textConfig(vocabSize: words, maxPositionEmbeddings: length, hiddenSize: 16))
     }
 }
 

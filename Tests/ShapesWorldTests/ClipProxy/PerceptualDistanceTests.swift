@@ -13,8 +13,8 @@ import Testing
 
 @Suite struct PerceptualDistanceTests {
     private static let config = try? ClipProxyConfig(
-        text: TextEncoderConfig(vocabSize: 9, maxLength: 5, width: 16, layers: 1, heads: 2),
-        visionChannels: [2], visionStrides: [1], normNumGroups: 1, embeddingWidth: 4)
+        textConfig: TinyModel.textConfig(vocabSize: 9, maxPositionEmbeddings: 5, hiddenSize: 16),
+        visionChannels: [2], visionStrides: [1], normNumGroups: 1, projectionDim: 4)
 
     /// One map of two channels: the centre of the 3x3 kernel copies red and green, a normalization over both channels
     /// and all pixels follows, then SiLU.
@@ -64,10 +64,10 @@ import Testing
     }
 
     private static func randomTower() throws -> ClipProxy {
-        let text = try TextEncoderConfig(vocabSize: 9, maxLength: 5, width: 16, layers: 1, heads: 2)
+        let text = try TinyModel.textConfig(vocabSize: 9, maxPositionEmbeddings: 5, hiddenSize: 16)
         let config = try ClipProxyConfig(
-            text: text, visionChannels: [8, 16, 8], visionStrides: [1, 2, 2], normNumGroups: 4,
-            embeddingWidth: 12)
+            textConfig: text, visionChannels: [8, 16, 8], visionStrides: [1, 2, 2], normNumGroups: 4,
+            projectionDim: 12)
         return try ClipProxy(
             config: config,
             parameters: ParameterPath(ParameterStore(provider: RandomParameterProvider(seed: 3))))

@@ -67,7 +67,7 @@ struct ModelSubject {
         self.name = name
         format = checkpoint.format.rawValue
         config = try UNet2DConditionConfig(of: checkpoint, named: name)
-        let encoder = try naming(name) { try TextEncoder(in: checkpoint) }
+        let encoder = try naming(name) { try CLIPTextModel(in: checkpoint) }
         inventory = try ModelInventory(
             of: config, textEncoder: encoder,
             tokenizerName: encoder == nil ? nil : checkpoint.header.tokenizer ?? "shapes-words",

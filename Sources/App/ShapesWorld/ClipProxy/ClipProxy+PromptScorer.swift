@@ -17,11 +17,11 @@ extension ClipProxy: PromptScorer {
     }
 
     private func ids(of prompts: [String]) throws -> [Int32] {
-        guard config.text.vocabSize == ShapesTokenizer.vocabularySize else {
+        guard config.textConfig.vocabSize == ShapesTokenizer.vocabularySize else {
             throw TokenizerError.vocabulary(
-                name: ShapesTokenizer.name, expected: ShapesTokenizer.vocabularySize, found: config.text.vocabSize)
+                name: ShapesTokenizer.name, expected: ShapesTokenizer.vocabularySize, found: config.textConfig.vocabSize)
         }
-        let tokenizer = ShapesTokenizer(length: config.text.maxLength)
+        let tokenizer = ShapesTokenizer(length: config.textConfig.maxPositionEmbeddings)
         return try prompts.flatMap { try tokenizer.encode($0) }
     }
 }

@@ -15,7 +15,7 @@ public final class ClipProxy {
     public let logitScale: Parameter
 
     private let vision: ClipProxyVision
-    private let text: TextEncoder
+    private let text: CLIPTextModel
     private let visualProjection, textProjection: Linear
 
     /// Images that are encoded at once when no gradient is wanted: bounds the memory of their activations.
@@ -28,12 +28,12 @@ public final class ClipProxy {
         self.config = config
         store = parameters.store
         vision = try ClipProxyVision(parameters / "vision_model", config)
-        text = try TextEncoder(config: config.text, parameters: parameters)
+        text = try CLIPTextModel(config: config.textConfig, parameters: parameters)
         visualProjection = try Linear(
-            parameters / "visual_projection", in: config.featureWidth, out: config.embeddingWidth, bias: false
+            parameters / "visual_projection", in: config.featureChannels, out: config.projectionDim, bias: false
         )
         textProjection = try Linear(
-            parameters / "text_projection", in: config.text.width, out: config.embeddingWidth, bias: false)
+            parameters / "text_projection", in: config.textConfig.hiddenSize, out: config.projectionDim, bias: false)
         logitScale = try parameters.parameter("logit_scale", shape: [1], initializer: .zeros)
     }
 
@@ -81,7 +81,7 @@ public final class ClipProxy {
     /// The pooled image features before the projection, whose distribution the Fréchet distance compares.
     ///
     /// - Parameter images: `[N, 3, H, W]`, range [-1, 1], N > 0.
-    /// - Returns: `[N, featureWidth]`.
+    /// - Returns: `[N, featureChannels]`.
     public func imageFeatures(_ images: Tensor) -> Tensor {
         let parts = chunks(of: images.shape[0]).map { range in
             withoutGradients { vision(images.sliced(axis: 0, range)) }

@@ -13,26 +13,26 @@ public struct ClipProxyConfig: Codable, Sendable, Equatable {
     /// Groups of the normalization after every convolution; divides every channel count.
     public let normNumGroups: Int
     /// Width of the space that both towers end in.
-    public let embeddingWidth: Int
+    public let projectionDim: Int
     /// The text tower before its projection.
-    public let text: TextEncoderConfig
+    public let textConfig: CLIPTextConfig
 
     /// A config from its numbers; the defaults suit 32x32 images and give 0.3 M parameters.
     ///
     /// - Throws: `ConfigError` for lists of different lengths and sizes that cannot be built.
     public init(
-        text: TextEncoderConfig, visionChannels: [Int] = [24, 32, 48, 64, 64, 96, 64],
-        visionStrides: [Int] = [1, 2, 1, 2, 1, 2, 1], normNumGroups: Int = 8, embeddingWidth: Int = 64
+        textConfig: CLIPTextConfig, visionChannels: [Int] = [24, 32, 48, 64, 64, 96, 64],
+        visionStrides: [Int] = [1, 2, 1, 2, 1, 2, 1], normNumGroups: Int = 8, projectionDim: Int = 64
     ) throws(ConfigError) {
-        self.text = text
+        self.textConfig = textConfig
         self.visionChannels = visionChannels
         self.visionStrides = visionStrides
         self.normNumGroups = normNumGroups
-        self.embeddingWidth = embeddingWidth
+        self.projectionDim = projectionDim
         try validate()
     }
 
-    /// Reads the JSON keys `vision_channels`, `vision_strides`, `norm_num_groups`, `embedding_width` and `text`.
+    /// Reads the JSON keys `vision_channels`, `vision_strides`, `norm_num_groups`, `projection_dim` and `text_config`.
     ///
     /// - Throws: `DecodingError` for missing keys, `ConfigError` for impossible values.
     public init(from decoder: any Decoder) throws {
@@ -40,13 +40,13 @@ public struct ClipProxyConfig: Codable, Sendable, Equatable {
         visionChannels = try container.decode([Int].self, forKey: .visionChannels)
         visionStrides = try container.decode([Int].self, forKey: .visionStrides)
         normNumGroups = try container.decode(Int.self, forKey: .normNumGroups)
-        embeddingWidth = try container.decode(Int.self, forKey: .embeddingWidth)
-        text = try container.decode(TextEncoderConfig.self, forKey: .text)
+        projectionDim = try container.decode(Int.self, forKey: .projectionDim)
+        textConfig = try container.decode(CLIPTextConfig.self, forKey: .textConfig)
         try validate()
     }
 
     /// Channels of the pooled image features: of the last convolution.
-    public var featureWidth: Int { visionChannels[visionChannels.count - 1] }
+    public var featureChannels: Int { visionChannels[visionChannels.count - 1] }
 
     private func validate() throws(ConfigError) {
         guard !visionChannels.isEmpty else {
@@ -63,7 +63,7 @@ public struct ClipProxyConfig: Codable, Sendable, Equatable {
                 key: CodingKeys.visionStrides.rawValue, value: "\(visionStrides)", supported: "1 and 2")
         }
         for (key, size) in [
-            (CodingKeys.normNumGroups, normNumGroups), (.embeddingWidth, embeddingWidth),
+            (CodingKeys.normNumGroups, normNumGroups), (.projectionDim, projectionDim),
         ] where size < 1 {
             throw .unsupported(key: key.rawValue, value: String(size), supported: "integers from 1")
         }
@@ -78,7 +78,7 @@ public struct ClipProxyConfig: Codable, Sendable, Equatable {
         case visionChannels = "vision_channels"
         case visionStrides = "vision_strides"
         case normNumGroups = "norm_num_groups"
-        case embeddingWidth = "embedding_width"
-        case text
+        case projectionDim = "projection_dim"
+        case textConfig = "text_config"
     }
 }

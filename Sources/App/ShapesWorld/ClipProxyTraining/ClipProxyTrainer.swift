@@ -27,7 +27,7 @@ public final class ClipProxyTrainer {
         self.config = config
         self.proxy = proxy
         dataset = ShapesDataset(seed: seed)
-        tokenizer = ShapesTokenizer(length: config.model.text.maxLength)
+        tokenizer = ShapesTokenizer(length: config.model.textConfig.maxPositionEmbeddings)
         loop = TrainingLoop(
             training,
             groups: [

@@ -37,12 +37,12 @@ public struct ClipProxyTrainingConfig: Codable, Sendable, Equatable {
     /// - Throws: `TrainingConfigError.range`, naming the key.
     public func validate() throws {
         try training.validate()
-        let (words, length) = (ShapesTokenizer.vocabularySize, model.text.maxLength)
-        guard model.text.vocabSize == words else {
+        let (words, length) = (ShapesTokenizer.vocabularySize, model.textConfig.maxPositionEmbeddings)
+        guard model.textConfig.vocabSize == words else {
             throw Self.range(
-                "model.text.vocab_size", model.text.vocabSize, "\(words), the words of the shapes world")
+                "model.text_config.vocab_size", model.textConfig.vocabSize, "\(words), the words of the shapes world")
         }
-        guard length >= 9 else { throw Self.range("model.text.max_length", length, "9 or more") }
+        guard length >= 9 else { throw Self.range("model.text_config.max_position_embeddings", length, "9 or more") }
         guard training.batchSize >= 2 else {
             throw Self.range("training.batchSize", training.batchSize, "2 or more, to contrast")
         }

@@ -98,7 +98,7 @@ public struct ModelEvaluator {
     /// The cosine between each image and its prompt; nil without a CLIP-proxy.
     func clipScores(_ images: Tensor) -> [Double]? {
         guard let clip else { return nil }
-        let tokenizer = ShapesTokenizer(length: clip.config.text.maxLength)
+        let tokenizer = ShapesTokenizer(length: clip.config.textConfig.maxPositionEmbeddings)
         let ids = suite.prompts.flatMap { tokenizer.encode($0.caption) }
         return clip.score(images, ids: ids).map(Double.init)
     }
@@ -141,7 +141,7 @@ public struct ModelEvaluator {
             let noisy = schedule.addNoise(to: clean, noise: random.normal(clean.shape), timesteps: times)
             let predictions = [model, reference].map { pipeline in
                 let tokenizer = ShapesTokenizer(
-                    length: pipeline.textEncoder?.config.maxLength ?? ShapesTokenizer.defaultLength)
+                    length: pipeline.textEncoder?.config.maxPositionEmbeddings ?? ShapesTokenizer.defaultLength)
                 let ids = samples.flatMap { tokenizer.encode($0.caption) }
                 return withoutGradients {
                     pipeline.unet(

@@ -18,7 +18,7 @@ public struct LossWeighting: Codable, Hashable, Sendable {
 /// The loss of one training step of UNet and text encoder together.
 public struct TeacherObjective {
     public let unet: UNet2DConditionModel
-    public let textEncoder: TextEncoder
+    public let textEncoder: CLIPTextModel
     public let schedule: NoiseSchedule
     public let dataset: ShapesDataset
     /// Share of captions that are replaced by the empty prompt, 0...1.
@@ -31,7 +31,7 @@ public struct TeacherObjective {
         let batchSize = part.count
         let batch = ShapesBatch(
             dataset, from: part.samples.lowerBound, count: batchSize,
-            tokenizer: ShapesTokenizer(length: textEncoder.config.maxLength), captionDropping: textDropping)
+            tokenizer: ShapesTokenizer(length: textEncoder.config.maxPositionEmbeddings), captionDropping: textDropping)
         let times = timesteps.draw(batchSize, trainTimesteps: schedule.trainTimesteps, using: &random)
         random.skipToBlock()
         let noise = random.normal(batch.pixels.shape)

@@ -31,10 +31,10 @@ public final class TeacherTrainer {
                 value: "\(unetConfig.inChannels), \(unetConfig.outChannels)",
                 expected: "3, 3")
         }
-        guard unetConfig.crossAttentionDim.allSatisfy({ $0 == config.textEncoder.width }) else {
+        guard unetConfig.crossAttentionDim.allSatisfy({ $0 == config.textEncoder.hiddenSize }) else {
             throw TrainingConfigError.unsuitableModel(
                 key: "cross_attention_dim", value: "\(unetConfig.crossAttentionDim)",
-                expected: "\(config.textEncoder.width), the text encoder's width")
+                expected: "\(config.textEncoder.hiddenSize), the text encoder's hidden_size")
         }
         let seed = config.training.seed
         func provider(_ model: ParameterStore?) -> any ParameterProvider {
@@ -44,7 +44,7 @@ public final class TeacherTrainer {
             config: unetConfig,
             parameters: ParameterPath(ParameterStore(provider: provider(start?.pipeline.unet.store))))
         unet.checkpointing = config.training.checkpointing
-        let encoder = try TextEncoder(
+        let encoder = try CLIPTextModel(
             config: config.textEncoder,
             parameters: ParameterPath(ParameterStore(provider: provider(start?.pipeline.textEncoder?.store))))
         self.config = config

@@ -8,7 +8,7 @@ import Foundation
 public struct TeacherTrainingConfig: Codable, Sendable {
     /// diffusers' UNet config, relative to the config's file.
     public var unet: String
-    public var textEncoder: TextEncoderConfig
+    public var textEncoder: CLIPTextConfig
     public var schedule: NoiseSchedule
     /// Relative weight of each caption family in the data.
     public var mixture: [PromptFamily: Double]
@@ -18,7 +18,7 @@ public struct TeacherTrainingConfig: Codable, Sendable {
     public var training: TrainingOptions
 
     public init(
-        unet: String, textEncoder: TextEncoderConfig, schedule: NoiseSchedule,
+        unet: String, textEncoder: CLIPTextConfig, schedule: NoiseSchedule,
         mixture: [PromptFamily: Double],
         textDropping: Float, timesteps: TimestepDistribution, weighting: LossWeighting,
         training: TrainingOptions
@@ -61,9 +61,9 @@ public struct TeacherTrainingConfig: Codable, Sendable {
                 key: "textEncoder.vocab_size", value: "\(textEncoder.vocabSize)",
                 expected: "\(ShapesTokenizer.vocabularySize), the words of the shapes world")
         }
-        guard textEncoder.maxLength >= 9 else {
+        guard textEncoder.maxPositionEmbeddings >= 9 else {
             throw TrainingConfigError.range(
-                key: "textEncoder.max_length", value: "\(textEncoder.maxLength)", expected: "9 or more")
+                key: "textEncoder.max_position_embeddings", value: "\(textEncoder.maxPositionEmbeddings)", expected: "9 or more")
         }
         try timesteps.validate()
         guard weighting.maximumWeight >= 1 else {

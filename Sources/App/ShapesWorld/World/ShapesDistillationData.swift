@@ -6,7 +6,7 @@ import BitsFusion
 /// The shapes world, drawn on the fly and seen through the teacher's own text encoder.
 public struct ShapesDistillationData: DistillationData {
     public let dataset: ShapesDataset
-    public let textEncoder: TextEncoder
+    public let textEncoder: CLIPTextModel
 
     private let tokenizer: ShapesTokenizer
 
