@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Prints the first Python that has h5py and NumPy, which some tests open our files with; fails where there is none.
-# The distribution's own is asked by its path too, since another python3 may hide it.
+# Prints the first Python with h5py and NumPy, which some tests open files with; fails if there is none.
+# Also tries the distribution's Python by its path, because another python3 may come first on the path.
 set -u
 for candidate in "${BITSFUSION_PYTHON:-}" python3 /usr/bin/python3; do
     [ -n "$candidate" ] || continue

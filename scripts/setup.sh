@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Checks the Swift toolchain and installs the packages that are missing. Does nothing where all is there.
+# Checks the Swift toolchain and installs missing packages. Changes nothing if none is missing.
 #
-#     scripts/setup.sh            what building takes
-#     scripts/setup.sh --tests    and what the tests use
+#     scripts/setup.sh            packages for building
+#     scripts/setup.sh --tests    also packages for the tests
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -23,21 +23,21 @@ check_swift() {
     fi
 }
 
-# Prints the packages behind the libraries that pkg-config does not find.
+# Prints the packages of the libraries that pkg-config does not find.
 missing_libraries() {
     command -v pkg-config >/dev/null || echo pkg-config
     local hdf5=hdf5
     if [ "$(uname)" = Linux ]; then hdf5=hdf5-serial; fi
     local pair
     for pair in openblas:libopenblas-dev "${BITSFUSION_HDF5_PC:-$hdf5}:libhdf5-dev" libpng:libpng-dev \
-        libcrypto:libssl-dev; do
+        libcrypto:libssl-dev zlib:zlib1g-dev; do
         pkg-config --exists "${pair%%:*}" 2>/dev/null || echo "${pair##*:}"
     done
 }
 
-# Installs Debian packages; fetches the lists of packages only where the first try fails.
+# Installs Debian packages; updates the package lists only if the first attempt fails.
 install_packages() {
-    command -v apt-get >/dev/null || die "missing: $*; install them (or their namesakes) with your package manager"
+    command -v apt-get >/dev/null || die "missing: $*; install these packages with your package manager"
     local as_root=()
     if [ "$(id -u)" -ne 0 ]; then
         command -v sudo >/dev/null || die "missing: $*; run as root: apt-get install $*"
@@ -46,7 +46,7 @@ install_packages() {
     local install=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends)
     complain "installing $*"
     "${install[@]}" "$@" </dev/null && return
-    complain "fetching the lists of packages, then trying again"
+    complain "updating the package lists, then trying again"
     "${as_root[@]}" apt-get update </dev/null && "${install[@]}" "$@" </dev/null
 }
 
@@ -56,7 +56,7 @@ if ((${#missing[@]})); then
     install_packages "${missing[@]}" || die "could not install ${missing[*]}"
 fi
 if [ "${1:-}" = --tests ] && ! scripts/python.sh >/dev/null; then
-    # Without them a few tests are skipped, which is no reason to run none.
+    # Without these packages a few tests are skipped; the others still run.
     (install_packages python3 python3-h5py python3-numpy) && scripts/python.sh >/dev/null ||
-        complain "no Python with h5py and NumPy: the tests that read our files with them will be skipped"
+        complain "no Python with h5py and NumPy: tests that read files with these modules are skipped"
 fi

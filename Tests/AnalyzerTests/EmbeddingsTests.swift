@@ -7,6 +7,7 @@ import Networks
 import Pipelines
 import Recipes
 import Tensors
+import TestKit
 import Testing
 
 @testable import Analyzer
@@ -28,10 +29,10 @@ private func write(_ positive: [Int], _ negative: [Int]?, to path: String) throw
     private func subjects(
         _ positive: [Int], _ negative: [Int]?, count: Int? = nil
     ) throws -> (CalibrationSet, DiffusionPipeline) {
-        let pipeline = try tinyPipeline(channels: 4, hasText: false)
+        let pipeline = try TinyModel.pipeline(channels: 4, hasText: false)
         var made: CalibrationSet?
-        try withFolder { folder in
-            let path = folder.appending(path: "e.safetensors").path
+        try TemporaryFolder.with { folder in
+            let path = folder.file("e.safetensors")
             try write(positive, negative, to: path)
             made = try CalibrationSet(embeddingsFile: path, count: count, seed: 40, pipeline: pipeline)
         }
@@ -40,7 +41,7 @@ private func write(_ positive: [Int], _ negative: [Int]?, to path: String) throw
 
     @Test("a latent model is analyzed with embeddings: no prompts, no CLIP drop, the file pinned")
     func sweep() throws {
-        let (subjects, pipeline) = try subjects([3, 5, 8], [1, 5, 8], count: 2)
+        let (subjects, pipeline) = try subjects([3, 5, 12], [1, 5, 12], count: 2)
         #expect(subjects.seeds == [40, 41] && subjects.conditions.count == 2)
         let model = FileReference(path: "latent.h5", sha256: "0")
         let options = SensitivityOptions(
@@ -65,18 +66,18 @@ private func write(_ positive: [Int], _ negative: [Int]?, to path: String) throw
     @Test("prompts of one's own are taken in order, and those of embeddings let images be scored")
     func ownPrompts() throws {
         let words = ["a red circle", "a blue square", "a green triangle"]
-        let own = try CalibrationSet(prompts: words, count: 2, seed: 7, pipeline: tinyPipeline())
+        let own = try CalibrationSet(prompts: words, count: 2, seed: 7, pipeline: TinyModel.pipeline())
         #expect(own.prompts == Array(words[..<2]) && own.seeds == [7, 8] && own.conditions.count == 2)
         #expect(throws: SensitivityError.images(requested: 4, available: 3)) {
-            try CalibrationSet(prompts: words, count: 4, pipeline: tinyPipeline())
+            try CalibrationSet(prompts: words, count: 4, pipeline: TinyModel.pipeline())
         }
         #expect(throws: SensitivityError.images(requested: 0, available: 0)) {
-            try CalibrationSet(prompts: [], pipeline: tinyPipeline())
+            try CalibrationSet(prompts: [], pipeline: TinyModel.pipeline())
         }
-        try withFolder { folder in
-            let path = folder.appending(path: "e.safetensors").path
-            try write([3, 5, 8], [1, 5, 8], to: path)
-            let pipeline = try tinyPipeline(hasText: false)
+        try TemporaryFolder.with { folder in
+            let path = folder.file("e.safetensors")
+            try write([3, 5, 12], [1, 5, 12], to: path)
+            let pipeline = try TinyModel.pipeline(hasText: false)
             let subjects = try CalibrationSet(
                 embeddingsFile: path, prompts: words, count: 2, pipeline: pipeline)
             let model = FileReference(path: "pixels.h5", sha256: "0")
@@ -99,26 +100,26 @@ private func write(_ positive: [Int], _ negative: [Int]?, to path: String) throw
 
     @Test("a prompt for such a model says what to give instead") func prompt() throws {
         #expect(throws: PipelineError.noTextEncoder) {
-            try CalibrationSet(promptCount: 1, pipeline: tinyPipeline(hasText: false))
+            try CalibrationSet(promptCount: 1, pipeline: TinyModel.pipeline(hasText: false))
         }
     }
 
     @Test("embeddings of another width, other texts, and too few of them are refused") func unfitting() throws {
         #expect(
             throws: PipelineError.embeddingShape(
-                key: "encoder_hidden_states", expected: "[B, T, 8]", found: [2, 5, 9])
+                key: "encoder_hidden_states", expected: "[B, T, 12]", found: [2, 5, 9])
         ) { try subjects([2, 5, 9], [2, 5, 9]) }
         #expect(
             throws: PipelineError.embeddingShape(
-                key: "negative_encoder_hidden_states", expected: "[2, 5, 8] or one row of it",
-                found: [2, 4, 8])
-        ) { try subjects([2, 5, 8], [2, 4, 8]) }
+                key: "negative_encoder_hidden_states", expected: "[2, 5, 12] or one row of it",
+                found: [2, 4, 12])
+        ) { try subjects([2, 5, 12], [2, 4, 12]) }
         #expect(throws: SensitivityError.images(requested: 3, available: 2)) {
-            try subjects([2, 5, 8], [2, 5, 8], count: 3)
+            try subjects([2, 5, 12], [2, 5, 12], count: 3)
         }
         #expect(
             throws: UNetInputError.missing(
                 name: "negative_encoder_hidden_states", neededBy: "classifier-free guidance")
-        ) { try subjects([2, 5, 8], nil) }
+        ) { try subjects([2, 5, 12], nil) }
     }
 }

@@ -8,6 +8,7 @@ import Pipelines
 import Quantization
 import Recipes
 import Tensors
+import TestKit
 import Testing
 
 @testable import Analyzer
@@ -25,7 +26,7 @@ import Testing
 
     @Test("a pass from a stage is bit-equal to a whole one, for every layer", arguments: [1, 1.5] as [Float])
     func prefixes(guidanceScale: Float) throws {
-        let pipeline = try tinyPipeline()
+        let pipeline = try TinyModel.pipeline()
         pipeline.unet.store.setTrainable(false)
         let subjects = try CalibrationSet(promptCount: 3, pipeline: pipeline)
         let images = pipeline.initialNoise(seeds: subjects.seeds)
@@ -52,16 +53,16 @@ import Testing
     }
 
     @Test("the sweep's numbers do not depend on what is kept") func memoryLimits() throws {
-        let kept = try #require(try tinySweep(tinyPipeline(), widths: [1, 2], measures: [.noise]).run())
+        let kept = try #require(try tinySweep(TinyModel.pipeline(), widths: [1, 2], measures: [.noise]).run())
         let none = try #require(
-            try tinySweep(tinyPipeline(), widths: [1, 2], measures: [.noise], memoryLimit: 0).run())
+            try tinySweep(TinyModel.pipeline(), widths: [1, 2], measures: [.noise], memoryLimit: 0).run())
         #expect(sensitivities(kept) == sensitivities(none))
         #expect(sensitivities(kept).count > 50)
     }
 
     @Test("more bits leave smaller errors, and 8 bits hardly any") func moreBits() throws {
         let table = try #require(
-            try tinySweep(tinyPipeline(), widths: [1, 3, 8], measures: [.noise]).run())
+            try tinySweep(TinyModel.pipeline(), widths: [1, 3, 8], measures: [.noise]).run())
         #expect(table.generation?.measures == [.noise])
         #expect(table.generation?.timesteps.count == 6)
         for layer in table.layers where LayerRole(of: layer.path) == .quantizable {
@@ -76,7 +77,7 @@ import Testing
         func run(_ steps: Int) throws -> SensitivityTable {
             try #require(
                 try tinySweep(
-                    tinyPipeline(), widths: [1], layers: "attn|conv1", prompts: 12, measures: [.noise],
+                    TinyModel.pipeline(), widths: [1], layers: "attn|conv1", prompts: 12, measures: [.noise],
                     qatSteps: steps
                 ).run())
         }
@@ -92,7 +93,7 @@ import Testing
     }
 
     @Test("afterwards weights, gradients and flags are as before") func restored() throws {
-        let pipeline = try tinyPipeline()
+        let pipeline = try TinyModel.pipeline()
         let parameters = pipeline.unet.store.parameters
         let weights = pipeline.unet.quantizableLayers.map(\.weight)
         let values = weights.map { $0.tensor().values }

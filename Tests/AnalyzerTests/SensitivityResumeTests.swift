@@ -3,6 +3,7 @@
 
 import Foundation
 import Recipes
+import TestKit
 import Testing
 
 @testable import Analyzer
@@ -14,7 +15,7 @@ import Testing
         widths: [Int] = [1, 3], steps: Int = 2, commandLine: [String] = ["test"]
     ) throws -> SensitivitySweep {
         try tinySweep(
-            tinyPipeline(), clip: tinyClip(), widths: widths, layers: pattern, steps: steps,
+            TinyModel.pipeline(), clip: tinyClip(), widths: widths, layers: pattern, steps: steps,
             commandLine: commandLine)
     }
 
@@ -44,8 +45,8 @@ import Testing
     /// The bytes of the table of an uninterrupted run.
     private func wholeTable() throws -> Data {
         var bytes = Data()
-        try withFolder { folder in
-            let output = folder.appending(path: "whole.json")
+        try TemporaryFolder.with { folder in
+            let output = folder.url("whole.json")
             #expect(try sweep().run(output: output) != nil)
             #expect(exists(output) == (true, false))
             bytes = try Data(contentsOf: output)
@@ -58,8 +59,8 @@ import Testing
         let whole = try wholeTable()
         let total = try sweep().candidates.count
         for count in [0, 1, total / 2, total - 1] {
-            try withFolder { folder in
-                let output = folder.appending(path: "sensitivity.json")
+            try TemporaryFolder.with { folder in
+                let output = folder.url("sensitivity.json")
                 try interrupt(sweep(), after: count, output: output)
                 #expect(exists(output) == (false, true))
                 try tear(output)
@@ -90,8 +91,8 @@ import Testing
 
     @Test("resuming where nothing was begun is an analysis from the start") func nothingToResume() throws {
         let whole = try wholeTable()
-        try withFolder { folder in
-            let output = folder.appending(path: "sensitivity.json")
+        try TemporaryFolder.with { folder in
+            let output = folder.url("sensitivity.json")
             let table = try sweep().run(output: output, unfinished: .resumed)
             #expect(table != nil)
             #expect(try Data(contentsOf: output) == whole)
@@ -100,8 +101,8 @@ import Testing
 
     @Test("measurements are only thrown away when asked to, a journal without any always is")
     func unfinished() throws {
-        try withFolder { folder in
-            let output = folder.appending(path: "sensitivity.json")
+        try TemporaryFolder.with { folder in
+            let output = folder.url("sensitivity.json")
             let journal = SensitivitySweep.journalPath(of: output)
             try interrupt(sweep(), after: 0, output: output)
             try interrupt(sweep(), after: 2, output: output)
@@ -118,8 +119,8 @@ import Testing
     }
 
     @Test("a journal of other widths or steps is refused, naming the difference") func differentRun() throws {
-        try withFolder { folder in
-            let output = folder.appending(path: "sensitivity.json")
+        try TemporaryFolder.with { folder in
+            let output = folder.url("sensitivity.json")
             let journal = SensitivitySweep.journalPath(of: output)
             try interrupt(sweep(), after: 1, output: output)
             #expect(
@@ -135,8 +136,8 @@ import Testing
 
     @Test("a damaged line and a line of another run are refused by number") func damaged() throws {
         for line in ["{\"bits\": 1}", "", "{\"bits\":1,\"measure\":null,\"path\":\"elsewhere\"}"] {
-            try withFolder { folder in
-                let output = folder.appending(path: "sensitivity.json")
+            try TemporaryFolder.with { folder in
+                let output = folder.url("sensitivity.json")
                 let journal = URL(fileURLWithPath: SensitivitySweep.journalPath(of: output))
                 try interrupt(sweep(), after: 2, output: output)
                 var lines = try String(contentsOf: journal, encoding: .utf8).components(separatedBy: "\n")
@@ -155,8 +156,8 @@ import Testing
     }
 
     @Test("a candidate without finite images stays out of the table and is reported") func unusable() throws {
-        try withFolder { folder in
-            let output = folder.appending(path: "sensitivity.json")
+        try TemporaryFolder.with { folder in
+            let output = folder.url("sensitivity.json")
             let journal = URL(fileURLWithPath: SensitivitySweep.journalPath(of: output))
             try interrupt(sweep(), after: 3, output: output)
             var lines = try String(contentsOf: journal, encoding: .utf8).components(separatedBy: "\n")

@@ -9,6 +9,7 @@ import Quantization
 import Recipes
 import Schedulers
 import Tensors
+import TestKit
 import Testing
 
 @testable import Analyzer
@@ -18,7 +19,7 @@ import Testing
         "while a candidate is measured one layer is on its grid, all others are untouched; afterwards all are"
     )
     func restoresWeights() throws {
-        let pipeline = try tinyPipeline()
+        let pipeline = try TinyModel.pipeline()
         let layers = pipeline.unet.store.weightedLayers
         let originals = layers.map(\.weight)
         let values = originals.map { $0.tensor().values }
@@ -47,7 +48,7 @@ import Testing
     @Test("more bits leave smaller errors in most layers, and PSNR is the error in decibels") func moreBits()
         throws
     {
-        let table = try #require(try tinySweep(tinyPipeline()).run())
+        let table = try #require(try tinySweep(TinyModel.pipeline()).run())
         let free = table.layers.filter { LayerRole(of: $0.path) == .quantizable }
         let errors = free.map { layer in (1...3).compactMap { layer.bits[BitWidth($0)]?.mse } }
         #expect(errors.allSatisfy { $0.count == 3 })
@@ -65,7 +66,7 @@ import Testing
         "the table pins model, inventory, protocol and run, lists 8-bit layers at 8 bits, and can be allocated from"
     )
     func table() throws {
-        let pipeline = try tinyPipeline()
+        let pipeline = try TinyModel.pipeline()
         let sweep = try tinySweep(pipeline, clip: tinyClip())
         let table = try #require(try sweep.run())
         #expect(table.model?.path == "tiny.h5")
@@ -93,7 +94,7 @@ import Testing
     }
 
     @Test("a pattern restricts the sweep to the layers whose path it matches") func pattern() throws {
-        let sweep = try tinySweep(tinyPipeline(), widths: [2], layers: #"attn[12]\.to_[kv]$"#)
+        let sweep = try tinySweep(TinyModel.pipeline(), widths: [2], layers: #"attn[12]\.to_[kv]$"#)
         let table = try #require(try sweep.run())
         #expect(table.layers.count == sweep.candidates.count && table.layers.count == 16)
         #expect(
@@ -101,13 +102,13 @@ import Testing
                 $0.path.rawValue.hasSuffix("to_k") || $0.path.rawValue.hasSuffix("to_v")
             })
         #expect(throws: SensitivityError.noLayers(pattern: "nowhere")) {
-            try tinySweep(tinyPipeline(), layers: "nowhere")
+            try tinySweep(TinyModel.pipeline(), layers: "nowhere")
         }
-        #expect(throws: SensitivityError.pattern("(")) { try tinySweep(tinyPipeline(), layers: "(") }
+        #expect(throws: SensitivityError.pattern("(")) { try tinySweep(TinyModel.pipeline(), layers: "(") }
     }
 
     @Test("a model that is quantized already is refused, naming the layer") func quantized() throws {
-        let pipeline = try tinyPipeline()
+        let pipeline = try TinyModel.pipeline()
         let layer = try #require(pipeline.unet.store.layer(at: "conv_in"))
         let latent = try #require(layer.weight as? Parameter)
         layer.weight = FakeQuantizedWeight(latent: latent, width: BitWidth(3), initialization: .paper)
@@ -119,7 +120,7 @@ import Testing
     @Test("a model whose own images are not finite is refused, and nothing is measured") func brokenModel()
         throws
     {
-        let pipeline = try tinyPipeline()
+        let pipeline = try TinyModel.pipeline()
         let bias = try #require(pipeline.unet.store.layer(at: "conv_out")?.bias)
         bias.value = .full(bias.shape, .nan)
         #expect(throws: SensitivityError.referenceNotFinite) { try tinySweep(pipeline).run() }
@@ -129,17 +130,17 @@ import Testing
         throws
     {
         #expect(throws: SamplerError.steps(requested: 0, maximum: 1000)) {
-            try tinySweep(tinyPipeline(), steps: 0)
+            try tinySweep(TinyModel.pipeline(), steps: 0)
         }
         #expect(throws: SensitivityError.images(requested: 0, available: nil)) {
-            try tinySweep(tinyPipeline(), prompts: 0)
+            try tinySweep(TinyModel.pipeline(), prompts: 0)
         }
     }
 
     @Test("progress counts from the start to the total, with a rate as soon as there is one") func progress()
         throws
     {
-        let sweep = try tinySweep(tinyPipeline(), widths: [1], layers: "^conv_in$|to_q$")
+        let sweep = try tinySweep(TinyModel.pipeline(), widths: [1], layers: "^conv_in$|to_q$")
         var reports: [SensitivityProgress] = []
         _ = try sweep.run(progress: { reports.append($0) })
         #expect(reports.map(\.done) == Array(0...sweep.candidates.count))
@@ -154,7 +155,7 @@ import Testing
     func prompts()
         throws
     {
-        let pipeline = try tinyPipeline()
+        let pipeline = try TinyModel.pipeline()
         let few = try CalibrationSet(promptCount: 6, pipeline: pipeline)
         let more = try CalibrationSet(promptCount: 14, pipeline: pipeline)
         #expect(Array(more.prompts.prefix(6)) == few.prompts && Array(more.seeds.prefix(6)) == few.seeds)

@@ -3,6 +3,7 @@
 
 import Foundation
 import Recipes
+import TestKit
 import Testing
 
 @testable import Analyzer
@@ -18,12 +19,12 @@ import Testing
 
     @Test("shards part the layers, and each measures what the whole analysis measures") func parts() throws {
         let whole = try #require(
-            try tinySweep(tinyPipeline(), widths: [1], measures: [.noise, .fisher]).run())
+            try tinySweep(TinyModel.pipeline(), widths: [1], measures: [.noise, .fisher]).run())
         var parts: [LayerSensitivity] = []
         for index in 1...3 {
             let shard = try #require(SensitivityShard(index: index, count: 3))
             let sweep = try tinySweep(
-                tinyPipeline(), widths: [1], measures: [.noise, .fisher], shard: shard)
+                TinyModel.pipeline(), widths: [1], measures: [.noise, .fisher], shard: shard)
             parts += try #require(try sweep.run()).layers
         }
         #expect(parts.sorted { $0.path < $1.path } == whole.layers)
@@ -32,22 +33,22 @@ import Testing
     @Test("what a layer is trained on is pinned, also where only images are compared") func trainingInputs()
         throws
     {
-        let trained = try tinySweep(tinyPipeline(), qatSteps: 2)
+        let trained = try tinySweep(TinyModel.pipeline(), qatSteps: 2)
         #expect(trained.generation.qatTimestepsPerImage == 2 && trained.generation.timesteps.isEmpty)
-        #expect(try tinySweep(tinyPipeline()).generation.qatTimestepsPerImage == nil)
+        #expect(try tinySweep(TinyModel.pipeline()).generation.qatTimestepsPerImage == nil)
     }
 
     @Test("two analyses do not write to one output at the same time") func oneWriter() throws {
-        try withFolder { folder in
-            let output = folder.appending(path: "s.json")
+        try TemporaryFolder.with { folder in
+            let output = folder.url("s.json")
             let path = SensitivitySweep.journalPath(of: output)
             var inner: (any Error)?
-            _ = try tinySweep(tinyPipeline(), widths: [1], layers: "conv_shortcut").run(
+            _ = try tinySweep(TinyModel.pipeline(), widths: [1], layers: "conv_shortcut").run(
                 output: output,
                 progress: { progress in
                     guard progress.done == 1 else { return }
                     do {
-                        _ = try tinySweep(tinyPipeline(), widths: [1], layers: "conv_shortcut").run(
+                        _ = try tinySweep(TinyModel.pipeline(), widths: [1], layers: "conv_shortcut").run(
                             output: output, unfinished: .overwritten)
                     } catch {
                         inner = error
@@ -60,7 +61,7 @@ import Testing
     @Test("more shards than layers are refused") func empty() throws {
         let shard = try #require(SensitivityShard(index: 2, count: 2))
         #expect(throws: SensitivityError.emptyShard(shard, layers: 1)) {
-            try tinySweep(tinyPipeline(), layers: "^conv_in$", shard: shard)
+            try tinySweep(TinyModel.pipeline(), layers: "^conv_in$", shard: shard)
         }
     }
 
@@ -76,7 +77,7 @@ import Testing
 
     @Test("a forecast counts all candidates, takes time, and leaves the model as it was")
     func forecast() throws {
-        let pipeline = try tinyPipeline()
+        let pipeline = try TinyModel.pipeline()
         let values = pipeline.unet.quantizableLayers.map { $0.weight.tensor().values }
         let sweep = try tinySweep(pipeline, measures: [.noise])
         let forecast = try #require(try sweep.forecast())

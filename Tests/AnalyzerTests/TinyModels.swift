@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random models that sample images in milliseconds, and files to work with.
+// A tiny CLIP-proxy and sweeps over the tiny model that take milliseconds.
 
 import Evaluation
-import Foundation
 import Layers
-import Networks
 import Pipelines
 import Recipes
 import ShapesWorld
@@ -12,31 +10,11 @@ import TestKit
 
 @testable import Analyzer
 
-/// A random text-to-image model of 8x8 images.
-func tinyPipeline(seed: UInt64 = 1, channels: Int = 3, hasText: Bool = true) throws -> DiffusionPipeline {
-    let json = """
-        {"sample_size": 8, "in_channels": \(channels), "out_channels": \(channels), "layers_per_block": 1,
-         "block_out_channels": [8, 16], "norm_num_groups": 4, "cross_attention_dim": 8, "attention_head_dim": 2,
-         "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
-         "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"]}
-        """
-    let unet = try UNet2DConditionModel(
-        config: UNet2DConditionConfig(json: Data(json.utf8)),
-        parameters: ParameterPath(ParameterStore(provider: RandomParameterProvider(seed: seed))))
-    let encoder = try CLIPTextModel(
-        config: TinyModel.textConfig(hiddenSize: 8),
-        parameters: ParameterPath(ParameterStore(provider: RandomParameterProvider(seed: seed + 1))))
-    ShapesWorldRegistration.register()
-    return try DiffusionPipeline(
-        unet: unet, textEncoder: hasText ? encoder : nil, tokenizerName: hasText ? ShapesTokenizer.name : nil,
-        schedulerJSON: nil)
-}
-
 /// A random scorer of 8x8 images.
 func tinyClip() throws -> ClipProxy {
-    let text = try TinyModel.textConfig(hiddenSize: 8)
     let config = try ClipProxyConfig(
-        textConfig: text, visionChannels: [8, 8], visionStrides: [2, 2], normNumGroups: 4, projectionDim: 8)
+        textConfig: TinyModel.textConfig(), visionChannels: [8, 8], visionStrides: [2, 2], normNumGroups: 4,
+        projectionDim: 8)
     return try ClipProxy(
         config: config, parameters: ParameterPath(ParameterStore(provider: RandomParameterProvider(seed: 5))))
 }
@@ -57,12 +35,4 @@ func tinySweep(
             timestepsPerImage: 2, tuning: LayerTuningOptions(steps: qatSteps), layerPattern: layers,
             shard: shard, memoryLimit: memoryLimit),
         manifest: RunManifest(toolVersion: "0", commandLine: commandLine, seed: 0, inputs: [model]))
-}
-
-/// Gives `body` a folder of its own.
-func withFolder(_ body: (URL) throws -> Void) throws {
-    let folder = FileManager.default.temporaryDirectory.appending(path: "analyzer-\(UUID().uuidString)")
-    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-    defer { try? FileManager.default.removeItem(at: folder) }
-    try body(folder)
 }

@@ -3,19 +3,20 @@
 
 import BitsFusion
 import Foundation
+import TestKit
 import Testing
 
 @Suite struct AllocateTests {
-    /// A place with model.h5, e.safetensors and sensitivity.json.
-    private func place() throws -> Workplace {
-        let place = try Workplace()
-        try place.makeModel()
-        try place.makeEmbeddings()
+    /// A folder with model.h5, e.safetensors and sensitivity.json.
+    private func analyzedFolder() throws -> TemporaryFolder {
+        let folder = try TemporaryFolder()
+        try folder.makeModel()
+        try folder.makeEmbeddings()
         try succeed(
-            place.run(
+            folder.run(
                 "analyze", "model.h5", "--embeddings", "e.safetensors", "--steps", "2", "--measure",
                 "images,noise", "--score", "fisher", "--quiet"))
-        return place
+        return folder
     }
 
     private func succeed(_ run: ProgramRun) throws { try #require(run.status == 0, "\(run.errors)") }
@@ -24,8 +25,8 @@ import Testing
         try #require(JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any])
     }
 
-    private func report(_ place: Workplace, _ arguments: [String]) throws -> [String: Any] {
-        let run = try place.run(["allocate", "--json", "--cached-steps", "5"] + arguments)
+    private func report(_ folder: TemporaryFolder, _ arguments: [String]) throws -> [String: Any] {
+        let run = try folder.run(["allocate", "--json", "--cached-steps", "5"] + arguments)
         try succeed(run)
         return try object(run.output)
     }
@@ -34,50 +35,50 @@ import Testing
         "a size is forecast to the byte of the file that quantize packs", arguments: AllocationMethod.allCases
     )
     func size(method: AllocationMethod) throws {
-        let place = try place()
-        let whole = try report(place, ["--method", method.rawValue, "--avg-bits", "40"])
+        let folder = try analyzedFolder()
+        let whole = try report(folder, ["--method", method.rawValue, "--avg-bits", "40"])
         let most = try #require(whole["storedBytes"] as? Int)
-        let found = try report(place, ["--method", method.rawValue, "--size", "\(most - 700)B"])
+        let found = try report(folder, ["--method", method.rawValue, "--size", "\(most - 700)B"])
         let stored = try #require(found["storedBytes"] as? Int)
         #expect(stored <= most - 700 && stored > most - 2000)
         try succeed(
-            place.run(
+            folder.run(
                 "quantize", "model.h5", "--recipe", "recipe.json", "-o", "packed.h5", "--encoding", "radix",
                 "--sampler", "ddim", "--cached-steps", "5", "--quiet"))
-        let info = try place.run("info", "packed.h5", "--json")
+        let info = try folder.run("info", "packed.h5", "--json")
         try succeed(info)
         let quantized = try #require(object(info.output)["quantized"] as? [String: Any])
         #expect(quantized["storedBytes"] as? Int == stored)
-        #expect(try place.contents(of: "packed.h5").count == stored)
-        let little = try place.run("allocate", "--size", "1kB")
+        #expect(try folder.data("packed.h5").count == stored)
+        let little = try folder.run("allocate", "--size", "1kB")
         #expect(little.status == 65 && little.errors.contains("budget: expected at least"))
     }
 
     @Test("recipes written as lists and for Apple's tools are read again, and give the same model")
     func forms() throws {
-        let place = try place()
+        let folder = try analyzedFolder()
         for (name, format) in [("r.json", "json"), ("r.txt", "list"), ("apple.json", "apple")] {
             try succeed(
-                place.run(
+                folder.run(
                     "allocate", "--avg-bits", "6", "--cached-steps", "5", "--format", format, "-o", name))
-            let run = try place.run("info", "config.json", "--recipe", name, "--cached-steps", "5", "--json")
+            let run = try folder.run("info", "config.json", "--recipe", name, "--cached-steps", "5", "--json")
             try succeed(run)
             let quantized = try #require(object(run.output)["quantized"] as? [String: Any])
             #expect(quantized["averageBits"] as? Double ?? 9 <= 6)
         }
         let recipes = try ["r.json", "r.txt", "apple.json"].map {
-            try BitRecipe.load(anyFormat: URL(fileURLWithPath: place.file($0))).layers
+            try BitRecipe.load(anyFormat: folder.url($0)).layers
         }
         #expect(recipes[0] == recipes[1] && recipes[0] == recipes[2])
-        let wrong = try place.run("info", "config.json", "--recipe", "apple.json#other")
+        let wrong = try folder.run("info", "config.json", "--recipe", "apple.json#other")
         #expect(wrong.status == 65 && wrong.errors.contains("there are recipe_"))
     }
 
     @Test("the curve has every efficient size, none above the paper's rule, and an image beside it")
     func curve() throws {
-        let place = try place()
-        _ = try report(place, ["--metric", "noise", "--avg-bits", "6", "--curve", "curve.json"])
-        let curve = try JSONDecoder().decode(AllocationCurve.self, from: place.contents(of: "curve.json"))
+        let folder = try analyzedFolder()
+        _ = try report(folder, ["--metric", "noise", "--avg-bits", "6", "--curve", "curve.json"])
+        let curve = try JSONDecoder().decode(AllocationCurve.self, from: folder.data("curve.json"))
         #expect(curve.metric == .noise && curve.optimal.count > 20 && !curve.threshold.isEmpty)
         for (a, b) in zip(curve.optimal, curve.optimal.dropFirst()) {
             #expect(a.averageBits < b.averageBits && a.predictedError > b.predictedError)
@@ -85,37 +86,37 @@ import Testing
         }
         for point in curve.threshold {
             let same = try report(
-                place, ["--metric", "noise", "--method", "optimal", "--avg-bits", "\(point.averageBits)"])
+                folder, ["--metric", "noise", "--method", "optimal", "--avg-bits", "\(point.averageBits)"])
             #expect(try #require(same["predictedError"] as? Double) <= point.predictedError * (1 + 1e-9))
         }
-        let drawing = String(decoding: try place.contents(of: "curve.svg"), as: UTF8.self)
+        let drawing = String(decoding: try folder.data("curve.svg"), as: UTF8.self)
         #expect(drawing.hasPrefix("<svg") && drawing.contains("threshold (the paper's rule)"))
         #expect(XMLNodes.areBalanced(drawing))
     }
 
     @Test("recipes of both methods are measured on the model, and the file says so")
     func verification() throws {
-        let place = try place()
-        let found = try report(place, ["--avg-bits", "5.6", "--verify-top", "4"])
+        let folder = try analyzedFolder()
+        let found = try report(folder, ["--avg-bits", "5.6", "--verify-top", "4"])
         let verified = try #require(found["verified"] as? [[String: Any]])
         #expect((2...4).contains(verified.count))
         let errors = verified.compactMap { ($0["measured"] as? [String: Any])?["mse"] as? Double }
         let kept = try #require(verified.firstIndex { $0["isKept"] as? Bool == true })
         #expect(errors.count == verified.count && errors[kept] == errors.min())
-        let recipe = try BitRecipe.load(contentsOf: URL(fileURLWithPath: place.file("recipe.json")))
+        let recipe = try BitRecipe.load(contentsOf: folder.url("recipe.json"))
         #expect(recipe.verified?.count == verified.count)
         #expect(recipe.method == verified[kept]["method"] as? String)
-        try succeed(place.run("init", "--config", "config.json", "--seed", "8", "-o", "model.h5"))
-        let other = try place.run("allocate", "--avg-bits", "5.6", "--verify-top", "4")
+        try succeed(folder.run("init", "--config", "config.json", "--seed", "8", "-o", "model.h5"))
+        let other = try folder.run("allocate", "--avg-bits", "5.6", "--verify-top", "4")
         #expect(other.status == 65 && other.errors.contains("is not the model that sensitivity.json is of"))
     }
 
     @Test("names of one character, and counts and sums beyond all bounds, end no program")
     func extremes() throws {
-        let place = try place()
-        let short = try place.run("allocate", "--avg-bits", "6", "--cached-steps", "5", "-o", "R")
-        #expect(short.status == 0 && place.names.contains("R"))
-        let text = String(decoding: try place.contents(of: "sensitivity.json"), as: UTF8.self)
+        let folder = try analyzedFolder()
+        let short = try folder.run("allocate", "--avg-bits", "6", "--cached-steps", "5", "-o", "R")
+        #expect(short.status == 0 && folder.names.contains("R"))
+        let text = String(decoding: try folder.data("sensitivity.json"), as: UTF8.self)
         for (pattern, value, message) in [
             (#"("otherParameters" : )\d+"#, "4611686018427387904", "otherParameters"),
             (#"("mse" : )[-0-9.e]+"#, "1e308", "the sum of the scores is not finite"),
@@ -124,27 +125,27 @@ import Testing
             let regex = try Regex(pattern)
             let edited = text.replacing(regex) { match in "\(match.output[1].substring ?? "")\(value)" }
             #expect(edited != text)
-            try place.write(edited, to: "edited.json")
-            let run = try place.run(
+            try folder.write("edited.json", edited)
+            let run = try folder.run(
                 "allocate", "edited.json", "--metric", "mse", "--avg-bits", "6", "--cached-steps", "5",
                 "--verify-top", "1", "-o", "out.json")
             #expect(
                 run.status == 65 && run.errors.contains(message) && run.errorLines.count == 1, "\(run.errors)"
             )
-            #expect(!place.names.contains("out.json"))
+            #expect(!folder.names.contains("out.json"))
         }
     }
 
     @Test("pins and limits are followed")
     func pins() throws {
-        let place = try place()
+        let folder = try analyzedFolder()
         _ = try report(
-            place,
+            folder,
             [
                 "--avg-bits", "7", "--method", "optimal", "--pin", "attn2=1", "--pin", "to_v$=2",
                 "--max-bits", "5",
             ])
-        let recipe = try BitRecipe.load(contentsOf: URL(fileURLWithPath: place.file("recipe.json")))
+        let recipe = try BitRecipe.load(contentsOf: folder.url("recipe.json"))
         for (path, width) in recipe.layers where LayerRole(of: path) == .quantizable {
             let expected = path.rawValue.hasSuffix("to_v") ? 2 : path.rawValue.contains("attn2") ? 1 : nil
             #expect(expected.map { width.rawValue == $0 } ?? (width.rawValue <= 5), "\(path)")

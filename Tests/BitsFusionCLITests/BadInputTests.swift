@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every wrong input ends in one line that names the place, with the right exit status, and leaves no file behind.
+// Every wrong input ends in one line that names the folder, with the right exit status, and leaves no file behind.
 
 import BitsFusion
 import Foundation
+import TestKit
 import Testing
 
 /// One faulty command line and how it must end.
@@ -153,71 +154,70 @@ struct BadInputTests {
         "end in one line with the status for their kind, and leave no file", arguments: packing + files + runs
     )
     func endsInOneLine(input: BadInput) throws {
-        let place = try Workplace()
-        try prepare(place, for: input)
-        let before = place.names
-        let run = try place.run(input.arguments)
+        let folder = try TemporaryFolder()
+        try prepare(folder, for: input)
+        let before = folder.names
+        let run = try folder.run(input.arguments)
         #expect(run.status == input.status)
         #expect(run.errorLines.count == 1)
         #expect(run.errors.hasPrefix("bitsfusion"))
         #expect(run.errors.contains(input.text), "\(run.errors)")
         #expect(run.output.isEmpty)
-        #expect(place.names == before)
+        #expect(folder.names == before)
     }
 
     @Test("a packed model asked for timesteps that it does not cache names those that it does")
     func uncachedSteps() throws {
-        let place = try Workplace()
-        try place.makeModel()
-        try place.makeEmbeddings()
-        let packed = try place.run("quantize", "model.h5", "--cached-steps", "4", "-o", "packed.h5")
+        let folder = try TemporaryFolder()
+        try folder.makeModel()
+        try folder.makeEmbeddings()
+        let packed = try folder.run("quantize", "model.h5", "--cached-steps", "4", "-o", "packed.h5")
         #expect(packed.status == 0, "\(packed.errors)")
-        let run = try place.run(
+        let run = try folder.run(
             "sample", "packed.h5", "--embeddings", "e.safetensors", "--steps", "5", "-o", "x.png")
         #expect(run.status == 65)
         #expect(run.errors.contains("4 timesteps [1, 251, 501, 751]"), "\(run.errors)")
-        #expect(!place.names.contains("x.png"))
+        #expect(!folder.names.contains("x.png"))
     }
 
     /// Makes the files that the command line names, and no others.
-    private func prepare(_ place: Workplace, for input: BadInput) throws {
+    private func prepare(_ folder: TemporaryFolder, for input: BadInput) throws {
         let names = Set(input.arguments)
         let needsModel = names.contains { ["model.h5", "nan.h5", "cut.h5"].contains($0) }
-        if needsModel { try place.makeModel() } else { try place.write(Workplace.config, to: "config.json") }
-        let recipe = try? place.contents(of: "recipe.json")
-        if names.contains("in.safetensors") { try place.makeInputs() }
-        if names.contains("e.safetensors") { try place.makeEmbeddings() }
-        try place.write("", to: "empty")
+        if needsModel { try folder.makeModel() } else { try folder.write("config.json", TinyModel.latentJSON) }
+        let recipe = try? folder.data("recipe.json")
+        if names.contains("in.safetensors") { try folder.makeInputs() }
+        if names.contains("e.safetensors") { try folder.makeEmbeddings() }
+        try folder.write("empty", "")
         try FileManager.default.createDirectory(
-            atPath: place.file("folder"), withIntermediateDirectories: true)
-        try place.write(
-            "{\"format\": \"bitsfusion-recipe\", \"version\": 1, \"cachedSteps\": -1, \"layers\": {\"conv_in\": 8}}",
-            to: "steps.json")
-        try place.write(String(repeating: "noise ", count: 100), to: "noise")
-        try place.write("{\"in_channels\": 4.5}", to: "broken.json")
-        try place.write("{\"block_out_channels\": [1e15, 1, 1, 1]}", to: "huge.json")
-        if !needsModel { try place.write("{\"layers\": {\"conv_in\": 8}}", to: "recipe.json") }
+            atPath: folder.file("folder"), withIntermediateDirectories: true)
+        try folder.write(
+            "steps.json",
+            "{\"format\": \"bitsfusion-recipe\", \"version\": 1, \"cachedSteps\": -1, \"layers\": {\"conv_in\": 8}}")
+        try folder.write("noise", String(repeating: "noise ", count: 100))
+        try folder.write("broken.json", "{\"in_channels\": 4.5}")
+        try folder.write("huge.json", "{\"block_out_channels\": [1e15, 1, 1, 1]}")
+        if !needsModel { try folder.write("recipe.json", "{\"layers\": {\"conv_in\": 8}}") }
         if let recipe {
             let text = String(decoding: recipe, as: UTF8.self)
-            try place.write(
-                text.replacing("\"conv_in\" :", with: "\"nope\" : 3, \"conv_in\" :"), to: "unknown.json")
-            try place.write(text.replacing("\"conv_in\" : 8", with: "\"conv_in\" : 9"), to: "wide.json")
+            try folder.write("unknown.json", text.replacing("\"conv_in\" :", with: "\"nope\" : 3, \"conv_in\" :"))
+            try folder.write("wide.json", text.replacing("\"conv_in\" : 8", with: "\"conv_in\" : 9"))
         }
-        if names.contains("nan.h5") { try makeDamagedModel(place) }
+        if names.contains("nan.h5") { try makeDamagedModel(folder) }
         if names.contains("cut.h5") {
-            let whole = try place.contents(of: "model.h5")
-            try whole.prefix(whole.count / 2).write(to: URL(fileURLWithPath: place.file("cut.h5")))
+            let whole = try folder.data("model.h5")
+            try whole.prefix(whole.count / 2).write(to: folder.url("cut.h5"))
         }
-        try place.write(["sample": .zeros([1, 3, 4, 4]), "timestep": .zeros([1])], to: "shape.safetensors")
-        try place.write(
+        try folder.write(["sample": .zeros([1, 3, 4, 4]), "timestep": .zeros([1])], to: "shape.safetensors")
+        try folder.write(
             ["sample": .full([1, 4, 4, 4], .nan), "timestep": .zeros([1])], to: "nan.safetensors")
-        try place.write(["timestep": .zeros([1])], to: "none.safetensors")
+        try folder.write(["timestep": .zeros([1])], to: "none.safetensors")
     }
 
     /// model.h5 with one weight that is not a number.
-    private func makeDamagedModel(_ place: Workplace) throws {
-        let reader = try CheckpointReader(place.file("model.h5"))
-        let writer = try CheckpointWriter(place.file("nan.h5"), header: reader.header)
+    private func makeDamagedModel(_ folder: TemporaryFolder) throws {
+        let reader = try CheckpointReader(folder.file("model.h5"))
+        let writer = try CheckpointWriter(folder.file("nan.h5"), header: reader.header)
         for key in reader.unet.keys {
             let value = try reader.unet.tensor(key)
             if key == "conv_in.weight" { value.withUnsafeMutableBufferPointer { $0[0] = .nan } }

@@ -4,6 +4,7 @@
 import BitsFusion
 import Foundation
 import ShapesWorld
+import TestKit
 import Testing
 
 @testable import BitsFusionCLI
@@ -36,11 +37,10 @@ import Testing
     @Test("a key that nothing reads is refused by name")
     func unknownKey() throws {
         let text = try String(contentsOfFile: Self.path("distill-shapes.yaml"), encoding: .utf8)
-        let file = FileManager.default.temporaryDirectory.appendingPathComponent("\(UUID().uuidString).yaml")
-        defer { try? FileManager.default.removeItem(at: file) }
-        try (text + "stage3: {}\n").write(to: file, atomically: true, encoding: .utf8)
+        let folder = try TemporaryFolder()
+        let path = try folder.write("unknown-key.yaml", text + "stage3: {}\n")
         #expect {
-            try YAMLDocument.read(DistillationOptions.self, from: file.path)
+            try YAMLDocument.read(DistillationOptions.self, from: path)
         } throws: { error in
             "\(error)".contains("stage3: unknown key")
         }

@@ -2,6 +2,7 @@
 // Analyses that are killed: what was measured is kept, and the end is the same file.
 
 import Foundation
+import TestKit
 import Testing
 
 @Suite struct KilledAnalysisTests {
@@ -11,10 +12,10 @@ import Testing
             ["--measure", "images"], ["--measure", "noise", "--score", "fisher", "--qat-steps", "1"],
         ])
     func killed(options: [String]) throws {
-        let (whole, killed) = (try Workplace(), try Workplace())
-        for place in [whole, killed] {
-            try place.makeModel()
-            try place.makeEmbeddings()
+        let (whole, killed) = (try TemporaryFolder(), try TemporaryFolder())
+        for folder in [whole, killed] {
+            try folder.makeModel()
+            try folder.makeEmbeddings()
         }
         let arguments =
             ["analyze", "model.h5", "--embeddings", "e.safetensors", "--steps", "2", "--quiet"] + options
@@ -32,7 +33,7 @@ import Testing
         #expect(kills > 3)
         let last = try killed.run(arguments + ["--resume"])
         #expect(last.status == 0, "\(last.errors)")
-        #expect(try killed.contents(of: "sensitivity.json") == whole.contents(of: "sensitivity.json"))
+        #expect(try killed.data("sensitivity.json") == whole.data("sensitivity.json"))
         #expect(!killed.names.contains { $0.hasPrefix("sensitivity.json.") })
     }
 }

@@ -3,61 +3,62 @@
 
 import BitsFusion
 import Foundation
+import TestKit
 import Testing
 
 @Suite("Merging parts of an analysis")
 struct MergeTests {
-    /// A place with e.safetensors, model.h5 and a table of the layers that match each pattern.
-    private func place(_ tables: [(name: String, pattern: String)], steps: String = "2") throws -> Workplace {
-        let place = try Workplace()
-        try place.makeModel()
-        try place.makeEmbeddings()
-        for (name, pattern) in tables { try analyze(place, name, pattern, steps: steps) }
-        return place
+    /// A folder with e.safetensors, model.h5 and a table of the layers that match each pattern.
+    private func folder(_ tables: [(name: String, pattern: String)], steps: String = "2") throws -> TemporaryFolder {
+        let folder = try TemporaryFolder()
+        try folder.makeModel()
+        try folder.makeEmbeddings()
+        for (name, pattern) in tables { try analyze(folder, name, pattern, steps: steps) }
+        return folder
     }
 
-    private func analyze(_ place: Workplace, _ name: String, _ pattern: String, steps: String = "2") throws {
-        let run = try place.run(
+    private func analyze(_ folder: TemporaryFolder, _ name: String, _ pattern: String, steps: String = "2") throws {
+        let run = try folder.run(
             "analyze", "model.h5", "--embeddings", "e.safetensors", "--bits", "1,3", "--steps", steps,
             "--layers",
             pattern, "-o", name, "--quiet")
         try #require(run.status == 0, "\(run.errors)")
     }
 
-    private func object(_ place: Workplace, _ name: String) throws -> [String: Any] {
-        try #require(JSONSerialization.jsonObject(with: place.contents(of: name)) as? [String: Any])
+    private func object(_ folder: TemporaryFolder, _ name: String) throws -> [String: Any] {
+        try #require(JSONSerialization.jsonObject(with: folder.data(name)) as? [String: Any])
     }
 
     @Test("parts merge to the sections of an analysis in one go, overlaps and all, and allocate reads them")
     func parts() throws {
-        let place = try place([
+        let folder = try folder([
             ("whole.json", ""), ("a.json", "^down|^conv"), ("b.json", "^up"), ("c.json", "^mid|attn2"),
         ])
-        let run = try place.run("merge", "b.json", "c.json", "a.json", "-o", "merged.json")
+        let run = try folder.run("merge", "b.json", "c.json", "a.json", "-o", "merged.json")
         #expect(run.status == 0 && run.errors.isEmpty, "\(run.errors)")
         #expect(run.output.contains("cross-attention k/v"))
         #expect(run.output.contains("between widths: r, ρ"))
         #expect(
             run.output.contains(
                 "no perceptual distance, no CLIP drop: measured only with a two-tower encoder"))
-        let (whole, merged) = (try object(place, "whole.json"), try object(place, "merged.json"))
+        let (whole, merged) = (try object(folder, "whole.json"), try object(folder, "merged.json"))
         #expect(Set(whole.keys) == Set(merged.keys))
         for (key, value) in whole where key != "manifest" {
             #expect((value as? NSObject) == (merged[key] as? NSObject), "\(key)")
         }
-        let manifest = try SensitivityTable.load(contentsOf: URL(fileURLWithPath: place.file("merged.json")))
+        let manifest = try SensitivityTable.load(contentsOf: folder.url("merged.json"))
             .manifest
         #expect(manifest?.inputs.map(\.path) == ["b.json", "c.json", "a.json"])
         #expect(manifest?.commandLine.dropFirst().first == "merge")
-        let allocated = try place.run("allocate", "merged.json", "--avg-bits", "5.5", "--cached-steps", "0")
+        let allocated = try folder.run("allocate", "merged.json", "--avg-bits", "5.5", "--cached-steps", "0")
         #expect(allocated.status == 0, "\(allocated.errors)")
     }
 
     @Test("missing layers are counted and named in one warning, and the table is written all the same")
     func missing() throws {
-        let place = try place([("a.json", "attn2.to_k"), ("b.json", "attn2.to_v")])
-        let run = try place.run("merge", "a.json", "b.json", "-o", "merged.json", "--json")
-        let table = try SensitivityTable.load(contentsOf: URL(fileURLWithPath: place.file("merged.json")))
+        let folder = try folder([("a.json", "attn2.to_k"), ("b.json", "attn2.to_v")])
+        let run = try folder.run("merge", "a.json", "b.json", "-o", "merged.json", "--json")
+        let table = try SensitivityTable.load(contentsOf: folder.url("merged.json"))
         let missing = table.unlistedLayers
         #expect(run.status == 0 && run.errorLines.count == 1 && !missing.isEmpty)
         #expect(
@@ -69,27 +70,27 @@ struct MergeTests {
 
     @Test("parts of different analyses are refused in one line by file and field, and nothing is written")
     func refused() throws {
-        let place = try place([("a.json", "attn2.to_k")])
-        try analyze(place, "b.json", "attn2.to_v", steps: "3")
-        let steps = try place.run("merge", "a.json", "b.json", "-o", "merged.json")
+        let folder = try folder([("a.json", "attn2.to_k")])
+        try analyze(folder, "b.json", "attn2.to_v", steps: "3")
+        let steps = try folder.run("merge", "a.json", "b.json", "-o", "merged.json")
         #expect(
             steps.status == 65
                 && steps.errors.contains(
                     "b.json: generation.steps: differs from a.json: expected 2, found 3; merge tables")
         )
-        var table = try SensitivityTable.load(contentsOf: URL(fileURLWithPath: place.file("a.json")))
+        var table = try SensitivityTable.load(contentsOf: folder.url("a.json"))
         table.model = FileReference(path: "model.h5", sha256: "00")
-        try table.write(to: URL(fileURLWithPath: place.file("c.json")))
-        let model = try place.run("merge", "a.json", "c.json", "-o", "merged.json")
+        try table.write(to: folder.url("c.json"))
+        let model = try folder.run("merge", "a.json", "c.json", "-o", "merged.json")
         #expect(model.status == 65 && model.errors.contains("c.json: model.sha256: expected"))
-        let gone = try place.run("merge", "a.json", "gone.json", "-o", "merged.json")
+        let gone = try folder.run("merge", "a.json", "gone.json", "-o", "merged.json")
         #expect(gone.status == 66 && gone.errors.contains("gone.json: no such file"))
-        let recipe = try place.run("merge", "a.json", "recipe.json", "-o", "merged.json")
+        let recipe = try folder.run("merge", "a.json", "recipe.json", "-o", "merged.json")
         #expect(recipe.status == 65 && recipe.errors.contains("recipe.json: format: expected"))
-        let over = try place.run("merge", "a.json", "-o", "a.json")
+        let over = try folder.run("merge", "a.json", "-o", "a.json")
         #expect(over.status == 64 && over.errors.contains("a.json: is also an input"))
-        #expect(try place.run("merge", "-o", "merged.json").status == 64)
+        #expect(try folder.run("merge", "-o", "merged.json").status == 64)
         for run in [steps, model, gone, recipe, over] { #expect(run.errorLines.count == 1, "\(run.errors)") }
-        #expect(!place.names.contains("merged.json"))
+        #expect(!folder.names.contains("merged.json"))
     }
 }

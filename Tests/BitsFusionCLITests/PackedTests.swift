@@ -4,35 +4,36 @@
 
 import BitsFusion
 import Foundation
+import TestKit
 import Testing
 
 @Suite struct PackedTests {
     private func succeed(_ run: ProgramRun) throws { try #require(run.status == 0, "\(run.errors)") }
 
-    /// A place with model.h5 and a packed file of it for each name, made with the options behind it.
-    private func place(_ files: [String: [String]]) throws -> Workplace {
-        let place = try Workplace()
-        try place.makeModel()
+    /// A folder with model.h5 and a packed file of it for each name, made with the options behind it.
+    private func folder(_ files: [String: [String]]) throws -> TemporaryFolder {
+        let folder = try TemporaryFolder()
+        try folder.makeModel()
         for (name, options) in files {
             try succeed(
-                place.run(
+                folder.run(
                     ["quantize", "model.h5", "--recipe", "recipe.json", "-o", name, "--quiet"] + options))
         }
-        return place
+        return folder
     }
 
     @Test("files of every encoding hold the same model, and scales at 16 bits are told apart")
     func encodings() throws {
-        let place = try place([
+        let folder = try folder([
             "entropy.h5": [], "radix.h5": ["--encoding", "radix"], "fixed.h5": ["--encoding", "fixed"],
             "half.h5": ["--scales", "float16"],
         ])
         for name in ["radix.h5", "fixed.h5"] {
-            let run = try place.run("verify", name, "entropy.h5")
+            let run = try folder.run("verify", name, "entropy.h5")
             try succeed(run)
             #expect(run.output.hasSuffix("equal\n"))
         }
-        let half = try place.run("verify", "radix.h5", "half.h5", "--json")
+        let half = try folder.run("verify", "radix.h5", "half.h5", "--json")
         try succeed(half)
         let report = try #require(
             JSONSerialization.jsonObject(with: Data(half.output.utf8)) as? [String: Any])
@@ -42,16 +43,16 @@ import Testing
 
     @Test("verify names the first thing that differs, and what it cannot compare")
     func differences() throws {
-        let place = try place(["packed.h5": []])
-        try succeed(place.run("init", "--config", "config.json", "--seed", "8", "-o", "other.h5"))
+        let folder = try folder(["packed.h5": []])
+        try succeed(folder.run("init", "--config", "config.json", "--seed", "8", "-o", "other.h5"))
         try succeed(
-            place.run("quantize", "other.h5", "--recipe", "recipe.json", "-o", "other-packed.h5", "--quiet"))
-        let other = try place.run("verify", "other-packed.h5", "packed.h5")
+            folder.run("quantize", "other.h5", "--recipe", "recipe.json", "-o", "other-packed.h5", "--quiet"))
+        let other = try folder.run("verify", "other-packed.h5", "packed.h5")
         #expect(other.status == 65)
         #expect(other.errorLines.count == 1 && other.errors.contains("conv_in: "))
-        let dense = try place.run("verify", "model.h5", "packed.h5")
+        let dense = try folder.run("verify", "model.h5", "packed.h5")
         #expect(dense.status == 65 && dense.errors.contains("no quantized layers"))
-        let turned = try place.run("verify", "packed.h5", "model.h5")
+        let turned = try folder.run("verify", "packed.h5", "model.h5")
         #expect(turned.status == 65 && turned.errors.contains("expected a packed file"))
     }
 
@@ -59,43 +60,43 @@ import Testing
         "a damaged code is an error that names its layer, in every encoding",
         arguments: PackingEncoding.allCases)
     func damage(encoding: PackingEncoding) throws {
-        let place = try place(["packed.h5": ["--encoding", encoding.rawValue]])
-        try place.makeInputs()
+        let folder = try folder(["packed.h5": ["--encoding", encoding.rawValue]])
+        try folder.makeInputs()
         let layer = "down_blocks.0.resnets.0.conv2"
-        let codes = try CheckpointReader(place.file("packed.h5")).packedLayer(layer).codes
-        var bytes = try place.contents(of: "packed.h5")
+        let codes = try CheckpointReader(folder.file("packed.h5")).packedLayer(layer).codes
+        var bytes = try folder.data("packed.h5")
         let range = try #require(bytes.range(of: Data(codes)))
         bytes[range.lowerBound + codes.count / 2] ^= 1
-        try bytes.write(to: URL(fileURLWithPath: place.file("damaged.h5")))
+        try bytes.write(to: folder.url("damaged.h5"))
         for command in [
             ["predict", "damaged.h5", "--inputs", "in.safetensors"],
             ["export", "damaged.h5", "-o", "folder"],
             ["verify", "packed.h5", "damaged.h5"], ["info", "damaged.h5"],
         ] {
-            let run = try place.run(command)
+            let run = try folder.run(command)
             #expect(run.status == 65, "\(command)")
             #expect(run.errorLines.count == 1 && run.errors.contains(layer), "\(run.errors)")
         }
-        #expect(!place.names.contains("folder"))
+        #expect(!folder.names.contains("folder"))
     }
 
     @Test("files packed for other timesteps are told apart, and compared at those that they share")
     func otherTimesteps() throws {
-        let place = try place([
+        let folder = try folder([
             "few.h5": ["--cached-steps", "5"], "many.h5": [], "none.h5": ["--cached-steps", "0"],
         ])
-        let other = try place.run("verify", "few.h5", "many.h5")
+        let other = try folder.run("verify", "few.h5", "many.h5")
         #expect(other.status == 65 && other.errorLines.count == 1)
         #expect(other.errors.contains("time features: are cached for other timesteps"))
-        try succeed(place.run("verify", "none.h5", "few.h5"))
+        try succeed(folder.run("verify", "none.h5", "few.h5"))
     }
 
     @Test("other damage is an error that names the group")
     func damagedGroups() throws {
-        let place = try place(["packed.h5": []])
-        try place.makeInputs()
-        let sound = try place.contents(of: "packed.h5")
-        let reader = try CheckpointReader(place.file("packed.h5"))
+        let folder = try folder(["packed.h5": []])
+        try folder.makeInputs()
+        let sound = try folder.data("packed.h5")
+        let reader = try CheckpointReader(folder.file("packed.h5"))
         let layer = "mid_block.resnets.0.conv1"
         let scales = try reader.packedLayer(layer).scales.withUnsafeBytes { Data($0) }
         let gain = try reader.unet.tensor("conv_norm_out.weight").values.withUnsafeBytes { Data($0) }
@@ -106,8 +107,8 @@ import Testing
             var bytes = sound
             let range = try #require(bytes.range(of: part), "\(name)")
             bytes[range.upperBound - 2] ^= 1
-            try bytes.write(to: URL(fileURLWithPath: place.file("damaged.h5")))
-            let run = try place.run("predict", "damaged.h5", "--inputs", "in.safetensors")
+            try bytes.write(to: folder.url("damaged.h5"))
+            let run = try folder.run("predict", "damaged.h5", "--inputs", "in.safetensors")
             #expect(run.status == 65 && run.errorLines.count == 1, "\(name)")
             #expect(run.errors.contains(name) && run.errors.contains("checksum"), "\(run.errors)")
         }
@@ -117,14 +118,14 @@ import Testing
         "info lists what each layer takes, and the parts add up to the file",
         arguments: PackingEncoding.allCases)
     func information(encoding: PackingEncoding) throws {
-        let place = try place(["packed.h5": ["--encoding", encoding.rawValue]])
-        let run = try place.run("info", "packed.h5", "--json")
+        let folder = try folder(["packed.h5": ["--encoding", encoding.rawValue]])
+        let run = try folder.run("info", "packed.h5", "--json")
         try succeed(run)
         let info = try #require(JSONSerialization.jsonObject(with: Data(run.output.utf8)) as? [String: Any])
         let quantized = try #require(info["quantized"] as? [String: Any])
         #expect(quantized["encoding"] as? String == encoding.rawValue)
-        #expect(quantized["storedBytes"] as? Int == (try place.contents(of: "packed.h5").count))
-        let reader = try CheckpointReader(place.file("packed.h5"))
+        #expect(quantized["storedBytes"] as? Int == (try folder.data("packed.h5").count))
+        let reader = try CheckpointReader(folder.file("packed.h5"))
         for layer in try #require(info["layers"] as? [[String: Any]]) {
             let path = try #require(layer["path"] as? String)
             guard layer["bits"] is Int else { continue }
@@ -138,12 +139,12 @@ import Testing
 
     @Test("what depends on the weights is not forecast")
     func entropyForecast() throws {
-        let place = try place([:])
+        let folder = try folder([:])
         for command in [
             ["info", "config.json", "--recipe", "recipe.json", "--encoding", "entropy"],
             ["allocate", "--encoding", "entropy"],
         ] {
-            let run = try place.run(command)
+            let run = try folder.run(command)
             #expect(run.status == 64 && run.errors.contains("depends on the weights"), "\(run.errors)")
         }
     }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs the built program as a user would: a process of its own, in a folder of its own.
+// Runs the built program as a separate process in a temporary folder.
 
 import Foundation
+import TestKit
 import Testing
 
-/// What one run of the program left.
+/// The exit status and the output of one run of the program.
 struct ProgramRun {
     let status: Int32
     let output: String
@@ -14,44 +15,17 @@ struct ProgramRun {
     var errorLines: [String] { errors.split(separator: "\n").map(String.init) }
 }
 
-/// A folder that programs run in, removed with its last reference.
-final class Workplace {
-    let path: String
-
-    init() throws {
-        path =
-            FileManager.default.temporaryDirectory.appendingPathComponent("bitsfusion-\(UUID().uuidString)")
-            .path
-        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-    }
-
-    deinit { try? FileManager.default.removeItem(atPath: path) }
-
-    func file(_ name: String) -> String { path + "/" + name }
-
-    func write(_ text: String, to name: String) throws {
-        try Data(text.utf8).write(to: URL(fileURLWithPath: file(name)))
-    }
-
-    func contents(of name: String) throws -> Data {
-        try Data(contentsOf: URL(fileURLWithPath: file(name)))
-    }
-
-    /// The names of all files, temporary ones included, sorted.
-    var names: [String] {
-        ((try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []).sorted()
-    }
-
-    /// Runs `bitsfusion` with `arguments` here and waits for its end.
+extension TemporaryFolder {
+    /// Runs `bitsfusion` with `arguments` in this folder and waits for its end.
     @discardableResult
     func run(_ arguments: String...) throws -> ProgramRun { try run(arguments) }
 
-    /// As the other one, with a list.
+    /// Runs `bitsfusion` with a list of arguments in this folder and waits for its end.
     @discardableResult
     func run(_ arguments: [String]) throws -> ProgramRun { try run(arguments) { $0.waitUntilExit() } }
 
-    /// Runs `bitsfusion` with `arguments` here and kills it after `seconds`, as the system does a process that needs too
-    /// much memory. Its status is then 9, or its own where it was done before.
+    /// Runs `bitsfusion` with `arguments` in this folder and kills it after `seconds` with SIGKILL, the signal of the
+    /// system's out-of-memory killer. The status is 9, or the program's own if it ended before.
     func run(_ arguments: [String], killedAfter seconds: Double) throws -> ProgramRun {
         try run(arguments) { process in
             let end = Date(timeIntervalSinceNow: seconds)
@@ -79,13 +53,13 @@ final class Workplace {
             errors: try String(contentsOfFile: errors, encoding: .utf8))
     }
 
-    /// The program lies beside the test bundle, in debug and release builds alike.
+    /// The path of the program, which SwiftPM puts next to the test bundle.
     private static func program() throws -> URL {
         let bundles = Bundle.allBundles.filter { $0.bundlePath.hasSuffix(".xctest") }
         let homes = [Bundle.main.bundleURL] + bundles.map { $0.bundleURL.deletingLastPathComponent() }
         let candidates = homes.map { $0.appendingPathComponent("bitsfusion") }
         return try #require(
             candidates.first { FileManager.default.isExecutableFile(atPath: $0.path) },
-            "the program is not beside the tests: \(candidates.map(\.path))")
+            "no program next to the test bundle: \(candidates.map(\.path))")
     }
 }

@@ -2,6 +2,7 @@
 // What a file records of its run does not depend on whether the run was resumed.
 
 import Foundation
+import TestKit
 import Testing
 
 @Suite struct ResumedManifestTests {
@@ -14,11 +15,11 @@ import Testing
             "train", "--config", configs.appendingPathComponent("shapes.yaml").path, "--steps", "1", "-o",
             "t.h5",
         ]
-        let (whole, resumed) = (try Workplace(), try Workplace())
+        let (whole, resumed) = (try TemporaryFolder(), try TemporaryFolder())
         let first = try whole.run(train)
         #expect(first.status == 0, "\(first.errors)")
         let second = try resumed.run(train + ["--resume"])
         #expect(second.errors.contains("t.h5 does not exist yet; starting at step 0"))
-        #expect(try whole.contents(of: "t.h5") == resumed.contents(of: "t.h5"))
+        #expect(try whole.data("t.h5") == resumed.data("t.h5"))
     }
 }

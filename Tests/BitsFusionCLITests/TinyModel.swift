@@ -1,26 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// The smallest latent model that has every kind of layer, and files for it.
+// Input files for the program: the tiny latent model, a recipe, prediction inputs and embeddings.
 
 import BitsFusion
 import Foundation
+import TestKit
 import Testing
 
-extension Workplace {
-    static let config = """
-        {"_class_name": "UNet2DConditionModel", "sample_size": 4, "in_channels": 4, "out_channels": 4, \
-        "layers_per_block": 1, "block_out_channels": [8, 16], "down_block_types": ["CrossAttnDownBlock2D", \
-        "DownBlock2D"], "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"], "cross_attention_dim": 6, \
-        "attention_head_dim": 2, "norm_num_groups": 4}
-        """
-
+extension TemporaryFolder {
     /// Writes config.json, model.h5 and recipe.json (3 bits).
     func makeModel() throws {
-        try write(Self.config, to: "config.json")
+        try write("config.json", TinyModel.latentJSON)
         let made = try run("init", "--config", "config.json", "--seed", "7", "-o", "model.h5")
         try #require(made.status == 0, "\(made.errors)")
-        let inventory = try ModelInventory(unet: UNet2DConditionConfig(json: Data(Self.config.utf8)))
-        try BitRecipe.uniform(BitWidth(3), over: inventory).write(
-            to: URL(fileURLWithPath: file("recipe.json")))
+        let inventory = try ModelInventory(unet: UNet2DConditionConfig(json: Data(TinyModel.latentJSON.utf8)))
+        try BitRecipe.uniform(BitWidth(3), over: inventory).write(to: url("recipe.json"))
     }
 
     /// Writes a safetensors file of float32 tensors.

@@ -3,79 +3,80 @@
 
 import BitsFusion
 import Foundation
+import TestKit
 import Testing
 
 @Suite("The program, from a random model to a diffusers folder")
 struct WholeRoadTests {
     @Test("init, info, quantize, predict, sample, export and import agree with each other")
     func wholeRoad() throws {
-        let place = try Workplace()
-        try place.makeModel()
-        try place.makeInputs()
-        try place.makeEmbeddings()
+        let folder = try TemporaryFolder()
+        try folder.makeModel()
+        try folder.makeInputs()
+        try folder.makeEmbeddings()
 
-        let quantized = try place.run(
+        let quantized = try folder.run(
             "quantize", "model.h5", "--recipe", "recipe.json", "-o", "packed.h5", "--json")
         #expect(quantized.status == 0, "\(quantized.errors)")
         let report = try object(quantized.output)
-        let info = try object(place.run("info", "packed.h5", "--json").output)
+        let info = try object(folder.run("info", "packed.h5", "--json").output)
         let size = try #require(info["quantized"] as? [String: Any])
         #expect(report["averageBits"] as? Double == size["averageBits"] as? Double)
         #expect(size["cachedSteps"] as? Int == 50)
-        #expect(report["storedBytes"] as? Int == (try place.contents(of: "packed.h5").count))
+        #expect(report["storedBytes"] as? Int == (try folder.data("packed.h5").count))
 
         // The exported folder computes what the packed file computes: the cached features are rounded to 16 bits.
-        try succeed(place.run("export", "packed.h5", "-o", "folder"))
-        try succeed(place.run("import", "folder", "-o", "dequantized.h5"))
+        try succeed(folder.run("export", "packed.h5", "-o", "folder"))
+        try succeed(folder.run("import", "folder", "-o", "dequantized.h5"))
         for model in ["model", "packed", "dequantized"] {
             try succeed(
-                place.run(
+                folder.run(
                     "predict", "\(model).h5", "--inputs", "in.safetensors", "-o", "\(model).safetensors",
                     "--activations", "fp32"))
         }
         try succeed(
-            place.run("predict", "packed.h5", "--inputs", "in.safetensors", "-o", "rounded.safetensors"))
-        let dense = try prediction(place, "model"), packed = try prediction(place, "packed")
-        let dequantized = try prediction(place, "dequantized")
+            folder.run("predict", "packed.h5", "--inputs", "in.safetensors", "-o", "rounded.safetensors"))
+        let dense = try prediction(folder, "model"), packed = try prediction(folder, "packed")
+        let dequantized = try prediction(folder, "dequantized")
         #expect(distance(packed, dequantized) < 1e-3 * largest(packed))
-        let rounded = try prediction(place, "rounded")
+        let rounded = try prediction(folder, "rounded")
         #expect(distance(packed, rounded) > 1e-3 * largest(packed), "int8 is the default")
         #expect(distance(packed, rounded) < 0.2 * largest(packed))
         #expect(distance(packed, dense) > 1e-3 * largest(dense))
 
         try succeed(
-            place.run(
+            folder.run(
                 "sample", "packed.h5", "--embeddings", "e.safetensors", "--columns", "1", "-o", "grid.png"))
-        #expect(try place.contents(of: "grid.png").starts(with: [0x89, 0x50, 0x4E, 0x47]))
-        let latents = try SafetensorsReader(place.file("grid.safetensors")).tensor("latents")
+        #expect(try folder.data("grid.png").starts(with: [0x89, 0x50, 0x4E, 0x47]))
+        let latents = try SafetensorsReader(folder.file("grid.safetensors")).tensor("latents")
         #expect(latents.shape == [2, 4, 4, 4])
-        #expect(!place.names.contains { $0.contains(".tmp-") })
+        #expect(!folder.names.contains { $0.contains(".tmp-") })
     }
 
     @Test(
         "export and import of a dense model keep every byte, and the config's text",
         arguments: ["float32", "float16"])
     func roundTrip(type: String) throws {
-        let place = try Workplace()
-        try place.write(Workplace.config, to: "config.json")
-        try succeed(place.run("init", "--config", "config.json", "-o", "model.h5", "--dtype", type))
-        try succeed(place.run("export", "model.h5", "-o", "a"))
-        try succeed(place.run("import", "a", "-o", "again.h5"))
-        try succeed(place.run("export", "again.h5", "-o", "b"))
+        let folder = try TemporaryFolder()
+        try folder.write("config.json", TinyModel.latentJSON)
+        try succeed(folder.run("init", "--config", "config.json", "-o", "model.h5", "--dtype", type))
+        try succeed(folder.run("export", "model.h5", "-o", "a"))
+        try succeed(folder.run("import", "a", "-o", "again.h5"))
+        try succeed(folder.run("export", "again.h5", "-o", "b"))
         let weights = "diffusion_pytorch_model.safetensors"
-        #expect(try place.contents(of: "a/\(weights)") == place.contents(of: "b/\(weights)"))
-        #expect(try place.contents(of: "b/config.json") == Data(Workplace.config.utf8))
-        let reader = try SafetensorsReader(place.file("b/\(weights)"))
+        #expect(try folder.data("a/\(weights)") == folder.data("b/\(weights)"))
+        #expect(try folder.data("b/config.json") == Data(TinyModel.latentJSON.utf8))
+        let reader = try SafetensorsReader(folder.file("b/\(weights)"))
         #expect(reader.stored("conv_in.weight")?.type?.rawValue == type)
     }
 
     @Test("init depends on the seed alone, with unit norms, zero biases and the fan-in's deviation")
     func randomModel() throws {
-        let place = try Workplace()
-        try place.makeModel()
-        try succeed(place.run("init", "--config", "config.json", "--seed", "7", "-o", "again.h5"))
-        try succeed(place.run("init", "--config", "config.json", "--seed", "8", "-o", "other.h5"))
-        let models = try ["model", "again", "other"].map { try CheckpointReader(place.file("\($0).h5")).unet }
+        let folder = try TemporaryFolder()
+        try folder.makeModel()
+        try succeed(folder.run("init", "--config", "config.json", "--seed", "7", "-o", "again.h5"))
+        try succeed(folder.run("init", "--config", "config.json", "--seed", "8", "-o", "other.h5"))
+        let models = try ["model", "again", "other"].map { try CheckpointReader(folder.file("\($0).h5")).unet }
         let key = "down_blocks.0.resnets.0.conv1.weight"
         let weights = try models.map { try $0.tensor(key).values }
         #expect(weights[0] == weights[1])
@@ -90,7 +91,7 @@ struct WholeRoadTests {
     func publishedRecipe() throws {
         let configs = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
             .deletingLastPathComponent().appendingPathComponent("Configs").path
-        let run = try Workplace().run(
+        let run = try TemporaryFolder().run(
             "info", "\(configs)/unet-sd15.json", "--recipe", "\(configs)/recipes/sd15-bitsfusion-1.99.json",
             "--json")
         let info = try object(run.output)
@@ -108,8 +109,8 @@ struct WholeRoadTests {
 
     @Test("allocate reads sensitivity.json, writes recipe.json and keeps the model's name")
     func allocate() throws {
-        let place = try Workplace()
-        let inventory = try ModelInventory(unet: UNet2DConditionConfig(json: Data(Workplace.config.utf8)))
+        let folder = try TemporaryFolder()
+        let inventory = try ModelInventory(unet: UNet2DConditionConfig(json: Data(TinyModel.latentJSON.utf8)))
         let layers = inventory.quantizedLayers.enumerated().map { index, layer in
             LayerSensitivity(
                 path: layer.path, kind: layer.kind, weights: layer.weights, skewness: 0,
@@ -121,9 +122,9 @@ struct WholeRoadTests {
         }
         let table = SensitivityTable(
             layers: layers, model: FileReference(path: "model.h5", sha256: "00"), inventory: inventory)
-        try table.write(to: URL(fileURLWithPath: place.file("sensitivity.json")))
-        try succeed(place.run("allocate", "--avg-bits", "5.5", "--cached-steps", "0"))
-        let recipe = try BitRecipe.load(contentsOf: URL(fileURLWithPath: place.file("recipe.json")))
+        try table.write(to: folder.url("sensitivity.json"))
+        try succeed(folder.run("allocate", "--avg-bits", "5.5", "--cached-steps", "0"))
+        let recipe = try BitRecipe.load(contentsOf: folder.url("recipe.json"))
         #expect(recipe.model?.path == "model.h5")
         #expect(recipe.cachedSteps == 0)
         #expect(recipe.manifest?.inputs.map(\.path) == ["sensitivity.json"])
@@ -139,8 +140,8 @@ struct WholeRoadTests {
         try #require(JSONSerialization.jsonObject(with: Data(json.utf8)) as? [String: Any])
     }
 
-    private func prediction(_ place: Workplace, _ name: String) throws -> [Float] {
-        try SafetensorsReader(place.file("\(name).safetensors")).tensor("noise_pred").values
+    private func prediction(_ folder: TemporaryFolder, _ name: String) throws -> [Float] {
+        try SafetensorsReader(folder.file("\(name).safetensors")).tensor("noise_pred").values
     }
 
     private func largest(_ values: [Float]) -> Float { values.map(abs).max() ?? 0 }

@@ -17,7 +17,7 @@ import Testing
         _ folder: TemporaryFolder, _ name: String, _ key: String = "conv_in.weight",
         _ type: StorageType = .float32
     ) throws {
-        _ = try folder.write((name as NSString).deletingLastPathComponent + "/.keep", "")
+        try folder.write((name as NSString).deletingLastPathComponent + "/.keep", "")
         let tensor = StoredTensor(type: type, shape: [2])
         let writer = try SafetensorsWriter(folder.file(name), tensors: [key: tensor])
         try [UInt8](repeating: 0, count: tensor.byteCount).withUnsafeBytes { try writer.write(key, $0) }
@@ -27,7 +27,7 @@ import Testing
     @Test("a UNet folder gives its config byte for byte, its weights, and every file that was read")
     func unetFolder() throws {
         let folder = try TemporaryFolder()
-        _ = try folder.write("config.json", Self.config)
+        try folder.write("config.json", Self.config)
         try writeWeights(folder, "diffusion_pytorch_model.safetensors")
         let unet = try DiffusersFolder(folder.path)
         #expect(unet.config == Self.config)
@@ -40,9 +40,9 @@ import Testing
     @Test("a pipeline folder gives the UNet below it and carries the scheduler's config, from unet/ as well")
     func pipelineFolder() throws {
         let folder = try TemporaryFolder()
-        _ = try folder.write("model_index.json", "{}")
-        _ = try folder.write("unet/config.json", Self.config)
-        _ = try folder.write("scheduler/scheduler_config.json", "{\"beta_end\": 0.012}")
+        try folder.write("model_index.json", "{}")
+        try folder.write("unet/config.json", Self.config)
+        try folder.write("scheduler/scheduler_config.json", "{\"beta_end\": 0.012}")
         try writeWeights(folder, "unet/diffusion_pytorch_model.safetensors")
         for path in [folder.path, folder.file("unet")] {
             let unet = try DiffusersFolder(path)
@@ -55,7 +55,7 @@ import Testing
     @Test("weights without a variant are preferred, then fp16; a variant can be asked for")
     func variants() throws {
         let folder = try TemporaryFolder()
-        _ = try folder.write("config.json", Self.config)
+        try folder.write("config.json", Self.config)
         try writeWeights(folder, "diffusion_pytorch_model.fp16.safetensors", "half.weight", .float16)
         #expect(try DiffusersFolder(folder.path).weights.keys == ["half.weight"])
         try writeWeights(folder, "diffusion_pytorch_model.safetensors", "full.weight")
@@ -72,10 +72,10 @@ import Testing
         ])
     func shards(_ index: String) throws {
         let folder = try TemporaryFolder()
-        _ = try folder.write("config.json", Self.config)
+        try folder.write("config.json", Self.config)
         try writeWeights(folder, "s-00001-of-00002.safetensors", "a")
         try writeWeights(folder, "s-00002-of-00002.safetensors", "b")
-        _ = try folder.write(
+        try folder.write(
             index,
             "{\"weight_map\":{\"a\":\"s-00001-of-00002.safetensors\",\"b\":\"s-00002-of-00002.safetensors\"}}"
         )
@@ -97,11 +97,11 @@ import Testing
         #expect(throws: FileError.wrongKind(path: file, expected: .diffusersFolder, found: .json)) {
             try DiffusersFolder(file)
         }
-        _ = try folder.write("diffusion_pytorch_model.bin", "PK")
+        try folder.write("diffusion_pytorch_model.bin", "PK")
         #expect(
             throws: CheckpointError.noWeights(folder: folder.path, present: ["diffusion_pytorch_model.bin"])
         ) { try DiffusersFolder(folder.path) }
-        _ = try folder.write("config.json", "{")
+        try folder.write("config.json", "{")
         #expect(
             throws: CheckpointError.json(
                 file: file, document: "config.json", fault: .syntax(offset: 1, expected: "a key in quotes"))

@@ -7,7 +7,7 @@ import Testing
 
 @testable import Evaluation
 
-@Suite struct FrechetDistanceTests {
+@Suite(.tags(.golden)) struct FrechetDistanceTests {
     @Test("covariance and distance are NumPy's") func reference() throws {
         let numbers = try EvaluationReferences.load()
         let (a, b) = numbers.featureTensors

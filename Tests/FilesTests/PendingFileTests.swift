@@ -61,7 +61,7 @@ import Testing
         process.waitUntilExit()
         let dead = process.processIdentifier
         for name in ["a.tmp-\(dead)", "a.tmp-\(dead).1", "a.tmp-\(getppid())", "b.tmp-\(dead)", "a.tmp-x"] {
-            _ = try folder.write(name, "stale")
+            try folder.write(name, "stale")
         }
         try AtomicFile.write("x", to: folder.file("a"))
         #expect(folder.names == ["a", "a.tmp-\(getppid())", "a.tmp-x", "b.tmp-\(dead)"].sorted())

@@ -5,6 +5,7 @@
 import Checkpoints
 import Files
 import Foundation
+import TestKit
 import Testing
 
 @testable import Images
@@ -15,15 +16,11 @@ import Testing
 
     @Test("the file holds the encoded bytes, replaces an older one, and leaves no other file behind")
     func write() throws {
-        let folder = FileManager.default.temporaryDirectory.appendingPathComponent("png-\(UUID().uuidString)")
-        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-        defer { try? FileManager.default.removeItem(at: folder) }
-        let path = folder.appendingPathComponent("image.png").path
-
-        try Data("old".utf8).write(to: URL(fileURLWithPath: path))
+        let folder = try TemporaryFolder()
+        let path = try folder.write("image.png", "old")
         try PNGWriter.write(image, to: path)
         #expect(try Data(contentsOf: URL(fileURLWithPath: path)) == Data(PNGEncoder.encode(image)))
-        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["image.png"])
+        #expect(folder.names == ["image.png"])
     }
 
     @Test("a missing folder is an error that names the path")

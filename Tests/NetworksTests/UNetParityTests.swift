@@ -45,7 +45,7 @@ struct UNetFixture: Decodable {
     }
 }
 
-@Suite struct UNetParityTests {
+@Suite(.tags(.golden)) struct UNetParityTests {
     @Test("outputs and all gradients agree with diffusers", arguments: UNetFixture.names)
     func parity(name: String) throws {
         let fixture: UNetFixture = try fixture("unet-\(name)", in: .module)

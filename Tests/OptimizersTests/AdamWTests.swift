@@ -32,7 +32,7 @@ private struct AdamWCase: Decodable {
     }
 }
 
-@Suite struct AdamWTests {
+@Suite(.tags(.golden)) struct AdamWTests {
     @Test("six steps of two groups are PyTorch's, weight decay and clipping included")
     func golden() throws {
         let cases = try AdamWCase.load()

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Foundation
+import TestKit
 import Testing
 
 @testable import Recipes
@@ -107,20 +108,20 @@ import Testing
 
     @Test("writing replaces the old file and leaves no other file")
     func writing() throws {
-        try RecipeFixtures.withTemporaryFolder { folder in
-            let url = folder.appending(path: "recipe.json")
+        try TemporaryFolder.with { folder in
+            let url = folder.url("recipe.json")
             try Data("old".utf8).write(to: url)
             let recipe = BitRecipe(layers: ["mid.a": BitWidth(3)])
             try recipe.write(to: url)
             #expect(try BitRecipe.load(contentsOf: url) == recipe)
-            #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["recipe.json"])
+            #expect(folder.names == ["recipe.json"])
         }
     }
 
     @Test("a missing file and an unwritable path are named")
     func files() throws {
-        try RecipeFixtures.withTemporaryFolder { folder in
-            let url = folder.appending(path: "none/recipe.json")
+        try TemporaryFolder.with { folder in
+            let url = folder.url("none/recipe.json")
             #expect(throws: RecipeError.inFile(name: url.path, .fileMissing)) {
                 try BitRecipe.load(contentsOf: url)
             }
@@ -134,8 +135,8 @@ import Testing
 
     @Test("a pipe is not replaced by a recipe, and a folder is not read as one")
     func otherKindsOfFile() throws {
-        try RecipeFixtures.withTemporaryFolder { folder in
-            let pipe = folder.appending(path: "pipe")
+        try TemporaryFolder.with { folder in
+            let pipe = folder.url("pipe")
             #expect(mkfifo(pipe.path, 0o600) == 0)
             let error = recipeError { () throws(RecipeError) in
                 try BitRecipe(layers: ["mid.a": BitWidth(3)]).write(to: pipe)
@@ -143,9 +144,9 @@ import Testing
             #expect(error?.description.contains("a folder, device or pipe is in the way") == true)
             let kind = try FileManager.default.attributesOfItem(atPath: pipe.path)[.type]
             #expect(kind as? FileAttributeType == .typeUnknown)
-            #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["pipe"])
+            #expect(folder.names == ["pipe"])
             let reading = recipeError { () throws(RecipeError) in
-                _ = try BitRecipe.load(contentsOf: folder)
+                _ = try BitRecipe.load(contentsOf: URL(fileURLWithPath: folder.path))
             }
             #expect(reading?.description.contains("expected a JSON document, found a folder") == true)
         }

@@ -32,14 +32,6 @@ enum RecipeFixtures {
                 LayerShape(path: "time_embedding.linear_1", kind: .linear, shape: [16, 4], hasBias: true),
             ], otherParameters: 100)
     }
-
-    /// A temporary folder for one test, removed afterwards.
-    static func withTemporaryFolder(_ body: (URL) throws -> Void) throws {
-        let folder = FileManager.default.temporaryDirectory.appending(path: "recipes-\(UUID().uuidString)")
-        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-        defer { try? FileManager.default.removeItem(at: folder) }
-        try body(folder)
-    }
 }
 
 /// The error that `body` throws, as a value; nil if it throws none.

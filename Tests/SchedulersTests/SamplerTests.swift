@@ -61,7 +61,7 @@ private func prediction(_ sample: Tensor, call: Int) -> Tensor {
     0.5 * sample + 0.5 * fixtureUnit("prediction.\(call)", sample.shape)
 }
 
-@Suite struct SamplerTests {
+@Suite(.tags(.golden)) struct SamplerTests {
     static let trajectories = 0..<25
 
     @Test("trajectories agree with diffusers", arguments: trajectories)

@@ -6,11 +6,6 @@ import Testing
 
 @testable import Tensors
 
-extension Tag {
-    @Tag static var gradient: Self
-    @Tag static var golden: Self
-}
-
 /// Pairs of shapes that cover each kind of NumPy broadcasting.
 let broadcastPairs: [[[Int]]] = [
     [[2, 3], [2, 3]], [[2, 3], [3]], [[2, 3], [1]], [[2, 3], []], [[3], [2, 3]], [[2, 1], [1, 3]],

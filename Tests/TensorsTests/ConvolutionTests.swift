@@ -147,7 +147,7 @@ struct AlgorithmCase: Sendable, CustomTestStringConvertible {
         let plain = conv2d(x, weight: w, bias: nil, padding: 1)
         expectClose(
             y.values, (plain + shared.value.reshaped([1, 4, 1, 1])).values.map(Double.init),
-            Tolerance(absolute: 1e-5, relative: 0), "one bias")
+            .float32Reduction(n: 29, magnitude: 27), "one bias")
         y.backward(.ones(y.shape))
         #expect(shared.gradient?.values == [72, 72, 72, 72])
         let none = conv2d(.zeros([0, 3, 6, 6]), weight: w, bias: nil, padding: 1)
@@ -179,7 +179,7 @@ struct AlgorithmCase: Sendable, CustomTestStringConvertible {
             weight.value.withUnsafeMutableBufferPointer { for i in $0.indices { $0[i] *= 2 } }
             let second = conv2d(x, weight: weight.tensor(), bias: nil, padding: 1)
             expectClose(
-                second.values, first.values.map { 2 * Double($0) }, Tolerance(absolute: 1e-4, relative: 0),
+                second.values, first.values.map { 2 * Double($0) }, .winogradTransform,
                 "doubled weight")
             weight.value = .zeros(weight.shape)
             #expect(conv2d(x, weight: weight.tensor(), bias: nil, padding: 1).values.allSatisfy { $0 == 0 })
@@ -207,7 +207,7 @@ struct AlgorithmCase: Sendable, CustomTestStringConvertible {
             let got = conv2d(
                 x, weight: weight, bias: nil, paddings: Padding(top: -1, left: -2, bottom: 0, right: 0))
             #expect(got.shape == want.shape)
-            expectClose(got, want, atol: 1e-4, rtol: 1e-5)
+            expectClose(got, want, .winogradTransform)
         }
     }
 }

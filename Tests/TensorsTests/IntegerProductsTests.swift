@@ -53,10 +53,10 @@ import Testing
             }
         }
         let found = linear(x, weight: sample.weight, bias: bias, residual: residual)
-        expectClose(found.values, wanted, Tolerance(absolute: 2e-5, relative: 1e-5), "linear \(sizes)")
+        expectClose(found.values, wanted, .integerProduct, "linear \(sizes)")
         let plain = linear(x, weight: sample.weight, bias: nil)
         expectClose(
-            (plain + bias + residual).values, wanted, Tolerance(absolute: 2e-5, relative: 1e-5),
+            (plain + bias + residual).values, wanted, .integerProduct,
             "plain \(sizes)")
     }
 
@@ -93,7 +93,7 @@ import Testing
         let plain = conv2d(
             x, weight: sample.weight, bias: nil, stride: shape.stride, paddings: shape.padding)
         expectClose(
-            plain.values, wanted, Tolerance(absolute: 2e-5, relative: 1e-5), "\(shape.testDescription)")
+            plain.values, wanted, .integerProduct, "\(shape.testDescription)")
         let whole = conv2d(
             x, weight: sample.weight, bias: bias, stride: shape.stride, paddings: shape.padding,
             channelBias: channelBias, residual: residual)
@@ -103,7 +103,7 @@ import Testing
             return wanted[index] + Double(bias.values[channel])
                 + Double(channelBias.values[image * channels + channel]) + Double(residual.values[index])
         }
-        expectClose(whole.values, ended, Tolerance(absolute: 4e-5, relative: 1e-5), "with what follows")
+        expectClose(whole.values, ended, .integerProductWithEpilogue, "with what follows")
     }
 
     /// The convolution in Double over pixels rounded one by one.

@@ -37,6 +37,17 @@ extension Tolerance {
     /// much relative to themselves; averages of values err by it and by their own roundings.
     static let attention = Tolerance(absolute: 4e-6, relative: 32 * unitRoundoff)
 
-    /// Its gradients: sums over up to 300 queries or keys of products of such numbers.
+    /// Winograd transforms F(2) and F(4) of values of order 1: the rows of the transforms sum up to 20 in magnitude,
+    /// twice, so that intermediate values reach some hundreds and err by u of that each.
+    static let winogradTransform = Tolerance(absolute: 1e-4)
+
+    /// A product of int8 activations and low-bit codes: the sum of integers is exact; the scales of the token and of the
+    /// channel, and the conversion of results of order 10, are a handful of roundings.
+    static let integerProduct = Tolerance(absolute: 2e-5, relative: 1e-5)
+
+    /// The same plus bias, channel bias and residual, three more roundings at the size of the result.
+    static let integerProductWithEpilogue = Tolerance(absolute: 4e-5, relative: 1e-5)
+
+    /// Gradients of `attention`: sums over up to 300 queries or keys of products of such numbers.
     static let attentionGradient = Tolerance(absolute: 4e-5, relative: 64 * unitRoundoff)
 }

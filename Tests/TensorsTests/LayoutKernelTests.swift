@@ -187,6 +187,6 @@ import Testing
         let weight = Weight16(name: "w", bits: bits, shape: [3, 5], type: type)
         #expect(weight.parameters.isEmpty && !weight.tensor().requiresGradient)
         // Half an ulp: 11 and 8 significant bits.
-        expectClose(weight.tensor(), x, atol: 1e-7, rtol: type == .float16 ? 0x1p-11 : 0x1p-8)
+        expectClose(weight.tensor(), x, type == .float16 ? .float16Rounding : .bfloat16Rounding)
     }
 }

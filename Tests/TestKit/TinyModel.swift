@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Models that are small enough to train and sample within a test, the same on each run.
+// Models small enough to train and to sample in a test. Weights depend on the seed only.
 
 import Foundation
 import Layers
@@ -10,8 +10,16 @@ import ShapesWorld
 
 /// A UNet with a cross-attention level, a plain level and a mid block, and a text encoder for the shapes world.
 public enum TinyModel {
-    /// Width of the text encoder and of the UNet's context.
+    /// Channels of the text encoder's output and of the UNet's context.
     public static let crossAttentionDim = 12
+
+    /// `config.json` of the smallest latent UNet with every kind of layer: 4 channels at 4x4, context of 6 channels.
+    public static let latentJSON = """
+        {"_class_name": "UNet2DConditionModel", "sample_size": 4, "in_channels": 4, "out_channels": 4, \
+        "layers_per_block": 1, "block_out_channels": [8, 16], "down_block_types": ["CrossAttnDownBlock2D", \
+        "DownBlock2D"], "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"], "cross_attention_dim": 6, \
+        "attention_head_dim": 2, "norm_num_groups": 4}
+        """
 
     /// An architecture for `channels` channels at 8x8 (or any even size).
     public static func config(channels: Int = 3) throws -> UNet2DConditionConfig {
@@ -44,23 +52,23 @@ public enum TinyModel {
         try UNet2DConditionModel(config: config(channels: channels), parameters: parameters(seed))
     }
 
-    /// A UNet with random weights and, unless told otherwise, a text encoder.
+    /// A UNet with random weights and, if `hasText`, a text encoder.
     public static func pipeline(
-        seed: UInt64 = 1, hasText: Bool = true, schedulerJSON: String? = nil
+        seed: UInt64 = 1, channels: Int = 3, hasText: Bool = true, schedulerJSON: String? = nil
     ) throws -> DiffusionPipeline {
         let encoder = try hasText ? CLIPTextModel(config: textConfig(), parameters: parameters(seed)) : nil
         ShapesWorldRegistration.register()
         return try DiffusionPipeline(
-            unet: try unet(seed: seed), textEncoder: encoder,
+            unet: unet(seed: seed, channels: channels), textEncoder: encoder,
             tokenizerName: hasText ? ShapesTokenizer.name : nil, schedulerJSON: schedulerJSON)
     }
 
-    /// Every quantizable layer at `width`, the first and the last one at 8 bits.
-    public static func recipe(_ width: Int) throws -> BitRecipe {
-        .uniform(BitWidth(width), over: try ModelInventory(unet: config()))
+    /// Every quantizable layer at `bits`, the first and the last one at 8 bits.
+    public static func recipe(_ bits: Int) throws -> BitRecipe {
+        .uniform(BitWidth(bits), over: try ModelInventory(unet: config()))
     }
 
-    /// Provenance for files that tests write.
+    /// The manifest of files that tests write.
     public static let manifest = RunManifest(toolVersion: "0", commandLine: ["test"], seed: 1, inputs: [])
 
     private static func parameters(_ seed: UInt64) -> ParameterPath {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Named tolerances with their derivations. u = 2⁻²⁴ is the unit roundoff of Float32.
+// The one type for "close enough", and named tolerances with their derivations. u = 2⁻²⁴ is the unit roundoff of
+// Float32. Tolerances of the kernels' tests are in Tests/TensorsTests/KernelTolerances.swift.
 
 import Foundation
 
-/// What counts as equal: |a − ref| ≤ absolute + relative · |ref| + relativeToLargest · max |ref|.
+/// A bound on a difference: |a − ref| ≤ absolute + relative · |ref| + relativeToLargest · max |ref|.
 public struct Tolerance: Sendable, CustomStringConvertible {
     public var absolute: Double
     public var relative: Double
@@ -65,6 +66,20 @@ public struct Tolerance: Sendable, CustomStringConvertible {
     /// A composite op (normalisation, attention, convolution) against PyTorch in Float32: both sides err by
     /// some tens of u relative to the largest intermediate, which for inputs of order 1 is of order 1.
     public static let float32Golden = Tolerance(absolute: 2e-5, relative: 2e-5)
+
+    /// Images after at most 10 sampling steps whose predictions were summed in another order: one prediction errs by
+    /// some 20u ≈ 1e-6 of values of order 1, and a step passes errors of its input on, multiplied by at most about 1.5.
+    public static let sampling = Tolerance(absolute: 1e-4, relative: 1e-4)
+
+    /// As `sampling`, with guidance, which multiplies the errors of two predictions by the guidance scale (at most
+    /// 7.5), or with time features that were computed in another order.
+    public static let guidedSampling = Tolerance(absolute: 1e-3, relative: 1e-3)
+
+    /// One rounding to Float16 (11 significant bits); below 2⁻¹⁴ the spacing is 2⁻²⁴, half of which is below 1e-7.
+    public static let float16Rounding = Tolerance(absolute: 1e-7, relative: 0x1p-11)
+
+    /// One rounding to bfloat16 (8 significant bits).
+    public static let bfloat16Rounding = Tolerance(absolute: 1e-7, relative: 0x1p-8)
 
     /// Central differences of fourth order with step 2⁻⁵: truncation h⁴·f⁽⁵⁾/30 ≈ 3e-8, and rounding of the
     /// two losses, about 4u·|y| / h ≈ 1e-5 for outputs of order 1, times the spread of the projection.

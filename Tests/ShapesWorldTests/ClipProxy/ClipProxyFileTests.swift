@@ -26,16 +26,9 @@ import Testing
         )
     }
 
-    /// Gives `body` the path of a file in a folder of its own.
-    private func withFile(_ body: (String) throws -> Void) throws {
-        let folder = FileManager.default.temporaryDirectory.appending(path: "clip-\(UUID().uuidString)")
-        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-        defer { try? FileManager.default.removeItem(at: folder) }
-        try body(folder.appending(path: "clip.h5").path)
-    }
-
     @Test("a proxy reads back as it was written") func roundTrip() throws {
-        try withFile { path in
+        try TemporaryFolder.with { folder in
+            let path = folder.file("clip.h5")
             try proxy.write(to: path, manifest: manifest)
             let again = try ClipProxy(file: path)
             #expect(again.config == proxy.config)
@@ -52,7 +45,8 @@ import Testing
         var random = Philox(seed: 1)
         let images = random.normal([4, 3, 8, 8])
         let ids = (0..<20).map { Int32($0 % 9) }
-        try withFile { path in
+        try TemporaryFolder.with { folder in
+            let path = folder.file("clip.h5")
             try proxy.write(to: path, manifest: manifest, as: .float16)
             let again = try ClipProxy(file: path)
             let keys = try CheckpointReader(path, formats: [.clip]).clip
@@ -66,7 +60,8 @@ import Testing
     }
 
     @Test("what else is written lies in the file, next to a proxy that still reads") func extra() throws {
-        try withFile { path in
+        try TemporaryFolder.with { folder in
+            let path = folder.file("clip.h5")
             try proxy.write(to: path, manifest: manifest) { writer in
                 try writer.writeTrainingState(json: #"{"step": 3}"#)
                 try writer.write("averages/a.b", in: .training, Tensor([1, 2], shape: [2]))
@@ -79,7 +74,8 @@ import Testing
     }
 
     @Test("a proxy's file is no UNet's, and says so") func otherKind() throws {
-        try withFile { path in
+        try TemporaryFolder.with { folder in
+            let path = folder.file("clip.h5")
             try proxy.write(to: path, manifest: manifest)
             let error = #expect(throws: CheckpointError.self) { try CheckpointReader(path) }
             #expect(
@@ -93,7 +89,8 @@ import Testing
     }
 
     @Test("an architecture that is not one is an error that names the key") func brokenConfig() throws {
-        try withFile { path in
+        try TemporaryFolder.with { folder in
+            let path = folder.file("clip.h5")
             let header = CheckpointHeader(format: .clip, config: #"{"vision_channels": [8]}"#, manifest: "{}")
             let writer = try CheckpointWriter(path, header: header)
             try writer.write("logit_scale", in: .clip, .zeros([1]))
@@ -104,7 +101,8 @@ import Testing
     }
 
     @Test("parameters that the architecture lacks are an error") func unusedKeys() throws {
-        try withFile { path in
+        try TemporaryFolder.with { folder in
+            let path = folder.file("clip.h5")
             try proxy.write(to: path, manifest: manifest) { try $0.write("extra", in: .clip, .zeros([1])) }
             #expect(throws: CheckpointError.unusedKeys(file: path, keys: ["extra"])) {
                 try ClipProxy(file: path)

@@ -32,14 +32,6 @@ private func run(_ trainer: ClipProxyTrainer, until stop: Int = .max) throws {
     try trainer.run(progress: { _, _, _ in }, save: {}, shouldStop: { trainer.loop.step >= stop })
 }
 
-/// Gives `body` the path of a file in a folder of its own.
-private func withFile(_ body: (String) throws -> Void) throws {
-    let folder = FileManager.default.temporaryDirectory.appending(path: "clip-\(UUID().uuidString)")
-    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-    defer { try? FileManager.default.removeItem(at: folder) }
-    try body(folder.appending(path: "clip.h5").path)
-}
-
 @Suite struct ClipProxyTrainerTests {
     private let manifest = RunManifest(toolVersion: "0", commandLine: ["test"], seed: 3, inputs: [])
 
@@ -72,7 +64,8 @@ private func withFile(_ body: (String) throws -> Void) throws {
         let interrupted = try ClipProxyTrainer(tinyRecipe(steps: 6))
         try run(interrupted, until: 3)
         #expect(interrupted.loop.step == 3)
-        try withFile { path in
+        try TemporaryFolder.with { folder in
+            let path = folder.file("clip.h5")
             try interrupted.write(to: path, manifest: manifest)
             let resumed = try ClipProxyTrainer(tinyRecipe(steps: 6))
             #expect(try resumed.resume(from: path))
@@ -91,7 +84,8 @@ private func withFile(_ body: (String) throws -> Void) throws {
     @Test("a finished run leaves the averaged proxy and no state") func finished() throws {
         let trainer = try ClipProxyTrainer(tinyRecipe(steps: 2))
         try run(trainer)
-        try withFile { path in
+        try TemporaryFolder.with { folder in
+            let path = folder.file("clip.h5")
             try trainer.write(to: path, manifest: manifest)
             let written = try ClipProxy(file: path).store.parameters.map(\.value.values)
             #expect(written == trainer.withFinalWeights { $0.store.parameters.map(\.value.values) })
@@ -102,7 +96,8 @@ private func withFile(_ body: (String) throws -> Void) throws {
     @Test("the file of another run is refused") func anotherRun() throws {
         let trainer = try ClipProxyTrainer(tinyRecipe(steps: 4))
         try run(trainer, until: 2)
-        try withFile { path in
+        try TemporaryFolder.with { folder in
+            let path = folder.file("clip.h5")
             try trainer.write(to: path, manifest: manifest)
             let other = try ClipProxyTrainer(tinyRecipe(steps: 4, hardNegatives: 2))
             #expect(throws: TrainingStateError.self) { try other.resume(from: path) }

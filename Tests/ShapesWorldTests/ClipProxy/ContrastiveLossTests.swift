@@ -9,7 +9,7 @@ import Testing
 @testable import QAT
 @testable import ShapesWorld
 
-@Suite struct ContrastiveLossTests {
+@Suite(.tags(.gradient)) struct ContrastiveLossTests {
     private let images: Tensor
     private let captions: Tensor
     private let hardNegatives: Tensor
