@@ -3,8 +3,6 @@
 
 import Foundation
 
-@testable import Checkpoints
-
 /// A Python that has a given module, if this machine has one.
 public enum Python {
     /// `BITSFUSION_PYTHON`, or `python3` on the path.

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A seeded generator for test data and mutations: the same values on every run and machine.
 
-@testable import Checkpoints
-
 /// SplitMix64 (Steele, Lea, Flood 2014).
 public struct SplitMix: RandomNumberGenerator {
     private var state: UInt64
