@@ -3,9 +3,9 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-quick test-kernels replay fuzz format lint graph docs fixtures teacher clip-proxy \
-	benchmark-setup benchmark benchmark-kernels benchmark-forward benchmark-train benchmark-packed benchmark-analyze \
-	benchmark-allocate sizes clean
+.PHONY: help setup build demo test test-quick test-kernels replay fuzz format lint graph docs fixtures teacher \
+	clip-proxy benchmark-setup benchmark benchmark-kernels benchmark-forward benchmark-train benchmark-packed \
+	benchmark-analyze benchmark-allocate sizes clean
 
 BITSFUSION := .build/release/bitsfusion
 SWIFT_SOURCES := Sources Tests Benchmarks Snippets Package.swift
@@ -37,12 +37,13 @@ test-quick: ## Build and run the tests that take less than a second each
 # Swift checks its own arithmetic and bounds; in the second run C traps on undefined behavior. Leaks are not checked:
 # HDF5 leaks the parts of a damaged file that it has read.
 FUZZ ?= 1000000
-FUZZ_TEST = ASAN_OPTIONS=detect_leaks=0 BITSFUSION_FUZZ=$(FUZZ) swift test -c release --disable-xctest --filter '[Ff]uzz'
+FUZZ_TEST = ASAN_OPTIONS=detect_leaks=0 BITSFUSION_FUZZ=$(FUZZ) \
+	swift test -c release --disable-xctest --filter '[Ff]uzz'
 fuzz: setup ## Read FUZZ=1000000 damaged inputs under the sanitizers
 	$(FUZZ_TEST) --sanitize address --scratch-path .build/fuzz-address
 	$(FUZZ_TEST) -Xcc -fsanitize=undefined -Xcc -fsanitize-trap=undefined --scratch-path .build/fuzz-undefined
 
-# Runs the kernels for processors with fewer features on this one. (`make test` compares all kernels with each other.)
+# Uses the kernels for processors with fewer features on this one. `make test` compares all kernels with each other.
 test-kernels: ## Run all tests with the AVX2 kernels and with the portable kernels
 	for kernels in avx2 portable; do BITSFUSION_KERNELS=$$kernels $(MAKE) --no-print-directory test || exit 1; done
 
@@ -105,7 +106,8 @@ benchmark-allocate: build ## Time the exact bit allocation by number of layers
 	$(BENCH) allocate --threads 1 $(BENCH_FLAGS)
 
 sizes: ## List the longest source files
-	@git ls-files Sources Tests Benchmarks scripts | grep -E '\.(swift|c|h|inc|py|sh)$$' | xargs wc -l | sort -rn | sed -n 2,21p
+	@git ls-files Sources Tests Benchmarks scripts | grep -E '\.(swift|c|h|inc|py|sh)$$' \
+		| xargs wc -l | sort -rn | sed -n 2,21p
 
 clean: ## Remove all build products
 	rm -rf .build .venv demo

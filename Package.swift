@@ -8,13 +8,18 @@ import PackageDescription
     let hdf5PackageConfig = Context.environment["BITSFUSION_HDF5_PC"] ?? "hdf5"
 #endif
 
-// Kernels are slow without optimisation even in debug builds; versioned dependants, which SwiftPM forbids
-// unsafe flags, set BITSFUSION_NO_UNSAFE_FLAGS=1.
+// Kernels are optimized in debug builds too. SwiftPM rejects unsafe flags in dependencies that are specified by version;
+// packages that depend on a version set BITSFUSION_NO_UNSAFE_FLAGS=1.
 let kernelFlags: [CSetting] =
     Context.environment["BITSFUSION_NO_UNSAFE_FLAGS"] == nil
     ? [.unsafeFlags(["-O3", "-fno-math-errno"])] : []
 
-/// The modules that `import BitsFusion` brings.
+/// The plugin of `make docs`, which other builds do not download.
+let documentationPlugin: [Package.Dependency] =
+    Context.environment["BITSFUSION_DOCS"] == nil
+    ? [] : [.package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.5.0")]
+
+/// The modules that `import BitsFusion` re-exports.
 let library: [Target.Dependency] = [
     "Analyzer", "BitAllocator", "Checkpoints", "DataSets", "Evaluation", "Files", "Images", "Layers", "Networks",
     "Optimizers", "Packing", "Pipelines", "QAT", "Quantization", "Recipes", "Schedulers", "Tensors", "Tokenizers",
@@ -33,9 +38,9 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
-    ],
+    ] + documentationPlugin,
     targets: [
-        // Wings and levels as in Docs/Architecture.md, whose table `make test` checks imports against.
+        // Wings and levels as in the table of Docs/Architecture.md, which `make test` checks.
         // Level 0
         .systemLibrary(
             name: "COpenBLAS", path: "Sources/System/COpenBLAS", pkgConfig: "openblas",
@@ -161,14 +166,14 @@ let package = Package(
 )
 
 extension Target {
-    /// A Swift target in its wing's folder.
+    /// A Swift target in the folder of its wing.
     static func module(
         _ name: String, in wing: String, _ dependencies: [Dependency] = [], resources: [Resource]? = nil
     ) -> Target {
         .target(name: name, dependencies: dependencies, path: "Sources/\(wing)/\(name)", resources: resources)
     }
 
-    /// The tests of one target, which may use all of the library.
+    /// The tests of one target, which may import the whole library.
     static func tests(_ name: String, _ dependencies: [Dependency] = [], fixtures: Bool = false) -> Target {
         .testTarget(
             name: name + "Tests", dependencies: ["BitsFusion", "ShapesWorld", "TestKit"] + dependencies,

@@ -139,7 +139,8 @@ def report(targets):
                 imports = ", ".join(sorted(target.imports)) or "-"
                 print(f"  {levels[name]:2}  {name:18} {len(target.files):3}  {imports}")
     swift = sum(len(target.files) for target in targets.values())
-    print(f"{len(targets)} targets, {sum(len(target.imports) for target in targets.values())} edges, {swift} Swift files")
+    edges = sum(len(target.imports) for target in targets.values())
+    print(f"{len(targets)} targets, {edges} edges, {swift} Swift files")
     print("\ncycles between targets: none")
 
     print("\ncycles between folders of one target (by names of types and functions)")

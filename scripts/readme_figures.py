@@ -3,7 +3,7 @@
 """Fills the tables of README.md from measured results.
 
     make demo                                      # writes demo/scores.json
-    scripts/readme_figures.py demo/scores.json     # quality and size of the shipped model, speed from Docs/Performance.md
+    scripts/readme_figures.py demo/scores.json     # quality and size of the model, speed from Docs/Performance.md
 
 The table "quality" comes from the scores that `bitsfusion evaluate -o` writes. The table "speed" repeats rows of
 Docs/Performance.md, which `bitsfusion-bench --markdown` writes. Each table stands between `<!-- NAME -->` and

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The table of targets in Docs/Architecture.md, read as the rule that imports are held against: the document that a
-// reader sees is the one that is checked.
+// Reads the table of targets in Docs/Architecture.md, which imports are checked against.
 
-/// Which targets there are, how high each lies, and what it may import.
+/// The targets, their levels, and what each may import.
 struct ArchitectureMap {
     /// One row of the table.
     struct Target: Equatable {
@@ -17,7 +16,7 @@ struct ArchitectureMap {
     /// Modules of the toolchain, which any target may import.
     let toolchain: Set<String>
 
-    /// What the table says that cannot be, or an import that breaks it.
+    /// An inconsistent table, or an import that the table does not allow.
     enum Violation: Error, Equatable, CustomStringConvertible {
         case malformedRow(String)
         case repeatedTarget(String)
@@ -31,7 +30,7 @@ struct ArchitectureMap {
             case .malformedRow(let row): "Docs/Architecture.md: not a row of the table of targets: \(row)"
             case .repeatedTarget(let name): "Docs/Architecture.md: two rows for target \(name)"
             case .rowPointsUp(let target, let imported):
-                "Docs/Architecture.md: \(target) may import \(imported), which does not lie below it"
+                "Docs/Architecture.md: \(target) may import \(imported), which is not of a lower level"
             case .unknownTarget(let name, let file):
                 "\(file): target \(name) has no row in Docs/Architecture.md"
             case .forbiddenImport(let file, let line, let target, let imported):
@@ -77,7 +76,12 @@ struct ArchitectureMap {
         self.toolchain = toolchain
     }
 
-    /// What is wrong with the imports of one file: `source` is its text, `file` its name for the message.
+    /// The imports of one file that the table does not allow.
+    ///
+    /// - Parameters:
+    ///   - source: the text of the file.
+    ///   - file: the path of the file, for the message.
+    ///   - name: the target of the file.
     func violations(in source: String, file: String, target name: String) -> [Violation] {
         guard let target = targets[name] else { return [.unknownTarget(name, file: file)] }
         return ImportScanner.imports(in: source)
@@ -85,7 +89,7 @@ struct ArchitectureMap {
             .map { .forbiddenImport(file: file, line: $0.line, target: name, imports: $0.module) }
     }
 
-    /// The words in backticks of one cell.
+    /// The words in backticks in one cell.
     private static func names(in cell: String) -> [String] {
         cell.split(separator: "`", omittingEmptySubsequences: false).enumerated()
             .filter { $0.offset % 2 == 1 }.map { String($0.element) }

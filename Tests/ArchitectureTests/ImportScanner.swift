@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Finds the modules that a Swift file imports. Comments and string literals are blanked first, so that a program
-// quoted in a string is not taken for an import.
+// Finds the modules that a Swift file imports. Comments and string literals are removed first, so that an import inside
+// a string is not counted.
 
 /// The imports of one Swift file.
 enum ImportScanner {
@@ -16,7 +16,7 @@ enum ImportScanner {
         "typealias", "struct", "class", "enum", "protocol", "let", "var", "func",
     ]
 
-    /// Every import of `source`, in order; of `import struct A.B` the module A.
+    /// Every import of `source`, in order. `import struct A.B` imports the module A.
     static func imports(in source: String) -> [Import] {
         let lines = code(of: source).split(separator: "\n", omittingEmptySubsequences: false)
         return lines.enumerated().flatMap { index, line in
@@ -36,11 +36,11 @@ enum ImportScanner {
         return words.first?.split(separator: ".").first.map(String.init)
     }
 
-    /// `source` with comments and string literals left out and its line breaks kept.
+    /// `source` without comments and string literals; line breaks are kept.
     private static func code(of source: String) -> String {
         var rest = source[...]
         var code = ""
-        /// Skips to the end of `terminator`, or up to the end of the line; line breaks on the way are kept.
+        /// Skips to the end of `terminator`, or to the end of the line; line breaks in between are kept.
         func skip(to terminator: String, escape: String? = nil, withinLine: Bool = false) {
             while !rest.isEmpty, !rest.hasPrefix(terminator) {
                 if withinLine, rest.first?.isNewline == true { return }

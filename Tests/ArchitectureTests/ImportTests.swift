@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Imports only point down: every Swift file of Sources/ and Benchmarks/ against the table in Docs/Architecture.md.
+// Checks the imports of every Swift file of Sources/ and Benchmarks/ against the table in Docs/Architecture.md.
 
 import Foundation
 import Testing
@@ -26,7 +26,7 @@ import Testing
         <!-- end of targets -->
         """
 
-    /// A target's folder, below its wing's.
+    /// The folder of a target in the folder of its wing.
     private struct Folder: Hashable {
         let wing, target, path: String
     }

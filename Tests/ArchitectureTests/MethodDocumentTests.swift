@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Docs/Method.md leads from the paper to files and symbols; what it names must be there.
+// Checks that the files and symbols that Docs/Method.md names exist.
 
 import Foundation
 import Testing
@@ -8,15 +8,27 @@ import Testing
     private static let root = URL(fileURLWithPath: #filePath)
         .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
 
-    /// The words that declare something in Swift, as they stand before its name.
+    /// The keywords of Swift that declare the name that follows them.
     private static let declarations = ["class", "struct", "enum", "protocol", "func", "var", "let", "case"]
+
+    /// The names that a file declares at its top level or as members of a type at its top level. Names local to a function
+    /// are indented further.
+    private static func declaredNames(in source: String) -> Set<String> {
+        let lines = source.split(separator: "\n").filter { $0.prefix { $0 == " " }.count <= 4 }
+        return Set(
+            lines.flatMap { line in
+                let words = line.split { !$0.isLetter && !$0.isNumber && $0 != "_" }
+                return zip(words, words.dropFirst()).filter { declarations.contains(String($0.0)) }
+                    .map { String($0.1) }
+            })
+    }
 
     private static func words(inBackticks cell: Substring) -> [String] {
         cell.split(separator: "`", omittingEmptySubsequences: false).enumerated()
             .filter { $0.offset % 2 == 1 }.map { String($0.element) }
     }
 
-    @Test("every file that Docs/Method.md names declares the symbols named beside it")
+    @Test("every file that Docs/Method.md names declares the symbols of its row")
     func symbols() throws {
         let document = try String(
             contentsOf: Self.root.appendingPathComponent("Docs/Method.md"), encoding: .utf8)
@@ -27,10 +39,7 @@ import Testing
             let file = try #require(Self.words(inBackticks: cells[2]).first)
             let source = try String(
                 contentsOf: Self.root.appendingPathComponent("Sources/" + file), encoding: .utf8)
-            let words = source.split { !$0.isLetter && !$0.isNumber && $0 != "_" }
-            let declared = Set(
-                zip(words, words.dropFirst()).filter { Self.declarations.contains(String($0.0)) }
-                    .map { String($0.1) })
+            let declared = Self.declaredNames(in: source)
             let named = Self.words(inBackticks: cells[3])
             #expect(!named.isEmpty, "\(file)")
             for symbol in named { #expect(declared.contains(symbol), "\(file) does not declare \(symbol)") }

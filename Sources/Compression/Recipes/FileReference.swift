@@ -3,7 +3,7 @@
 
 /// A file that a document was made from.
 public struct FileReference: Hashable, Codable, Sendable {
-    /// The path as it was given, or a shipped model's name such as `shapes`.
+    /// The path on the command line, or the name of an included model.
     public let path: String
     /// SHA-256 of the content: 64 lowercase hexadecimal digits.
     public let sha256: String

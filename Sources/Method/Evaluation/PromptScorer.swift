@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What CLIP is to this library: a model that scores images against their prompts and compares how images look. The
-// shapes world's CLIP-proxy is one. K images, C channels, H W size.
+// The protocol of CLIP-like models, which score images against prompts and compare images by their features. K images,
+// C channels, H W size.
 
 import Tensors
 
