@@ -30,7 +30,7 @@ private struct CLIPTextFixture: Decodable {
     var parameters: ParameterPath { ParameterPath(ParameterStore(provider: FixtureParameterProvider())) }
 }
 
-@Suite struct CLIPTextModelTests {
+@Suite(.tags(.golden)) struct CLIPTextModelTests {
     /// Outputs by the names of transformers.
     private static func named(_ outputs: CLIPTextOutput) -> [String: Tensor] {
         var result = ["last_hidden_state": outputs.lastHiddenState, "pooler_output": outputs.poolerOutput]
