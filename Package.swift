@@ -71,7 +71,7 @@ let package = Package(
         .module("Optimizers", in: "Engine", ["CKernels", "Tensors"]),
 
         // Level 3
-        .module("Quantization", in: "Compression", ["CKernels", "Packing", "Recipes", "Tensors"]),
+        .module("Quantization", in: "Compression", ["Packing", "Recipes", "Tensors"]),
         .module("BitAllocator", in: "Method", ["Files", "Recipes"]),
 
         .module("Networks", in: "Models", ["Files", "Layers", "Recipes", "Tensors"]),
@@ -81,7 +81,7 @@ let package = Package(
         // Level 4
         .module(
             "Checkpoints", in: "Models",
-            ["CHDF5", "CKernels", "Files", "Layers", "Packing", "Quantization", "Recipes", "Tensors"]),
+            ["CHDF5", "Files", "Layers", "Packing", "Quantization", "Recipes", "Tensors"]),
 
         // Level 5
         .module(

@@ -40,6 +40,7 @@ import numpy as np
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DIGESTS = ROOT / "Tests" / "Replay" / "digests.json"
 CONFIGS = ROOT / "Configs"
+SETTINGS = ROOT / "Tests" / "Replay"
 FIXTURES = ROOT / "Tests" / "NetworksTests" / "Fixtures"
 sys.path.insert(0, str(ROOT / "Tests" / "Fixtures"))
 sys.dont_write_bytecode = True
@@ -160,7 +161,7 @@ def corpus():
     stage1 = f"distill --stage 1 --model shapes --recipe recipe.json {distill}"
     stage2 = f"distill --stage 2 --student stage1.h5 {distill}"
     add("stage 1, 20 steps", stage1, {"stage1.h5": read_checkpoint}, stop_at=20,
-        before=lambda: write_config("distill-shapes.yaml", "distill.yaml", saveEvery=20))
+        before=lambda: write_config(SETTINGS / "distill-shapes.yaml", "distill.yaml", saveEvery=20))
     add("stage 1", stage1 + " --resume", {"stage1.h5": read_checkpoint})
     add("stage 2, 20 steps", stage2, {"stage2.h5": read_checkpoint}, stop_at=20)
     add("stage 2", stage2 + " --resume", {"stage2.h5": read_checkpoint})
@@ -304,11 +305,11 @@ def write_latent_set():
         file["latents"] = unit("replay.latents", (6, 4, 8, 8))
         file["encoder_hidden_states"] = unit("replay.texts", (6, 5, 12))
         file["empty_hidden_states"] = unit("replay.empty", (1, 5, 12))
-    write_config("distill-sd15.yaml", "latent.yaml", batchSize=6, microBatchSize=2)
+    write_config(SETTINGS / "distill-latent.yaml", "latent.yaml", batchSize=6, microBatchSize=2)
 
 
 def write_config(source, name, **values):
-    """A configuration of the repository with other numbers."""
+    """A configuration of the repository, by name or path, with other numbers."""
     text = (CONFIGS / source).read_text().replace("unet-shapes.json", str(CONFIGS / "unet-shapes.json"))
     for key, value in values.items():
         text, count = re.subn(rf"\b{key}: \d+", f"{key}: {value}", text)

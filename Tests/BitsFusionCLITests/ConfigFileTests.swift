@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The YAML files in Configs/ against what the program has built in.
+// The YAML files in Configs/, and settings printed as YAML.
 
 import BitsFusion
 import Foundation
@@ -15,32 +15,33 @@ import Testing
             .appendingPathComponent("../../Configs/\(name)").standardizedFileURL.path
     }
 
-    @Test("Configs/distill-shapes.yaml and distill-sd15.yaml say what is built in")
-    func distillation() throws {
-        let shapes = try YAMLDocument.read(DistillationOptions.self, from: Self.path("distill-shapes.yaml"))
-        #expect(shapes == .shapes)
-        let paper = try YAMLDocument.read(DistillationOptions.self, from: Self.path("distill-sd15.yaml"))
-        #expect(paper == .paper)
+    @Test("settings printed as YAML read back unchanged", arguments: [DistillationOptions.paper, .shapes])
+    func printedSettings(options: DistillationOptions) throws {
+        let folder = try TemporaryFolder()
+        let text = try YAMLDocument.text(options)
+        #expect(text.contains("textDropping: 0.1\n"))
+        #expect(
+            try YAMLDocument.read(DistillationOptions.self, from: folder.write("distill.yaml", text)) == options)
     }
 
     @Test(
-        "both phases of the shipped teacher are recipes for 2 to 4 million parameters that the trainer takes",
+        "the trainer takes both configs of the shipped teacher, a model of 2 to 4 million parameters",
         arguments: ["shapes.yaml", "shapes-relations.yaml"])
     func teacher(name: String) throws {
-        let recipe = try YAMLDocument.read(TeacherTrainingConfig.self, from: Self.path(name))
-        let config = try UNet2DConditionConfig(json: AtomicFile.read(Self.path(recipe.unet)))
-        let trainer = try TeacherTrainer(recipe, unetConfig: config)
-        let parameters = trainer.pipeline.stores.reduce(0) { $0 + $1.elementCount }
+        let settings = try YAMLDocument.read(TeacherTrainingConfig.self, from: Self.path(name))
+        let config = try UNet2DConditionConfig(json: AtomicFile.read(Self.path(settings.unet)))
+        let trainer = try TeacherTrainer(settings, unetConfig: config)
+        let parameters = trainer.model.stores.reduce(0) { $0 + $1.elementCount }
         #expect((2_000_000...4_000_000).contains(parameters))
     }
 
     @Test("a key that nothing reads is refused by name")
     func unknownKey() throws {
-        let text = try String(contentsOfFile: Self.path("distill-shapes.yaml"), encoding: .utf8)
         let folder = try TemporaryFolder()
-        let path = try folder.write("unknown-key.yaml", text + "stage3: {}\n")
+        let file = try folder.write(
+            "distill.yaml", YAMLDocument.text(DistillationOptions.shapes) + "stage3: {}\n")
         #expect {
-            try YAMLDocument.read(DistillationOptions.self, from: path)
+            try YAMLDocument.read(DistillationOptions.self, from: file)
         } throws: { error in
             "\(error)".contains("stage3: unknown key")
         }

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One pass per output channel over weights `[OC, ...]`, cut over the threads.
 
-import CKernels
 import Tensors
-
-nonisolated(unsafe) let kernels: bf_kernel_table = bf_kernels().pointee
 
 /// The number of rows of `weight` and their length, checked against the scales.
 func checkedRows(_ weight: Tensor, _ scales: Tensor) -> (channels: Int, width: Int) {
@@ -23,18 +20,8 @@ func forEachRow(_ channels: Int, _ width: Int, _ body: (Int) -> Void) {
 
 extension Tensor {
     /// The address of the element at `offset`, for reading; valid while the tensor lives.
-    func row(_ offset: Int) -> UnsafePointer<Float> {
-        withUnsafeBufferPointer { buffer in
-            guard let base = buffer.baseAddress else { preconditionFailure("a tensor always has storage") }
-            return base + offset
-        }
-    }
+    func row(_ offset: Int) -> UnsafePointer<Float> { UnsafePointer(pointer + offset) }
 
-    /// The same for writing, in a tensor that nobody else has seen yet.
-    func mutableRow(_ offset: Int) -> UnsafeMutablePointer<Float> {
-        withUnsafeMutableBufferPointer { buffer in
-            guard let base = buffer.baseAddress else { preconditionFailure("a tensor always has storage") }
-            return base + offset
-        }
-    }
+    /// The address of the element at `offset`, for writing to a tensor that this function made.
+    func mutableRow(_ offset: Int) -> UnsafeMutablePointer<Float> { mutablePointer + offset }
 }

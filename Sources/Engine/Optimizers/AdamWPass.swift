@@ -61,9 +61,9 @@ struct AdamWWork {
     /// Updates `elements`, whose first is a multiple of 64.
     func run(_ elements: Range<Int>) {
         let (first, count) = (elements.lowerBound, elements.count)
-        let values = parameter.value.address + first
-        let averages = average.map { $0.address + first }
-        guard let gradients = gradient?.elements(from: first) else {
+        let values = parameter.value.mutablePointer + first
+        let averages = average.map { $0.mutablePointer + first }
+        guard let gradients = gradient.map({ UnsafePointer($0.pointer + first) }) else {
             if let averages { kernels.lerp(averages, values, update.average_rate, count) }
             return
         }
@@ -71,7 +71,8 @@ struct AdamWWork {
             switch moments {
             case .float32(let mean, let square):
                 kernels.adamw(
-                    values, gradients, mean.address + first, square.address + first, averages, count, update)
+                    values, gradients, mean.mutablePointer + first, square.mutablePointer + first, averages, count,
+                    update)
             case .bfloat16(let mean, let square):
                 withUnsafePointer(to: rounding) { rounding in
                     kernels.adamw_bfloat(
@@ -80,21 +81,6 @@ struct AdamWWork {
                 }
             case nil: preconditionFailure("\(parameter.name): the optimizer has no moments for it")
             }
-        }
-    }
-}
-
-extension Tensor {
-    /// Where the elements from `first` on lie, for reading; valid while the tensor lives.
-    fileprivate func elements(from first: Int) -> UnsafePointer<Float>? {
-        withUnsafeBufferPointer(\.baseAddress).map { $0 + first }
-    }
-
-    /// Where the elements lie, for writing; valid while the tensor lives.
-    fileprivate var address: UnsafeMutablePointer<Float> {
-        withUnsafeMutableBufferPointer { buffer in
-            guard let base = buffer.baseAddress else { preconditionFailure("a tensor always has storage") }
-            return base
         }
     }
 }

@@ -4,7 +4,7 @@
 import CKernels
 
 /// Chosen once for this processor (`BITSFUSION_KERNELS` narrows the choice).
-nonisolated(unsafe) let kernels: bf_kernel_table = bf_kernels().pointee
+package nonisolated(unsafe) let kernels: bf_kernel_table = bf_kernels().pointee
 
 /// The name of the instruction set in use: `avx512`, `avx2` or `portable`.
 public var kernelInstructionSet: String { String(cString: kernels.name) }

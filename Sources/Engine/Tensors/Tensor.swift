@@ -100,7 +100,14 @@ public struct Tensor: @unchecked Sendable {
     /// Whether both lie in one block of memory.
     package func sharesMemory(with other: Tensor) -> Bool { storage === other.storage }
 
-    var pointer: UnsafeMutablePointer<Float> { storage.pointer + offset }
+    /// The first element; valid while the tensor lives. For reading, except by the code that made the tensor.
+    package var pointer: UnsafeMutablePointer<Float> { storage.pointer + offset }
+
+    /// The first element for writing; valid while the tensor lives. Prepacked forms of the old values are dropped.
+    package var mutablePointer: UnsafeMutablePointer<Float> {
+        storage.prepackedForms?.drop()
+        return pointer
+    }
 
     /// Marks the values of a parameter: the forms that kernels read of them are kept from use to use.
     func keepsPrepackedForms() {

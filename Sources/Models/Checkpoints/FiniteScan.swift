@@ -2,11 +2,7 @@
 // Finds NaN and infinity in weights as they are loaded: one bad value would spread to every output. The scan runs at
 // memory speed on all threads; which value it was is looked for only when there is one.
 
-import CKernels
 import Tensors
-
-/// The table of kernels for this processor.
-nonisolated(unsafe) private let kernels: bf_kernel_table = bf_kernels().pointee
 
 /// Values that one thread checks at a time: large enough to forget the hand-out, small enough to stop early.
 private let scanGrain = 1 << 16

@@ -29,44 +29,6 @@ public struct PackingOptions: Hashable, Sendable {
     }
 }
 
-/// The state of a training run as it lies in a checkpoint: the trainer's own JSON, and tensors by path.
-public struct StoredTraining {
-    /// A named tensor of a state.
-    public struct Entry {
-        public let name: String
-        /// The element type in the file; it holds every value exactly.
-        public let type: ElementType
-        private let make: () -> Tensor
-
-        /// A tensor that is widened from `type` when it is written, and not before: a state takes no second copy.
-        public init(_ name: String, as type: ElementType, make: @escaping () -> Tensor) {
-            self.name = name
-            self.type = type
-            self.make = make
-        }
-
-        public init(_ name: String, _ value: Tensor) { self.init(name, as: .float32) { value } }
-
-        /// The values in Float32.
-        public var value: Tensor { make() }
-    }
-
-    public let json: Data
-    /// Empty when the run is finished and only its record is kept.
-    public let tensors: [Entry]
-
-    public init(json: Data, tensors: [Entry]) {
-        self.json = json
-        self.tensors = tensors
-    }
-
-    /// - Throws: `CheckpointError`.
-    public func write(with writer: CheckpointWriter) throws {
-        for entry in tensors { try writer.write(entry.name, in: .training, entry.value, as: entry.type) }
-        try writer.writeTrainingState(json: String(decoding: json, as: UTF8.self))
-    }
-}
-
 extension DiffusionPipeline {
     /// Writes every parameter as floats; quantized layers are written as what they compute with.
     ///
@@ -77,7 +39,7 @@ extension DiffusionPipeline {
     ///   - training: what a resumed run needs.
     /// - Throws: `CheckpointError`.
     public func writeModel(
-        to path: String, manifest: RunManifest, as type: ElementType? = nil, training: StoredTraining? = nil
+        to path: String, manifest: RunManifest, as type: ElementType? = nil, training: TrainingState? = nil
     ) throws {
         let writer = try CheckpointWriter(path, header: try header(.model, manifest))
         for entry in unet.store.entries {
@@ -101,7 +63,7 @@ extension DiffusionPipeline {
     /// - Throws: `CheckpointError`.
     public func writeStudent(
         to path: String, manifest: RunManifest,
-        training: StoredTraining? = nil
+        training: TrainingState? = nil
     ) throws {
         let writer = try CheckpointWriter(path, header: try header(.student, manifest))
         for entry in unet.store.entries {

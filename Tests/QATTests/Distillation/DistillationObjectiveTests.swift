@@ -133,13 +133,13 @@ private func meanSquare(_ a: Tensor, _ b: Tensor) -> Double {
         let teacher = try TinyDistillation.teacher()
         teacher.freeze()
         let objective = DistillationObjective(
-            teacher: teacher.unet, student: trainer.student.unet, schedule: NoiseSchedule(),
+            teacher: teacher.unet, student: trainer.model.unet, schedule: NoiseSchedule(),
             data: TinyDistillation.data(), stage: .one, options: TinyDistillation.options(featureWeight: 1))
         try objective(part, random: &random).total.backward()
         for store in teacher.stores {
             #expect(store.parameters.allSatisfy { $0.gradient == nil && !$0.isTrainable })
         }
-        for parameter in trainer.student.unet.store.parameters {
+        for parameter in trainer.model.unet.store.parameters {
             if LayerRole(of: parameter.layerID).isTimeLayer, !parameter.name.hasSuffix(".scale") {
                 #expect(parameter.gradient == nil, "\(parameter.name)")
             } else {
@@ -147,7 +147,7 @@ private func meanSquare(_ a: Tensor, _ b: Tensor) -> Double {
                 #expect(gradient.values.contains { $0 != 0 }, "\(parameter.name)")
             }
         }
-        #expect(trainer.student.textEncoder?.store.parameters.allSatisfy { !$0.isTrainable } == true)
+        #expect(trainer.model.textEncoder?.store.parameters.allSatisfy { !$0.isTrainable } == true)
     }
 
     @Test(

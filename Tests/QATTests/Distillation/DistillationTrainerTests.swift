@@ -17,7 +17,7 @@ import Testing
     /// The mean loss of a stage over four fixed batches.
     private func loss(_ trainer: DistillationTrainer, teacher: DiffusionPipeline?) throws -> Float {
         let objective = DistillationObjective(
-            teacher: teacher?.unet, student: trainer.student.unet, schedule: NoiseSchedule(),
+            teacher: teacher?.unet, student: trainer.model.unet, schedule: NoiseSchedule(),
             data: TinyDistillation.data(), stage: trainer.stage, options: trainer.options)
         return try withoutGradients {
             try (0..<4).reduce(0) { total, batch in
@@ -109,10 +109,10 @@ import Testing
             #expect(try resumed.resume(from: path))
             #expect(resumed.loop.step == 3)
             try TinyDistillation.run(resumed)
-            let (found, expected) = (student.unet.store.bits, whole.student.unet.store.bits)
+            let (found, expected) = (student.unet.store.bits, whole.model.unet.store.bits)
             #expect(found.keys == expected.keys)
             for (name, bits) in found { #expect(bits == expected[name], "\(name)") }
-            #expect(student.seenBits == whole.student.seenBits)
+            #expect(student.seenBits == whole.model.seenBits)
             for (name, moment) in whole.loop.optimizer.moments {
                 let other = try #require(resumed.loop.optimizer.moments[name])
                 #expect(other.first.values == moment.first.values, "\(name)")
@@ -141,12 +141,12 @@ import Testing
         try trainer.write(to: path, manifest: TinyModel.manifest)
         let written = try DiffusionPipeline(contentsOf: path)
         #expect(written.seenBits == trainer.withFinalWeights { $0.seenBits })
-        #expect(written.seenBits != trainer.student.seenBits)
-        #expect(written.recipe?.layers == trainer.student.recipe?.layers)
+        #expect(written.seenBits != trainer.model.seenBits)
+        #expect(written.recipe?.layers == trainer.model.recipe?.layers)
         let other = try TinyDistillation.trainer(.two, options)
-        let before = other.student.unet.store.bits
+        let before = other.model.unet.store.bits
         #expect(try !other.resume(from: path))
-        #expect(other.student.unet.store.bits == before)
+        #expect(other.model.unet.store.bits == before)
         #expect(other.loop.step == 0)
     }
 
@@ -175,7 +175,7 @@ import Testing
         let error = #expect(throws: TrainingError.self) { try TinyDistillation.run(trainer) }
         #expect(error == .diverged(step: 1, learningRate: 1e30))
         #expect(trainer.loop.step == 1)
-        for parameter in trainer.student.unet.store.parameters {
+        for parameter in trainer.model.unet.store.parameters {
             #expect(parameter.value.values.allSatisfy { $0.isFinite }, "\(parameter.name)")
         }
     }

@@ -27,7 +27,7 @@ import Testing
 
     /// Everything that a run leaves: student, moments, average and loss curve.
     private func outcome(_ trainer: DistillationTrainer) -> [String: [UInt32]] {
-        var result = trainer.student.unet.store.bits
+        var result = trainer.model.unet.store.bits
         for (name, moments) in trainer.loop.optimizer.moments {
             result[name + " first"] = moments.first.values.map(\.bitPattern)
             result[name + " second"] = moments.second.values.map(\.bitPattern)
@@ -45,7 +45,7 @@ import Testing
         let outcomes = try GradientCheckpointing.allCases.map { mode -> [String: [UInt32]] in
             let trainer = try TinyDistillation.trainer(
                 stage, options { $0.training.checkpointing = mode })
-            #expect(trainer.student.unet.checkpointing == mode)
+            #expect(trainer.model.unet.checkpointing == mode)
             try TinyDistillation.run(trainer)
             return outcome(trainer)
         }

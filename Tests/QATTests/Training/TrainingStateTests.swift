@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The state of a run: taken, put back, and refused where it does not belong.
 
+import Checkpoints
 import Foundation
 import Optimizers
 import Tensors

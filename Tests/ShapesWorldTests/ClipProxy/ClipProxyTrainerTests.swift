@@ -41,7 +41,7 @@ private func run(_ trainer: ClipProxyTrainer, until stop: Int = .max) throws {
         let losses = trainer.loop.history.map(\.loss)
         #expect(losses.count == 4)
         #expect(losses[3] < losses[0] - 0.3, "\(losses)")
-        let accuracy = ClipProxyAccuracy(of: trainer.proxy, on: ShapesDataset(seed: 99), samples: 100)
+        let accuracy = ClipProxyAccuracy(of: trainer.model, on: ShapesDataset(seed: 99), samples: 100)
         #expect(accuracy.matched.mean > accuracy.mismatched.mean + 0.05)
     }
 
@@ -51,7 +51,7 @@ private func run(_ trainer: ClipProxyTrainer, until stop: Int = .max) throws {
             recipe.training.seed = seed
             let trainer = try ClipProxyTrainer(recipe)
             try run(trainer)
-            return trainer.proxy.store.parameters.map(\.value.values)
+            return trainer.model.store.parameters.map(\.value.values)
         }
         let first = try weights(seed: 1)
         #expect(try weights(seed: 1) == first)
@@ -71,7 +71,7 @@ private func run(_ trainer: ClipProxyTrainer, until stop: Int = .max) throws {
             #expect(try resumed.resume(from: path))
             #expect(resumed.loop.step == 3)
             try run(resumed)
-            for (one, other) in zip(whole.proxy.store.parameters, resumed.proxy.store.parameters) {
+            for (one, other) in zip(whole.model.store.parameters, resumed.model.store.parameters) {
                 #expect(one.value.values == other.value.values, "\(one.name)")
             }
             #expect(
@@ -110,8 +110,8 @@ private func run(_ trainer: ClipProxyTrainer, until stop: Int = .max) throws {
     @Test("every trainable value, the temperature included, gets a gradient") func gradients() throws {
         let trainer = try ClipProxyTrainer(tinyRecipe(steps: 1))
         var random = Philox(seed: 3)
-        trainer.objective(step: 0, random: &random).total.backward()
-        for parameter in trainer.proxy.store.parameters {
+        trainer.loss(ofStep: 0, random: &random).total.backward()
+        for parameter in trainer.model.store.parameters {
             // Key biases shift all scores of a query alike, which softmax does not see.
             if parameter.name.hasSuffix("k_proj.bias") { continue }
             #expect(parameter.gradient?.values.contains { $0 != 0 } == true, "\(parameter.name)")
@@ -120,19 +120,19 @@ private func run(_ trainer: ClipProxyTrainer, until stop: Int = .max) throws {
 
     @Test("the loss's factor never exceeds the inverse of the lowest temperature") func temperature() throws {
         let trainer = try ClipProxyTrainer(tinyRecipe(steps: 1))
-        trainer.proxy.logitScale.value = Tensor([7], shape: [1])
+        trainer.model.logitScale.value = Tensor([7], shape: [1])
         var random = Philox(seed: 3)
-        let loss = trainer.objective(step: 0, random: &random)
+        let loss = trainer.loss(ofStep: 0, random: &random)
         #expect(abs((loss.parts["scale"] ?? 0) - 100) < 1e-3)
     }
 
     @Test("final weights are the moving average, and the values come back") func averages() throws {
         let trainer = try ClipProxyTrainer(tinyRecipe(steps: 4))
         try run(trainer)
-        let values = trainer.proxy.store.parameters.map(\.value.values)
+        let values = trainer.model.store.parameters.map(\.value.values)
         let averages = trainer.withFinalWeights { $0.store.parameters.map(\.value.values) }
         #expect(averages != values)
-        #expect(trainer.proxy.store.parameters.map(\.value.values) == values)
+        #expect(trainer.model.store.parameters.map(\.value.values) == values)
     }
 }
 

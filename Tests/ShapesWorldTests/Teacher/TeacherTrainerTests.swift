@@ -38,7 +38,7 @@ import Testing
     }
 
     private func bits(_ trainer: TeacherTrainer) -> [[String: [UInt32]]] {
-        trainer.pipeline.stores.map(\.bits)
+        trainer.model.stores.map(\.bits)
     }
 
     @Test("UNet and text encoder both train, from weights that follow from the seed")
@@ -86,7 +86,7 @@ import Testing
         let (plain, lean) = (
             try trainer(recipe()), try trainer(recipe { $0.training.checkpointing = .blocks })
         )
-        #expect(lean.pipeline.unet.checkpointing == .blocks)
+        #expect(lean.model.unet.checkpointing == .blocks)
         for trainer in [plain, lean] { try run(trainer) }
         #expect(bits(plain) == bits(lean))
         #expect(plain.loop.history == lean.loop.history)

@@ -16,7 +16,8 @@ struct DistillCommand: ParsableCommand {
               bitsfusion distill --stage 1                          # recipe.json -> stage1.h5
               bitsfusion distill --stage 2                          # stage1.h5 -> stage2.h5
               bitsfusion distill --stage 1 --model sd15.h5 --recipe Configs/recipes/sd15-bitsfusion-1.99.json \
-            --config Configs/distill-sd15.yaml --data latents.h5
+            --data latents.h5
+              bitsfusion distill --stage 1 --config paper --print-config > distill.yaml
 
             Shapes models draw their own data; any other model takes --data. Ctrl-C saves and stops; --resume goes on \
             to the same result, bit for bit.
@@ -38,9 +39,12 @@ struct DistillCommand: ParsableCommand {
     var output: String?
 
     @Option(
-        help: "Settings of both stages (default: built in, for shapes models as Configs/distill-shapes.yaml)."
+        help: "Settings of both stages: a YAML file, paper, or shapes (default: shapes for shapes models, else paper)."
     )
     var config: String?
+
+    @Flag(help: "Print the settings of both stages as YAML, for --config, and train nothing.")
+    var printConfig = false
 
     @Option(
         help: "Stage 1: what the teacher's weights are held in, float32 or bfloat16 (default: as configured)."
@@ -85,9 +89,10 @@ struct DistillCommand: ParsableCommand {
         common.apply()
         InterruptFlag.install()
         let stage: DistillationStage = self.stage == 1 ? .one : .two
+        if printConfig { return try printSettings(stage) }
         let output = self.output ?? (stage == .one ? "stage1.h5" : "stage2.h5")
         let start = try stage == .one ? stageOne() : stageTwo()
-        let options = try stageOptions(stage, for: start.student)
+        let options = try settings(stage, for: start.student)[stage]
         let teacher = try start.teacher.map {
             try $0.open(precision: options.teacherDtype == .bfloat16 ? .bfloat16 : .float32)
         }
@@ -96,11 +101,11 @@ struct DistillCommand: ParsableCommand {
             stage: stage,
             options: options)
         let manifest = try Output.manifest(
-            models: start.models, inputs: start.inputs + [config, data].compactMap { $0 },
+            models: start.models, inputs: start.inputs + [configFile, data].compactMap { $0 },
             seed: options.training.seed)
         try TrainingRun(
             loop: trainer.loop, output: output,
-            inputs: start.models.map { try $0.path() } + start.inputs + [config, data].compactMap { $0 },
+            inputs: start.models.map { try $0.path() } + start.inputs + [configFile, data].compactMap { $0 },
             label: "stage \(stage.rawValue)", saving: saving,
             common: common
         ).run(
@@ -160,16 +165,38 @@ struct DistillCommand: ParsableCommand {
         return reference
     }
 
-    private func stageOptions(_ stage: DistillationStage, for student: DiffusionPipeline) throws
-        -> StageOptions
-    {
-        let builtIn = BundledWorld.distillationOptions(for: student)
-        let all = try config.map { try YAMLDocument.read(DistillationOptions.self, from: $0) } ?? builtIn
-        var options = all[stage]
-        if let steps { options.training.steps = steps }
-        if let seed { options.training.seed = seed }
-        if let teacherDtype { options.teacherDtype = teacherDtype }
-        return options
+    /// The settings of both stages, with the options of the command line in those of `stage`.
+    private func settings(
+        _ stage: DistillationStage, for pipeline: @autoclosure () throws -> DiffusionPipeline
+    ) throws -> DistillationOptions {
+        var settings =
+            try configFile.map { try YAMLDocument.read(DistillationOptions.self, from: $0) }
+            ?? config.flatMap { BundledWorld.namedDistillationOptions[$0] }
+            ?? BundledWorld.distillationOptions(for: pipeline())
+        if let steps { settings[stage].training.steps = steps }
+        if let seed { settings[stage].training.seed = seed }
+        if let teacherDtype { settings[stage].teacherDtype = teacherDtype }
+        return settings
+    }
+
+    /// `--config`, unless it names built-in settings.
+    private var configFile: String? {
+        config.flatMap { BundledWorld.namedDistillationOptions[$0] == nil ? $0 : nil }
+    }
+
+    private func printSettings(_ stage: DistillationStage) throws {
+        func pipeline() throws -> DiffusionPipeline {
+            if stage == .two { return try DiffusionPipeline(contentsOf: student ?? "stage1.h5") }
+            let recipe = recipe ?? "recipe.json"
+            return try (model ?? teacherReference(.named(recipe), of: recipe)).open()
+        }
+        Output.line(
+            """
+            # Settings of `bitsfusion distill`: pass this file with --config.
+            # momentDtype, teacherDtype: float32 or bfloat16. checkpointing: none or blocks. decay: cosine or constant.
+            # Optional in `training`: microBatchSize (samples computed at once), averageDecay, maximumGradientNorm.
+            """)
+        Output.line(try YAMLDocument.text(settings(stage, for: pipeline())))
     }
 
     private func trainingData(_ student: DiffusionPipeline, _ options: StageOptions) throws

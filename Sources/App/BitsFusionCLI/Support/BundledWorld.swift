@@ -43,6 +43,9 @@ enum BundledWorld {
         covers(pipeline) ? .shapes : .paper
     }
 
+    /// Distillation settings that have a name.
+    static let namedDistillationOptions: [String: DistillationOptions] = ["paper": .paper, "shapes": .shapes]
+
     /// Opens the image-text scorer at `path`.
     ///
     /// - Throws: `CheckpointError`, `ConfigError`, `ParameterError`.

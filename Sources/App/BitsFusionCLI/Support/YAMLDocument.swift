@@ -60,6 +60,30 @@ enum YAMLDocument {
         }
     }
 
+    /// `value` as YAML, in the order that it encodes its keys in.
+    ///
+    /// - Throws: what `value` throws.
+    static func text(_ value: some Encodable) throws -> String {
+        guard let node = try Yams.compose(yaml: YAMLEncoder().encode(value)) else { return "" }
+        return try Yams.serialize(node: decimalNumbers(node))
+    }
+
+    /// `node` with numbers as short decimals, 0.1 in place of 0.100000001490116.
+    private static func decimalNumbers(_ node: Node) -> Node {
+        switch node {
+        case .scalar: node.int == nil ? node.float.map { Node(decimal($0)) } ?? node : node
+        case .mapping(let mapping): Node(mapping.map { ($0.key, decimalNumbers($0.value)) })
+        case .sequence(let sequence): Node(sequence.map(decimalNumbers))
+        default: node
+        }
+    }
+
+    /// The shortest decimal of a number. Yams writes 15 digits of the Double that equals a Float.
+    private static func decimal(_ value: Double) -> String {
+        let float = Float(value)
+        return abs(Double(float) - value) <= 1e-14 * abs(value) ? "\(float)" : "\(value)"
+    }
+
     private static func reason(_ error: DecodingError) -> String {
         switch error {
         case .keyNotFound(let key, let context):

@@ -5,10 +5,10 @@ import BitsFusion
 import Foundation
 
 /// One training run of a CLIP-proxy.
-public final class ClipProxyTrainer {
+public final class ClipProxyTrainer: Trainer {
     public let config: ClipProxyTrainingConfig
     /// The model in training.
-    public let proxy: ClipProxy
+    public let model: ClipProxy
     /// Steps, optimizer and average.
     public let loop: TrainingLoop
 
@@ -25,7 +25,7 @@ public final class ClipProxyTrainer {
         let proxy = try ClipProxy(config: config.model, parameters: ParameterPath(store))
         proxy.logitScale.value = Tensor([-log(config.initialTemperature)], shape: [1])
         self.config = config
-        self.proxy = proxy
+        model = proxy
         dataset = ShapesDataset(seed: seed)
         tokenizer = ShapesTokenizer(length: config.model.textConfig.maxPositionEmbeddings)
         loop = TrainingLoop(
@@ -39,35 +39,47 @@ public final class ClipProxyTrainer {
             ])
     }
 
-    /// Runs the steps that are left; see `TrainingLoop.run`.
-    @discardableResult
-    public func run(
-        progress: (Int, Int, LossRecord) -> Void, save: () throws -> Void, shouldStop: () -> Bool
-    ) throws -> Bool {
-        try loop.run(
-            objective: { part, random in objective(step: part.step, random: &random) }, progress: progress,
-            save: save, shouldStop: shouldStop)
+    public func loss(of part: MicroBatch, random: inout Philox) -> StepLoss {
+        loss(ofStep: part.step, random: &random)
     }
 
-    /// Runs `body` with the weights that are shipped: their moving average where one is kept.
-    public func withFinalWeights<R>(_ body: (ClipProxy) throws -> R) rethrows -> R {
-        guard let average = loop.average else { return try body(proxy) }
-        return try average.withAverages { try body(proxy) }
+    /// The settings; the initial weights follow from their seed.
+    public var identity: ClipProxyTrainingConfig {
+        var fixed = config
+        fixed.training = fixed.training.decidingResults
+        return fixed
+    }
+
+    public static var fileFormat: CheckpointFormat { .clip }
+
+    /// Writes the proxy with its final weights and, unless all steps are done, the state of the run.
+    ///
+    /// - Parameters:
+    ///   - path: the file; a file of that name is replaced when the new one is complete.
+    ///   - manifest: this run.
+    ///   - type: the element type of the proxy's parameters. The state is stored in Float32.
+    /// - Throws: `CheckpointError`.
+    public func write(to path: String, manifest: RunManifest, as type: ElementType = .float32) throws {
+        try withFinalState { proxy, state in
+            try proxy.write(to: path, manifest: manifest, as: type) { writer in
+                if !state.tensors.isEmpty { try state.write(with: writer) }
+            }
+        }
     }
 
     /// The loss of step `step`: samples `step · B ..< (step + 1) · B` of the data set.
-    func objective(step: Int, random: inout Philox) -> StepLoss {
+    func loss(ofStep step: Int, random: inout Philox) -> StepLoss {
         let count = config.training.batchSize
         let batch = ClipProxyBatch(
             dataset, from: step * count, count: count, hardNegatives: config.hardNegatives,
             tokenizer: tokenizer)
         limitScale()
-        let images = proxy.imageEmbeddings(withNoise(batch.pairs.pixels, &random))
-        let captions = proxy.textEmbeddings(batch.pairs.tokens, batch: count)
+        let images = model.imageEmbeddings(withNoise(batch.pairs.pixels, &random))
+        let captions = model.textEmbeddings(batch.pairs.tokens, batch: count)
         let hardNegatives =
             config.hardNegatives > 0
-            ? proxy.textEmbeddings(batch.hardNegatives, batch: count * config.hardNegatives) : nil
-        let scale = proxy.logitScale.tensor().exp()
+            ? model.textEmbeddings(batch.hardNegatives, batch: count * config.hardNegatives) : nil
+        let scale = model.logitScale.tensor().exp()
         let loss = contrastiveLoss(
             images: images, captions: captions, hardNegatives: hardNegatives, scale: scale,
             mayMatch: batch.mayMatch)
@@ -80,8 +92,8 @@ public final class ClipProxyTrainer {
     /// Keeps the last update from having made the scale too large.
     private func limitScale() {
         let limit = -log(config.minimumTemperature)
-        if proxy.logitScale.value.item > limit {
-            proxy.logitScale.value = Tensor([limit], shape: [1])
+        if model.logitScale.value.item > limit {
+            model.logitScale.value = Tensor([limit], shape: [1])
         }
     }
 

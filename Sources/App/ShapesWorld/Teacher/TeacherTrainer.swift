@@ -5,13 +5,14 @@ import BitsFusion
 import Foundation
 
 /// One training run of a teacher.
-public final class TeacherTrainer {
+public final class TeacherTrainer: Trainer {
     public let config: TeacherTrainingConfig
-    public let pipeline: DiffusionPipeline
+    /// UNet and text encoder.
+    public let model: DiffusionPipeline
     public let loop: TrainingLoop
     private let objective: TeacherObjective
     /// What the run starts from, for the identity of a resumed run: nil for random weights.
-    let start: String?
+    private let start: String?
 
     /// A run from random initial weights (seed: the config's), or from those of another model.
     ///
@@ -49,7 +50,7 @@ public final class TeacherTrainer {
             parameters: ParameterPath(ParameterStore(provider: provider(start?.pipeline.textEncoder?.store))))
         self.config = config
         self.start = start?.identity
-        pipeline = try DiffusionPipeline(
+        model = try DiffusionPipeline(
             unet: unet, textEncoder: encoder, tokenizerName: ShapesTokenizer.name,
             schedulerJSON: try Self.schedulerJSON(config.schedule))
         objective = TeacherObjective(
@@ -68,21 +69,31 @@ public final class TeacherTrainer {
             ])
     }
 
-    /// Runs the steps that are left; see `TrainingLoop.run`.
-    @discardableResult
-    public func run(
-        progress: (Int, Int, LossRecord) -> Void, save: () throws -> Void, shouldStop: () -> Bool
-    ) throws -> Bool {
-        try loop.run(
-            objective: { part, random in objective(part, random: &random) }, progress: progress,
-            save: save,
-            shouldStop: shouldStop)
+    public func loss(of part: MicroBatch, random: inout Philox) -> StepLoss { objective(part, random: &random) }
+
+    /// Settings, and the model that the run started from.
+    public struct Identity: Encodable {
+        var config: TeacherTrainingConfig
+        var start: String?
     }
 
-    /// Runs `body` with the weights that are shipped: their moving average where one is kept.
-    public func withFinalWeights<R>(_ body: (DiffusionPipeline) throws -> R) rethrows -> R {
-        guard let average = loop.average else { return try body(pipeline) }
-        return try average.withAverages { try body(pipeline) }
+    public var identity: Identity {
+        var fixed = config
+        fixed.training = fixed.training.decidingResults
+        return Identity(config: fixed, start: start)
+    }
+
+    public static var fileFormat: CheckpointFormat { .model }
+
+    /// Writes the model with its final weights, and the state of the run.
+    ///
+    /// - Parameters:
+    ///   - path: the file; a file of that name is replaced when the new one is complete.
+    ///   - manifest: this run.
+    ///   - type: the element type of the model's parameters. The state is stored in Float32.
+    /// - Throws: `CheckpointError`.
+    public func write(to path: String, manifest: RunManifest, as type: ElementType = .float32) throws {
+        try withFinalState { try $0.writeModel(to: path, manifest: manifest, as: type, training: $1) }
     }
 
     /// A diffusers `scheduler_config.json` of the schedule; clipping suits images in [-1, 1].

@@ -32,7 +32,7 @@ public struct ShapesDistillationData: DistillationData {
 }
 
 extension DistillationOptions {
-    /// For the shapes world: minutes on two cores. `Configs/distill-shapes.yaml` says the same.
+    /// For models of the shapes world: minutes on two cores.
     public static let shapes = DistillationOptions(
         stage1: StageOptions(
             training: TrainingOptions(steps: 500, batchSize: 16, learningRate: 5e-4, saveEvery: 100),

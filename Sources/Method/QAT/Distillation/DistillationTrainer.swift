@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // One stage of training on one student.
 
+import Checkpoints
 import DataSets
 import Optimizers
 import Pipelines
 import Quantization
+import Recipes
 import Tensors
 
 /// A run of stage I or stage II.
-public final class DistillationTrainer {
-    /// The student: its UNet has fake-quantized weights.
-    public let student: DiffusionPipeline
+public final class DistillationTrainer: Trainer {
+    /// The student, whose UNet has fake-quantized weights.
+    public let model: DiffusionPipeline
     public let loop: TrainingLoop
     public let stage: DistillationStage
     public let options: StageOptions
@@ -40,7 +42,7 @@ public final class DistillationTrainer {
         teacher?.freeze()
         student.unet.checkpointing = options.training.checkpointing
         student.textEncoder?.store.setTrainable(false)
-        self.student = student
+        model = student
         self.stage = stage
         self.options = options
         objective = DistillationObjective(
@@ -59,20 +61,33 @@ public final class DistillationTrainer {
             ])
     }
 
-    /// Runs the steps that are left; see `TrainingLoop.run`.
-    @discardableResult
-    public func run(
-        progress: (Int, Int, LossRecord) -> Void, save: () throws -> Void, shouldStop: () -> Bool
-    ) throws -> Bool {
-        try loop.run(
-            objective: { part, random in try objective(part, random: &random) }, progress: progress,
-            save: save,
-            shouldStop: shouldStop)
+    public func loss(of part: MicroBatch, random: inout Philox) throws -> StepLoss {
+        try objective(part, random: &random)
     }
 
-    /// Runs `body` with the weights that are handed on: their moving average where one is kept.
-    public func withFinalWeights<R>(_ body: (DiffusionPipeline) throws -> R) rethrows -> R {
-        guard let average = loop.average else { return try body(student) }
-        return try average.withAverages { try body(student) }
+    /// Stage, settings and bit widths.
+    public struct Identity: Encodable {
+        var stage: DistillationStage
+        var options: StageOptions
+        var widths: [String: Int]
+    }
+
+    public var identity: Identity {
+        var fixed = options
+        fixed.training = fixed.training.decidingResults
+        let widths = model.recipe?.layers.map { ($0.rawValue, $1.rawValue) } ?? []
+        return Identity(stage: stage, options: fixed, widths: Dictionary(uniqueKeysWithValues: widths))
+    }
+
+    public static var fileFormat: CheckpointFormat { .student }
+
+    /// Writes the student with its final weights, and the state of the run.
+    ///
+    /// - Parameters:
+    ///   - path: the file; a file of that name is replaced when the new one is complete.
+    ///   - manifest: this run.
+    /// - Throws: `CheckpointError`.
+    public func write(to path: String, manifest: RunManifest) throws {
+        try withFinalState { try $0.writeStudent(to: path, manifest: manifest, training: $1) }
     }
 }

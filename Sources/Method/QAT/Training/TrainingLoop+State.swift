@@ -8,12 +8,8 @@ import Foundation
 import Pipelines
 import Tensors
 
-/// A snapshot of a training run: step, loss curve and the run's own description as JSON, and tensors named
-/// `values/<key>`, `first_moments/<key>`, `second_moments/<key>`, `averages/<key>`.
-public typealias TrainingState = StoredTraining
-
-/// How far a saved run came.
-public struct SavedProgress: Sendable {
+/// How far a saved run has come.
+public struct TrainingProgress: Sendable {
     public let step: Int
     public let steps: Int
     public let history: [LossRecord]
@@ -58,7 +54,7 @@ extension TrainingLoop {
     ///
     /// The tensors are the run's own, not copies: write them before the next step.
     public func state(run: String) throws -> TrainingState {
-        var tensors: [StoredTraining.Entry] = []
+        var tensors: [TrainingState.Entry] = []
         for parameter in optimizer.groups.flatMap(\.parameters) {
             let name = parameter.name
             tensors.append(.init("values/\(name)", parameter.value))
@@ -79,9 +75,9 @@ extension TrainingLoop {
     /// Reads how far a saved run came.
     ///
     /// - Throws: `TrainingStateError.malformed`.
-    public static func savedProgress(json: Data) throws -> SavedProgress {
+    public static func savedProgress(json: Data) throws -> TrainingProgress {
         let document = try decode(json)
-        return SavedProgress(step: document.step, steps: document.options.steps, history: document.history)
+        return TrainingProgress(step: document.step, steps: document.options.steps, history: document.history)
     }
 
     private static func decode(_ json: Data) throws -> Document {
