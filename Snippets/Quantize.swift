@@ -15,7 +15,7 @@ let model = try DiffusionPipeline(contentsOf: ShippedModels.teacher())
 // Choose the bits of each layer for a budget of 1.99 bits per weight, and quantize the weights.
 let table = try SensitivityTable.load(contentsOf: URL(filePath: "sensitivity.json"))
 let allocation = try allocateBits(table, budget: BitBudget(averageBits: 1.99))
-try StudentModel.quantize(model.unet, recipe: allocation.recipe, initialization: .paper)
+try model.denoiser.quantize(recipe: allocation.recipe, initialization: .paper)
 
 // Sample two images: [2, 3, 32, 32], values in -1...1.
 let prompts = try PromptEmbeddings(

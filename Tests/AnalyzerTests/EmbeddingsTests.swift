@@ -118,7 +118,7 @@ private func write(_ positive: [Int], _ negative: [Int]?, to path: String) throw
             try subjects([2, 5, 12], [2, 5, 12], count: 3)
         }
         #expect(
-            throws: UNetInputError.missing(
+            throws: DenoiserInputError.missing(
                 name: "negative_encoder_hidden_states", neededBy: "classifier-free guidance")
         ) { try subjects([2, 5, 12], nil) }
     }

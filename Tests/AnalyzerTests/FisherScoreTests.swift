@@ -43,14 +43,14 @@ import Testing
     @Test("for the last layer, which is linear, the mean over many probes is the measured sensitivity")
     func linear() throws {
         let pipeline = try TinyModel.pipeline()
-        pipeline.unet.store.setTrainable(false)
+        pipeline.denoiser.store.setTrainable(false)
         let subjects = try CalibrationSet(promptCount: 3, pipeline: pipeline)
         let inputs = PredictionInputs.noised(
             pipeline.initialNoise(seeds: subjects.seeds), subjects: subjects, timestepsPerImage: 2,
             stream: 1,
             guidanceScale: 1.5, schedule: try pipeline.noiseSchedule(), batchSize: 4)
-        let passes = StagedPredictions(pipeline.unet, inputs, memoryLimit: 0) {}
-        let layer = try #require(pipeline.unet.store.layer(at: "conv_out"))
+        let passes = try StagedPredictions(pipeline.stagedDenoiser(), inputs, memoryLimit: 0) {}
+        let layer = try #require(pipeline.denoiser.store.layer(at: "conv_out"))
         let width = BitWidth(2)
         let score = try FisherScore(passes: passes, schedule: pipeline.noiseSchedule(), probes: Self.probes)
             .scores(of: [layer], widths: { _ in [width] }) {}

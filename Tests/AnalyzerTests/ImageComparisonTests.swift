@@ -15,7 +15,7 @@ import Testing
     {
         let big = Tensor((0..<2 * 3 * 64).map { Float($0 % 17) / 8 - 1 }, shape: [2, 3, 8, 8])
         let score = try CaptionScore(tinyClip(), prompts: ["a red circle", "a square"])
-        let measure = try ImageComparison(reference: big, captionScore: score).measure(big)
+        let measure = try ImageComparison(reference: big, isLatent: false, captionScore: score).measure(big)
         #expect(measure == SensitivityScores(mse: 0, perceptual: 0, clipDrop: 0))
     }
 
@@ -23,42 +23,43 @@ import Testing
         throws
     {
         let black = Tensor.full([2, 3, 2, 2], -1)
-        let comparison = try ImageComparison(reference: black, captionScore: nil)
+        let comparison = try ImageComparison(reference: black, isLatent: false, captionScore: nil)
         let measure = try #require(try comparison.measure(.zeros([2, 3, 2, 2])))
         #expect(measure.mse == 0.25 && measure.clipDrop == nil && measure.perceptual == nil)
         #expect(abs((measure.psnr ?? 0) - 6.0206) < 1e-4)
     }
 
     @Test("pixels outside [-1, 1] count as the nearest that an image can hold") func clamping() throws {
-        let comparison = try ImageComparison(reference: .full([1, 3, 2, 2], 5), captionScore: nil)
+        let comparison = try ImageComparison(reference: .full([1, 3, 2, 2], 5), isLatent: false, captionScore: nil)
         #expect(try comparison.measure(.full([1, 3, 2, 2], 1))?.mse == 0)
         #expect(try comparison.measure(.full([1, 3, 2, 2], -40))?.mse == 1)
     }
 
     @Test("latents are compared in units of the reference's range, and not clamped") func latents() throws {
         let latents = Tensor([-4, 0, 4, 4], shape: [1, 4, 1, 1])
-        let comparison = try ImageComparison(reference: latents, captionScore: nil)
+        let comparison = try ImageComparison(reference: latents, isLatent: true, captionScore: nil)
         let measure = try #require(try comparison.measure(Tensor([-4, 0, 4, 12], shape: [1, 4, 1, 1])))
         #expect(measure.mse == 0.25)
         #expect(
-            try ImageComparison(reference: latents * 10, captionScore: nil).measure(latents * 10)?.mse == 0)
+            try ImageComparison(reference: latents * 10, isLatent: true, captionScore: nil).measure(latents * 10)?.mse
+                == 0)
     }
 
     @Test("images with NaN or infinity have no measure", arguments: [Float.nan, .infinity, -.infinity])
     func notFinite(value: Float) throws {
-        let comparison = try ImageComparison(reference: reference, captionScore: nil)
+        let comparison = try ImageComparison(reference: reference, isLatent: false, captionScore: nil)
         var values = reference.values
         values[7] = value
         let broken = Tensor(values, shape: reference.shape)
         #expect(try comparison.measure(broken) == nil)
         #expect(throws: SensitivityError.referenceNotFinite) {
-            try ImageComparison(reference: broken, captionScore: nil)
+            try ImageComparison(reference: broken, isLatent: false, captionScore: nil)
         }
     }
 
     @Test("latents so far off that their squares overflow have no measure") func overflow() throws {
         let latents = Tensor([0, 1e-30, 0, 0], shape: [1, 4, 1, 1])
-        let comparison = try ImageComparison(reference: latents, captionScore: nil)
+        let comparison = try ImageComparison(reference: latents, isLatent: true, captionScore: nil)
         #expect(try comparison.measure(.full([1, 4, 1, 1], 3e38)).map { $0.mse?.isFinite == true } ?? true)
     }
 
@@ -69,7 +70,7 @@ import Testing
         let images = random.normal([2, 3, 8, 8]) * 0.3
         let noise = random.normal([2, 3, 8, 8])
         let comparison = try ImageComparison(
-            reference: images, captionScore: CaptionScore(clip, prompts: ["a red circle", "a square"]))
+            reference: images, isLatent: false, captionScore: CaptionScore(clip, prompts: ["a red circle", "a square"]))
         let found = try [0.05, 0.2, 0.8].map { (deviation: Float) in
             try #require(try comparison.measure(images + noise * deviation)?.perceptual)
         }
@@ -84,7 +85,7 @@ import Testing
     @Test("a CLIP-proxy on latents is refused") func clipOnLatents() throws {
         let score = try CaptionScore(tinyClip(), prompts: ["a circle"])
         #expect(throws: SensitivityError.clipNeedsImages(channels: 4)) {
-            try ImageComparison(reference: .zeros([1, 4, 8, 8]), captionScore: score)
+            try ImageComparison(reference: .zeros([1, 4, 8, 8]), isLatent: false, captionScore: score)
         }
     }
 }

@@ -27,18 +27,18 @@ import Testing
     @Test("a pass from a stage is bit-equal to a whole one, for every layer", arguments: [1, 1.5] as [Float])
     func prefixes(guidanceScale: Float) throws {
         let pipeline = try TinyModel.pipeline()
-        pipeline.unet.store.setTrainable(false)
+        pipeline.denoiser.store.setTrainable(false)
         let subjects = try CalibrationSet(promptCount: 3, pipeline: pipeline)
         let images = pipeline.initialNoise(seeds: subjects.seeds)
         let inputs = PredictionInputs.noised(
             images, subjects: subjects, timestepsPerImage: 2, stream: 1, guidanceScale: guidanceScale,
             schedule: try pipeline.noiseSchedule(), batchSize: 4)
         #expect(inputs.map(\.timesteps.count) == [4, 2])
-        let passes = StagedPredictions(pipeline.unet, inputs, memoryLimit: 1 << 30) {}
-        let whole = StagedPredictions(pipeline.unet, inputs, memoryLimit: 0) {}
+        let passes = try StagedPredictions(pipeline.stagedDenoiser(), inputs, memoryLimit: 1 << 30) {}
+        let whole = try StagedPredictions(pipeline.stagedDenoiser(), inputs, memoryLimit: 0) {}
         #expect(passes.stateBytes > 0 && whole.stateBytes == 0)
-        for layer in pipeline.unet.quantizableLayers {
-            let stage = try #require(pipeline.unet.stage(ofLayer: layer.path))
+        for layer in pipeline.denoiser.quantizedLayers {
+            let stage = try #require(pipeline.stagedDenoiser().stage(ofLayer: layer.path))
             passes.move(to: stage)
             let original = layer.weight
             defer { layer.weight = original }
@@ -65,7 +65,7 @@ import Testing
             try tinySweep(TinyModel.pipeline(), widths: [1, 3, 8], measures: [.noise]).run())
         #expect(table.generation?.measures == [.noise])
         #expect(table.generation?.timesteps.count == 6)
-        for layer in table.layers where LayerRole(of: layer.path) == .quantizable {
+        for layer in table.layers where layer.role == .searched {
             let errors = [1, 3, 8].compactMap { layer.bits[BitWidth($0)]?.noise }
             #expect(errors.count == 3 && errors[0] > errors[2] && errors[1] > errors[2], "\(layer.path)")
             #expect(layer.bits.values.allSatisfy { $0.mse == nil && $0.psnr == nil })
@@ -94,16 +94,16 @@ import Testing
 
     @Test("afterwards weights, gradients and flags are as before") func restored() throws {
         let pipeline = try TinyModel.pipeline()
-        let parameters = pipeline.unet.store.parameters
-        let weights = pipeline.unet.quantizableLayers.map(\.weight)
+        let parameters = pipeline.denoiser.store.parameters
+        let weights = pipeline.denoiser.quantizedLayers.map(\.weight)
         let values = weights.map { $0.tensor().values }
         let flags = parameters.map(\.isTrainable)
         _ = try tinySweep(
             pipeline, widths: [1], layers: "attn1|conv2", measures: [.noise, .fisher], qatSteps: 2
         ).run()
-        #expect(pipeline.unet.store.parameters.map(\.isTrainable) == flags)
+        #expect(pipeline.denoiser.store.parameters.map(\.isTrainable) == flags)
         #expect(parameters.allSatisfy { $0.gradient == nil })
-        for (index, layer) in pipeline.unet.quantizableLayers.enumerated() {
+        for (index, layer) in pipeline.denoiser.quantizedLayers.enumerated() {
             #expect(layer.weight === weights[index] && layer.weight.tensor().values == values[index])
         }
     }

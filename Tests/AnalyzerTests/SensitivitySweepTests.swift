@@ -4,6 +4,7 @@
 import BitAllocator
 import Foundation
 import Layers
+import Networks
 import Pipelines
 import Quantization
 import Recipes
@@ -20,7 +21,7 @@ import Testing
     )
     func restoresWeights() throws {
         let pipeline = try TinyModel.pipeline()
-        let layers = pipeline.unet.store.weightedLayers
+        let layers = pipeline.denoiser.store.weightedLayers
         let originals = layers.map(\.weight)
         let values = originals.map { $0.tensor().values }
         let sweep = try tinySweep(pipeline, widths: [1])
@@ -31,14 +32,14 @@ import Testing
             for index in changed {
                 replaced.insert(layers[index].path)
                 let weight = layers[index].weight.tensor()
-                let isEnd = LayerRole(of: LayerID(layers[index].path)) == .firstOrLast
+                let isEnd = UNetLayerPolicy().role(ofLayer: layers[index].path) == .firstOrLast
                 #expect(largestLevelCount(weight) <= (isEnd ? 257 : 3), "\(layers[index].path)")
                 #expect(weight.values != values[index])
             }
             return false
         })
         #expect(table != nil)
-        #expect(replaced == Set(pipeline.unet.quantizableLayers.map(\.path)))
+        #expect(replaced == Set(pipeline.denoiser.quantizedLayers.map(\.path)))
         for (index, layer) in layers.enumerated() {
             #expect(layer.weight === originals[index])
             #expect(layer.weight.tensor().values == values[index])
@@ -49,7 +50,7 @@ import Testing
         throws
     {
         let table = try #require(try tinySweep(TinyModel.pipeline()).run())
-        let free = table.layers.filter { LayerRole(of: $0.path) == .quantizable }
+        let free = table.layers.filter { $0.role == .searched }
         let errors = free.map { layer in (1...3).compactMap { layer.bits[BitWidth($0)]?.mse } }
         #expect(errors.allSatisfy { $0.count == 3 })
         let falling = errors.count { $0[0] > $0[1] && $0[1] > $0[2] }
@@ -81,7 +82,7 @@ import Testing
             let isEnd = layer.path == "conv_in" || layer.path == "conv_out"
             #expect(layer.bits.keys.map(\.rawValue).sorted() == (isEnd ? [8] : [1, 2, 3]))
             #expect(layer.bits.values.allSatisfy { $0.clipDrop != nil && ($0.perceptual ?? -1) >= 0 })
-            let weight = try #require(pipeline.unet.store.layer(at: layer.path.rawValue)).weight.tensor()
+            let weight = try #require(pipeline.denoiser.store.layer(at: layer.path.rawValue)).weight.tensor()
             #expect(layer.skewness == skewness(of: weight) && layer.weights == weight.count)
         }
         let pairs = Set(table.correlations.map { "\($0.x) \($0.y)" })
@@ -109,7 +110,7 @@ import Testing
 
     @Test("a model that is quantized already is refused, naming the layer") func quantized() throws {
         let pipeline = try TinyModel.pipeline()
-        let layer = try #require(pipeline.unet.store.layer(at: "conv_in"))
+        let layer = try #require(pipeline.denoiser.store.layer(at: "conv_in"))
         let latent = try #require(layer.weight as? Parameter)
         layer.weight = FakeQuantizedWeight(latent: latent, width: BitWidth(3), initialization: .paper)
         #expect(throws: SensitivityError.alreadyQuantized(path: "conv_in", width: BitWidth(3))) {
@@ -121,7 +122,7 @@ import Testing
         throws
     {
         let pipeline = try TinyModel.pipeline()
-        let bias = try #require(pipeline.unet.store.layer(at: "conv_out")?.bias)
+        let bias = try #require(pipeline.denoiser.store.layer(at: "conv_out")?.bias)
         bias.value = .full(bias.shape, .nan)
         #expect(throws: SensitivityError.referenceNotFinite) { try tinySweep(pipeline).run() }
     }

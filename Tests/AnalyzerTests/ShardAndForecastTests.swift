@@ -78,12 +78,12 @@ import Testing
     @Test("a forecast counts all candidates, takes time, and leaves the model as it was")
     func forecast() throws {
         let pipeline = try TinyModel.pipeline()
-        let values = pipeline.unet.quantizableLayers.map { $0.weight.tensor().values }
+        let values = pipeline.denoiser.quantizedLayers.map { $0.weight.tensor().values }
         let sweep = try tinySweep(pipeline, measures: [.noise])
         let forecast = try #require(try sweep.forecast())
         #expect(forecast.candidates == sweep.candidates.count && forecast.sampled == 12)
         #expect(forecast.seconds > 0 && forecast.secondsBefore > 0 && forecast.stateBytes > 0)
-        #expect(pipeline.unet.quantizableLayers.map { $0.weight.tensor().values } == values)
+        #expect(pipeline.denoiser.quantizedLayers.map { $0.weight.tensor().values } == values)
         #expect(try sweep.forecast(shouldStop: { true }) == nil)
     }
 }

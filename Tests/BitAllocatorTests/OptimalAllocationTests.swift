@@ -3,8 +3,10 @@
 
 import Analyzer
 import Foundation
+import Networks
 import Recipes
 import Tensors
+import TestKit
 import Testing
 
 @testable import BitAllocator
@@ -140,7 +142,7 @@ import Testing
                     LayerPin(pattern: "^mid_block.*to_k$", bits: BitWidth(2)),
                 ], maximumBits: BitWidth(3))
             let found = try allocate(table, .averageBits(2.4), method, options: options)
-            for (path, bits) in found.recipe.layers where LayerRole(of: path) == .quantizable {
+            for (path, bits) in found.recipe.layers where UNetLayerPolicy().role(ofLayer: path.rawValue) == .searched {
                 let name = path.rawValue
                 if name.hasPrefix("mid_block") && name.hasSuffix("to_k") {
                     #expect(bits == BitWidth(2))

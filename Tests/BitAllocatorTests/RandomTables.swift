@@ -5,6 +5,7 @@ import Analyzer
 import Foundation
 import Recipes
 import Tensors
+import TestKit
 import Testing
 
 @testable import BitAllocator
@@ -63,7 +64,7 @@ enum RandomTables {
         let fixture = root.appending(path: "Tests/RecipesTests/Fixtures/sd15-layers.json")
         let inventory = try JSONDecoder().decode(ModelInventory.self, from: Data(contentsOf: fixture))
         var random = SeededGenerator(state: seed)
-        let layers = inventory.quantizedLayers.filter { $0.role == .quantizable }.map { shape in
+        let layers = inventory.quantizedLayers.filter { $0.role == .searched }.map { shape in
             let first = exp(Double.random(in: -6...0, using: &random))
             return layer(
                 shape.path, weights: shape.weights, mse: [first, first / 4.2, first / 17],

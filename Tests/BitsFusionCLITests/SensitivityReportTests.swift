@@ -3,6 +3,7 @@
 // not there.
 
 import BitsFusion
+import TestKit
 import Testing
 
 @testable import BitsFusionCLI

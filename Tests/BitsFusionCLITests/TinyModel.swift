@@ -12,7 +12,7 @@ extension TemporaryFolder {
         try write("config.json", TinyModel.latentJSON)
         let made = try run("init", "--config", "config.json", "--seed", "7", "-o", "model.h5")
         try #require(made.status == 0, "\(made.errors)")
-        let inventory = try ModelInventory(unet: UNet2DConditionConfig(json: Data(TinyModel.latentJSON.utf8)))
+        let inventory = try UNet2DConditionConfig(json: Data(TinyModel.latentJSON.utf8)).inventory()
         try BitRecipe.uniform(BitWidth(3), over: inventory).write(to: url("recipe.json"))
     }
 

@@ -110,7 +110,7 @@ struct WholeRoadTests {
     @Test("allocate reads sensitivity.json, writes recipe.json and keeps the model's name")
     func allocate() throws {
         let folder = try TemporaryFolder()
-        let inventory = try ModelInventory(unet: UNet2DConditionConfig(json: Data(TinyModel.latentJSON.utf8)))
+        let inventory = try UNet2DConditionConfig(json: Data(TinyModel.latentJSON.utf8)).inventory()
         let layers = inventory.quantizedLayers.enumerated().map { index, layer in
             LayerSensitivity(
                 path: layer.path, kind: layer.kind, weights: layer.weights, skewness: 0,

@@ -19,7 +19,7 @@ import Testing
         let prediction = model(
             fixture.sample, timesteps: fixture.times, encoderHiddenStates: condition?.tensor(),
             addedConditions: fixture.added, features: features)
-        let loss = (features.downAndUp + [features.mid].compactMap { $0 })
+        let loss = (features.compared + features.outputs(of: .mid))
             .reduce((prediction * fixtureUnit("loss", prediction.shape)).sum()) { $0 + $1.square().mean() }
         loss.backward()
         var result = ["prediction": prediction, "loss": loss].mapValues { $0.values.map(\.bitPattern) }

@@ -15,8 +15,10 @@ import Testing
 @Suite struct SamplingTests {
     private let fixtureName = "unet-sd1"
 
-    private func conditions(_ name: String, _ fixture: UNetFixture) throws -> Conditions {
-        Conditions(encoderHiddenStates: fixtureUnit(name, [2] + (try #require(fixture.context))))
+    /// The prompts "p" and the negative prompts "n".
+    private func embeddings(_ fixture: UNetFixture) throws -> PromptEmbeddings {
+        let context = [2] + (try #require(fixture.context))
+        return PromptEmbeddings(conditional: fixtureUnit("p", context), unconditional: fixtureUnit("n", context))
     }
 
     @Test(
@@ -30,36 +32,32 @@ import Testing
             AddedConditions(textEmbeds: fixtureUnit("negative", [2, width]), timeIDs: $0.timeIDs)
         }
         let context = [2] + (try #require(fixture.context))
-        let positive = Conditions(encoderHiddenStates: fixtureUnit("p", context), added: fixture.added)
-        let negative = Conditions(encoderHiddenStates: fixtureUnit("n", context), added: negativeAdded)
-        let predictor = GuidedPredictor(
-            model, conditional: positive, unconditional: negative, guidanceScale: 7.5)
+        let (positive, negative) = (fixtureUnit("p", context), fixtureUnit("n", context))
+        let embeddings = PromptEmbeddings(
+            conditional: positive, unconditional: negative,
+            added: fixture.added.flatMap { added in negativeAdded.map { (added, $0) } })
+        let predictor = GuidedPredictor(model, embeddings, guidanceScale: 7.5)
         let times = Tensor([321, 321], shape: [2])
         let up = model(
-            fixture.sample, timesteps: times, encoderHiddenStates: positive.encoderHiddenStates,
-            addedConditions: positive.added)
+            fixture.sample, timesteps: times, encoderHiddenStates: positive, addedConditions: fixture.added)
         let down = model(
-            fixture.sample, timesteps: times, encoderHiddenStates: negative.encoderHiddenStates,
-            addedConditions: negative.added)
+            fixture.sample, timesteps: times, encoderHiddenStates: negative, addedConditions: negativeAdded)
         let expected = zip(up.values, down.values).map { Double($1) + 7.5 * (Double($0) - Double($1)) }
         expectClose(
             predictor.predict(fixture.sample, timestep: 321).values, expected, Tolerance(relativeToLargest: 1e-5),
             "guided prediction")
     }
 
-    @Test("scale 1 is the conditional prediction, and needs no unconditional one")
+    @Test("scale 1 is the conditional prediction")
     func noGuidance() throws {
         let fixture: UNetFixture = try fixture(fixtureName, in: .module)
         let model = try fixture.model()
-        let positive = try conditions("p", fixture)
+        let embeddings = try embeddings(fixture)
         let plain = model(
             fixture.sample, timesteps: Tensor([9], shape: [1]),
-            encoderHiddenStates: positive.encoderHiddenStates)
-        let predictor = GuidedPredictor(
-            model, conditional: positive, unconditional: try conditions("n", fixture), guidanceScale: 1)
+            encoderHiddenStates: embeddings.conditional)
+        let predictor = GuidedPredictor(model, embeddings, guidanceScale: 1)
         #expect(predictor.predict(fixture.sample, timestep: 9).values == plain.values)
-        let alone = GuidedPredictor(model, conditional: positive, guidanceScale: 4)
-        #expect(alone.predict(fixture.sample, timestep: 9).values == plain.values)
     }
 
     @Test("cached time features predict what the time layers predict, also in a model without those layers")
@@ -67,14 +65,10 @@ import Testing
         for name in ["unet-sd1", "unet-unconditional"] {
             let fixture: UNetFixture = try fixture(name, in: .module)
             let model = try fixture.model()
-            let table = try TimeFeatureTable(
-                model, timesteps: fixture.timesteps.map { Int($0) } + [500, 500])
+            let table = try model.timeFeatureTable(timesteps: fixture.timesteps.map { Int($0) } + [500, 500])
             #expect(table.timesteps.count == 3)
             #expect(table.elementCount == 3 * model.timeFeatureChannels.reduce(0) { $0 + $1.channels })
-            let kept = model.store.entries.filter { entry in
-                !UNet2DConditionModel.isTimeLayer(String(entry.key.prefix { $0 != "." }) + ".")
-                    && !entry.key.contains("time_emb_proj")
-            }
+            let kept = model.store.entries.filter { !model.isTimeLayer(parameter: $0.key) }
             let values = Dictionary(uniqueKeysWithValues: kept.map { ($0.key, $0.source.tensor()) })
             let store = ParameterStore(provider: TensorParameterProvider(values))
             let reduced = try UNet2DConditionModel(
@@ -101,9 +95,9 @@ import Testing
     func uncachedTimesteps() throws {
         let fixture: UNetFixture = try fixture(fixtureName, in: .module)
         let model = try fixture.model()
-        model.timeFeatures = try TimeFeatureTable(model, timesteps: [901, 801, 1])
+        model.timeFeatures = try model.timeFeatureTable(timesteps: [901, 801, 1])
         let sampler = try DDIMSampler(steps: 5)
-        let predictor = GuidedPredictor(model, conditional: try conditions("p", fixture))
+        let predictor = GuidedPredictor(model, try embeddings(fixture))
         #expect(throws: TimeFeatureError.timestepNotCached(timestep: 601, cached: [1, 801, 901])) {
             _ = try sampleLoop(from: fixture.sample, sampler: sampler, predictor: predictor)
         }
@@ -120,7 +114,7 @@ import Testing
         ) { try table.validate(for: model) }
         let sdxl: UNetFixture = try TestKit.fixture("unet-sdxl", in: .module)
         #expect(throws: TimeFeatureError.dependsOnConditions(key: "addition_embed_type", value: "text_time")) {
-            _ = try TimeFeatureTable(sdxl.model(), timesteps: [1])
+            _ = try sdxl.model().timeFeatureTable(timesteps: [1])
         }
     }
 
@@ -128,9 +122,7 @@ import Testing
     func loop() throws {
         let fixture: UNetFixture = try fixture(fixtureName, in: .module)
         let model = try fixture.model()
-        let predictor = GuidedPredictor(
-            model, conditional: try conditions("p", fixture), unconditional: try conditions("n", fixture),
-            guidanceScale: 2)
+        let predictor = GuidedPredictor(model, try embeddings(fixture), guidanceScale: 2)
         let sampler = try PNDMSampler(steps: 4)
         var visited: [Int] = []
         var last: [Float] = []
@@ -156,7 +148,7 @@ import Testing
     func cancelled() throws {
         struct Stop: Error {}
         let fixture: UNetFixture = try fixture(fixtureName, in: .module)
-        let predictor = GuidedPredictor(try fixture.model(), conditional: try conditions("p", fixture))
+        let predictor = GuidedPredictor(try fixture.model(), try embeddings(fixture))
         var calls = 0
         #expect(throws: Stop.self) {
             _ = try sampleLoop(from: fixture.sample, sampler: DDIMSampler(steps: 10), predictor: predictor) {

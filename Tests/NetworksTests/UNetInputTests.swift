@@ -25,41 +25,43 @@ import Testing
             timeIDs: [1, 6])
         let unconditional = try (fixture("unet-unconditional", in: .module) as UNetFixture).config
         try unconditional.validate(sample: [1, 5, 4, 4], timestep: [1], encoderHiddenStates: nil)
-        #expect(throws: UNetInputError.tooSmall(found: [1, 5, 8, 3], halvings: 2)) {
+        #expect(throws: DenoiserInputError.tooSmall(found: [1, 5, 8, 3], halvings: 2)) {
             try unconditional.validate(sample: [1, 5, 8, 3], timestep: [1], encoderHiddenStates: nil)
         }
     }
 
     @Test("each input that does not fit is named, with what was expected and found")
     func unfitting() {
-        #expect(throws: UNetInputError.shape(name: "sample", expected: "[B, 4, H, W]", found: [2, 3, 8, 8])) {
+        #expect(throws: DenoiserInputError.shape(name: "sample", expected: "[B, 4, H, W]", found: [2, 3, 8, 8])) {
             try plain.validate(sample: [2, 3, 8, 8], timestep: [2], encoderHiddenStates: [2, 7, 12])
         }
-        #expect(throws: UNetInputError.shape(name: "timestep", expected: "[2]", found: [3])) {
+        #expect(throws: DenoiserInputError.shape(name: "timestep", expected: "[2]", found: [3])) {
             try plain.validate(sample: [2, 4, 8, 8], timestep: [3], encoderHiddenStates: [2, 7, 12])
         }
         #expect(
-            throws: UNetInputError.shape(
+            throws: DenoiserInputError.shape(
                 name: "encoder_hidden_states", expected: "[2, T, 12]", found: [2, 7, 13])
         ) { try plain.validate(sample: [2, 4, 8, 8], timestep: [2], encoderHiddenStates: [2, 7, 13]) }
         #expect(
-            throws: UNetInputError.missing(
+            throws: DenoiserInputError.missing(
                 name: "encoder_hidden_states", neededBy: "the model's cross-attention")
         ) { try plain.validate(sample: [2, 4, 8, 8], timestep: [2], encoderHiddenStates: nil) }
-        #expect(throws: UNetInputError.unexpected(name: "text_embeds")) {
+        #expect(throws: DenoiserInputError.unexpected(name: "text_embeds")) {
             try plain.validate(
-                sample: [2, 4, 8, 8], timestep: [2], encoderHiddenStates: [2, 7, 12], textEmbeds: [2, 10])
+                sample: [2, 4, 8, 8], timestep: [2], encoderHiddenStates: [2, 7, 12], textEmbeds: [2, 10],
+                timeIDs: nil)
         }
-        #expect(throws: UNetInputError.shape(name: "text_embeds", expected: "[1, 10]", found: [1, 9])) {
+        #expect(throws: DenoiserInputError.shape(name: "text_embeds", expected: "[1, 10]", found: [1, 9])) {
             try xl.validate(
                 sample: [1, 4, 8, 8], timestep: [1], encoderHiddenStates: [1, 5, 12], textEmbeds: [1, 9],
                 timeIDs: [1, 6])
         }
         #expect(
-            throws: UNetInputError.missing(name: "time_ids", neededBy: "addition_embed_type \"text_time\"")
+            throws: DenoiserInputError.missing(name: "time_ids", neededBy: "addition_embed_type \"text_time\"")
         ) {
             try xl.validate(
-                sample: [1, 4, 8, 8], timestep: [1], encoderHiddenStates: [1, 5, 12], textEmbeds: [1, 10])
+                sample: [1, 4, 8, 8], timestep: [1], encoderHiddenStates: [1, 5, 12], textEmbeds: [1, 10],
+                timeIDs: nil)
         }
     }
 }

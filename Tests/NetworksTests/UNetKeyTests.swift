@@ -59,7 +59,7 @@ private struct PublishedModel: Decodable {
         let model = try UNet2DConditionModel(
             config: try #require(models["stable-diffusion-1.5"]).config, parameters: ParameterPath(store))
         #expect(store.weightedLayers.count == 282)
-        #expect(store.weightedLayers.filter { UNet2DConditionModel.isTimeLayer($0.path) }.count == 24)
+        #expect(store.weightedLayers.filter { model.layerPolicy.role(ofLayer: $0.path).isTimeLayer }.count == 24)
         #expect(model.timeFeatureChannels.reduce(0) { $0 + $1.channels } * 50 == 1_008_000)
     }
 }

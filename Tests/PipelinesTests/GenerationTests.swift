@@ -73,8 +73,7 @@ import Tokenizers
         #expect(try generate(other, 1) == plain)
         #expect(try generate(conditions, 4) != plain)
         // By hand: DDIM over the conditional prediction.
-        let predictor = GuidedPredictor(
-            pipeline.unet, conditional: Conditions(encoderHiddenStates: conditions.conditional))
+        let predictor = GuidedPredictor(pipeline.denoiser, conditions)
         let sampler = try pipeline.samplerConfig(.ddim).sampler(.ddim, steps: 4)
         let byHand = try sampleLoop(
             from: pipeline.initialNoise(seeds: seeds), sampler: sampler, predictor: predictor)
@@ -113,7 +112,7 @@ import Tokenizers
             config: TinyModel.textConfig(vocabSize: 99, maxPositionEmbeddings: 12, hiddenSize: 12),
             parameters: ParameterPath(ParameterStore(provider: RandomParameterProvider(seed: 1))))
         let foreign = try DiffusionPipeline(
-            unet: try TinyModel.unet(), textEncoder: encoder, tokenizerName: "esperanto", schedulerJSON: nil)
+            denoiser: try TinyModel.unet(), textEncoder: encoder, tokenizerName: "esperanto", schedulerJSON: nil)
         let unknown = #expect(throws: TokenizerError.self) {
             try PromptEmbeddings(prompts: ["a red circle"], pipeline: foreign)
         }
@@ -126,7 +125,7 @@ import Tokenizers
                 name: ShapesTokenizer.name, expected: ShapesTokenizer.vocabularySize, found: 99)
         ) {
             try DiffusionPipeline(
-                unet: try TinyModel.unet(), textEncoder: encoder, tokenizerName: ShapesTokenizer.name,
+                denoiser: try TinyModel.unet(), textEncoder: encoder, tokenizerName: ShapesTokenizer.name,
                 schedulerJSON: nil)
         }
         let pipeline = try TinyModel.pipeline()

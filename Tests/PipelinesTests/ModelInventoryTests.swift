@@ -20,12 +20,12 @@ import Testing
     @Test("Stable Diffusion v1.5 has the paper's totals")
     func stableDiffusion() throws {
         let config = try UNet2DConditionConfig(json: Data(contentsOf: Self.stableDiffusion15))
-        let inventory = try ModelInventory(unet: config)
+        let inventory = try config.inventory()
         #expect(inventory.layers.count == 282)
         #expect(inventory.weightCount == 859_077_120)
         #expect(inventory.otherParameters == 443_844)
         #expect(inventory.timeLayers.count == 24)
-        #expect(inventory.quantizedLayers.filter { $0.role == .quantizable }.count == 256)
+        #expect(inventory.quantizedLayers.filter { $0.role == .searched }.count == 256)
         #expect(inventory.timeFeaturesPerStep * 50 == 1_008_000)
     }
 
@@ -36,7 +36,7 @@ import Testing
         let files = try FileManager.default.contentsOfDirectory(at: folder, includingPropertiesForKeys: nil)
         let published = try #require(files.first { $0.lastPathComponent.contains("sd15") })
         let size = try SizeAccounting(
-            recipe: BitRecipe.load(contentsOf: published), inventory: ModelInventory(unet: config),
+            recipe: BitRecipe.load(contentsOf: published), inventory: config.inventory(),
             timeFeatures: .paper)
         #expect(abs(size.averageBits - 1.9885) < 0.00005)
     }
@@ -44,7 +44,7 @@ import Testing
     @Test("an inventory counts what a built model holds")
     func builtModel() throws {
         let unet = try TinyModel.unet()
-        let inventory = try ModelInventory(unet: unet.config)
+        let inventory = try unet.config.inventory()
         #expect(inventory.weightCount + inventory.otherParameters == unet.store.elementCount)
         #expect(Set(inventory.layers.map(\.path.rawValue)) == Set(unet.store.weightedLayers.map(\.path)))
         for layer in inventory.layers {
@@ -54,6 +54,6 @@ import Testing
         }
         #expect(
             inventory.quantizedLayers.map(\.path.rawValue).sorted()
-                == unet.quantizableLayers.map(\.path).sorted())
+                == unet.quantizedLayers.map(\.path).sorted())
     }
 }

@@ -15,7 +15,7 @@ import Testing
 @Suite struct PackedVerificationTests {
     private func student() throws -> DiffusionPipeline {
         let student = try TinyModel.pipeline(seed: 1)
-        try StudentModel.quantize(student.unet, recipe: TinyModel.recipe(2), initialization: .paper)
+        try student.denoiser.quantize(recipe: TinyModel.recipe(2), initialization: .paper)
         student.freeze()
         return student
     }
@@ -33,9 +33,9 @@ import Testing
         let model = try packed(student)
         let result = try PackedVerification(model, isPackedFrom: student, seed: 3)
         #expect(result.isEqual, "\(result.differences)")
-        #expect(result.layers == student.unet.quantizableLayers.count)
+        #expect(result.layers == student.denoiser.quantizedLayers.count)
         #expect(
-            result.codes == student.unet.quantizableLayers.reduce(0) { $0 + $1.weight.shape.reduce(1, *) })
+            result.codes == student.denoiser.quantizedLayers.reduce(0) { $0 + $1.weight.shape.reduce(1, *) })
         #expect(result.timeFeatures > 0 && result.otherValues > 0)
         let outputs = Dictionary(uniqueKeysWithValues: result.outputs.map { ($0.activations, $0) })
         let (floats, integers) = (try #require(outputs["fp32"]), try #require(outputs["int8"]))
@@ -49,7 +49,7 @@ import Testing
     func differences() throws {
         let student = try student()
         let model = try packed(student)
-        let layers = student.unet.quantizableLayers
+        let layers = student.denoiser.quantizedLayers
         let weights = layers.compactMap { $0.weight as? FakeQuantizedWeight }
         weights[1].latent.value.withUnsafeMutableBufferPointer { $0[0] = $0[0] > 0 ? -100 : 100 }
         weights[2].scaleParameter.value = weights[2].scaleParameter.value * 1.5

@@ -24,7 +24,7 @@ import Testing
 
     private func student(_ width: Int = 2) throws -> DiffusionPipeline {
         let student = try TinyModel.pipeline()
-        try StudentModel.quantize(student.unet, recipe: TinyModel.recipe(width), initialization: .paper)
+        try student.denoiser.quantize(recipe: TinyModel.recipe(width), initialization: .paper)
         return student
     }
 
@@ -50,7 +50,7 @@ import Testing
         let pipeline = try TinyModel.pipeline(schedulerJSON: json)
         let read = try written { try pipeline.writeModel(to: $0, manifest: TinyModel.manifest) }
         #expect(read.seenBits == pipeline.seenBits)
-        #expect(read.unet.config == pipeline.unet.config)
+        #expect(read.denoiser.config.isEqual(to: pipeline.denoiser.config))
         #expect(read.textEncoder?.config == pipeline.textEncoder?.config)
         #expect(read.schedulerJSON == json)
         #expect(try read.noiseSchedule() == pipeline.noiseSchedule())
@@ -76,7 +76,7 @@ import Testing
         let wide = try DiffusionPipeline(contentsOf: path)
         let narrow = try DiffusionPipeline(contentsOf: path, precision: .keep16Bit)
         #expect(wide.seenBits == narrow.seenBits)
-        for (read, written) in zip(wide.unet.store.parameters, pipeline.unet.store.parameters) {
+        for (read, written) in zip(wide.denoiser.store.parameters, pipeline.denoiser.store.parameters) {
             // Half a step of 11 significant bits, or of the smallest subnormal.
             expectClose(read.value, written.value, atol: 0x1p-25, rtol: 0x1p-11, read.name)
         }
@@ -89,7 +89,7 @@ import Testing
     func studentFile(width: Int) throws {
         let pipeline = try student(width)
         let read = try written { try pipeline.writeStudent(to: $0, manifest: TinyModel.manifest) }
-        #expect(read.unet.store.bits == pipeline.unet.store.bits)
+        #expect(read.denoiser.store.bits == pipeline.denoiser.store.bits)
         #expect(read.seenBits == pipeline.seenBits)
         #expect(read.recipe?.layers == (try TinyModel.recipe(width)).layers)
         #expect(try images(read).values == images(pipeline).values)
@@ -113,7 +113,7 @@ import Testing
             try pipeline.writePacked(to: $0, manifest: TinyModel.manifest, options: options)
         }
         #expect(packed.recipe?.layers == pipeline.recipe?.layers)
-        #expect(packed.unet.quantizableLayers.allSatisfy { $0.weight is PackedWeight })
+        #expect(packed.denoiser.quantizedLayers.allSatisfy { $0.weight is PackedWeight })
         #expect(packed.seenBits == pipeline.seenBits)
         let rounded = try images(packed)
         packed.activations = .float32
@@ -137,8 +137,8 @@ import Testing
                 to: $0, manifest: TinyModel.manifest,
                 options: PackingOptions(scaleType: .float16, cachedTimesteps: nil))
         }
-        for layer in pipeline.unet.quantizableLayers {
-            let other = try #require(packed.unet.store.layer(at: layer.path))
+        for layer in pipeline.denoiser.quantizedLayers {
+            let other = try #require(packed.denoiser.store.layer(at: layer.path))
             expectClose(
                 other.weight.tensor().detached(), layer.weight.tensor().detached(), .float16Rounding,
                 layer.path)
@@ -155,15 +155,15 @@ import Testing
             to: path, manifest: TinyModel.manifest, options: PackingOptions(cachedTimesteps: timesteps)
         ) { done, total in
             reported.append(done)
-            #expect(total == pipeline.unet.quantizableLayers.count)
+            #expect(total == pipeline.denoiser.quantizedLayers.count)
         }
-        #expect(reported == Array(1...pipeline.unet.quantizableLayers.count))
+        #expect(reported == Array(1...pipeline.denoiser.quantizedLayers.count))
         let packed = try DiffusionPipeline(contentsOf: path)
-        let keys = packed.unet.store.entries.map(\.key)
+        let keys = packed.denoiser.store.entries.map(\.key)
         #expect(!keys.contains { $0.hasPrefix("time_embedding.") || $0.contains(".time_emb_proj.") })
-        let table = try #require(packed.unet.timeFeatures as? TimeFeatureTable)
+        let table = try #require(packed.denoiser.timeFeatures)
         #expect(table.timesteps == timesteps)
-        let inventory = try ModelInventory(unet: pipeline.unet.config)
+        let inventory = try pipeline.denoiser.config.inventory()
         #expect(table.elementCount == timesteps.count * inventory.timeFeaturesPerStep)
         packed.activations = .float32
         expectClose(try images(packed), try images(pipeline), .guidedSampling, "images")
@@ -190,7 +190,7 @@ import Testing
                 (layer.path, BitWidth(1 + Int(draw * 8)))
             }
             let recipe = BitRecipe(layers: Dictionary(uniqueKeysWithValues: widths))
-            try StudentModel.quantize(pipeline.unet, recipe: recipe, initialization: .minMax)
+            try pipeline.denoiser.quantize(recipe: recipe, initialization: .minMax)
             let steps = 3 + trial
             let path = folder.file("packed\(trial).h5")
             let scaleType: ElementType = trial % 2 == 0 ? .float32 : .float16

@@ -77,10 +77,6 @@ import Testing
             ),
             (#"{"layers": {}}"#, .malformed(location: "layers", reason: "no layers")),
             (#"{"bits": {}}"#, .malformed(location: "layers", reason: "missing")),
-            (
-                #"{"layers": {"time_embedding.linear_1": 4}}"#,
-                .notQuantizable(path: "time_embedding.linear_1", role: .timeEmbedding)
-            ),
         ])
     func faults(text: String, expected: RecipeError) {
         #expect(recipeError { () throws(RecipeError) in _ = try decode(text) } == expected)

@@ -40,27 +40,3 @@ import Testing
         #expect(back == [BitWidth(1): 5, BitWidth(3): 7])
     }
 }
-
-@Suite struct LayerRoleTests {
-    @Test(
-        "the path decides the role",
-        arguments: [
-            ("time_embedding.linear_1", LayerRole.timeEmbedding),
-            ("time_embedding.cond_proj", .timeEmbedding),
-            ("add_embedding.linear_2", .timeEmbedding),
-            ("class_embedding", .timeEmbedding),
-            ("class_embedding.linear_1", .timeEmbedding),
-            ("down_blocks.0.resnets.1.time_emb_proj", .timeProjection),
-            ("conv_in", .firstOrLast),
-            ("conv_out", .firstOrLast),
-            ("down_blocks.0.downsamplers.0.conv", .quantizable),
-            ("up_blocks.1.resnets.0.conv_shortcut", .quantizable),
-            ("mid_block.attentions.0.transformer_blocks.0.attn2.to_out.0", .quantizable),
-            ("time_embedding_2", .quantizable),
-            ("encoder.conv_in", .quantizable),
-        ])
-    func role(path: String, role: LayerRole) {
-        #expect(LayerRole(of: LayerID(path)) == role)
-        #expect(role.isQuantized != role.isTimeLayer)
-    }
-}

@@ -3,6 +3,7 @@
 
 import Foundation
 import Tensors
+import TestKit
 import Testing
 
 @testable import Recipes

@@ -4,6 +4,7 @@
 import Analyzer
 import Foundation
 import Tensors
+import TestKit
 import Testing
 
 @testable import Recipes

@@ -5,6 +5,7 @@ import Analyzer
 import Checkpoints
 import Foundation
 import Tensors
+import TestKit
 import Testing
 
 @testable import Recipes
@@ -62,7 +63,7 @@ import Testing
     @Test("scores without any value, such as those with a misspelled key, are refused by layer and bits")
     func empty() throws {
         let text = """
-            {"format": "bitsfusion-sensitivity", "version": 1, "layers": [
+            {"format": "bitsfusion-sensitivity", "version": 2, "layers": [
               {"path": "mid.a", "kind": "linear", "weights": 80, "skewness": 0, "bits": {"2": {"MSE": 0.5}}}]}
             """
         let error = recipeError { () throws(RecipeError) in
@@ -94,7 +95,7 @@ import Testing
         let data = try JSONEncoder().encode(noise)
         #expect(try JSONDecoder().decode(AnalysisSettings.self, from: data) == noise)
         let text = """
-            {"format": "bitsfusion-sensitivity", "version": 1, "layers": [],
+            {"format": "bitsfusion-sensitivity", "version": 2, "layers": [],
              "generation": {\(Self.settingsText), "measures": ["sound"]}}
             """
         let error = recipeError { () throws(RecipeError) in

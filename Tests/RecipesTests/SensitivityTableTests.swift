@@ -3,6 +3,7 @@
 import Analyzer
 import Foundation
 import Tensors
+import TestKit
 import Testing
 
 @testable import Recipes
@@ -45,7 +46,7 @@ import Testing
         let table = try SensitivityTable.decode(
             from: Data(
                 """
-                {"format": "bitsfusion-sensitivity", "version": 1, "layers": [
+                {"format": "bitsfusion-sensitivity", "version": 2, "layers": [
                   {"path": "mid.a", "kind": "linear", "weights": 80, "skewness": 0,
                    "bits": {"1": {"mse": 0.5, "psnr": 3, "clipDrop": null}, "2": {"mse": 0.25}, "3": {"noise": 2}}}]}
                 """.utf8))
@@ -60,13 +61,13 @@ import Testing
     }
 
     private func text(
-        path: String = "mid.a", mse: String = "0.5", clipDrop: String = "0", bits: String = "1"
+        path: String = "mid.a", role: String = "searched", mse: String = "0.5", clipDrop: String = "0", bits: String = "1"
     ) -> Data {
         Data(
             """
-            {"format": "bitsfusion-sensitivity", "version": 1, "layers": [
+            {"format": "bitsfusion-sensitivity", "version": 2, "layers": [
               {"path": "conv_in", "kind": "conv2d", "weights": 216, "skewness": 0, "bits": {}},
-              {"path": "\(path)", "kind": "linear", "weights": 80, "skewness": 0,
+              {"path": "\(path)", "kind": "linear", "role": "\(role)", "weights": 80, "skewness": 0,
                "bits": {"\(bits)": {"mse": \(mse), "psnr": 3, "clipDrop": \(clipDrop)}}}]}
             """.utf8)
     }
@@ -103,8 +104,7 @@ import Testing
         #expect(error(text(bits: "9")) == .bitsOutOfRange(path: "mid.a", found: 9))
         #expect(error(text(path: "conv_in")) == .duplicateLayer(path: "conv_in"))
         #expect(
-            error(text(path: "a.time_emb_proj"))
-                == .notQuantizable(path: "a.time_emb_proj", role: .timeProjection))
+            error(text(role: "timeProjection")) == .notQuantizable(path: "mid.a", role: .timeProjection))
         #expect(
             error(Data(#"{"layers": []}"#.utf8))
                 == .wrongFormat(expected: "bitsfusion-sensitivity", found: nil))

@@ -2,6 +2,7 @@
 
 import Foundation
 import Tensors
+import TestKit
 import Testing
 
 @testable import Recipes
@@ -13,7 +14,7 @@ import Testing
         #expect(model.layers.count == 282)
         #expect(model.weightCount == 859_077_120)
         #expect(model.timeLayers.count == 24)
-        #expect(model.quantizedLayers.filter { $0.role == .quantizable }.count == 256)
+        #expect(model.quantizedLayers.filter { $0.role == .searched }.count == 256)
         #expect(model.timeFeaturesPerStep * 50 == 1_008_000)
         #expect(model.otherParameters == 443_844)
     }
@@ -105,7 +106,10 @@ import Testing
         }
         #expect(throws: RecipeError.self) { try ModelInventory(layers: [layer], otherParameters: 3) }
         let text =
-            #"{"layers": [{"path": "a", "kind": "linear", "shape": [4, 2, 1, 1], "bias": true}], "otherParameters": 4}"#
+            """
+            {"layers": [{"path": "a", "kind": "linear", "shape": [4, 2, 1, 1], "bias": true, "role": "searched", \
+            "group": "other"}], "otherParameters": 4, "cachesTimeFeatures": true}
+            """
         #expect(throws: RecipeError.self) {
             try JSONDecoder().decode(ModelInventory.self, from: Data(text.utf8))
         }

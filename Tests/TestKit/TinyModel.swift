@@ -59,13 +59,13 @@ public enum TinyModel {
         let encoder = try hasText ? CLIPTextModel(config: textConfig(), parameters: parameters(seed)) : nil
         ShapesWorldRegistration.register()
         return try DiffusionPipeline(
-            unet: unet(seed: seed, channels: channels), textEncoder: encoder,
+            denoiser: unet(seed: seed, channels: channels), textEncoder: encoder,
             tokenizerName: hasText ? ShapesTokenizer.name : nil, schedulerJSON: schedulerJSON)
     }
 
     /// Every quantizable layer at `bits`, the first and the last one at 8 bits.
     public static func recipe(_ bits: Int) throws -> BitRecipe {
-        .uniform(BitWidth(bits), over: try ModelInventory(unet: config()))
+        .uniform(BitWidth(bits), over: try config().inventory())
     }
 
     /// The manifest of files that tests write.

@@ -44,7 +44,8 @@ enum AllocationCases {
                     sensitivity *= 0.2 + 0.1 * factor
                 }
                 return LayerSensitivity(
-                    path: LayerID("layer.\(index)"), kind: .linear, weights: size, skewness: 0, bits: bits)
+                    path: LayerID("layer.\(index)"), kind: .linear, role: .searched, group: .other, weights: size,
+                    skewness: 0, bits: bits)
             })
     }
 }

@@ -26,7 +26,7 @@ enum AnalysisCases {
                 guidanceScale: 1)
             let passes = StagedPredictions(model, [part], memoryLimit: 1 << 30) {}
             let damage = NoisePredictionSensitivity(passes: passes, schedule: schedule)
-            let quantizable = model.quantizableLayers
+            let quantizable = model.quantizedLayers
             let layers = (0..<sampledLayers).map {
                 quantizable[(2 * $0 + 1) * quantizable.count / (2 * sampledLayers)]
             }

@@ -65,7 +65,7 @@ struct UNetInputs {
 
 extension BenchmarkUNet {
     /// For the twin: every parameter of a `model` that is as it was made, as `unet.<diffusers key>`. No copies.
-    func shared(_ model: UNet2DConditionModel) -> SharedTensors {
+    func shared(_ model: any Denoiser) -> SharedTensors {
         let name = configFile.split(separator: "/").last.map(String.init) ?? configFile
         let parameters = model.store.entries.map { ("unet." + $0.key, $0.source.tensor().detached()) }
         return SharedTensors(name: name, tensors: Dictionary(uniqueKeysWithValues: parameters))

@@ -91,7 +91,7 @@ enum PackedCases {
             model.store.setTrainable(false)
             let recipe = try BitRecipe.load(contentsOf: URL(fileURLWithPath: recipeFile))
             // A recipe of other layers is an error, not a benchmark of floats.
-            try recipe.validate(against: ModelInventory(unet: model.config))
+            try recipe.validate(against: model.config.inventory())
             for layer in model.store.weightedLayers {
                 if let width = recipe.layers[LayerID(layer.path)] { try layer.pack(width) }
             }

@@ -92,15 +92,13 @@ private struct StageOneSetup {
     }
 
     private func workload() throws -> Workload {
-        let teacher = try DiffusionPipeline(unet: try unet.model(), textEncoder: nil, schedulerJSON: nil)
-        let student = try DiffusionPipeline(unet: try unet.model(), textEncoder: nil, schedulerJSON: nil)
-        let config = teacher.unet.config
-        try StudentModel.quantize(
-            student.unet, recipe: .uniform(Self.width, over: ModelInventory(unet: config)),
-            initialization: .alternating(rounds: 3))
+        let teacher = try DiffusionPipeline(denoiser: try unet.model(), textEncoder: nil, schedulerJSON: nil)
+        let student = try DiffusionPipeline(denoiser: try unet.model(), textEncoder: nil, schedulerJSON: nil)
+        try student.denoiser.quantize(
+            recipe: .uniform(Self.width, over: student.denoiser.inventory()), initialization: .alternating(rounds: 3))
         // Before the teacher's weights are rounded; both models start alike.
-        let shared = unet.shared(teacher.unet)
-        let inputs = unet.inputs(config)
+        let shared = unet.shared(teacher.denoiser)
+        let inputs = try unet.inputs(unet.config())
         let data = StoredDistillationData(
             latents: inputs.sample, encoderHiddenStates: inputs.states,
             emptyHiddenStates: inputs.states.sliced(axis: 0, 0..<1))
@@ -108,13 +106,13 @@ private struct StageOneSetup {
         let trainer = try DistillationTrainer(
             student: student, teacher: teacher, data: data, stage: .one, options: options)
         let objective = DistillationObjective(
-            teacher: teacher.unet, student: student.unet, schedule: try student.noiseSchedule(), data: data,
+            teacher: teacher.denoiser, student: student.denoiser, schedule: try student.noiseSchedule(), data: data,
             stage: .one, options: options)
-        let parameters = student.unet.store.parameters.filter(\.isTrainable)
+        let parameters = student.denoiser.store.parameters.filter(\.isTrainable)
 
         let (batch, random) = try Self.firstBatch(options.training)
         var named = try Self.drawn(objective, batch, random)
-        for layer in student.unet.quantizableLayers {
+        for layer in student.denoiser.quantizedLayers {
             guard let weight = layer.weight as? FakeQuantizedWeight else { continue }
             named["scales." + layer.path] = weight.scaleParameter.value
         }
@@ -130,7 +128,7 @@ private struct StageOneSetup {
                 }
                 var results = TrainingCases.gradients(of: compared)
                 for (name, value) in loss.parts { results["loss." + name] = Tensor(scalar: value) }
-                student.unet.store.clearGradients()
+                student.denoiser.store.clearGradients()
                 return results
             })
     }

@@ -24,7 +24,7 @@ func unetOperations(
         (0..<times).reduce(size) { size, _ in (size + config.downsamplePadding) / 2 }
     }
     let pixels = (0..<levels).map { halved(height, times: $0) * halved(width, times: $0) }
-    let total = try ModelInventory(unet: config).layers.reduce(0.0) { total, layer in
+    let total = try config.inventory().layers.reduce(0.0) { total, layer in
         let place = LayerGroup(layer.path.rawValue, config)
         let rows =
             switch place.input {

@@ -60,11 +60,10 @@ public struct BitRecipe: Equatable, Sendable {
     ///
     /// - Throws: `RecipeError.unknownLayer`, `.notQuantizable` or `.missingLayer`, for the first such path.
     public func validate(against inventory: ModelInventory) throws(RecipeError) {
-        let known = Set(inventory.layers.map(\.path))
+        let roles = Dictionary(uniqueKeysWithValues: inventory.layers.map { ($0.path, $0.role) })
         for path in layers.keys.sorted() {
-            guard known.contains(path) else { throw .unknownLayer(path: path) }
-            let role = LayerRole(of: path)
-            guard role.isQuantized else { throw .notQuantizable(path: path, role: role) }
+            guard let role = roles[path] else { throw .unknownLayer(path: path) }
+            guard role.acceptsBits else { throw .notQuantizable(path: path, role: role) }
         }
         for layer in inventory.quantizedLayers where layers[layer.path] == nil {
             throw .missingLayer(path: layer.path)
@@ -172,9 +171,6 @@ extension BitRecipe: RecipeDocument {
         }
         if let cachedSteps, !(0...1000).contains(cachedSteps) {
             throw .malformed(location: "cachedSteps", reason: "expected 0 to 1000, found \(cachedSteps)")
-        }
-        for path in layers.keys.sorted() where LayerRole(of: path).isTimeLayer {
-            throw .notQuantizable(path: path, role: LayerRole(of: path))
         }
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What size accounting and allocation need to know of a linear or convolution layer: its name and its shape.
+// What size accounting and allocation need to know of a linear or convolution layer: name, shape, role and group.
 // OC output channels, IC input channels, KH KW kernel.
 
 /// A linear or convolution layer, without its values.
@@ -16,6 +16,12 @@ public struct LayerShape: Hashable, Codable, Sendable {
             case .conv2d: 4
             }
         }
+
+        /// The kind of layer whose weight has `weightRank` axes; nil where there is none.
+        public init?(weightRank: Int) {
+            guard let kind = Self.allCases.first(where: { $0.weightRank == weightRank }) else { return nil }
+            self = kind
+        }
     }
 
     /// The diffusers module path.
@@ -25,16 +31,20 @@ public struct LayerShape: Hashable, Codable, Sendable {
     public let shape: [Int]
     /// Whether the layer has a bias `[OC]`.
     public let hasBias: Bool
+    /// What quantization does with the layer.
+    public let role: LayerRole
+    /// The group that its sensitivity is summed in.
+    public let group: LayerGroup
 
     enum CodingKeys: String, CodingKey {
-        case path, kind, shape
+        case path, kind, shape, role, group
         case hasBias = "bias"
     }
 
     /// Describes one layer.
     ///
     /// - Precondition: `shape` has the kind's number of axes, all positive.
-    public init(path: LayerID, kind: Kind, shape: [Int], hasBias: Bool) {
+    public init(path: LayerID, kind: Kind, shape: [Int], hasBias: Bool, role: LayerRole, group: LayerGroup) {
         precondition(
             shape.count == kind.weightRank && shape.allSatisfy { $0 > 0 },
             "LayerShape: \(path): shape \(shape) is not a \(kind.rawValue) weight of \(kind.weightRank) axes")
@@ -42,6 +52,8 @@ public struct LayerShape: Hashable, Codable, Sendable {
         self.kind = kind
         self.shape = shape
         self.hasBias = hasBias
+        self.role = role
+        self.group = group
     }
 
     /// Reads one layer of a document.
@@ -53,6 +65,8 @@ public struct LayerShape: Hashable, Codable, Sendable {
         kind = try container.decode(Kind.self, forKey: .kind)
         shape = try container.decode([Int].self, forKey: .shape)
         hasBias = try container.decode(Bool.self, forKey: .hasBias)
+        role = try container.decode(LayerRole.self, forKey: .role)
+        group = try container.decode(LayerGroup.self, forKey: .group)
         guard shape.count == kind.weightRank, shape.allSatisfy({ $0 > 0 }) else {
             throw RecipeError.malformed(
                 location: path.rawValue,
@@ -65,7 +79,4 @@ public struct LayerShape: Hashable, Codable, Sendable {
 
     /// OC, which is also the number of scales of the quantized layer.
     public var outputChannels: Int { shape[0] }
-
-    /// What the layer is in the method.
-    public var role: LayerRole { LayerRole(of: path) }
 }

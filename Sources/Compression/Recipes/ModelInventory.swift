@@ -8,41 +8,46 @@ public struct ModelInventory: Equatable, Sendable {
     public let layers: [LayerShape]
     /// The number of parameters that are not linear or convolution weights: norms, biases, embeddings.
     public let otherParameters: Int
+    /// Whether the time layers can be replaced by cached time features: they depend on the timestep alone.
+    public let cachesTimeFeatures: Bool
     /// What a packed file adds; nil where only the layers are known: forecasts then count the payload alone.
     public var container: PackedContainer?
 
-    /// Parameters that a model has at most here.
-    private static let mostParameters = 1 << 50
+    /// The largest number of parameters.
+    private static let parameterLimit = 1 << 50
 
     /// Sorts `layers` by path.
     ///
     /// - Throws: `RecipeError.duplicateLayer` where two layers share a path; `RecipeError.malformed` where
     ///   `otherParameters` is less than the layers' biases.
-    public init(layers: [LayerShape], otherParameters: Int) throws(RecipeError) {
+    public init(
+        layers: [LayerShape], otherParameters: Int, cachesTimeFeatures: Bool = true
+    ) throws(RecipeError) {
         self.layers = layers.sorted { $0.path < $1.path }
         self.otherParameters = otherParameters
+        self.cachesTimeFeatures = cachesTimeFeatures
         for (previous, next) in zip(self.layers, self.layers.dropFirst()) where previous.path == next.path {
             throw .duplicateLayer(path: next.path)
         }
-        guard (0...Self.mostParameters).contains(otherParameters) else {
+        guard (0...Self.parameterLimit).contains(otherParameters) else {
             throw .malformed(
                 location: "otherParameters",
-                reason: "expected 0 to \(Self.mostParameters), found \(otherParameters)")
+                reason: "expected 0 to \(Self.parameterLimit), found \(otherParameters)")
         }
         // Counts that add up without overflow, and are exact as numbers of other kinds.
         var total = otherParameters
         for layer in self.layers {
             for extent in [layer.outputChannels] + layer.shape
-            where !(1...Self.mostParameters).contains(extent) {
+            where !(1...Self.parameterLimit).contains(extent) {
                 throw .malformed(
                     location: "\(layer.path): shape", reason: "no layer has an extent of \(extent)")
             }
             var weights = 1
-            for extent in layer.shape where weights <= Self.mostParameters {
+            for extent in layer.shape where weights <= Self.parameterLimit {
                 weights = weights.multipliedReportingOverflow(by: extent).overflow ? .max : weights * extent
             }
-            total = weights > Self.mostParameters ? .max : total.addingReportingOverflow(weights).partialValue
-            guard (0...Self.mostParameters).contains(total) else {
+            total = weights > Self.parameterLimit ? .max : total.addingReportingOverflow(weights).partialValue
+            guard (0...Self.parameterLimit).contains(total) else {
                 throw .malformed(
                     location: "\(layer.path): shape", reason: "too many weights to count; check the table")
             }
@@ -58,7 +63,7 @@ public struct ModelInventory: Equatable, Sendable {
     /// N_w: the weights of all linear and convolution layers, the removed time layers included.
     public var weightCount: Int { layers.reduce(0) { $0 + $1.weights } }
 
-    /// The layers that a recipe gives a width, sorted by path.
+    /// The layers that every recipe gives bits, sorted by path.
     public var quantizedLayers: [LayerShape] { layers.filter(\.role.isQuantized) }
 
     /// The layers that caching drops, sorted by path.
@@ -72,22 +77,23 @@ public struct ModelInventory: Equatable, Sendable {
 
 extension ModelInventory: Codable {
     enum CodingKeys: String, CodingKey {
-        case layers, otherParameters, container
+        case layers, otherParameters, cachesTimeFeatures, container
     }
 
-    /// Reads `{"layers": [...], "otherParameters": n, "container": {"cached": n, "layersKept": n, "textEncoder": n}}`; files of old have no
-    /// container.
+    /// Reads `{"layers": [...], "otherParameters": n, "cachesTimeFeatures": true, "container": {...}}`; `container` may be
+    /// absent.
     ///
     /// - Throws: `RecipeError.duplicateLayer` and `RecipeError.malformed` as the other initializer does.
     public init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: CodingKeys.self)
         try self.init(
             layers: container.decode([LayerShape].self, forKey: .layers),
-            otherParameters: container.decode(Int.self, forKey: .otherParameters))
+            otherParameters: container.decode(Int.self, forKey: .otherParameters),
+            cachesTimeFeatures: container.decode(Bool.self, forKey: .cachesTimeFeatures))
         self.container = try container.decodeIfPresent(PackedContainer.self, forKey: .container)
         if let found = self.container,
             let wrong = [found.cached, found.layersKept, found.textEncoder].first(where: {
-                !(0...Self.mostParameters).contains($0)
+                !(0...Self.parameterLimit).contains($0)
             })
         {
             throw RecipeError.malformed(location: "container", reason: "no file adds \(wrong) bytes")

@@ -107,7 +107,7 @@ extension SensitivityTable {
     /// The sums of every group with a listed layer, in the order of `LayerGroup`. Sums that are not finite are left out.
     public var sums: [SensitivitySum] {
         let sorted = layers.sorted { $0.path < $1.path }
-        let groups = Dictionary(grouping: sorted) { LayerGroup(of: $0.path) }
+        let groups = Dictionary(grouping: sorted) { $0.group }
         let weights = layers.reduce(0) { $0 + $1.weights }
         return LayerGroup.allCases.compactMap { group in
             groups[group].map { SensitivitySum(group, $0, allWeights: weights) }
@@ -122,6 +122,6 @@ extension SensitivityTable {
     }
 
     private var freeLayers: [LayerSensitivity] {
-        layers.filter { LayerRole(of: $0.path) == .quantizable }
+        layers.filter { $0.role == .searched }
     }
 }

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // The JSON form of a sensitivity table, and its validation (no NaN reaches the allocator):
-// {"format": "bitsfusion-sensitivity", "version": 1,
-//  "layers": [{"path", "kind", "weights", "skewness", "bits": {"1": {"mse", "psnr", "perceptual",
+// {"format": "bitsfusion-sensitivity", "version": 2,
+//  "layers": [{"path", "kind", "role", "group", "weights", "skewness", "bits": {"1": {"mse", "psnr", "perceptual",
 //    "clipDrop", "noise", "fisher"}, ...}}],
 //  "correlations": [{"x", "y", "pearson", "spearman", "layers"}], "sums", "mostSensitive", "symmetricShare",
 //  "model", "inventory", "generation", "manifest"}
 
 extension LayerSensitivity: Codable {
     enum CodingKeys: String, CodingKey {
-        case path, kind, weights, skewness, bits
+        case path, kind, role, group, weights, skewness, bits
     }
 
-    /// Reads one layer.
+    /// Reads one layer; in tables written by hand `role` may be absent (`searched`), and `group` (`other`).
     ///
     /// - Throws: `RecipeError.bitsOutOfRange` and `RecipeError.malformed`, both naming the layer.
     public init(from decoder: any Decoder) throws {
@@ -19,6 +19,8 @@ extension LayerSensitivity: Codable {
         path = try container.decode(LayerID.self, forKey: .path)
         do {
             kind = try container.decode(LayerShape.Kind.self, forKey: .kind)
+            role = try container.decodeIfPresent(LayerRole.self, forKey: .role) ?? .searched
+            group = try container.decodeIfPresent(LayerGroup.self, forKey: .group) ?? .other
             weights = try container.decode(Int.self, forKey: .weights)
             skewness = try container.decode(Double.self, forKey: .skewness)
             let scores = try container.decode([String: SensitivityScores].self, forKey: .bits)
@@ -38,6 +40,8 @@ extension LayerSensitivity: Codable {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(path, forKey: .path)
         try container.encode(kind, forKey: .kind)
+        try container.encode(role, forKey: .role)
+        try container.encode(group, forKey: .group)
         try container.encode(weights, forKey: .weights)
         try container.encode(skewness, forKey: .skewness)
         try container.encode(bits, forKey: .bits)
@@ -62,7 +66,7 @@ extension LayerSensitivity: Codable {
 
 extension SensitivityTable: RecipeDocument {
     public static let format = "bitsfusion-sensitivity"
-    public static let version = 1
+    public static let version = 2
     public static let requiresHeader = true
 
     enum CodingKeys: String, CodingKey {
@@ -124,12 +128,16 @@ extension SensitivityTable: RecipeDocument {
             }
         }
         guard let inventory else { return }
-        var counts: [LayerID: Int] = [:]
-        for layer in inventory.layers { counts[layer.path] = layer.weights }
+        let known = Dictionary(uniqueKeysWithValues: inventory.layers.map { ($0.path, $0) })
         for layer in layers {
-            guard let expected = counts[layer.path] else { throw .unknownLayer(path: layer.path) }
-            guard expected == layer.weights else {
-                throw .weightCount(path: layer.path, expected: expected, found: layer.weights)
+            guard let expected = known[layer.path] else { throw .unknownLayer(path: layer.path) }
+            guard expected.weights == layer.weights else {
+                throw .weightCount(path: layer.path, expected: expected.weights, found: layer.weights)
+            }
+            guard expected.role == layer.role else {
+                throw .malformed(
+                    location: "\(layer.path): role",
+                    reason: "expected \(expected.role.rawValue) as in the inventory, found \(layer.role.rawValue)")
             }
         }
     }
@@ -138,8 +146,7 @@ extension SensitivityTable: RecipeDocument {
 extension LayerSensitivity {
     /// Checks that the layer is quantized and its numbers are finite.
     fileprivate func validate() throws(RecipeError) {
-        let role = LayerRole(of: path)
-        guard role.isQuantized else { throw .notQuantizable(path: path, role: role) }
+        guard role.acceptsBits else { throw .notQuantizable(path: path, role: role) }
         guard weights > 0 else {
             throw .malformed(
                 location: "\(path): weights", reason: "expected a positive count, found \(weights)")

@@ -6,6 +6,10 @@
 public struct LayerSensitivity: Equatable, Sendable {
     public var path: LayerID
     public var kind: LayerShape.Kind
+    /// What quantization does with the layer.
+    public var role: LayerRole
+    /// The group that its sensitivity is summed in.
+    public var group: LayerGroup
     /// N: the number of weights.
     public var weights: Int
     /// Skewness of the weights' distribution: third standardized moment, 0 for a symmetric one.
@@ -15,11 +19,13 @@ public struct LayerSensitivity: Equatable, Sendable {
 
     /// Records one layer.
     public init(
-        path: LayerID, kind: LayerShape.Kind, weights: Int, skewness: Double,
+        path: LayerID, kind: LayerShape.Kind, role: LayerRole, group: LayerGroup, weights: Int, skewness: Double,
         bits: [BitWidth: SensitivityScores]
     ) {
         self.path = path
         self.kind = kind
+        self.role = role
+        self.group = group
         self.weights = weights
         self.skewness = skewness
         self.bits = bits

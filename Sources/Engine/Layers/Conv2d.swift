@@ -11,7 +11,6 @@ public final class Conv2d: WeightedLayer {
         didSet { preconditionSameShape(path, oldValue, weight) }
     }
     public let bias: Parameter?
-    public let kind = LayerKind.conv2d
     /// Step between two output pixels, in input pixels.
     public let stride: Int
     /// Zeros added around the input.

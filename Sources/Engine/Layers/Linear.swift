@@ -11,7 +11,6 @@ public final class Linear: WeightedLayer {
         didSet { preconditionSameShape(path, oldValue, weight) }
     }
     public let bias: Parameter?
-    public let kind = LayerKind.linear
 
     /// Reads `weight` and, where `bias` is true, `bias` below `parameters`.
     ///

@@ -1,15 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Layers whose weight can be exchanged in place: quantization changes a layer's weight, never its class.
+// Layers whose weight can be replaced in place: quantization changes a layer's weight, never its class.
 
 import Tensors
-
-/// The two kinds of layer that the method quantizes.
-public enum LayerKind: String, Codable, Sendable, CaseIterable {
-    /// Weight `[OC, IC]`.
-    case linear
-    /// Weight `[OC, IC, KH, KW]`.
-    case conv2d
-}
 
 /// Something with a weight (and perhaps a bias) under one diffusers path.
 public protocol WeightHolder: AnyObject {
@@ -21,8 +13,5 @@ public protocol WeightHolder: AnyObject {
     var bias: Parameter? { get }
 }
 
-/// A linear or convolution layer.
-public protocol WeightedLayer: WeightHolder {
-    /// Which of the two it is.
-    var kind: LayerKind { get }
-}
+/// A linear layer, weight `[OC, IC]`, or a convolution, weight `[OC, IC, KH, KW]`: what quantization applies to.
+public protocol WeightedLayer: WeightHolder {}

@@ -64,7 +64,7 @@ public struct CalibrationSet {
         embeddingsFile path: String, prompts: [String] = [], count: Int? = nil, seed: UInt64 = 0,
         pipeline: DiffusionPipeline
     ) throws {
-        let all = try PromptEmbeddings(embeddings: path, config: pipeline.unet.config)
+        let all = try PromptEmbeddings(embeddings: path, config: pipeline.denoiser.config)
         guard prompts.isEmpty || prompts.count == all.count else {
             throw SensitivityError.prompts(found: prompts.count, embeddings: all.count)
         }
@@ -95,7 +95,7 @@ public struct CalibrationSet {
         guard try FileDigest.sha256(ofFile: file.path) == file.sha256 else {
             throw SensitivityError.embeddingsChanged(path: file.path)
         }
-        let all = try PromptEmbeddings(embeddings: file.path, config: pipeline.unet.config)
+        let all = try PromptEmbeddings(embeddings: file.path, config: pipeline.denoiser.config)
         _ = try Self.checked(seeds.count, available: all.count)
         conditions = all[0..<seeds.count]
     }

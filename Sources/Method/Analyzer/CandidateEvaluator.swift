@@ -3,6 +3,7 @@
 // that they are compared on.
 
 import Layers
+import Networks
 import Pipelines
 import Quantization
 import Recipes
@@ -11,6 +12,7 @@ import Tensors
 /// Measures one candidate after another on a frozen model.
 struct CandidateEvaluator {
     let pipeline: DiffusionPipeline
+    let denoiser: any StagedDenoiser
     let subjects: CalibrationSet
     let options: SensitivityOptions
     /// For `images`.
@@ -24,18 +26,21 @@ struct CandidateEvaluator {
 
     /// Makes the references; `interruption` is called between passes, and what it throws ends the work.
     ///
-    /// - Throws: `SensitivityError.referenceNotFinite`; what sampling and `interruption` throw.
+    /// - Throws: `SensitivityError.notStaged`, `.referenceNotFinite`; what sampling and `interruption` throw.
     init(
         pipeline: DiffusionPipeline, subjects: CalibrationSet, captionScore: CaptionScore?,
         options: SensitivityOptions, interruption: @escaping () throws -> Void
     ) throws {
         (self.pipeline, self.subjects, self.options) = (pipeline, subjects, options)
+        let denoiser = try pipeline.stagedDenoiser()
+        self.denoiser = denoiser
         let schedule = try pipeline.noiseSchedule()
         let clock = ContinuousClock()
         let start = clock.now
         let images = try Self.images(pipeline, subjects, options, interruption)
         imageSeconds = (clock.now - start) / .seconds(1)
-        let comparison = try ImageComparison(reference: images, captionScore: captionScore)
+        let comparison = try ImageComparison(
+            reference: images, isLatent: denoiser.config.isLatent, captionScore: captionScore)
         self.comparison = options.measures.contains(.images) ? comparison : nil
         let usesPredictions = !options.measures.isDisjoint(with: [.noise, .fisher])
         func passes(stream: UInt64, guidanceScale: Float, share: Int) throws -> StagedPredictions {
@@ -44,9 +49,9 @@ struct CandidateEvaluator {
                 stream: stream,
                 guidanceScale: guidanceScale, schedule: schedule,
                 batchSize: PredictionInputs.batchSize(for: pipeline, size: options.generation.size))
-            for part in inputs { try pipeline.unet.timeFeatures?.validate(timesteps: part.timesteps) }
+            for part in inputs { try denoiser.timeFeatures?.validate(timesteps: part.timesteps) }
             let passes = try StagedPredictions(
-                pipeline.unet, inputs, memoryLimit: options.memoryLimit / share, interruption: interruption)
+                denoiser, inputs, memoryLimit: options.memoryLimit / share, interruption: interruption)
             guard passes.references.allSatisfy(\.isFinite) else { throw SensitivityError.referenceNotFinite }
             return passes
         }
@@ -95,7 +100,7 @@ struct CandidateEvaluator {
         let stage = move(to: layer)
         // The first and last layer are no candidates: at 8 bits there is nothing to repair, and steps of a size that helps
         // narrow grids would do more harm than rounding does.
-        let isCandidate = LayerRole(of: LayerID(layer.path)) == .quantizable
+        let isCandidate = denoiser.layerPolicy.role(ofLayer: layer.path) == .searched
         let train = (isCandidate ? tuning : nil).map { tuning in
             { (weight: FakeQuantizedWeight) in
                 try tuning.train(weight, in: layer, stage: stage, interruption: interruption)
@@ -131,7 +136,7 @@ struct CandidateEvaluator {
     /// - Returns: the layer's stage.
     @discardableResult
     func move(to layer: any WeightedLayer) -> Int? {
-        let stage = pipeline.unet.stage(ofLayer: layer.path)
+        let stage = denoiser.stage(ofLayer: layer.path)
         for passes in movingPasses { passes.move(to: stage ?? 0) }
         return stage
     }

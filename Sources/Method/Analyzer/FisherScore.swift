@@ -6,6 +6,7 @@
 
 import Evaluation
 import Layers
+import Networks
 import Quantization
 import Recipes
 import Schedulers
@@ -34,7 +35,7 @@ struct FisherScore {
     ) rethrows -> [SensitivityCandidate: Double] {
         // Leaves of all layers, whichever are scored: a weight with a gradient may be convolved by another algorithm than a
         // frozen one, and parts of an analysis shall have the very numbers of the whole.
-        let all = passes.unet.quantizableLayers
+        let all = passes.denoiser.quantizedLayers
         let originals = all.map(\.weight)
         let leaves = all.map { layer in
             Parameter(layer.path + ".weight", withoutGradients { layer.weight.tensor() })

@@ -24,12 +24,13 @@ struct ImageComparison {
 
     /// - Parameters:
     ///   - reference: `[K, C, H, W]`, as the model makes them.
+    ///   - isLatent: whether they are latents, not images in [-1, 1].
     ///   - captionScore: scores images against their prompts, and its encoder compares what they look like; nil
     ///     leaves CLIP drop and perceptual distance out.
     /// - Throws: `SensitivityError.referenceNotFinite`; `.clipNeedsImages` for latents with a scorer.
-    init(reference: Tensor, captionScore: CaptionScore?) throws {
+    init(reference: Tensor, isLatent: Bool, captionScore: CaptionScore?) throws {
         guard reference.isFinite else { throw SensitivityError.referenceNotFinite }
-        arePixels = Self.arePixels(channels: reference.shape[1])
+        arePixels = !isLatent
         if captionScore != nil && reference.shape[1] != 3 {
             throw SensitivityError.clipNeedsImages(channels: reference.shape[1])
         }
@@ -58,9 +59,6 @@ struct ImageComparison {
         guard mse.isFinite, drop?.isFinite ?? true, distance?.isFinite ?? true else { return nil }
         return SensitivityScores(mse: mse, psnr: psnr, perceptual: distance, clipDrop: drop)
     }
-
-    /// Grey and colour images have 1 and 3 channels; latents of every known autoencoder have 4 or more.
-    static func arePixels(channels: Int) -> Bool { channels == 1 || channels == 3 }
 
     private static func clamped(_ images: Tensor) -> Tensor {
         let result = Tensor(unsafeUninitialized: images.shape)

@@ -29,12 +29,12 @@ package struct PredictionInputs {
     var modelSamples: Tensor { isGuided ? .concatenated([samples, samples], axis: 0) : samples }
 
     /// What the model's stages depend on.
-    func conditioning(_ unet: UNet2DConditionModel) -> UNetConditioning {
-        let (text, empty) = (conditions.conditional, conditions.unconditional)
+    func conditioning(_ denoiser: any StagedDenoiser) -> DenoiserConditioning {
+        let inputs = conditions.inputs(isGuided: isGuided)
         let times = (isGuided ? timesteps + timesteps : timesteps).map(Float.init)
-        return unet.conditioning(
-            timesteps: Tensor(times, shape: [times.count]),
-            encoderHiddenStates: isGuided ? .concatenated([empty, text], axis: 0) : text, batch: times.count)
+        return denoiser.conditioning(
+            timesteps: Tensor(times, shape: [times.count]), encoderHiddenStates: inputs.encoderHiddenStates,
+            addedConditions: inputs.added, batch: times.count)
     }
 
     /// The prediction that is measured, from the model's output.
@@ -80,12 +80,9 @@ extension PredictionInputs {
         }
         return stride(from: 0, to: samples.count, by: batchSize).map { first in
             let part = samples[first..<min(first + batchSize, samples.count)]
-            let conditions = part.map { subjects.conditions[$0.image..<$0.image + 1] }
             return PredictionInputs(
                 samples: .concatenated(part.map(\.noisy), axis: 0), timesteps: part.map(\.timestep),
-                conditions: PromptEmbeddings(
-                    conditional: .concatenated(conditions.map(\.conditional), axis: 0),
-                    unconditional: .concatenated(conditions.map(\.unconditional), axis: 0)),
+                conditions: .concatenated(part.map { subjects.conditions[$0.image..<$0.image + 1] }),
                 guidanceScale: guidanceScale)
         }
     }
@@ -104,7 +101,7 @@ extension PredictionInputs {
     /// Samples that fit into one pass: more gain nothing where a feature map alone fills the caches.
     static func batchSize(for pipeline: DiffusionPipeline, size: Int?) -> Int {
         let shape = pipeline.sampleShape(batch: 1, size: size)
-        let map = pipeline.unet.config.blockOutChannels[0] * shape[2] * shape[3]
+        let map = pipeline.denoiser.config.blockOutChannels[0] * shape[2] * shape[3]
         return min(max((4 << 20) / map, 1), 16)
     }
 }

@@ -3,6 +3,7 @@
 // sum of what they do alone.
 
 import Layers
+import Networks
 import Pipelines
 import Quantization
 import Recipes
@@ -53,9 +54,9 @@ public struct RecipeEvaluator {
     public func measure(
         _ recipe: BitRecipe, interruption: @escaping () throws -> Void = {}
     ) throws -> SensitivityScores? {
-        let unet = bench.pipeline.unet
-        try recipe.validate(against: ModelInventory(unet: unet.config))
-        let layers = unet.quantizableLayers
+        let denoiser = bench.denoiser
+        try recipe.validate(against: denoiser.inventory())
+        let layers = denoiser.quantizedLayers
         let originals = layers.map(\.weight)
         defer { for (layer, original) in zip(layers, originals) { layer.weight = original } }
         for layer in layers {

@@ -6,6 +6,8 @@ import Recipes
 
 /// An error of a sensitivity analysis.
 public enum SensitivityError: Error, Equatable, Sendable {
+    /// The model cannot be run stage by stage.
+    case notStaged(architecture: String)
     /// A layer of the model is quantized already.
     case alreadyQuantized(path: LayerID, width: BitWidth)
     /// No layer's path matches the pattern.
@@ -51,6 +53,8 @@ extension SensitivityError {
         switch self {
         case .alreadyQuantized(let path, let width):
             "\(path): already quantized to \(width) bits; analyze the full-precision model"
+        case .notStaged(let architecture):
+            "\(architecture): cannot be run stage by stage, which an analysis needs; expected a StagedDenoiser"
         case .noLayers(let pattern):
             "layers: no quantizable layer's path matches \"\(pattern)\"; list the paths with `bitsfusion info`"
         case .emptyShard(let shard, let layers):
@@ -96,7 +100,8 @@ extension SensitivityError: CategorizedError {
     public var category: ErrorCategory {
         switch self {
         case .noLayers, .pattern, .emptyShard, .images, .prompts, .clipNeedsImages: .usage
-        case .alreadyQuantized, .referenceNotFinite, .embeddingsChanged, .generation, .sampler, .differentRun,
+        case .notStaged, .alreadyQuantized, .referenceNotFinite, .embeddingsChanged, .generation, .sampler,
+            .differentRun,
             .journalLine:
             .badData
         case .unfinished, .inUse, .journalFile(_, _, .opening): .cannotCreate

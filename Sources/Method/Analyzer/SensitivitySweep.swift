@@ -28,6 +28,7 @@ public final class SensitivitySweep {
     private let manifest: RunManifest
     private let inventory: ModelInventory
     private let layers: [any WeightedLayer]
+    private let policy: any LayerPolicy
     private let schedule: NoiseSchedule
 
     /// Prepares an analysis.
@@ -55,20 +56,21 @@ public final class SensitivitySweep {
         self.subjects = subjects
         self.options = options
         self.manifest = manifest
-        let channels = pipeline.unet.config.outChannels
-        if clip != nil && (channels != 3 || subjects.prompts.isEmpty) {
-            throw SensitivityError.clipNeedsImages(channels: channels)
+        let denoiser = try pipeline.stagedDenoiser()
+        if clip != nil && (denoiser.config.inChannels != 3 || subjects.prompts.isEmpty) {
+            throw SensitivityError.clipNeedsImages(channels: denoiser.config.inChannels)
         }
         captionScore = try clip.map { try CaptionScore($0, prompts: subjects.prompts) }
         inventory = try pipeline.inventory()
-        layers = try Self.layers(of: pipeline.unet, options)
+        layers = try Self.layers(of: denoiser, options)
+        policy = denoiser.layerPolicy
         schedule = try pipeline.noiseSchedule()
         // Sizes and conditions that the model cannot take are an error here, not a broken assumption later.
-        try pipeline.unet.config.validate(
+        try denoiser.config.validate(
             sample: pipeline.sampleShape(batch: 1, size: options.generation.size), timestep: [1],
             encoderHiddenStates: [1] + subjects.conditions.conditional.shape.dropFirst())
         candidates = layers.flatMap { layer in
-            Self.widths(of: LayerID(layer.path), options).map {
+            Self.widths(of: layer, denoiser.layerPolicy, options).map {
                 SensitivityCandidate(path: LayerID(layer.path), width: $0)
             }
         }
@@ -122,7 +124,7 @@ public final class SensitivitySweep {
 
     /// Whether `table` is what this analysis would measure: same program, files, protocol, layers and widths.
     public func isFinished(in table: SensitivityTable) -> Bool {
-        let widths = Set(table.layers.filter { LayerRole(of: $0.path) == .quantizable }.flatMap(\.bits.keys))
+        let widths = Set(table.layers.filter { $0.role == .searched }.flatMap(\.bits.keys))
         return table.model?.sha256 == model.sha256 && table.generation == generation
             && table.manifest?.toolVersion == manifest.toolVersion
             && table.manifest?.inputs.map(\.sha256) == manifest.inputs.map(\.sha256)
@@ -163,9 +165,9 @@ public final class SensitivitySweep {
     /// The layers that are measured here, in the order in which a forward pass comes to them, so that what lies before
     /// a layer is computed once for all that follow.
     private static func layers(
-        of unet: UNet2DConditionModel, _ options: SensitivityOptions
+        of denoiser: any StagedDenoiser, _ options: SensitivityOptions
     ) throws(SensitivityError) -> [any WeightedLayer] {
-        var layers = unet.quantizableLayers
+        var layers = denoiser.quantizedLayers
         if let pattern = options.layerPattern {
             let regex: Regex<AnyRegexOutput>
             do {
@@ -177,7 +179,7 @@ public final class SensitivitySweep {
             guard !layers.isEmpty else { throw .noLayers(pattern: pattern) }
         }
         let staged = layers.enumerated().map {
-            ($0.element, unet.stage(ofLayer: $0.element.path) ?? -1, $0.offset)
+            ($0.element, denoiser.stage(ofLayer: $0.element.path) ?? -1, $0.offset)
         }
         let ordered = staged.sorted { ($0.1, $0.2) < ($1.1, $1.2) }.map(\.0)
         guard let shard = options.shard else { return ordered }
@@ -186,12 +188,12 @@ public final class SensitivitySweep {
         return own
     }
 
-    private func widths(of layer: any WeightedLayer) -> [BitWidth] {
-        Self.widths(of: LayerID(layer.path), options)
-    }
+    private func widths(of layer: any WeightedLayer) -> [BitWidth] { Self.widths(of: layer, policy, options) }
 
-    private static func widths(of path: LayerID, _ options: SensitivityOptions) -> [BitWidth] {
-        LayerRole(of: path) == .firstOrLast ? [.firstAndLast] : options.widths
+    private static func widths(
+        of layer: any WeightedLayer, _ policy: any LayerPolicy, _ options: SensitivityOptions
+    ) -> [BitWidth] {
+        policy.role(ofLayer: layer.path) == .firstOrLast ? [.firstAndLast] : options.widths
     }
 
     // MARK: Measuring
@@ -263,15 +265,15 @@ public final class SensitivitySweep {
 
     /// Runs `body` while no parameter of the model asks for a gradient.
     private func withFrozenModel<Result>(_ body: () throws -> Result) rethrows -> Result {
-        let parameters = pipeline.unet.store.parameters
+        let parameters = pipeline.denoiser.store.parameters
         let flags = parameters.map(\.isTrainable)
-        let checkpointing = pipeline.unet.checkpointing
+        let checkpointing = pipeline.denoiser.checkpointing
         defer {
             for (parameter, flag) in zip(parameters, flags) { parameter.isTrainable = flag }
-            pipeline.unet.checkpointing = checkpointing
+            pipeline.denoiser.checkpointing = checkpointing
         }
-        pipeline.unet.store.setTrainable(false)
-        pipeline.unet.checkpointing = options.checkpointing
+        pipeline.denoiser.store.setTrainable(false)
+        pipeline.denoiser.checkpointing = options.checkpointing
         return try body()
     }
 
@@ -289,7 +291,7 @@ public final class SensitivitySweep {
                 bits[width] = records[SensitivityCandidate(path: path, width: width)]?.measure
             }
             return LayerSensitivity(
-                path: path, kind: shape.kind, weights: shape.weights,
+                path: path, kind: shape.kind, role: shape.role, group: shape.group, weights: shape.weights,
                 skewness: skewness(of: withoutGradients { layer.weight.tensor() }), bits: bits)
         }
         var table = SensitivityTable(
@@ -297,5 +299,17 @@ public final class SensitivitySweep {
             generation: generation, manifest: manifest)
         table.correlations = table.measuredCorrelations()
         return table
+    }
+}
+
+extension DiffusionPipeline {
+    /// The denoiser, for analyses that run it stage by stage.
+    ///
+    /// - Throws: `SensitivityError.notStaged` where it cannot.
+    func stagedDenoiser() throws(SensitivityError) -> any StagedDenoiser {
+        guard let staged = denoiser as? any StagedDenoiser else {
+            throw .notStaged(architecture: denoiser.config.architecture)
+        }
+        return staged
     }
 }

@@ -10,7 +10,7 @@ import Tensors
 /// A pass continues from the state before the layer's stage, so its results are bit-equal to those of a whole pass. States
 /// are kept for as many parts as `memoryLimit` allows; the others are computed from the start each time.
 package final class StagedPredictions {
-    let unet: UNet2DConditionModel
+    let denoiser: any StagedDenoiser
     /// Samples in passes of their own.
     let inputs: [PredictionInputs]
     /// The full-precision predictions, `[B, C, H, W]` each.
@@ -20,41 +20,41 @@ package final class StagedPredictions {
     /// Bytes of the largest states that are kept.
     let stateBytes: Int
 
-    private let conditionings: [UNetConditioning]
-    private var states: [UNetState]
+    private let conditionings: [DenoiserConditioning]
+    private var states: [DenoiserState]
     /// The stage before which `states` are.
     private var stage = 0
 
     /// Computes the full-precision predictions.
     ///
     /// - Parameters:
-    ///   - unet: the model, with nothing exchanged.
+    ///   - denoiser: the model in full precision.
     ///   - inputs: in parts.
     ///   - memoryLimit: bytes that kept states may take.
     ///   - interruption: called between passes; what it throws ends the work.
     package init(
-        _ unet: UNet2DConditionModel, _ inputs: [PredictionInputs], memoryLimit: Int,
+        _ denoiser: any StagedDenoiser, _ inputs: [PredictionInputs], memoryLimit: Int,
         interruption: () throws -> Void
     ) rethrows {
-        let conditionings = withoutGradients { inputs.map { $0.conditioning(unet) } }
-        var (references, seconds) = ([Tensor](), [Double](repeating: 0, count: unet.stageCount))
+        let conditionings = withoutGradients { inputs.map { $0.conditioning(denoiser) } }
+        var (references, seconds) = ([Tensor](), [Double](repeating: 0, count: denoiser.stageCount))
         var largest = [Int](repeating: 0, count: inputs.count)
         for (index, part) in inputs.enumerated() {
             try interruption()
             // The second pass tells the time: the first one packs weights and fills pools.
             for isTimed in index == 0 ? [false, true] : [true] {
-                var state = unet.begin(part.modelSamples)
-                for stage in 0..<unet.stageCount {
+                var state = denoiser.begin(part.modelSamples)
+                for stage in 0..<denoiser.stageCount {
                     largest[index] = max(largest[index], state.bytes)
                     let clock = ContinuousClock()
                     let start = clock.now
-                    withoutGradients { unet.run(&state, stages: stage..<stage + 1, conditionings[index]) }
+                    withoutGradients { denoiser.run(&state, stages: stage..<stage + 1, conditionings[index]) }
                     if isTimed { seconds[stage] += (clock.now - start) / .seconds(1) }
                 }
                 if isTimed { references.append(withoutGradients { part.prediction(state.hidden) }) }
             }
         }
-        (self.unet, self.inputs, self.conditionings) = (unet, inputs, conditionings)
+        (self.denoiser, self.inputs, self.conditionings) = (denoiser, inputs, conditionings)
         (self.references, stageSeconds) = (references, seconds)
         var (kept, bytes) = (0, 0)
         while kept < inputs.count, bytes + largest[kept] <= memoryLimit {
@@ -62,7 +62,7 @@ package final class StagedPredictions {
             kept += 1
         }
         stateBytes = bytes
-        states = inputs[..<kept].map { unet.begin($0.modelSamples) }
+        states = inputs[..<kept].map { denoiser.begin($0.modelSamples) }
     }
 
     /// Moves the kept states forward (or back) to `stage`; the model must be as it was at the start.
@@ -70,11 +70,11 @@ package final class StagedPredictions {
         guard stage != self.stage else { return }
         if stage < self.stage {
             self.stage = 0
-            for index in states.indices { states[index] = unet.begin(inputs[index].modelSamples) }
+            for index in states.indices { states[index] = denoiser.begin(inputs[index].modelSamples) }
         }
         withoutGradients {
             for index in states.indices {
-                unet.run(&states[index], stages: self.stage..<stage, conditionings[index])
+                denoiser.run(&states[index], stages: self.stage..<stage, conditionings[index])
             }
         }
         self.stage = stage
@@ -89,15 +89,15 @@ package final class StagedPredictions {
     func prediction(_ index: Int, from stage: Int?) -> Tensor {
         let part = inputs[index]
         guard let stage else {
-            var state = unet.begin(part.modelSamples)
-            unet.run(&state, stages: 0..<unet.stageCount, part.conditioning(unet))
+            var state = denoiser.begin(part.modelSamples)
+            denoiser.run(&state, stages: 0..<denoiser.stageCount, part.conditioning(denoiser))
             return part.prediction(state.hidden)
         }
         let isKept = index < states.count && self.stage <= stage
-        var state = isKept ? states[index] : unet.begin(part.modelSamples)
+        var state = isKept ? states[index] : denoiser.begin(part.modelSamples)
         let first = isKept ? self.stage : 0
-        withoutGradients { unet.run(&state, stages: first..<stage, conditionings[index]) }
-        unet.run(&state, stages: stage..<unet.stageCount, conditionings[index])
+        withoutGradients { denoiser.run(&state, stages: first..<stage, conditionings[index]) }
+        denoiser.run(&state, stages: stage..<denoiser.stageCount, conditionings[index])
         return part.prediction(state.hidden)
     }
 

@@ -3,6 +3,7 @@
 // unknowns is fitted to them.
 
 import Layers
+import Networks
 import Pipelines
 import Recipes
 import Tensors
@@ -52,7 +53,7 @@ public struct SweepForecast: Sendable {
         let weights = byPath.mapValues { Double($0.weight.shape.reduce(1, *)) }
         func terms(_ candidate: SensitivityCandidate) -> (Double, Double) {
             (
-                Self.passSeconds(bench, stage: pipeline.unet.stage(ofLayer: candidate.path.rawValue)),
+                Self.passSeconds(bench, stage: bench.denoiser.stage(ofLayer: candidate.path.rawValue)),
                 weights[candidate.path] ?? 0
             )
         }

@@ -46,17 +46,17 @@ struct AllocationProblem {
             throw .table(error)
         }
         let listed = table.layers.sorted { $0.path < $1.path }
-        let free = listed.filter { LayerRole(of: $0.path) == .quantizable }
+        let free = listed.filter { $0.role == .searched }
         let pinned = try Self.pinned(free.map(\.path), pins)
         candidates = free.map {
             Candidate(path: $0.path, weights: $0.weights, scores: $0.bits, pinned: pinned[$0.path])
         }
         self.timeFeatures = timeFeatures
         inventory = table.inventory
-        fixedScores = listed.filter { LayerRole(of: $0.path) == .firstOrLast }
+        fixedScores = listed.filter { $0.role == .firstOrLast }
             .compactMap { $0.bits[.firstAndLast] }
         var fixed: [LayerID: Int] = [:]
-        for layer in listed where LayerRole(of: layer.path) == .firstOrLast {
+        for layer in listed where layer.role == .firstOrLast {
             fixed[layer.path] = layer.weights
         }
         guard let inventory = table.inventory else {

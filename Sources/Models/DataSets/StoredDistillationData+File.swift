@@ -15,9 +15,9 @@ extension StoredDistillationData {
     ///   - config: the model that is trained; C and D must be its.
     /// - Throws: `PipelineError.furtherConditions` for SDXL's kind of model; `CheckpointError` for a file that cannot be read, holds values that are not finite, or has shapes that
     ///   do not belong together or to the model.
-    public init(contentsOf path: String, for config: UNet2DConditionConfig) throws {
-        if let type = config.additionEmbedType {
-            throw PipelineError.furtherConditions(value: type.rawValue)
+    public init(contentsOf path: String, for config: any DenoiserConfig) throws {
+        if let type = config.addedConditionsType {
+            throw PipelineError.furtherConditions(value: type)
         }
         let set = try HDF5Tensors(
             path, group: "/", naming: .paths,
@@ -29,7 +29,7 @@ extension StoredDistillationData {
             set, "latents", latents, [max(count, 1), config.inChannels] + spatial.map { max($0, 1) })
         let states = try set.tensor("encoder_hidden_states")
         let tokens = states.rank == 3 ? states.shape[1] : 0
-        let width = config.encoderHidDim ?? config.crossAttentionDim[0]
+        let width = config.contextSize
         try Self.check(set, "encoder_hidden_states", states, [count, max(tokens, 1), width])
         let empty = try set.tensor("empty_hidden_states")
         try Self.check(set, "empty_hidden_states", empty, [1, tokens, width])

@@ -1,31 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
-// Intermediate outputs of a UNet, for feature distillation (BitsFusion, section "Stage I").
+// Intermediate outputs of a denoiser, for feature distillation (BitsFusion, section "Stage I").
 
 import Tensors
 
 /// Collects the output of every block during one forward pass; differentiable like the prediction itself.
 public final class BlockFeatures {
-    /// Output of each down block, `[B, C, H, W]`, first block first, behind its downsampler.
-    public private(set) var down: [Tensor] = []
-    /// Output of the mid block; nil where the model has none.
-    public private(set) var mid: Tensor?
-    /// Output of each up block, lowest resolution first, behind its upsampler.
-    public private(set) var up: [Tensor] = []
+    /// The part of a model that a block belongs to.
+    public enum Kind: Sendable {
+        /// A UNet's blocks, with their downsampler or upsampler.
+        case down, mid, up
+        /// A block of a transformer without resolutions.
+        case transformer
+    }
+
+    /// The outputs in the order of computation, `[B, C, H, W]` or `[B, T, D]`.
+    public private(set) var outputs: [(kind: Kind, output: Tensor)] = []
 
     /// An empty collection, for one forward pass.
     public init() {}
 
-    /// The outputs of the down blocks, then those of the up blocks: what the feature loss compares.
-    public var downAndUp: [Tensor] { down + up }
+    /// The outputs of the blocks of one kind.
+    public func outputs(of kind: Kind) -> [Tensor] { outputs.filter { $0.kind == kind }.map(\.output) }
 
-    /// Forgets what an earlier pass left.
-    func reset() {
-        down = []
-        mid = nil
-        up = []
-    }
+    /// What the feature loss compares: the outputs of all blocks except a UNet's mid block.
+    public var compared: [Tensor] { outputs.filter { $0.kind != .mid }.map(\.output) }
 
-    func addDown(_ output: Tensor) { down.append(output) }
-    func setMid(_ output: Tensor) { mid = output }
-    func addUp(_ output: Tensor) { up.append(output) }
+    /// Removes the outputs of an earlier pass.
+    public func reset() { outputs = [] }
+
+    /// Adds the output of the next block.
+    public func append(_ output: Tensor, kind: Kind) { outputs.append((kind, output)) }
 }

@@ -58,8 +58,8 @@ final class ResnetBlock2D {
     }
 
     /// `x` `[B, IC, H, W]` -> `[B, OC, H, W]`.
-    func callAsFunction(_ x: Tensor, _ time: TimeConditioning) -> Tensor {
-        let feature = timeFeature(time)
+    func callAsFunction(_ x: Tensor, _ conditioning: DenoiserConditioning) -> Tensor {
+        let feature = timeFeature(conditioning)
         var hidden: Tensor
         switch settings.timeScaleShift {
         case .added:
@@ -75,15 +75,21 @@ final class ResnetBlock2D {
     }
 
     /// The projected time feature, `[B or 1, timeFeatureChannels]`.
-    func timeFeature(_ time: TimeConditioning) -> Tensor {
-        switch time {
-        case .features(let source, let timesteps):
-            return source.feature(resnetPath: path, timesteps: timesteps)
-        case .embedding(let embedding):
-            guard let timeEmbProj else {
-                preconditionFailure("\(path): built without time_emb_proj, so time features must be given")
-            }
-            return timeEmbProj(embedding)
+    func timeFeature(_ conditioning: DenoiserConditioning) -> Tensor {
+        if let table = conditioning.timeFeatures {
+            return table.feature(resnetPath: path, timesteps: conditioning.timesteps)
         }
+        guard let embedding = conditioning.timeEmbedding else {
+            preconditionFailure("\(path): the conditioning has no time embedding")
+        }
+        return timeFeature(embedding: embedding)
+    }
+
+    /// The projection of a time embedding `[B or 1, D]`.
+    func timeFeature(embedding: Tensor) -> Tensor {
+        guard let timeEmbProj else {
+            preconditionFailure("\(path): built without time_emb_proj, so time features must be given")
+        }
+        return timeEmbProj(embedding)
     }
 }

@@ -3,10 +3,11 @@
 // neither it nor the time embedding has to be stored (BitsFusion, section "Time caching"; lossless).
 // S cached timesteps, C feature channels of a block.
 
+import Files
 import Tensors
 
 /// Time features of some timesteps, one table per residual block.
-public struct TimeFeatureTable: TimeFeatureSource, Sendable {
+public struct TimeFeatureTable: Sendable {
     /// The S cached timesteps, in the order of the tables' rows; no two are the same.
     public let timesteps: [Int]
     /// Per residual block (diffusers path): `[S, C]`, row i for `timesteps[i]`.
@@ -29,32 +30,18 @@ public struct TimeFeatureTable: TimeFeatureSource, Sendable {
         rows = Dictionary(uniqueKeysWithValues: timesteps.enumerated().map { ($1, $0) })
     }
 
-    /// Computes the features of `timesteps` with the time layers of `model`; repeated timesteps are kept once.
-    ///
-    /// - Throws: `TimeFeatureError.dependsOnConditions` for SDXL's kind of time embedding,
-    ///   `TimeFeatureError.noTimeEmbedding` for a model that was built without time layers.
-    public init(_ model: UNet2DConditionModel, timesteps: [Int]) throws(TimeFeatureError) {
-        if let addition = model.config.additionEmbedType {
-            throw .dependsOnConditions(key: "addition_embed_type", value: addition.rawValue)
-        }
-        var seen: Set<Int> = []
-        let distinct = timesteps.filter { seen.insert($0).inserted }
-        let embedding = withoutGradients {
-            model.timeEmbedding(Tensor(distinct.map(Float.init), shape: [distinct.count]))
-        }
-        guard let embedding else { throw .noTimeEmbedding }
-        var features: [String: Tensor] = [:]
-        for resnet in model.resnets {
-            features[resnet.path] = withoutGradients { resnet.timeFeature(.embedding(embedding)) }
-        }
-        self.init(timesteps: distinct, features: features)
-    }
-
     /// Number of cached values: N_tf of the method's average-bits formula.
     public var elementCount: Int {
         features.values.reduce(0) { $0 + $1.count }
     }
 
+    /// The output of `resnetPath.time_emb_proj` at each of `timesteps`.
+    ///
+    /// - Parameters:
+    ///   - resnetPath: diffusers path of the residual block, e.g. "down_blocks.0.resnets.0".
+    ///   - timesteps: `[B]`, or `[1]` for the whole batch.
+    /// - Returns: `[B, C]`, or `[1, C]` where all timesteps are the same.
+    /// - Precondition: the table has the block and the timesteps (see `validate(timesteps:)`).
     public func feature(resnetPath: String, timesteps: Tensor) -> Tensor {
         guard let table = features[resnetPath] else {
             preconditionFailure("time feature table: nothing is cached for \(resnetPath)")
@@ -72,26 +59,74 @@ public struct TimeFeatureTable: TimeFeatureSource, Sendable {
         return .concatenated(indices.map { table.sliced(axis: 0, $0..<($0 + 1)) }, axis: 0)
     }
 
-    public func validate(timesteps wanted: [Int]) throws {
+    /// Checks before a run that each of `timesteps` is cached.
+    ///
+    /// - Throws: `TimeFeatureError.timestepNotCached`.
+    public func validate(timesteps wanted: [Int]) throws(TimeFeatureError) {
         for timestep in wanted where rows[timestep] == nil {
-            throw TimeFeatureError.timestepNotCached(timestep: timestep, cached: timesteps.sorted())
+            throw .timestepNotCached(timestep: timestep, cached: timesteps.sorted())
         }
     }
 
     /// Checks that the tables are those of `model`.
     ///
-    /// - Throws: `TimeFeatureError.wrongTable`.
-    public func validate(for model: UNet2DConditionModel) throws(TimeFeatureError) {
-        for resnet in model.resnets {
-            let expected = [timesteps.count, resnet.timeFeatureChannels]
-            let found = features[resnet.path]?.shape ?? []
-            guard found == expected else {
-                throw .wrongTable(resnetPath: resnet.path, expected: expected, found: found)
-            }
+    /// - Throws: `TimeFeatureError.wrongTable`, `.unknownBlock`.
+    public func validate(for model: any Denoiser) throws(TimeFeatureError) {
+        let blocks = model.timeFeatureChannels
+        for (path, channels) in blocks {
+            let expected = [timesteps.count, channels]
+            let found = features[path]?.shape ?? []
+            guard found == expected else { throw .wrongTable(resnetPath: path, expected: expected, found: found) }
         }
-        let known = Set(model.resnets.map(\.path))
-        if let stray = features.keys.sorted().first(where: { !known.contains($0) }) {
-            throw .unknownBlock(resnetPath: stray)
+        let known = Set(blocks.map(\.path))
+        if let unknown = features.keys.sorted().first(where: { !known.contains($0) }) {
+            throw .unknownBlock(resnetPath: unknown)
         }
     }
+}
+
+/// Time features that are not there.
+public enum TimeFeatureError: Error, Equatable, Sendable {
+    /// A timestep outside the cache; `cached` are those in it, ascending.
+    case timestepNotCached(timestep: Int, cached: [Int])
+    /// The cache has no (or a differently shaped) table for a residual block of the model.
+    case wrongTable(resnetPath: String, expected: [Int], found: [Int])
+    /// The cache has a table for a residual block that the model has not.
+    case unknownBlock(resnetPath: String)
+    /// The model's time embedding depends on more than the timestep, so it cannot be tabulated.
+    case dependsOnConditions(key: String, value: String)
+    /// The model has no time embedding to compute features with.
+    case noTimeEmbedding
+}
+
+extension TimeFeatureError {
+    /// Up to a hundred timesteps whole, the first and last ones of more.
+    private static func listed(_ timesteps: [Int]) -> String {
+        let texts = timesteps.map(String.init)
+        guard texts.count > 100 else { return texts.joined(separator: ", ") }
+        return (texts.prefix(20) + ["..."] + texts.suffix(20)).joined(separator: ", ")
+    }
+
+    public var description: String {
+        switch self {
+        case .timestepNotCached(let timestep, let cached):
+            "cached time features: timestep \(timestep) is not cached; cached are \(cached.count) timesteps "
+                + "[\(Self.listed(cached))]; sample with the number of steps that the model was made for, or "
+                + "pack the student again with `--cached-steps` and `--sampler` for these"
+        case .wrongTable(let path, let expected, let found):
+            "cached time features of \(path): expected shape \(expected), found "
+                + (found.isEmpty ? "nothing" : "\(found)") + "; check that they belong to this config.json"
+        case .unknownBlock(let path):
+            "cached time features: the model has no residual block \(path); check that they belong to this config.json"
+        case .dependsOnConditions(let key, let value):
+            "time features cannot be cached: with config key \(key) \(value) they depend on more than the timestep; "
+                + "keep the time embedding layers"
+        case .noTimeEmbedding:
+            "time features cannot be computed: the model has no time embedding layers; use its cached features"
+        }
+    }
+}
+
+extension TimeFeatureError: CategorizedError {
+    public var category: ErrorCategory { .badData }
 }

@@ -22,7 +22,7 @@ extension UNet2DConditionConfig {
         var reader = try ConfigReader(document, name: "UNet config.json", nullable: Self.nullableKeys)
         self.json = json
         self.document = document
-        try reader.mustBeDefault("_class_name", .string("UNet2DConditionModel"))
+        try reader.mustBeDefault("_class_name", .string(Self.architecture))
 
         // Structure
         downBlockTypes = try Self.blockTypes(

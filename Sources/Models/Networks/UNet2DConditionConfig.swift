@@ -10,7 +10,10 @@ import Layers
 /// diffusers' `config.json` of a `UNet2DConditionModel`, validated.
 ///
 /// Every key that changes the computation is either followed or an error: see `init(json:)`.
-public struct UNet2DConditionConfig: Sendable {
+public struct UNet2DConditionConfig: DenoiserConfig {
+    public static let architecture = "UNet2DConditionModel"
+    public static let component = "unet"
+
     /// A resolution step on the way down.
     public enum DownBlockType: String, Sendable, CaseIterable {
         case resnets = "DownBlock2D"
@@ -43,12 +46,6 @@ public struct UNet2DConditionConfig: Sendable {
     public enum AdditionEmbedType: String, Sendable, CaseIterable {
         /// SDXL: pooled text features and sinusoidal features of six sizes.
         case textTime = "text_time"
-    }
-
-    /// Height and width of a sample in latent (or pixel) units.
-    public struct SampleSize: Sendable, Equatable {
-        public let height: Int
-        public let width: Int
     }
 
     /// The bytes that this config was read from, for writing back unchanged.
@@ -109,10 +106,19 @@ public struct UNet2DConditionConfig: Sendable {
     public let convInKernel: Int
     public let convOutKernel: Int
 
-    /// True where a block looks at the context, so that `encoderHiddenStates` must be given.
     public var usesCrossAttention: Bool {
         downBlockTypes.contains(.crossAttention) || midBlockType == .crossAttention
             || upBlockTypes.contains(.crossAttention)
+    }
+
+    public var contextSize: Int { encoderHidDim ?? crossAttentionDim[0] }
+
+    public var addedConditionsType: String? { additionEmbedType?.rawValue }
+
+    public func model(
+        _ parameters: ParameterPath, timeFeatures: TimeFeatureTable?
+    ) throws -> any Denoiser {
+        try UNet2DConditionModel(config: self, parameters: parameters, timeFeatures: timeFeatures)
     }
 }
 

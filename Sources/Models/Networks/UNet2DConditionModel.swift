@@ -1,34 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // The conditional UNet of Stable Diffusion and its relatives. Matches diffusers `UNet2DConditionModel`
 // (models/unets/unet_2d_condition.py), keys letter for letter.
-// B batch, IC/OC sample channels, H W sample size, T context tokens, D context width.
+// B batch, IC/OC sample channels, H W sample size, T context tokens, D context size.
 
 import Layers
 import Tensors
 
-/// SDXL's conditions beside the text tokens (`added_cond_kwargs`).
-public struct AddedConditions {
-    /// Pooled text features, `[B, P]`.
-    public let textEmbeds: Tensor
-    /// Original size, crop and target size in pixels, `[B, 6]`; SDXL's refiner has five of its own.
-    public let timeIDs: Tensor
-
-    /// Conditions of a batch; both tensors have one row per sample.
-    public init(textEmbeds: Tensor, timeIDs: Tensor) {
-        self.textEmbeds = textEmbeds
-        self.timeIDs = timeIDs
-    }
-}
-
 /// Predicts the noise (or velocity) in a sample, given the timestep and the text.
-public final class UNet2DConditionModel {
-    /// The architecture.
+public final class UNet2DConditionModel: StagedDenoiser {
     public let config: UNet2DConditionConfig
-    /// Every parameter and every layer with an exchangeable weight.
     public let store: ParameterStore
-    /// When set, residual blocks take their time features from here, and the time layers are not used.
-    public var timeFeatures: (any TimeFeatureSource)?
-    /// What a forward pass keeps for the backward pass; nothing else depends on it.
+    public let layerPolicy: any LayerPolicy = UNetLayerPolicy()
+    public var timeFeatures: TimeFeatureTable?
     public var checkpointing = GradientCheckpointing.none
 
     private let stages: [UNetStage]
@@ -50,7 +33,7 @@ public final class UNet2DConditionModel {
     /// - Throws: the provider's error or `ParameterError`; `TimeFeatureError` when `timeFeatures` are not this
     ///   model's.
     public init(
-        config: UNet2DConditionConfig, parameters: ParameterPath, timeFeatures: (any TimeFeatureSource)? = nil
+        config: UNet2DConditionConfig, parameters: ParameterPath, timeFeatures: TimeFeatureTable? = nil
     ) throws {
         self.config = config
         self.timeFeatures = timeFeatures
@@ -103,48 +86,28 @@ public final class UNet2DConditionModel {
         stages =
             [opening] + downBlocks.flatMap(\.stages) + (midBlock?.stages ?? [])
             + upBlocks.flatMap(\.stages) + [closing]
-        if let table = timeFeatures as? TimeFeatureTable { try table.validate(for: self) }
+        try timeFeatures?.validate(for: self)
     }
 
-    /// The path and number of values per timestep of every residual block's time feature, in order.
-    public var timeFeatureChannels: [(resnetPath: String, channels: Int)] {
+    public var timeFeatureChannels: [(path: String, channels: Int)] {
         resnets.map { ($0.path, $0.timeFeatureChannels) }
     }
 
-    /// True for the layers that cached time features replace: they are not quantized.
-    public static func isTimeLayer(_ path: String) -> Bool {
-        path.hasPrefix("time_embedding.") || path.hasSuffix(".time_emb_proj")
-    }
-
-    /// One noise prediction.
-    ///
-    /// - Parameters:
-    ///   - sample: `[B, IC, H, W]`, any H and W.
-    ///   - timesteps: `[B]`, or `[1]` for the whole batch.
-    ///   - encoderHiddenStates: `[B, T, D]`; nil only for a model without cross-attention.
-    ///   - addedConditions: SDXL's further conditions, needed if and only if the config has `addition_embed_type`.
-    ///   - features: collects the output of every block when given.
-    /// - Returns: `[B, OC, H, W]`.
-    /// - Precondition: shapes as above.
-    public func callAsFunction(
-        _ sample: Tensor, timesteps: Tensor, encoderHiddenStates: Tensor? = nil,
-        addedConditions: AddedConditions? = nil, features: BlockFeatures? = nil
-    ) -> Tensor {
-        var state = begin(sample)
-        let conditioning = conditioning(
-            timesteps: timesteps, encoderHiddenStates: encoderHiddenStates, addedConditions: addedConditions,
-            batch: sample.shape[0])
-        features?.reset()
-        for stage in stages {
-            stage.run(&state, conditioning, checkpointing)
-            switch stage.ending {
-            case .down: features?.addDown(state.hidden)
-            case .mid: features?.setMid(state.hidden)
-            case .up: features?.addUp(state.hidden)
-            case nil: break
-            }
+    public func timeFeatureTable(timesteps: [Int]) throws(TimeFeatureError) -> TimeFeatureTable {
+        if let addition = config.additionEmbedType {
+            throw .dependsOnConditions(key: "addition_embed_type", value: addition.rawValue)
         }
-        return state.hidden
+        var seen: Set<Int> = []
+        let distinct = timesteps.filter { seen.insert($0).inserted }
+        let embedding = withoutGradients {
+            timeEmbedding(Tensor(distinct.map(Float.init), shape: [distinct.count]))
+        }
+        guard let embedding else { throw .noTimeEmbedding }
+        var features: [String: Tensor] = [:]
+        for resnet in resnets {
+            features[resnet.path] = withoutGradients { resnet.timeFeature(embedding: embedding) }
+        }
+        return TimeFeatureTable(timesteps: distinct, features: features)
     }
 
     /// The time embedding behind the activation that every residual block begins with, `[N, timeEmbeddingDim]`;
@@ -159,54 +122,47 @@ public final class UNet2DConditionModel {
 
     // MARK: Stage by stage
 
-    /// The number of stages that a forward pass goes through.
     public var stageCount: Int { stages.count }
 
-    /// The stage that the layer at `path` is first used in; nil for layers that the conditioning is made with.
     public func stage(ofLayer path: String) -> Int? { stages.firstIndex { $0.contains(path) } }
 
-    /// The state before the first stage, for a sample `[B, IC, H, W]`.
-    public func begin(_ sample: Tensor) -> UNetState {
+    public func block(endingWith index: Int) -> BlockFeatures.Kind? { stages[index].ending }
+
+    public func begin(_ sample: Tensor) -> DenoiserState {
         precondition(
             sample.rank == 4 && sample.shape[1] == config.inChannels,
             "UNet: sample has shape \(sample.shape), expected [B, \(config.inChannels), H, W]")
-        return UNetState(hidden: sample)
+        return DenoiserState(hidden: sample)
     }
 
-    /// What all stages depend on beside the state; parameters as for a whole pass, `batch` samples.
     public func conditioning(
-        timesteps: Tensor, encoderHiddenStates: Tensor?, addedConditions: AddedConditions? = nil, batch: Int
-    ) -> UNetConditioning {
+        timesteps: Tensor, encoderHiddenStates: Tensor?, addedConditions: AddedConditions?, batch: Int
+    ) -> DenoiserConditioning {
         precondition(
             timesteps.rank == 1 && (timesteps.count == batch || timesteps.count == 1),
             "UNet: timesteps have shape \(timesteps.shape), expected [\(batch)] or [1]")
-        return UNetConditioning(
-            time: timeConditioning(timesteps, addedConditions),
+        return DenoiserConditioning(
+            timesteps: timesteps, timeEmbedding: timeEmbedding(timesteps, addedConditions), timeFeatures: timeFeatures,
             context: context(encoderHiddenStates, batch: batch))
     }
 
-    /// Goes on with a pass: after all stages `state.hidden` is the prediction, bit-equal to that of a whole pass.
-    ///
-    /// - Parameters:
-    ///   - state: before the first of `range`.
-    ///   - range: indices of stages, `0 ..< stageCount` for a whole pass.
-    ///   - conditioning: of the whole pass.
     public func run(
-        _ state: inout UNetState, stages range: Range<Int>, _ conditioning: UNetConditioning
+        _ state: inout DenoiserState, stages range: Range<Int>, _ conditioning: DenoiserConditioning
     ) {
         for stage in stages[range] { stage.run(&state, conditioning, checkpointing) }
     }
 
-    private func timeConditioning(_ timesteps: Tensor, _ added: AddedConditions?) -> TimeConditioning {
+    /// The time embedding of a pass; nil where time features are cached.
+    private func timeEmbedding(_ timesteps: Tensor, _ added: AddedConditions?) -> Tensor? {
         precondition(
             (added != nil) == (addEmbedding != nil),
             "UNet: added conditions are \(added == nil ? "missing" : "given"), but the config has addition_embed_type "
                 + (config.additionEmbedType?.rawValue ?? "null"))
-        if let timeFeatures { return .features(timeFeatures, timesteps: timesteps) }
+        guard timeFeatures == nil else { return nil }
         guard let embedding = timeEmbedding(timesteps, adding: added.map(additionalEmbedding)) else {
             preconditionFailure("UNet: built without time layers, so timeFeatures must be set")
         }
-        return .embedding(embedding)
+        return embedding
     }
 
     /// SDXL: text features and the sinusoidal features of the time ids, embedded together; `[B, timeEmbeddingDim]`.

@@ -1,50 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// The parts that a forward pass goes through one after another, and where it is between two of them: what gradient
-// checkpointing wraps, and from where an analysis goes on with one layer changed.
+// The stages of a UNet's forward pass: what gradient checkpointing wraps, and where an analysis continues with one
+// layer changed. Blocks hand out their stages as closures, which `UNet2DConditionModel.run` calls in order.
 
 import Layers
 import Tensors
 
-/// Where a forward pass is between two stages. A copy costs nothing: tensors are shared.
-public struct UNetState {
-    /// The output of the last stage: at the start the sample, at the end the prediction; `[B, C, H, W]`.
-    public internal(set) var hidden: Tensor
-    /// Skip connections that wait for the way up.
-    var skips: [Tensor] = []
-
-    /// The bytes of its tensors, each counted once.
-    public var bytes: Int {
-        // The last skip connection is often the hidden tensor itself.
-        let isShared = skips.last.map { $0.sharesMemory(with: hidden) } ?? false
-        let counts = skips.map(\.count) + (isShared ? [] : [hidden.count])
-        return counts.reduce(0, +) * MemoryLayout<Float>.stride
-    }
-
-    /// The same, off the tape.
-    public var detached: UNetState {
-        UNetState(hidden: hidden.detached(), skips: skips.map { $0.detached() })
-    }
-}
-
-/// What all stages of one forward pass depend on beside the state.
-public struct UNetConditioning {
-    let time: TimeConditioning
-    /// `[B, T, D]`.
-    let context: Tensor?
-}
-
 /// One stage: a residual block with the transformer behind it, or a convolution between them.
 struct UNetStage {
-    /// What a stage ends, where it ends a block whose output features are collected from.
-    enum Ending { case down, mid, up }
-
-    /// The paths of its parts: a layer belongs to the stage where one of them is its path or leads to it.
+    /// The paths of its parts. A layer belongs to the stage where one of them is its path or a prefix of it.
     let paths: [String]
-    var ending: Ending?
-    let run: (inout UNetState, UNetConditioning, GradientCheckpointing) -> Void
+    /// The kind of block that ends with this stage; nil where none ends.
+    var ending: BlockFeatures.Kind?
+    let run: (inout DenoiserState, DenoiserConditioning, GradientCheckpointing) -> Void
 
     init(
-        _ paths: [String], _ run: @escaping (inout UNetState, UNetConditioning, GradientCheckpointing) -> Void
+        _ paths: [String], _ run: @escaping (inout DenoiserState, DenoiserConditioning, GradientCheckpointing) -> Void
     ) {
         (self.paths, self.run) = (paths, run)
     }
@@ -54,7 +24,7 @@ struct UNetStage {
 
 extension [UNetStage] {
     /// These stages, the last of which ends a block.
-    func ending(_ ending: UNetStage.Ending) -> [UNetStage] {
+    func ending(_ ending: BlockFeatures.Kind) -> [UNetStage] {
         var stages = self
         if !stages.isEmpty { stages[count - 1].ending = ending }
         return stages
@@ -70,12 +40,12 @@ struct ResidualPair {
 
     /// `inputs`, joined along the channels, through both.
     func callAsFunction(
-        _ inputs: [Tensor], _ conditioning: UNetConditioning, _ checkpointing: GradientCheckpointing
+        _ inputs: [Tensor], _ conditioning: DenoiserConditioning, _ checkpointing: GradientCheckpointing
     ) -> Tensor {
-        checkpointing.run(inputs, conditioning.time, context: conditioning.context) { inputs, time, context in
-            let hidden = resnet(inputs.count == 1 ? inputs[0] : .concatenated(inputs, axis: 1), time)
+        checkpointing.run(inputs, conditioning) { inputs, conditioning in
+            let hidden = resnet(inputs.count == 1 ? inputs[0] : .concatenated(inputs, axis: 1), conditioning)
             guard let attention else { return hidden }
-            guard let context else {
+            guard let context = conditioning.context else {
                 preconditionFailure("UNet with cross-attention: encoderHiddenStates must be given")
             }
             return attention(hidden, context: context)

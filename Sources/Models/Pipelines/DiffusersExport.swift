@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// From a checkpoint of any kind to a folder that diffusers loads. Quantized layers are written as the dense weights
-// that they compute with. A packed model whose time features are cached has no time layers any more; as training leaves
-// them alone, those of the model that it was made from complete it.
+// Writes a checkpoint of any kind as a folder that diffusers loads. Quantized layers are written as the dense weights
+// that they compute with. A packed model with cached time features has no time layers; training does not change them, so
+// they are taken from the model that the file was made from.
 
 import Checkpoints
 import Foundation
@@ -13,28 +13,28 @@ import Tensors
 /// Writes checkpoints as diffusers folders.
 public struct DiffusersExport {
     private let reader: CheckpointReader
-    private let config: UNet2DConditionConfig
+    private let config: any DenoiserConfig
 
-    /// Looks at a checkpoint of any kind.
+    /// Prepares to export a checkpoint of any kind.
     ///
     /// - Throws: `ConfigError`.
     public init(_ reader: CheckpointReader) throws {
         self.reader = reader
-        config = try UNet2DConditionConfig(json: Data(reader.header.config.utf8))
+        config = try DenoiserRegistry.config(json: reader.header.config)
     }
 
-    /// Whether the file lacks the time layers, so that `write` needs a model to take them from.
+    /// Whether the file has no time layers, so that `write` needs a model to take them from.
     public func needsTimeLayers() throws -> Bool { try reader.timeFeatures() != nil }
 
     /// Writes the folder.
     ///
     /// - Parameters:
-    ///   - folder: where it shall lie; the folder above must exist.
-    ///   - type: of every tensor; nil keeps the type of stored tensors and writes quantized layers as Float32.
+    ///   - folder: the folder to write; its parent must exist.
+    ///   - type: the type of every tensor; nil keeps the type of stored tensors and writes quantized layers as Float32.
     ///   - timeLayers: a model of the same architecture with time layers, where this one has none.
     ///   - progress: called with the tensors written and their number; it may throw to interrupt.
-    /// - Throws: `CheckpointError`, `ParameterError`, and what `progress` throws. A folder that was not there before
-    ///   is removed then.
+    /// - Throws: `CheckpointError`, `ParameterError`, and what `progress` throws. A folder that did not exist before is
+    ///   then removed.
     /// - Precondition: `timeLayers` is given where `needsTimeLayers()`.
     public func write(
         to folder: String, as type: ElementType?, timeLayers: CheckpointReader?,
@@ -44,7 +44,7 @@ public struct DiffusersExport {
         do {
             try writeFolder(folder, as: type, tensors: tensors(timeLayers), progress: progress)
         } catch {
-            // Only where it is empty again: nothing that lay there before is touched.
+            // Fails where the folder is not empty, so that files of others are kept.
             if isNew { rmdir(folder) }
             throw error
         }
@@ -93,7 +93,7 @@ public struct DiffusersExport {
         }
         let pipeline = try DiffusionPipeline(reader, precision: .keep16Bit)
         let quantized = Set((reader.quantizedLayers + reader.packedLayers).map { $0 + ".weight" })
-        var tensors: [(key: String, content: Content)] = pipeline.unet.store.entries.map { entry in
+        var tensors: [(key: String, content: Content)] = pipeline.denoiser.store.entries.map { entry in
             quantized.contains(entry.key)
                 ? (entry.key, .computed(entry.source)) : (entry.key, .stored(reader.unet))
         }
@@ -103,10 +103,7 @@ public struct DiffusersExport {
                 "diffusers export: \(reader.path) has no time layers, and no model to take them from")
         }
         let model = try DiffusionPipeline(timeLayers, precision: .keep16Bit)
-        let missing = model.unet.store.entries.filter { entry in
-            let layer = entry.key.split(separator: ".").dropLast().joined(separator: ".")
-            return LayerRole(of: LayerID(layer)).isTimeLayer
-        }
+        let missing = model.denoiser.timeLayerEntries
         tensors += missing.map { ($0.key, .stored(timeLayers.unet)) }
         return tensors
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// From a diffusers folder to a checkpoint: config and names are checked against the architecture first, then the
+// Converts a diffusers folder to a checkpoint: config and names are checked against the architecture first, then the
 // tensors are copied one by one.
 
 import Checkpoints
@@ -9,34 +9,33 @@ import Networks
 import Recipes
 import Tensors
 
-extension UNet2DConditionConfig {
+extension DenoiserConfig {
     /// Checks that `source` holds exactly the tensors of this architecture; reads no elements.
     ///
     /// - Throws: `CheckpointError.missingKey`, `.shapeMismatch`, `.unusedKeys`.
     public func checkTensors(of source: any TensorSource) throws {
         let check = TensorCheck(source)
-        _ = try UNet2DConditionModel(config: self, parameters: ParameterPath(ParameterStore(provider: check)))
+        _ = try model(ParameterPath(ParameterStore(provider: check)), timeFeatures: nil)
         let unused = source.keys.filter { !check.used.contains($0) }
         if !unused.isEmpty { throw CheckpointError.unusedKeys(file: source.path, keys: unused) }
     }
 }
 
 extension DiffusersFolder {
-    /// Writes the UNet as a dense model.
+    /// Writes the denoiser as a dense model.
     ///
     /// - Parameters:
     ///   - path: the file; it appears when complete.
-    ///   - manifest: the run that made it.
-    ///   - type: of every tensor; nil keeps each tensor's own.
+    ///   - manifest: provenance of the file.
+    ///   - type: the type of every tensor; nil keeps each tensor's own.
     ///   - progress: called with the tensors copied and their number; it may throw to interrupt.
-    /// - Throws: `ConfigError` for a config that is not supported; `CheckpointError` where tensors are missing, too
-    ///   many, of another shape or not finite; and what `progress` throws.
+    /// - Throws: `ConfigError` for a config that is not supported; `CheckpointError` for tensors that are missing, unknown,
+    ///   of another shape or not finite; and what `progress` throws.
     public func writeModel(
         to path: String, manifest: RunManifest, as type: ElementType? = nil,
         progress: (Int, Int) throws -> Void = { _, _ in }
     ) throws {
-        let unet = try UNet2DConditionConfig(json: Data(config.utf8))
-        try unet.checkTensors(of: weights)
+        try DenoiserRegistry.config(json: config).checkTensors(of: weights)
         let header = CheckpointHeader(
             format: .model, config: config, manifest: try manifest.json(), scheduler: scheduler)
         let writer = try CheckpointWriter(path, header: header)
@@ -52,7 +51,7 @@ extension DiffusersFolder {
     }
 }
 
-/// Compares the shapes that a model asks for with those of stored tensors.
+/// Compares the shapes that a model requests with those of stored tensors.
 private final class TensorCheck: ParameterProvider {
     private let source: any TensorSource
     private(set) var used: Set<String> = []

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model with everything that it takes to make images: UNet, noise schedule and, where there is one, text encoder.
-// B batch, T tokens, D context width.
+// A model with everything that sampling needs: denoiser, noise schedule and, where there is one, text encoder.
+// B batch, T tokens, D context size.
 
 import Foundation
 import Layers
@@ -9,10 +9,10 @@ import Schedulers
 import Tensors
 import Tokenizers
 
-/// A text-to-image model, or a UNet on its own whose conditions come as embeddings.
+/// A text-to-image model, or a denoiser alone, whose conditions are given as embeddings.
 public final class DiffusionPipeline {
-    public let unet: UNet2DConditionModel
-    /// nil for an imported UNet.
+    public let denoiser: any Denoiser
+    /// nil for an imported denoiser.
     public let textEncoder: CLIPTextModel?
     /// The tokenizer of the text encoder; nil where there is no text encoder, or its tokenizer is not registered.
     public let tokenizer: (any Tokenizer)?
@@ -24,15 +24,15 @@ public final class DiffusionPipeline {
     /// A model of these parts.
     ///
     /// - Parameters:
-    ///   - unet: the denoiser.
-    ///   - textEncoder: nil for a UNet on its own.
+    ///   - denoiser: the network that predicts noise.
+    ///   - textEncoder: nil for a denoiser alone.
     ///   - tokenizerName: the text encoder's tokenizer; one that is not registered is kept by name only.
     ///   - schedulerJSON: the diffusers `scheduler_config.json` that the model came with.
     /// - Throws: `TokenizerError.length`, `.vocabulary` where tokenizer and text encoder do not belong together.
     public init(
-        unet: UNet2DConditionModel, textEncoder: CLIPTextModel?, tokenizerName: String? = nil, schedulerJSON: String?
+        denoiser: any Denoiser, textEncoder: CLIPTextModel?, tokenizerName: String? = nil, schedulerJSON: String?
     ) throws {
-        self.unet = unet
+        self.denoiser = denoiser
         self.textEncoder = textEncoder
         self.tokenizerName = tokenizerName
         tokenizer = try Self.tokenizer(tokenizerName, for: textEncoder)
@@ -62,17 +62,14 @@ public final class DiffusionPipeline {
     /// - Throws: `ConfigError` for scheduler options that are not supported.
     public func noiseSchedule() throws -> NoiseSchedule { try samplerConfig(.ddim).schedule }
 
-    /// Every parameter of UNet and text encoder.
-    public var stores: [ParameterStore] { [unet.store] + (textEncoder.map { [$0.store] } ?? []) }
+    /// The parameters of denoiser and text encoder.
+    public var stores: [ParameterStore] { [denoiser.store] + (textEncoder.map { [$0.store] } ?? []) }
 
-    /// Keeps everything off the tape.
+    /// Makes no parameter trainable.
     public func freeze() { for store in stores { store.setTrainable(false) } }
 
-    /// `[B, C, H, W]` of one sample of this model for `batch` images of `size`; nil: the model's own.
+    /// `[B, C, H, W]` for `batch` samples of `size` x `size`; nil: the model's own size.
     public func sampleShape(batch: Int, size: Int? = nil) -> [Int] {
-        if let size { return [batch, unet.config.inChannels, size, size] }
-        // A config without sample_size leaves the size open; Stable Diffusion's is what its users expect then.
-        let size = unet.config.sampleSize
-        return [batch, unet.config.inChannels, size?.height ?? 64, size?.width ?? 64]
+        denoiser.config.sampleShape(batch: batch, size: size)
     }
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Making images: noise from one seed per image, so that an image does not depend on the batch it is made in.
+// Sampling. Noise is drawn from one seed per image, so that an image does not depend on its batch.
 
 import Foundation
 import Schedulers
 import Tensors
 
-/// How images are made.
+/// Settings of sampling.
 public struct GenerationOptions: Codable, Hashable, Sendable {
     public var sampler: SamplerKind
     public var steps: Int
@@ -13,7 +13,7 @@ public struct GenerationOptions: Codable, Hashable, Sendable {
     public var guidanceScale: Float
     /// Images computed at once; changes memory and speed, not the result beyond rounding.
     public var batchSize: Int
-    /// Height and width of what the model makes, in its pixels or latents; nil: the size that it was trained for.
+    /// Height and width of samples, in pixels or latent positions; nil: the size that the model was trained for.
     public var size: Int?
 
     public init(
@@ -39,14 +39,14 @@ extension DiffusionPipeline {
             }, axis: 0)
     }
 
-    /// Samples `[B, C, H, W]`, image i for condition i from seed i.
+    /// Generates samples `[B, C, H, W]`: image i for condition i from seed i.
     ///
     /// - Parameters:
     ///   - conditions: one per image.
     ///   - seeds: one per image.
     ///   - options: sampler, steps and guidance.
     ///   - progress: called with the share of the work done, 0...1; it may throw to interrupt.
-    /// - Returns: in the model's range: [-1, 1] for images, latents for latent models.
+    /// - Returns: samples in the model's range: images in [-1, 1], or latents.
     /// - Throws: `SamplerError`, `TimeFeatureError`, `ConfigError`, and what `progress` throws.
     public func generate(
         _ conditions: PromptEmbeddings, seeds: [UInt64], options: GenerationOptions,
@@ -58,11 +58,7 @@ extension DiffusionPipeline {
         var parts: [Tensor] = []
         for start in stride(from: 0, to: seeds.count, by: max(options.batchSize, 1)) {
             let range = start..<min(start + max(options.batchSize, 1), seeds.count)
-            let part = conditions[range]
-            let predictor = GuidedPredictor(
-                unet, conditional: Conditions(encoderHiddenStates: part.conditional),
-                unconditional: Conditions(encoderHiddenStates: part.unconditional),
-                guidanceScale: options.guidanceScale)
+            let predictor = GuidedPredictor(denoiser, conditions[range], guidanceScale: options.guidanceScale)
             parts.append(
                 try sampleLoop(
                     from: initialNoise(seeds: Array(seeds[range]), size: options.size), sampler: sampler,

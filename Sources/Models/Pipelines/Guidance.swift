@@ -1,23 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Classifier-free guidance (Ho and Salimans 2022, arXiv:2207.12598) as Stable Diffusion applies it: one forward
-// pass over the unconditional and the conditional batch together. B batch, T tokens, D context width.
+// pass over the unconditional and the conditional batch together. B batch, C channels, H W size.
 
 import Networks
 import Tensors
-
-/// Something that predicts the noise (or velocity) of a sample at a timestep.
-public protocol NoisePredictor {
-    /// `sample` `[B, C, H, W]` -> the prediction, the same shape.
-    func predict(_ sample: Tensor, timestep: Int) -> Tensor
-
-    /// Checks before a run that every one of `timesteps` can be predicted at.
-    func validate(timesteps: [Int]) throws
-}
-
-extension NoisePredictor {
-    /// Accepts every timestep.
-    public func validate(timesteps: [Int]) throws {}
-}
 
 /// The guided prediction:
 ///
@@ -32,57 +18,28 @@ public func guided(unconditional: Tensor, conditional: Tensor, scale: Float) -> 
     unconditional + scale * (conditional - unconditional)
 }
 
-/// What one half of a guided batch is conditioned on.
-public struct Conditions {
-    /// `[B, T, D]`; nil for a model without cross-attention.
-    public let encoderHiddenStates: Tensor?
-    /// SDXL's further conditions.
-    public let added: AddedConditions?
-
-    /// Conditions of a batch.
-    public init(encoderHiddenStates: Tensor?, added: AddedConditions? = nil) {
-        self.encoderHiddenStates = encoderHiddenStates
-        self.added = added
-    }
-}
-
-/// A UNet with fixed conditions, guided where there is something to guide away from.
-public struct GuidedPredictor: NoisePredictor {
-    private let model: UNet2DConditionModel
-    private let conditions: Conditions
+/// A denoiser with fixed conditions.
+public struct GuidedPredictor {
+    private let denoiser: any Denoiser
+    private let inputs: (encoderHiddenStates: Tensor?, added: AddedConditions?)
     private let guidanceScale: Float
-    private let isGuided: Bool
+    private var isGuided: Bool { guidanceScale != 1 }
 
     /// A predictor for one batch of prompts.
     ///
     /// - Parameters:
-    ///   - model: the UNet.
-    ///   - conditional: conditions of the prompts.
-    ///   - unconditional: those of the empty or negative prompts, of the same shapes; nil turns guidance off.
+    ///   - denoiser: the model.
+    ///   - embeddings: of the batch; nil for a model without cross-attention, which cannot be guided.
     ///   - guidanceScale: 1 turns guidance off and halves the work.
-    public init(
-        _ model: UNet2DConditionModel, conditional: Conditions, unconditional: Conditions? = nil,
-        guidanceScale: Float = 1
-    ) {
-        self.model = model
+    /// - Precondition: a scale of 1 where there are no embeddings.
+    public init(_ denoiser: any Denoiser, _ embeddings: PromptEmbeddings?, guidanceScale: Float = 1) {
+        precondition(embeddings != nil || guidanceScale == 1, "guidance: there are no unconditional embeddings")
+        self.denoiser = denoiser
         self.guidanceScale = guidanceScale
-        if let unconditional, guidanceScale != 1 {
-            isGuided = true
-            conditions = Conditions(
-                encoderHiddenStates: Self.joined(
-                    unconditional.encoderHiddenStates, conditional.encoderHiddenStates),
-                added: Self.joined(unconditional.added?.textEmbeds, conditional.added?.textEmbeds).flatMap {
-                    text in
-                    Self.joined(unconditional.added?.timeIDs, conditional.added?.timeIDs).map {
-                        AddedConditions(textEmbeds: text, timeIDs: $0)
-                    }
-                })
-        } else {
-            isGuided = false
-            conditions = conditional
-        }
+        inputs = embeddings?.inputs(isGuided: guidanceScale != 1) ?? (nil, nil)
     }
 
+    /// `sample` `[B, C, H, W]` -> the prediction at `timestep`, the same shape.
     public func predict(_ sample: Tensor, timestep: Int) -> Tensor {
         let timesteps = Tensor([Float(timestep)], shape: [1])
         guard isGuided else { return forward(sample, timesteps) }
@@ -93,22 +50,16 @@ public struct GuidedPredictor: NoisePredictor {
             conditional: both.sliced(axis: 0, batch..<(2 * batch)), scale: guidanceScale)
     }
 
+    /// Checks before a run that the model can predict at each of `timesteps`.
+    ///
+    /// - Throws: `TimeFeatureError.timestepNotCached`.
     public func validate(timesteps: [Int]) throws {
-        try model.timeFeatures?.validate(timesteps: timesteps)
+        try denoiser.timeFeatures?.validate(timesteps: timesteps)
     }
 
     private func forward(_ sample: Tensor, _ timesteps: Tensor) -> Tensor {
-        model(
-            sample, timesteps: timesteps, encoderHiddenStates: conditions.encoderHiddenStates,
-            addedConditions: conditions.added)
-    }
-
-    private static func joined(_ first: Tensor?, _ second: Tensor?) -> Tensor? {
-        guard let first, let second else {
-            precondition(
-                first == nil && second == nil, "guidance: one of the two conditions is missing a tensor")
-            return nil
-        }
-        return .concatenated([first, second], axis: 0)
+        denoiser(
+            sample, timesteps: timesteps, encoderHiddenStates: inputs.encoderHiddenStates,
+            addedConditions: inputs.added)
     }
 }

@@ -14,18 +14,17 @@ extension ModelInventory {
     /// The layers of a whole model, and what its packed file adds to their payload.
     ///
     /// - Parameters:
-    ///   - config: the UNet.
+    ///   - config: the denoiser.
     ///   - textEncoder: with its values, which decide on its element types; nil for a UNet on its own.
     ///   - schedulerJSON: the diffusers `scheduler_config.json` that the model came with.
     /// - Throws: `RecipeError`, `CheckpointError` where no temporary file can be written.
     public init(
-        of config: UNet2DConditionConfig, textEncoder: CLIPTextModel?, tokenizerName: String?, schedulerJSON: String?
+        of config: any DenoiserConfig, textEncoder: CLIPTextModel?, tokenizerName: String?, schedulerJSON: String?
     ) throws {
-        try self.init(unet: config)
-        let unet = try UNet2DConditionModel(
-            config: config, parameters: ParameterPath(ParameterStore(provider: ShapeOnlyProvider())))
+        let skeleton = try config.skeleton()
+        self = try skeleton.inventory()
         let model = try DiffusionPipeline(
-            unet: unet, textEncoder: textEncoder, tokenizerName: tokenizerName, schedulerJSON: schedulerJSON)
+            denoiser: skeleton, textEncoder: textEncoder, tokenizerName: tokenizerName, schedulerJSON: schedulerJSON)
         let encoder = model.packedTextEncoder.reduce(0) { $0 + $1.tensor.count * $1.type.bytesPerElement }
         container = PackedContainer(
             cached: try model.containerBytes(.paper, inventory: self) - encoder,
@@ -40,7 +39,7 @@ extension DiffusionPipeline {
     /// - Throws: as `ModelInventory.init(of:textEncoder:schedulerJSON:)`.
     public func inventory() throws -> ModelInventory {
         try ModelInventory(
-            of: unet.config, textEncoder: textEncoder, tokenizerName: tokenizerName, schedulerJSON: schedulerJSON)
+            of: denoiser.config, textEncoder: textEncoder, tokenizerName: tokenizerName, schedulerJSON: schedulerJSON)
     }
 
     /// The bytes of a packed file beside its payload. Every layer is given the same width: places are all that counts.
@@ -49,7 +48,7 @@ extension DiffusionPipeline {
             .appendingPathComponent("bitsfusion-\(UUID().uuidString).h5").path
         let manifest = RunManifest(toolVersion: "", commandLine: [], seed: nil, inputs: [])
         let writer = try CheckpointWriter(path, header: try header(.packed, manifest))
-        let layers = unet.quantizableLayers
+        let layers = denoiser.quantizedLayers
         for entry in packedEntries(besides: layers, dropsTimeLayers: storage != .layersKept) {
             try writer.reserve(entry.key, type: .float32, shape: entry.source.shape)
         }
@@ -59,7 +58,7 @@ extension DiffusionPipeline {
                 encoding: .radix, scaleType: .float32)
         }
         if case .cached(let steps) = storage {
-            let channels = unet.timeFeatureChannels.map { ($0.resnetPath, $0.channels) }
+            let channels = denoiser.timeFeatureChannels.map { ($0.path, $0.channels) }
             try writer.reserveTimeFeatures(
                 channels: Dictionary(uniqueKeysWithValues: channels), steps: steps)
         }

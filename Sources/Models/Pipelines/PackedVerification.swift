@@ -2,7 +2,6 @@
 // Whether a packed model is the student that it was packed from: every code, every scale, every other parameter, the cached
 // time features, and what both predict.
 
-import Foundation
 import Layers
 import Networks
 import Quantization
@@ -54,31 +53,31 @@ public struct PackedVerification: Encodable, Sendable {
     /// - Throws: `PipelineError.notQuantized` for a model without quantized layers; `TimeFeatureError`.
     public init(_ packed: DiffusionPipeline, isPackedFrom original: DiffusionPipeline, seed: UInt64) throws {
         var comparison = Comparison()
-        let layers = packed.unet.store.weightedLayers.filter(\.isQuantized)
+        let layers = packed.denoiser.store.weightedLayers.filter(\.isQuantized)
         guard !layers.isEmpty, original.recipe != nil else { throw PipelineError.notQuantized }
-        let hasSameConfig = Self.options(packed) == Self.options(original)
+        let hasSameConfig = packed.denoiser.config.isEqual(to: original.denoiser.config)
         if !hasSameConfig { comparison.note("config", "is another one than the original's") }
-        for layer in layers { comparison.compare(layer, original.unet.store.layer(at: layer.path)) }
+        for layer in layers { comparison.compare(layer, original.denoiser.store.layer(at: layer.path)) }
         let packedPaths = Set(layers.map(\.path))
-        for layer in original.unet.store.weightedLayers
+        for layer in original.denoiser.store.weightedLayers
         where layer.isQuantized && !packedPaths.contains(layer.path) {
             comparison.note(layer.path, "is not packed")
         }
-        comparison.compareParameters(packed.unet.store, original.unet.store)
+        comparison.compareParameters(packed.denoiser.store, original.denoiser.store)
         if let mine = packed.textEncoder?.store, let other = original.textEncoder?.store {
             comparison.compareParameters(mine, other)
         } else if (packed.textEncoder == nil) != (original.textEncoder == nil) {
             comparison.note("text encoder", "only one of the models has one")
         }
-        let table = packed.unet.timeFeatures as? TimeFeatureTable
-        if let table { try comparison.compare(table, original.unet) }
+        let table = packed.denoiser.timeFeatures
+        if let table { try comparison.compare(table, original.denoiser) }
         self.layers = layers.count
         (codes, scales, otherValues, timeFeatures) = (
             comparison.codes, comparison.scales, comparison.others, comparison.features
         )
         hasRoundedScales = comparison.hasRoundedScales
         outputs =
-            hasSameConfig && packed.unet.config.additionEmbedType == nil
+            hasSameConfig && packed.denoiser.config.addedConditionsType == nil
             ? try Self.outputs(packed, original, timesteps: table?.timesteps, seed: seed) : []
         for output in outputs where !output.isFinite {
             comparison.note(
@@ -88,18 +87,13 @@ public struct PackedVerification: Encodable, Sendable {
         differences = comparison.differences
     }
 
-    /// The config as options, whatever their order and the blanks between them.
-    private static func options(_ model: DiffusionPipeline) -> NSDictionary? {
-        (try? JSONSerialization.jsonObject(with: model.unet.config.json)) as? NSDictionary
-    }
-
     /// Predictions from random samples and contexts at the first, middle and last timestep.
     private static func outputs(
         _ packed: DiffusionPipeline, _ original: DiffusionPipeline, timesteps: [Int]?, seed: UInt64
     ) throws -> [OutputDifference] {
-        let config = packed.unet.config
+        let config = packed.denoiser.config
         // Those that both know.
-        let theirs = (original.unet.timeFeatures as? TimeFeatureTable)?.timesteps
+        let theirs = original.denoiser.timeFeatures?.timesteps
         let common = Set(timesteps ?? theirs ?? [1, 501, 981]).intersection(
             theirs ?? timesteps ?? [1, 501, 981])
         let known = common.sorted()
@@ -109,17 +103,16 @@ public struct PackedVerification: Encodable, Sendable {
         )
         .sorted()
         var random = Philox(seed: seed)
-        let width = config.encoderHidDim ?? config.crossAttentionDim.max() ?? 0
         let inputs = chosen.map { timestep in
             (
                 Float(timestep), random.normal(packed.sampleShape(batch: 1)),
-                config.usesCrossAttention ? random.normal([1, 16, width]) : nil
+                config.usesCrossAttention ? random.normal([1, 16, config.contextSize]) : nil
             )
         }
         func predictions(_ model: DiffusionPipeline) -> [Tensor] {
             withoutGradients {
                 inputs.map { timestep, sample, context in
-                    model.unet(sample, timesteps: .full([1], timestep), encoderHiddenStates: context)
+                    model.denoiser(sample, timesteps: .full([1], timestep), encoderHiddenStates: context)
                 }
             }
         }
@@ -217,15 +210,15 @@ private struct Comparison {
     }
 
     /// Cached features against those that the original's time layers make, at 16 bits.
-    mutating func compare(_ table: TimeFeatureTable, _ original: UNet2DConditionModel) throws {
+    mutating func compare(_ table: TimeFeatureTable, _ original: any Denoiser) throws {
         let wanted: [String: Tensor]
-        if let theirs = original.timeFeatures as? TimeFeatureTable {
+        if let theirs = original.timeFeatures {
             guard theirs.timesteps == table.timesteps else {
                 return note("time features", "are cached for other timesteps")
             }
             wanted = theirs.features
         } else {
-            wanted = try TimeFeatureTable(original, timesteps: table.timesteps).features
+            wanted = try original.timeFeatureTable(timesteps: table.timesteps).features
         }
         for (block, mine) in table.features.sorted(by: { $0.key < $1.key }) {
             guard let theirs = wanted[block], theirs.shape == mine.shape else {

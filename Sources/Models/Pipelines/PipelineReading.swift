@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Opening a checkpoint of any kind as a model that makes images.
+// Opens a checkpoint of any kind as a pipeline.
 
 import Checkpoints
 import Foundation
@@ -24,34 +24,32 @@ extension DiffusionPipeline {
     ///
     /// - Throws: as `init(contentsOf:precision:)`.
     public convenience init(_ reader: CheckpointReader, precision: WeightPrecision = .float32) throws {
-        let config = try UNet2DConditionConfig(json: Data(reader.header.config.utf8))
-        let layers = reader.format == .packed ? try ModelInventory(unet: config).layers : []
+        let config = try DenoiserRegistry.config(json: reader.header.config)
+        let layers = reader.format == .packed ? try config.skeleton().store.weightedLayers : []
         let parameters = try CheckpointParameters(
             reader, precision: precision,
-            shapes: Dictionary(uniqueKeysWithValues: layers.map { ($0.path.rawValue, $0.shape) }))
+            shapes: Dictionary(uniqueKeysWithValues: layers.map { ($0.path, $0.weight.shape) }))
         let table = try reader.timeFeatures().map {
             TimeFeatureTable(timesteps: $0.timesteps, features: $0.features)
         }
-        let unet = try UNet2DConditionModel(
-            config: config, parameters: ParameterPath(ParameterStore(provider: parameters)), timeFeatures: table)
+        let denoiser = try config.model(ParameterPath(ParameterStore(provider: parameters)), timeFeatures: table)
         try parameters.checkAllUsed()
         let encoder = try CLIPTextModel(in: reader)
         if let encoder { try Self.check(encoder, for: config) }
         try self.init(
-            unet: unet, textEncoder: encoder,
+            denoiser: denoiser, textEncoder: encoder,
             tokenizerName: encoder == nil ? nil : reader.header.tokenizer ?? "shapes-words",
             schedulerJSON: reader.header.scheduler)
     }
 
-    /// - Throws: `PipelineError` for a text encoder that is not this UNet's.
-    private static func check(_ encoder: CLIPTextModel, for config: UNet2DConditionConfig) throws(PipelineError) {
-        let widths = config.encoderHidDim.map { [$0] } ?? config.crossAttentionDim
-        if config.usesCrossAttention, let other = widths.first(where: { $0 != encoder.config.hiddenSize }) {
-            throw .crossAttentionDim(expected: other, found: encoder.config.hiddenSize)
+    /// - Throws: `PipelineError.crossAttentionDim` for a text encoder of another denoiser.
+    private static func check(_ encoder: CLIPTextModel, for config: any DenoiserConfig) throws(PipelineError) {
+        guard !config.usesCrossAttention || config.contextSize == encoder.config.hiddenSize else {
+            throw .crossAttentionDim(expected: config.contextSize, found: encoder.config.hiddenSize)
         }
     }
 
-    /// What packed layers round their inputs to; `.int8` where nothing is packed says nothing.
+    /// The type that packed layers quantize their inputs to; `.int8`, without meaning, for models without packed layers.
     public var activations: ActivationType {
         get { packedWeights.first?.activations ?? .int8 }
         set { for weight in packedWeights { weight.activations = newValue } }
@@ -61,13 +59,13 @@ extension DiffusionPipeline {
     public var isPacked: Bool { !packedWeights.isEmpty }
 
     private var packedWeights: [PackedWeight] {
-        unet.store.weightedLayers.compactMap { $0.weight as? PackedWeight }
+        denoiser.store.weightedLayers.compactMap { $0.weight as? PackedWeight }
     }
 
-    /// The widths of the quantized layers of a student or packed model; nil for a dense one.
+    /// The bits of the quantized layers of a student or packed model; nil for a dense one.
     public var recipe: BitRecipe? {
         var layers: [LayerID: BitWidth] = [:]
-        for layer in unet.store.weightedLayers {
+        for layer in denoiser.store.weightedLayers {
             if let weight = layer.quantizedWeight { layers[LayerID(layer.path)] = weight.grid.width }
         }
         return layers.isEmpty ? nil : BitRecipe(layers: layers)
@@ -86,12 +84,4 @@ extension CLIPTextModel {
             parameters: ParameterPath(ParameterStore(provider: parameters)))
         try parameters.checkAllUsed()
     }
-}
-
-extension WeightedLayer {
-    /// The layer's weight where it is quantized, packed or in training; nil where it is dense.
-    public var quantizedWeight: (any QuantizedWeight)? { weight as? any QuantizedWeight }
-
-    /// Whether the layer's weight is one of codes and scales, packed or in training.
-    public var isQuantized: Bool { weight is any QuantizedWeight }
 }

@@ -42,7 +42,7 @@ extension DiffusionPipeline {
         to path: String, manifest: RunManifest, as type: ElementType? = nil, training: TrainingState? = nil
     ) throws {
         let writer = try CheckpointWriter(path, header: try header(.model, manifest))
-        for entry in unet.store.entries {
+        for entry in denoiser.store.entries {
             if let type {
                 try writer.write(entry.key, entry.source.tensor().detached(), as: type)
             } else {
@@ -66,11 +66,11 @@ extension DiffusionPipeline {
         training: TrainingState? = nil
     ) throws {
         let writer = try CheckpointWriter(path, header: try header(.student, manifest))
-        for entry in unet.store.entries {
+        for entry in denoiser.store.entries {
             let latent = (entry.source as? FakeQuantizedWeight)?.latent
             try writer.write(entry.key, latent ?? entry.source)
         }
-        for layer in unet.store.weightedLayers {
+        for layer in denoiser.store.weightedLayers {
             guard let weight = layer.weight as? FakeQuantizedWeight else { continue }
             try writer.write(
                 QuantizationRecord(path: layer.path, width: weight.grid.width, scales: weight.scales))
@@ -95,7 +95,7 @@ extension DiffusionPipeline {
     ) throws {
         let table = try cachedTimeFeatures(options)
         let writer = try CheckpointWriter(path, header: try header(.packed, manifest))
-        let packs = unet.store.weightedLayers.filter(\.isQuantized)
+        let packs = denoiser.store.weightedLayers.filter(\.isQuantized)
         for entry in packedEntries(besides: packs, dropsTimeLayers: table != nil) {
             try writer.write(entry.key, entry.source)
         }
@@ -130,9 +130,8 @@ extension DiffusionPipeline {
         besides layers: [any WeightedLayer], dropsTimeLayers: Bool
     ) -> [ParameterEntry] {
         let packedKeys = Set(layers.map { $0.path + ".weight" })
-        return unet.store.entries.filter { entry in
-            let layer = LayerID(entry.key.split(separator: ".").dropLast().joined(separator: "."))
-            return !packedKeys.contains(entry.key) && !(dropsTimeLayers && LayerRole(of: layer).isTimeLayer)
+        return denoiser.store.entries.filter { entry in
+            !packedKeys.contains(entry.key) && !(dropsTimeLayers && denoiser.isTimeLayer(parameter: entry.key))
         }
     }
 
@@ -158,7 +157,7 @@ extension DiffusionPipeline {
             text += String(repeating: " ", count: wanted - length)
         }
         return CheckpointHeader(
-            format: format, config: String(decoding: unet.config.json, as: UTF8.self), manifest: text,
+            format: format, config: String(decoding: denoiser.config.json, as: UTF8.self), manifest: text,
             scheduler: schedulerJSON,
             textConfig: try textEncoder.map { String(decoding: try encoder.encode($0.config), as: UTF8.self) },
             tokenizer: tokenizerName)
@@ -172,11 +171,11 @@ extension DiffusionPipeline {
 
     private func cachedTimeFeatures(_ options: PackingOptions) throws -> TimeFeatureTable? {
         guard let timesteps = options.cachedTimesteps else { return nil }
-        if let table = unet.timeFeatures as? TimeFeatureTable {
+        if let table = denoiser.timeFeatures {
             try table.validate(timesteps: timesteps)
             return table
         }
-        return try TimeFeatureTable(unet, timesteps: timesteps)
+        return try denoiser.timeFeatureTable(timesteps: timesteps)
     }
 
     private func records(

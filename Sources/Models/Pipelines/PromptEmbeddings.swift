@@ -1,24 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a generation is conditioned on, per image and for classifier-free guidance.
-// B images, T tokens, D context width.
+// The conditions of a generation, per image and for classifier-free guidance.
+// B images, T tokens, D context size.
 
+import Networks
 import Tensors
 import Tokenizers
 
 /// Conditions of B images with their unconditional counterparts.
 public struct PromptEmbeddings {
-    /// `[B, T, D]`.
+    /// The prompts, `[B, T, D]`.
     public let conditional: Tensor
-    /// `[B, T, D]`: the empty (or negative) prompt, once per image.
+    /// The empty (or negative) prompt, once per image, `[B, T, D]`.
     public let unconditional: Tensor
+    /// SDXL's conditions of the prompts and of the empty prompts; nil for models without them.
+    public let added: (conditional: AddedConditions, unconditional: AddedConditions)?
 
     /// - Precondition: equal shapes.
-    public init(conditional: Tensor, unconditional: Tensor) {
+    public init(
+        conditional: Tensor, unconditional: Tensor,
+        added: (conditional: AddedConditions, unconditional: AddedConditions)? = nil
+    ) {
         precondition(
             conditional.shape == unconditional.shape && conditional.rank == 3,
-            "text conditions: \(conditional.shape) and \(unconditional.shape)")
+            "prompt embeddings: \(conditional.shape) and \(unconditional.shape)")
         self.conditional = conditional
         self.unconditional = unconditional
+        self.added = added
     }
 
     /// The text encoder's output for prompts.
@@ -35,6 +42,7 @@ public struct PromptEmbeddings {
         let ids = try prompts.flatMap { try tokenizer.encode($0) }
         let emptyPrompt = try tokenizer.encode("")
         let empty = prompts.flatMap { _ in emptyPrompt }
+        added = nil
         (conditional, unconditional) = withoutGradients {
             (encoder(ids, batch: prompts.count), encoder(empty, batch: prompts.count))
         }
@@ -44,8 +52,44 @@ public struct PromptEmbeddings {
 
     /// The images `range` of these.
     public subscript(range: Range<Int>) -> PromptEmbeddings {
-        PromptEmbeddings(
-            conditional: conditional.sliced(axis: 0, range),
-            unconditional: unconditional.sliced(axis: 0, range))
+        map { $0.sliced(axis: 0, range) }
+    }
+
+    /// The images of all `parts`, in order.
+    ///
+    /// - Precondition: there is a part, and either all parts have added conditions or none.
+    package static func concatenated(_ parts: [PromptEmbeddings]) -> PromptEmbeddings {
+        func joined(_ tensor: (PromptEmbeddings) -> Tensor) -> Tensor { .concatenated(parts.map(tensor), axis: 0) }
+        let added = parts.compactMap(\.added)
+        precondition(added.isEmpty || added.count == parts.count, "prompt embeddings: added conditions are missing")
+        func joined(_ conditions: [AddedConditions]) -> AddedConditions {
+            AddedConditions(
+                textEmbeds: .concatenated(conditions.map(\.textEmbeds), axis: 0),
+                timeIDs: .concatenated(conditions.map(\.timeIDs), axis: 0))
+        }
+        return PromptEmbeddings(
+            conditional: joined(\.conditional), unconditional: joined(\.unconditional),
+            added: added.isEmpty ? nil : (joined(added.map(\.conditional)), joined(added.map(\.unconditional))))
+    }
+
+    /// The inputs of one pass: of the prompts, or, guided, of the empty prompts followed by the prompts.
+    package func inputs(isGuided: Bool) -> (encoderHiddenStates: Tensor?, added: AddedConditions?) {
+        guard isGuided else { return (conditional, added?.conditional) }
+        let both = added.map { added in
+            AddedConditions(
+                textEmbeds: .concatenated([added.unconditional.textEmbeds, added.conditional.textEmbeds], axis: 0),
+                timeIDs: .concatenated([added.unconditional.timeIDs, added.conditional.timeIDs], axis: 0))
+        }
+        return (.concatenated([unconditional, conditional], axis: 0), both)
+    }
+
+    /// Applies `transform`, which acts on the axis of images, to every tensor.
+    package func map(_ transform: (Tensor) -> Tensor) -> PromptEmbeddings {
+        func map(_ conditions: AddedConditions) -> AddedConditions {
+            AddedConditions(textEmbeds: transform(conditions.textEmbeds), timeIDs: transform(conditions.timeIDs))
+        }
+        return PromptEmbeddings(
+            conditional: transform(conditional), unconditional: transform(unconditional),
+            added: added.map { (map($0.conditional), map($0.unconditional)) })
     }
 }

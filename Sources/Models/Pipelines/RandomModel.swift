@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Randomly initialised models, for benchmarks and size studies: written parameter by parameter, so that the memory
-// holds no more than one of them. Weights are Gaussian with standard deviation 1 / sqrt(fan-in), norms 1, biases 0.
+// Randomly initialized models, for benchmarks and size studies, written parameter by parameter, so that memory holds no
+// more than one of them. Weights are Gaussian with standard deviation 1 / sqrt(fan-in), norms 1, biases 0.
 
 import Checkpoints
 import Layers
@@ -8,23 +8,23 @@ import Networks
 import Recipes
 import Tensors
 
-/// Writes models that nobody trained.
+/// Writes randomly initialized models.
 public enum RandomModel {
-    /// Writes a UNet of the architecture `config`.
+    /// Writes a denoiser of the architecture `config`.
     ///
     /// - Parameters:
     ///   - config: the architecture.
     ///   - seed: of all random numbers; the same seed gives the same values on every machine.
     ///   - path: the file; it appears when complete.
-    ///   - manifest: the run that made it.
-    ///   - type: of every tensor.
+    ///   - manifest: provenance of the file.
+    ///   - type: the type of every tensor.
     ///   - progress: called with the share of the parameters written, 0...1; it may throw to interrupt.
     /// - Throws: `CheckpointError`, `RecipeError`, and what `progress` throws.
     public static func write(
-        _ config: UNet2DConditionConfig, seed: UInt64, to path: String, manifest: RunManifest,
+        _ config: any DenoiserConfig, seed: UInt64, to path: String, manifest: RunManifest,
         as type: ElementType = .float32, progress: (Double) throws -> Void = { _ in }
     ) throws {
-        let inventory = try ModelInventory(unet: config)
+        let inventory = try config.inventory()
         let header = CheckpointHeader(
             format: .model, config: String(decoding: config.json, as: UTF8.self),
             manifest: try manifest.json())
@@ -33,14 +33,13 @@ public enum RandomModel {
             let provider = WritingProvider(
                 random: RandomParameterProvider(seed: seed), writer: writer, type: type,
                 total: inventory.weightCount + inventory.otherParameters, progress: progress)
-            _ = try UNet2DConditionModel(
-                config: config, parameters: ParameterPath(ParameterStore(provider: provider)))
+            _ = try config.model(ParameterPath(ParameterStore(provider: provider)), timeFeatures: nil)
         }
         try writer.finish()
     }
 }
 
-/// Writes every parameter that a model asks for, and gives it no more than the shape.
+/// Writes every parameter that a model requests, and hands out its shape alone.
 private final class WritingProvider: ParameterProvider {
     private let random: RandomParameterProvider
     private let writer: CheckpointWriter

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sampling loop: predict, step, repeat.
+// The sampling loop: predict and step at each timestep of the sampler.
 
 import Schedulers
 import Tensors
 
-/// How far a sampling run is, reported after every step.
+/// The progress of a sampling run, reported after every step.
 public struct SamplingProgress {
-    /// Steps taken, 1 ... total.
+    /// Steps done, 1 ... total.
     public let step: Int
-    /// Predictions that the run takes.
+    /// Predictions of the run.
     public let total: Int
-    /// The timestep just left.
+    /// The timestep of the last prediction.
     public let timestep: Int
-    /// The sample so far, `[B, C, H, W]`.
+    /// The sample after the step, `[B, C, H, W]`.
     public let sample: Tensor
 }
 
@@ -20,14 +20,13 @@ public struct SamplingProgress {
 ///
 /// - Parameters:
 ///   - noise: `[B, C, H, W]`, standard normal.
-///   - sampler: which timesteps to visit and how to step; the caller's copy is not moved.
+///   - sampler: the timesteps and the update rule; the caller's copy does not change.
 ///   - predictor: the model with its conditions.
 ///   - progress: called after every step; what it throws ends the run.
-/// - Returns: the finished samples, `[B, C, H, W]`, in the model's own units (pixels or latents). No gradients are
-///   kept.
+/// - Returns: the finished samples, `[B, C, H, W]`, in the model's units (pixels or latents), without gradients.
 /// - Throws: before the first prediction, what `predictor.validate(timesteps:)` throws, and what `progress` throws.
 public func sampleLoop(
-    from noise: Tensor, sampler: any DiffusionSampler, predictor: some NoisePredictor,
+    from noise: Tensor, sampler: any DiffusionSampler, predictor: GuidedPredictor,
     progress: ((SamplingProgress) throws -> Void)? = nil
 ) throws -> Tensor {
     try predictor.validate(timesteps: sampler.timesteps)

@@ -29,7 +29,7 @@ private struct StepInputs {
         noisy = objective.schedule.addNoise(to: batch.samples, noise: noise, timesteps: timesteps)
     }
 
-    func prediction(_ model: UNet2DConditionModel, _ features: BlockFeatures? = nil) -> Tensor {
+    func prediction(_ model: any Denoiser, _ features: BlockFeatures? = nil) -> Tensor {
         withoutGradients {
             model(
                 noisy, timesteps: Tensor(timesteps.map(Float.init), shape: [timesteps.count]),
@@ -49,11 +49,11 @@ private func meanSquare(_ a: Tensor, _ b: Tensor) -> Double {
 
     private func objective(
         _ stage: DistillationStage, _ options: StageOptions = TinyDistillation.options(),
-        student: UNet2DConditionModel? = nil, schedule: NoiseSchedule = NoiseSchedule()
+        student: (any Denoiser)? = nil, schedule: NoiseSchedule = NoiseSchedule()
     ) throws -> DistillationObjective {
         DistillationObjective(
-            teacher: stage == .one ? try TinyDistillation.teacher().unet : nil,
-            student: try student ?? TinyDistillation.student().unet, schedule: schedule,
+            teacher: stage == .one ? try TinyDistillation.teacher().denoiser : nil,
+            student: try student ?? TinyDistillation.student().denoiser, schedule: schedule,
             data: TinyDistillation.data(), stage: stage, options: options)
     }
 
@@ -81,15 +81,19 @@ private func meanSquare(_ a: Tensor, _ b: Tensor) -> Double {
         let loss = try loss(objective)
         let noise = meanSquare(prediction, target)
         #expect(abs(Double(loss.parts["noise"] ?? 0) - noise) < 1e-5 * noise)
-        #expect(ofStudent.down.count == 2 && ofStudent.up.count == 2 && ofStudent.mid != nil)
-        let pairs = zip(ofStudent.down + ofStudent.up, ofTeacher.down + ofTeacher.up)
+        #expect(
+            ofStudent.outputs(of: .down).count == 2 && ofStudent.outputs(of: .up).count == 2
+                && ofStudent.outputs(of: .mid).count == 1)
+        let pairs = zip(
+            ofStudent.outputs(of: .down) + ofStudent.outputs(of: .up),
+            ofTeacher.outputs(of: .down) + ofTeacher.outputs(of: .up))
         let feature = pairs.reduce(0) { $0 + meanSquare($1.0, $1.1) }
         #expect(abs(Double(loss.parts["feature"] ?? 0) - feature) < 1e-5 * feature)
     }
 
     @Test("a student that equals its teacher has no loss at all")
     func equalModels() throws {
-        let loss = try loss(objective(.one, student: TinyDistillation.teacher().unet))
+        let loss = try loss(objective(.one, student: TinyDistillation.teacher().denoiser))
         #expect(loss.parts == ["noise": 0, "feature": 0])
         #expect(loss.total.item == 0)
     }
@@ -133,14 +137,14 @@ private func meanSquare(_ a: Tensor, _ b: Tensor) -> Double {
         let teacher = try TinyDistillation.teacher()
         teacher.freeze()
         let objective = DistillationObjective(
-            teacher: teacher.unet, student: trainer.model.unet, schedule: NoiseSchedule(),
+            teacher: teacher.denoiser, student: trainer.model.denoiser, schedule: NoiseSchedule(),
             data: TinyDistillation.data(), stage: .one, options: TinyDistillation.options(featureWeight: 1))
         try objective(part, random: &random).total.backward()
         for store in teacher.stores {
             #expect(store.parameters.allSatisfy { $0.gradient == nil && !$0.isTrainable })
         }
-        for parameter in trainer.model.unet.store.parameters {
-            if LayerRole(of: parameter.layerID).isTimeLayer, !parameter.name.hasSuffix(".scale") {
+        for parameter in trainer.model.denoiser.store.parameters {
+            if trainer.model.denoiser.isTimeLayer(parameter: parameter.name), !parameter.name.hasSuffix(".scale") {
                 #expect(parameter.gradient == nil, "\(parameter.name)")
             } else {
                 let gradient = try #require(parameter.gradient, "\(parameter.name)")

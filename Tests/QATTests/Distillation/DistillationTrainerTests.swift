@@ -17,7 +17,7 @@ import Testing
     /// The mean loss of a stage over four fixed batches.
     private func loss(_ trainer: DistillationTrainer, teacher: DiffusionPipeline?) throws -> Float {
         let objective = DistillationObjective(
-            teacher: teacher?.unet, student: trainer.model.unet, schedule: NoiseSchedule(),
+            teacher: teacher?.denoiser, student: trainer.model.denoiser, schedule: NoiseSchedule(),
             data: TinyDistillation.data(), stage: trainer.stage, options: trainer.options)
         return try withoutGradients {
             try (0..<4).reduce(0) { total, batch in
@@ -45,11 +45,11 @@ import Testing
         arguments: DistillationStage.allCases)
     func moves(stage: DistillationStage) throws {
         let (student, teacher) = (try TinyDistillation.student(), try TinyDistillation.teacher())
-        let before = student.unet.store.bits, text = student.textEncoder?.store.bits
+        let before = student.denoiser.store.bits, text = student.textEncoder?.store.bits
         let ofTeacher = teacher.seenBits
         let trainer = try TinyDistillation.trainer(stage, student: student, teacher: teacher)
         try TinyDistillation.run(trainer, until: 3)
-        let after = student.unet.store.bits
+        let after = student.denoiser.store.bits
         #expect(before.keys == after.keys)
         var frozen = 0
         for (name, bits) in after {
@@ -69,26 +69,26 @@ import Testing
         let trainer = try TinyDistillation.trainer(
             .two, TinyDistillation.options(scaleLearningRate: 0.05), student: student)
         try TinyDistillation.run(trainer, until: 3)
-        let (_, scales) = StudentModel.trainableParameters(student.unet)
+        let (_, scales) = student.denoiser.prepareForDistillation()
         let values = scales.flatMap(\.value.values)
         #expect(values.allSatisfy { $0 >= FakeQuantizedWeight.smallestScale })
         #expect(values.contains(FakeQuantizedWeight.smallestScale), "some step was too large")
-        let before = student.unet.store.bits
+        let before = student.denoiser.store.bits
         _ = student.seenBits
-        #expect(student.unet.store.bits == before)
+        #expect(student.denoiser.store.bits == before)
     }
 
     @Test("scales have a learning rate of their own")
     func scaleRate() throws {
         let student = try TinyDistillation.student()
-        let before = student.unet.store.bits
+        let before = student.denoiser.store.bits
         let trainer = try TinyDistillation.trainer(
             .one, TinyDistillation.options(scaleLearningRate: 0), student: student)
         try TinyDistillation.run(trainer, until: 2)
-        for (name, bits) in student.unet.store.bits where name.hasSuffix(".scale") {
+        for (name, bits) in student.denoiser.store.bits where name.hasSuffix(".scale") {
             #expect(bits == before[name], "\(name)")
         }
-        #expect(student.unet.store.bits["conv_in.weight"] != before["conv_in.weight"])
+        #expect(student.denoiser.store.bits["conv_in.weight"] != before["conv_in.weight"])
         #expect(trainer.loop.optimizer.groups.map(\.weightDecay) == [0.01, 0])
     }
 
@@ -109,7 +109,7 @@ import Testing
             #expect(try resumed.resume(from: path))
             #expect(resumed.loop.step == 3)
             try TinyDistillation.run(resumed)
-            let (found, expected) = (student.unet.store.bits, whole.model.unet.store.bits)
+            let (found, expected) = (student.denoiser.store.bits, whole.model.denoiser.store.bits)
             #expect(found.keys == expected.keys)
             for (name, bits) in found { #expect(bits == expected[name], "\(name)") }
             #expect(student.seenBits == whole.model.seenBits)
@@ -144,9 +144,9 @@ import Testing
         #expect(written.seenBits != trainer.model.seenBits)
         #expect(written.recipe?.layers == trainer.model.recipe?.layers)
         let other = try TinyDistillation.trainer(.two, options)
-        let before = other.model.unet.store.bits
+        let before = other.model.denoiser.store.bits
         #expect(try !other.resume(from: path))
-        #expect(other.model.unet.store.bits == before)
+        #expect(other.model.denoiser.store.bits == before)
         #expect(other.loop.step == 0)
     }
 
@@ -175,7 +175,7 @@ import Testing
         let error = #expect(throws: TrainingError.self) { try TinyDistillation.run(trainer) }
         #expect(error == .diverged(step: 1, learningRate: 1e30))
         #expect(trainer.loop.step == 1)
-        for parameter in trainer.model.unet.store.parameters {
+        for parameter in trainer.model.denoiser.store.parameters {
             #expect(parameter.value.values.allSatisfy { $0.isFinite }, "\(parameter.name)")
         }
     }

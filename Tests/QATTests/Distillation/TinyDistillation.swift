@@ -18,8 +18,7 @@ enum TinyDistillation {
     /// The teacher with quantized weights.
     static func student(_ width: Int = 2) throws -> DiffusionPipeline {
         let student = try TinyModel.pipeline(seed: 1)
-        try StudentModel.quantize(
-            student.unet, recipe: TinyModel.recipe(width), initialization: .paper)
+        try student.denoiser.quantize(recipe: TinyModel.recipe(width), initialization: .paper)
         return student
     }
 

@@ -27,7 +27,7 @@ import Testing
 
     /// Everything that a run leaves: student, moments, average and loss curve.
     private func outcome(_ trainer: DistillationTrainer) -> [String: [UInt32]] {
-        var result = trainer.model.unet.store.bits
+        var result = trainer.model.denoiser.store.bits
         for (name, moments) in trainer.loop.optimizer.moments {
             result[name + " first"] = moments.first.values.map(\.bitPattern)
             result[name + " second"] = moments.second.values.map(\.bitPattern)
@@ -45,7 +45,7 @@ import Testing
         let outcomes = try GradientCheckpointing.allCases.map { mode -> [String: [UInt32]] in
             let trainer = try TinyDistillation.trainer(
                 stage, options { $0.training.checkpointing = mode })
-            #expect(trainer.model.unet.checkpointing == mode)
+            #expect(trainer.model.denoiser.checkpointing == mode)
             try TinyDistillation.run(trainer)
             return outcome(trainer)
         }
@@ -91,7 +91,7 @@ import Testing
     func teacher() throws {
         let (plain, held) = (try TinyDistillation.teacher(), try TinyDistillation.teacher())
         _ = try TinyDistillation.trainer(.one, options { $0.teacherDtype = .bfloat16 }, teacher: held)
-        for (layer, other) in zip(held.unet.store.weightedLayers, plain.unet.store.weightedLayers) {
+        for (layer, other) in zip(held.denoiser.store.weightedLayers, plain.denoiser.store.weightedLayers) {
             let half = try #require(layer.weight as? Weight16)
             #expect(half.type == .bfloat16)
             #expect(half.name == layer.path + ".weight")
@@ -101,10 +101,10 @@ import Testing
             }
             #expect(layer.bias?.value.values == other.bias?.value.values)
         }
-        #expect(held.unet.store.parameters.allSatisfy { !$0.isTrainable })
-        let before = held.unet.store.weightedLayers.map { ObjectIdentifier($0.weight) }
-        held.unet.store.holdWeights(as: .bfloat16)
-        #expect(held.unet.store.weightedLayers.map { ObjectIdentifier($0.weight) } == before)
+        #expect(held.denoiser.store.parameters.allSatisfy { !$0.isTrainable })
+        let before = held.denoiser.store.weightedLayers.map { ObjectIdentifier($0.weight) }
+        held.denoiser.store.holdWeights(as: .bfloat16)
+        #expect(held.denoiser.store.weightedLayers.map { ObjectIdentifier($0.weight) } == before)
     }
 
     @Test("settings that cannot be followed are refused by name")
@@ -150,11 +150,11 @@ import Testing
             func pipeline() throws -> DiffusionPipeline {
                 let store = ParameterStore(provider: RandomParameterProvider(seed: 1))
                 let unet = try UNet2DConditionModel(config: config, parameters: ParameterPath(store))
-                return try DiffusionPipeline(unet: unet, textEncoder: nil, schedulerJSON: nil)
+                return try DiffusionPipeline(denoiser: unet, textEncoder: nil, schedulerJSON: nil)
             }
             let student = try pipeline()
-            try StudentModel.quantize(
-                student.unet, recipe: .uniform(BitWidth(2), over: ModelInventory(unet: config)),
+            try student.denoiser.quantize(
+                recipe: .uniform(BitWidth(2), over: config.inventory()),
                 initialization: .paper)
             var options = TinyDistillation.options(steps: 2)
             options.training.batchSize = 2
@@ -169,7 +169,7 @@ import Testing
                 student: student, teacher: pipeline(), data: data, stage: .one, options: options)
             BlockPool.shared.trim()
             try trainer.run(progress: { _, _, _ in }, save: {}, shouldStop: { false })
-            let weights = student.unet.store.elementCount
+            let weights = student.denoiser.store.elementCount
             precondition(weights > 10_000_000, "\(weights) weights")
             // 4 bytes each for value and gradient, 2 for each moment; size classes waste an eighth at most. A tape that
             // kept the quantized weights would hold 4 bytes more.

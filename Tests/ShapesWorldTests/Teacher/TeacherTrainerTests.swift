@@ -86,7 +86,7 @@ import Testing
         let (plain, lean) = (
             try trainer(recipe()), try trainer(recipe { $0.training.checkpointing = .blocks })
         )
-        #expect(lean.model.unet.checkpointing == .blocks)
+        #expect(lean.model.denoiser.checkpointing == .blocks)
         for trainer in [plain, lean] { try run(trainer) }
         #expect(bits(plain) == bits(lean))
         #expect(plain.loop.history == lean.loop.history)

@@ -314,7 +314,7 @@ struct AnalyzeCommand: ParsableCommand {
 
     /// The CLIP-proxy that was given, or the shipped one where it can judge the model's images.
     private func scorer(for pipeline: DiffusionPipeline) throws -> (proxy: any PromptScorer, file: FileReference)? {
-        let makesShapes = BundledWorld.covers(pipeline) && pipeline.unet.config.outChannels == 3
+        let makesShapes = BundledWorld.covers(pipeline) && pipeline.denoiser.config.inChannels == 3
         guard clip != nil || (makesShapes && embeddings == nil) else { return nil }
         let path = try clip ?? BundledWorld.bundledScorer()
         // Named without its folder where it is the shipped one, so that the table does not depend on where that lies.

@@ -129,7 +129,7 @@ struct DistillCommand: ParsableCommand {
             throw CommandError(
                 .badData, "\(reference.name) is quantized already; stage 1 starts from full precision")
         }
-        try StudentModel.quantize(student.unet, recipe: bits, initialization: .paper)
+        try student.denoiser.quantize(recipe: bits, initialization: .paper)
         return Start(
             student: student, teacher: reference, models: [reference], inputs: [BitRecipe.file(of: recipe)])
     }
@@ -202,7 +202,7 @@ struct DistillCommand: ParsableCommand {
     private func trainingData(_ student: DiffusionPipeline, _ options: StageOptions) throws
         -> any DistillationData
     {
-        if let data { return try StoredDistillationData(contentsOf: data, for: student.unet.config) }
+        if let data { return try StoredDistillationData(contentsOf: data, for: student.denoiser.config) }
         let stage: DistillationStage = stage == 1 ? .one : .two
         guard let bundled = try BundledWorld.distillationData(for: student, stage: stage, seed: options.training.seed)
         else {

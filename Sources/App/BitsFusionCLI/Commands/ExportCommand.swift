@@ -90,8 +90,8 @@ struct ExportCommand: ParsableCommand {
 
     private func check(_ source: CheckpointReader, named name: String, suits reader: CheckpointReader) throws {
         guard
-            try UNet2DConditionConfig(of: source, named: name)
-                == UNet2DConditionConfig(of: reader, named: model.name)
+            try DenoiserRegistry.config(of: source, named: name)
+                .isEqual(to: DenoiserRegistry.config(of: reader, named: model.name))
         else {
             throw CommandError(
                 .badData, "\(name): has another config than \(model.name); give the model it was made from")

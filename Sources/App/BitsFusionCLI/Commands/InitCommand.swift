@@ -34,15 +34,15 @@ struct InitCommand: ParsableCommand {
 
     func run() throws {
         common.apply()
-        let unet = try UNet2DConditionConfig(file: config)
-        let inventory = try ModelInventory(unet: unet)
+        let architecture = try DenoiserRegistry.config(file: config)
+        let inventory = try architecture.inventory()
         try Output.checkCanCreate(output, keeping: [config])
         let total = inventory.weightCount + inventory.otherParameters
         try Output.checkSpace(for: output, bytes: total * dtype.bytesPerElement)
         InterruptFlag.install()
         let progress = common.progress("initialising", total: total, unit: "parameters")
         try RandomModel.write(
-            unet, seed: seed, to: output, manifest: Output.manifest(inputs: [config], seed: seed), as: dtype
+            architecture, seed: seed, to: output, manifest: Output.manifest(inputs: [config], seed: seed), as: dtype
         ) {
             progress.update(share: $0)
             try InterruptFlag.check()

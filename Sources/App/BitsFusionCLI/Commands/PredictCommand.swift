@@ -47,7 +47,7 @@ struct PredictCommand: ParsableCommand {
         common.apply()
         let path = try model.path()
         let reader = try CheckpointReader(path)
-        let config = try UNet2DConditionConfig(of: reader, named: model.name)
+        let config = try DenoiserRegistry.config(of: reader, named: model.name)
         try Output.checkCanCreate(output, keeping: [path, inputs])
         let inputs = try NoisePredictionInputs(contentsOf: inputs, config: config)
         let opening = ContinuousClock.now
@@ -55,8 +55,8 @@ struct PredictCommand: ParsableCommand {
         let loadSeconds = opening.duration(to: .now) / .seconds(1)
         pipeline.freeze()
         activations.apply(to: pipeline)
-        try inputs.checkCached(by: pipeline.unet)
-        let prediction = try inputs.predict(pipeline.unet)
+        try inputs.checkCached(by: pipeline.denoiser)
+        let prediction = try inputs.predict(pipeline.denoiser)
         guard prediction.isFinite else {
             throw CommandError(
                 .badData,
@@ -68,7 +68,7 @@ struct PredictCommand: ParsableCommand {
         var seconds: [Double] = []
         for pass in 0..<`repeat` {
             let start = ContinuousClock.now
-            _ = try inputs.predict(pipeline.unet)
+            _ = try inputs.predict(pipeline.denoiser)
             seconds.append(start.duration(to: .now) / .seconds(1))
             progress.update(pass + 1)
         }

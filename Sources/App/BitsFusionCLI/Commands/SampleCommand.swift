@@ -87,7 +87,7 @@ struct SampleCommand: ParsableCommand {
         let pipeline = try model.open(precision: .keep16Bit)
         pipeline.freeze()
         activations.apply(to: pipeline)
-        let isLatent = pipeline.unet.config.inChannels != 3
+        let isLatent = pipeline.denoiser.config.isLatent
         let latents = PathParts(output).sibling(PathParts(output).stem + ".safetensors")
         if isLatent { try Output.checkCanCreate(latents, keeping: [embeddings].compactMap { $0 }) }
         let perPrompt = rows * columns
@@ -117,7 +117,7 @@ struct SampleCommand: ParsableCommand {
     }
 
     private func conditions(for pipeline: DiffusionPipeline) throws -> PromptEmbeddings {
-        if let embeddings { return try PromptEmbeddings(embeddings: embeddings, config: pipeline.unet.config) }
+        if let embeddings { return try PromptEmbeddings(embeddings: embeddings, config: pipeline.denoiser.config) }
         return try PromptEmbeddings(prompts: prompt, pipeline: pipeline)
     }
 
@@ -139,12 +139,11 @@ extension PromptEmbeddings {
     /// Each condition `times` times in a row.
     func repeated(_ times: Int) -> PromptEmbeddings {
         guard times > 1 else { return self }
-        func repeated(_ tensor: Tensor) -> Tensor {
+        return map { tensor in
             .concatenated(
                 (0..<tensor.shape[0]).flatMap { row in
                     Array(repeating: tensor.sliced(axis: 0, row..<row + 1), count: times)
                 }, axis: 0)
         }
-        return PromptEmbeddings(conditional: repeated(conditional), unconditional: repeated(unconditional))
     }
 }

@@ -61,7 +61,7 @@ struct TrainCommand: ParsableCommand {
         var recipe = try YAMLDocument.read(TeacherTrainingConfig.self, from: config)
         if let steps { recipe.training.steps = steps }
         let unetPath = URL(fileURLWithPath: recipe.unet, relativeTo: URL(fileURLWithPath: config)).path
-        let unetConfig = try UNet2DConditionConfig(json: AtomicFile.read(unetPath))
+        let unetConfig = try DenoiserRegistry.config(json: AtomicFile.read(unetPath))
         let trainer = try TeacherTrainer(
             recipe, unetConfig: unetConfig, from: from.map { (try $0.open(), try $0.fileReference().sha256) })
         let manifest = try Output.manifest(

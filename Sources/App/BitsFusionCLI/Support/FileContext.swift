@@ -22,19 +22,19 @@ func naming<Value>(_ file: String, _ body: () throws -> Value) throws -> Value {
     }
 }
 
-extension UNet2DConditionConfig {
+extension DenoiserRegistry {
     /// Reads a `config.json`.
     ///
-    /// - Throws: `CheckpointError`; `CommandError` naming the file and the key.
-    init(file path: String) throws {
+    /// - Throws: `FileError`; `CommandError` naming the file and the key.
+    static func config(file path: String) throws -> any DenoiserConfig {
         let data = try AtomicFile.read(path)
-        self = try naming(path) { try UNet2DConditionConfig(json: data) }
+        return try naming(path) { try config(json: data) }
     }
 
-    /// The config of a checkpoint called `name` on the command line.
+    /// The denoiser's config in a checkpoint called `name` on the command line.
     ///
     /// - Throws: `CommandError` naming the file and the key.
-    init(of checkpoint: CheckpointReader, named name: String) throws {
-        self = try naming(name) { try UNet2DConditionConfig(json: Data(checkpoint.header.config.utf8)) }
+    static func config(of checkpoint: CheckpointReader, named name: String) throws -> any DenoiserConfig {
+        try naming(name) { try config(json: checkpoint.header.config) }
     }
 }

@@ -5,11 +5,12 @@ import BitsFusion
 
 /// The images of a pixel-space model.
 ///
-/// - Parameter samples: `[B, 3, H, W]`, in [-1, 1].
+/// - Parameter samples: `[B, 3, H, W]`, or `[B, 1, H, W]` for gray images, in [-1, 1].
 /// - Returns: B images.
 func images(_ samples: Tensor) -> [RGBImage] {
     planes(of: samples).map { image in
-        RGBImage(width: samples.shape[3], height: samples.shape[2], modelRange: image)
+        let rgb = samples.shape[1] == 1 ? image + image + image : image
+        return RGBImage(width: samples.shape[3], height: samples.shape[2], modelRange: rgb)
     }
 }
 

@@ -5,5 +5,5 @@ import BitsFusion
 
 extension DiffusionPipeline {
     /// Whether images are dear: above 50 M parameters one is made at a time, and analyses compare predictions instead.
-    var isLarge: Bool { unet.store.elementCount > 50_000_000 }
+    var isLarge: Bool { denoiser.store.elementCount > 50_000_000 }
 }

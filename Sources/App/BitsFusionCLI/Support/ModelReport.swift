@@ -6,14 +6,12 @@ import BitsFusion
 /// Everything that `info` shows; its JSON form is what `--json` prints.
 struct ModelReport: Encodable {
     struct Architecture: Encodable {
+        let className: String
         let sampleSize: [Int]?
         let inChannels: Int
         let outChannels: Int
         let blockOutChannels: [Int]
-        let layersPerBlock: [Int]
-        let downBlockTypes: [String]
-        let upBlockTypes: [String]
-        let crossAttentionDim: [Int]
+        let contextSize: Int?
     }
 
     struct Layer: Encodable {
@@ -116,15 +114,13 @@ struct ModelReport: Encodable {
 }
 
 extension ModelReport.Architecture {
-    init(_ config: UNet2DConditionConfig) {
+    init(_ config: any DenoiserConfig) {
+        className = config.architecture
         sampleSize = config.sampleSize.map { [$0.height, $0.width] }
         inChannels = config.inChannels
         outChannels = config.outChannels
         blockOutChannels = config.blockOutChannels
-        layersPerBlock = config.layersPerBlock
-        downBlockTypes = config.downBlockTypes.map(\.rawValue)
-        upBlockTypes = config.upBlockTypes.map(\.rawValue)
-        crossAttentionDim = config.crossAttentionDim
+        contextSize = config.usesCrossAttention ? config.contextSize : nil
     }
 }
 
@@ -176,8 +172,8 @@ extension ModelReport {
         let size = architecture.sampleSize.map { "\($0[0])x\($0[1])" } ?? "any size"
         Output.line("\(name) (\(format))")
         Output.line(
-            "  architecture   UNet2DConditionModel, \(architecture.inChannels) -> \(architecture.outChannels) "
-                + "channels, \(size), context width \(Self.list(architecture.crossAttentionDim))")
+            "  architecture   \(architecture.className), \(architecture.inChannels) -> \(architecture.outChannels) "
+                + "channels, \(size)" + (architecture.contextSize.map { ", context size \($0)" } ?? ""))
         Output.line("                 channels \(Self.list(architecture.blockOutChannels))")
         Output.line(
             "  parameters     \(Numbers.grouped(parameters)), of these \(Numbers.grouped(weights)) weights of "

@@ -24,10 +24,9 @@ struct ModelSize: Codable {
             return
         }
         let inventory = try pipeline.inventory()
-        let table = pipeline.unet.timeFeatures as? TimeFeatureTable
-        let canCache = pipeline.unet.config.additionEmbedType == nil
+        let table = pipeline.denoiser.timeFeatures
         let storage: TimeFeatureStorage =
-            table.map { .cached(steps: $0.timesteps.count) } ?? (canCache ? .paper : .layersKept)
+            table.map { .cached(steps: $0.timesteps.count) } ?? (inventory.cachesTimeFeatures ? .paper : .layersKept)
         averageBits = try SizeAccounting(recipe: recipe, inventory: inventory, timeFeatures: storage)
             .averageBits
         let isPacked =
@@ -42,7 +41,7 @@ struct ModelSize: Codable {
     /// The mean over weights of their element type's bits.
     private static func denseBits(_ pipeline: DiffusionPipeline) -> Double {
         var (bits, count) = (0, 0)
-        for layer in pipeline.unet.store.weightedLayers {
+        for layer in pipeline.denoiser.store.weightedLayers {
             let size = layer.weight.shape.reduce(1, *)
             count += size
             bits += size * ((layer.weight as? Weight16)?.type.bytesPerElement ?? 4) * 8

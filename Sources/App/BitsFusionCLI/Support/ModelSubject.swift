@@ -17,7 +17,7 @@ struct ModelSubject {
     let name: String
     /// What the file is: `bitsfusion-model`, ..., `diffusers`, `config`.
     let format: String
-    let config: UNet2DConditionConfig
+    let config: any DenoiserConfig
     let inventory: ModelInventory
     /// The widths of a student or packed file.
     let recipe: BitRecipe?
@@ -40,18 +40,18 @@ struct ModelSubject {
         let exists = FileManager.default.fileExists(atPath: path, isDirectory: &isFolder)
         if exists, isFolder.boolValue {
             let folder = try DiffusersFolder(path)
-            let config = try UNet2DConditionConfig(file: folder.path + "/config.json")
+            let config = try DenoiserRegistry.config(file: folder.path + "/config.json")
             try config.checkTensors(of: folder.weights)
             try self.init(name: name, format: "diffusers", config: config)
         } else if exists, Self.looksLikeJSON(path) {
-            let config = try UNet2DConditionConfig(file: path)
+            let config = try DenoiserRegistry.config(file: path)
             try self.init(name: name, format: "config", config: config)
         } else {
             try self.init(name: name, checkpoint: CheckpointReader(path))
         }
     }
 
-    private init(name: String, format: String, config: UNet2DConditionConfig) throws {
+    private init(name: String, format: String, config: any DenoiserConfig) throws {
         self.name = name
         self.format = format
         self.config = config
@@ -66,7 +66,7 @@ struct ModelSubject {
     private init(name: String, checkpoint: CheckpointReader) throws {
         self.name = name
         format = checkpoint.format.rawValue
-        config = try UNet2DConditionConfig(of: checkpoint, named: name)
+        config = try DenoiserRegistry.config(of: checkpoint, named: name)
         let encoder = try naming(name) { try CLIPTextModel(in: checkpoint) }
         inventory = try ModelInventory(
             of: config, textEncoder: encoder,

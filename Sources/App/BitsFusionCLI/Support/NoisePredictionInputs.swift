@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The inputs of one noise prediction, read from a file and checked before they reach the UNet.
-// B batch, C channels, H W sample size, T context tokens, D context width, P pooled text width.
+// The inputs of one noise prediction, read from a file and checked before they reach the model.
+// B batch, C channels, H W sample size, T context tokens, D context size, P pooled text width.
 
 import BitsFusion
 
@@ -17,12 +17,12 @@ struct NoisePredictionInputs {
 
     /// Reads and checks a safetensors file.
     ///
-    /// - Throws: `CheckpointError`, `UNetInputError`.
-    init(contentsOf path: String, config: UNet2DConditionConfig) throws {
+    /// - Throws: `CheckpointError`, `DenoiserInputError`.
+    init(contentsOf path: String, config: any DenoiserConfig) throws {
         let file = try SafetensorsReader(path)
         let names = ["sample", "timestep", "encoder_hidden_states", "text_embeds", "time_ids"]
         if let extra = file.keys.first(where: { !names.contains($0) }) {
-            throw UNetInputError.unexpected(name: extra)
+            throw DenoiserInputError.unexpected(name: extra)
         }
         func optional(_ key: String) throws -> Tensor? {
             file.stored(key) == nil ? nil : try Self.floats(key, of: file)
@@ -46,8 +46,8 @@ struct NoisePredictionInputs {
     /// Checks that a model with cached time features has those of this timestep.
     ///
     /// - Throws: `TimeFeatureError.timestepNotCached`; `CommandError` for a timestep between two whole numbers.
-    func checkCached(by unet: UNet2DConditionModel) throws {
-        guard let cache = unet.timeFeatures else { return }
+    func checkCached(by denoiser: any Denoiser) throws {
+        guard let cache = denoiser.timeFeatures else { return }
         let whole = try timestep.values.map { value in
             guard let whole = Int(exactly: value) else {
                 throw CommandError(
@@ -60,9 +60,9 @@ struct NoisePredictionInputs {
     }
 
     /// One pass, `[B, C, H, W]`.
-    func predict(_ unet: UNet2DConditionModel) throws -> Tensor {
+    func predict(_ denoiser: any Denoiser) throws -> Tensor {
         withoutGradients {
-            unet(
+            denoiser(
                 sample, timesteps: timestep, encoderHiddenStates: encoderHiddenStates, addedConditions: added)
         }
     }
@@ -70,7 +70,7 @@ struct NoisePredictionInputs {
     /// Floats as they are, integers (timesteps, sizes) as floats.
     private static func floats(_ key: String, of file: SafetensorsReader) throws -> Tensor {
         guard let stored = file.stored(key) else {
-            throw UNetInputError.missing(name: key, neededBy: "every model")
+            throw DenoiserInputError.missing(name: key, neededBy: "every model")
         }
         switch stored.type {
         case .int32, .int64, .uint8, .int8, .uint64:

@@ -43,11 +43,11 @@ struct PackingArguments: ParsableArguments {
     func options(for pipeline: DiffusionPipeline, recipeSteps: Int?) throws -> PackingOptions {
         var options = PackingOptions(encoding: encoding, scaleType: scales, cachedTimesteps: nil)
         let steps = cachedSteps ?? recipeSteps ?? defaultCachedSteps
-        if let addition = pipeline.unet.config.additionEmbedType {
+        if let addition = pipeline.denoiser.config.addedConditionsType {
             Output.warning(
-                "with addition_embed_type \(addition.rawValue) time features depend on more than the timestep; "
+                "with addition_embed_type \(addition) time features depend on more than the timestep; "
                     + "the time layers are kept")
-        } else if steps > 0 {
+        } else if steps > 0, !pipeline.denoiser.timeFeatureChannels.isEmpty {
             options.cachedTimesteps = try pipeline.samplerTimesteps([sampler], steps: steps)
         }
         return options
@@ -60,14 +60,14 @@ struct PackingArguments: ParsableArguments {
         _ pipeline: DiffusionPipeline, to path: String, manifest: RunManifest, options: PackingOptions,
         common: CommonOptions, asJSON: Bool
     ) throws {
-        let layers = pipeline.unet.quantizableLayers.count
+        let layers = pipeline.denoiser.quantizedLayers.count
         let progress = common.progress("packing", total: layers, unit: "layers")
         try pipeline.writePacked(to: path, manifest: manifest, options: options) { done, _ in
             progress.update(done)
             try InterruptFlag.check()
         }
         progress.endLine()
-        let inventory = try ModelInventory(unet: pipeline.unet.config)
+        let inventory = try pipeline.denoiser.inventory()
         let storage = TimeFeatureStorage(cachedSteps: options.cachedTimesteps?.count ?? 0, of: inventory)
         guard let recipe = pipeline.recipe else { return }
         let size = try SizeAccounting(

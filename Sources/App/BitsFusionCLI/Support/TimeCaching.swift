@@ -5,11 +5,10 @@ import ArgumentParser
 import BitsFusion
 
 extension TimeFeatureStorage {
-    /// The storage that `cachedSteps` stands for: 0 keeps the layers, as does every model whose time features depend on
-    /// more than the timestep (SDXL).
+    /// The storage that `cachedSteps` stands for: 0 keeps the layers, as does every model whose time features cannot be
+    /// cached.
     init(cachedSteps: Int, of inventory: ModelInventory) {
-        let isConditioned = inventory.layers.contains { $0.path.rawValue.hasPrefix("add_embedding.") }
-        self = cachedSteps == 0 || isConditioned ? .layersKept : .cached(steps: cachedSteps)
+        self = cachedSteps == 0 || !inventory.cachesTimeFeatures ? .layersKept : .cached(steps: cachedSteps)
     }
 }
 

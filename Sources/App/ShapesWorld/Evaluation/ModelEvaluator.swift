@@ -144,7 +144,7 @@ public struct ModelEvaluator {
                     length: pipeline.textEncoder?.config.maxPositionEmbeddings ?? ShapesTokenizer.defaultLength)
                 let ids = samples.flatMap { tokenizer.encode($0.caption) }
                 return withoutGradients {
-                    pipeline.unet(
+                    pipeline.denoiser(
                         noisy, timesteps: Tensor([Float(timestep)], shape: [1]),
                         encoderHiddenStates: pipeline.textEncoder?(ids, batch: size))
                 }

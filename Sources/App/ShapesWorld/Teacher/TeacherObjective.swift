@@ -15,9 +15,9 @@ public struct LossWeighting: Codable, Hashable, Sendable {
     func weight(alphaCumprod: Float) -> Float { min(1 / max(alphaCumprod, 1e-6), maximumWeight) }
 }
 
-/// The loss of one training step of UNet and text encoder together.
+/// The loss of one training step of denoiser and text encoder together.
 public struct TeacherObjective {
-    public let unet: UNet2DConditionModel
+    public let denoiser: any Denoiser
     public let textEncoder: CLIPTextModel
     public let schedule: NoiseSchedule
     public let dataset: ShapesDataset
@@ -37,7 +37,7 @@ public struct TeacherObjective {
         let noise = random.normal(batch.pixels.shape)
         let noisy = schedule.addNoise(to: batch.pixels, noise: noise, timesteps: times)
         let target = schedule.target(sample: batch.pixels, noise: noise, timesteps: times)
-        let prediction = unet(
+        let prediction = denoiser(
             noisy, timesteps: Tensor(times.map(Float.init), shape: [batchSize]),
             encoderHiddenStates: textEncoder(batch.tokens, batch: batchSize))
         let roots = times.map { weighting.weight(alphaCumprod: schedule.alphasCumprod[$0]).squareRoot() }

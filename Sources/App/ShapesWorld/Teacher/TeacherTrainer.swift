@@ -22,7 +22,7 @@ public final class TeacherTrainer: Trainer {
     ///   - start: a model of the same architecture to go on from, and a name for it that changes with its contents.
     /// - Throws: `TrainingConfigError`; `ParameterError` for an impossible architecture, or one that is not `start`'s.
     public init(
-        _ config: TeacherTrainingConfig, unetConfig: UNet2DConditionConfig,
+        _ config: TeacherTrainingConfig, unetConfig: any DenoiserConfig,
         from start: (pipeline: DiffusionPipeline, identity: String)? = nil
     ) throws {
         try config.validate()
@@ -32,29 +32,28 @@ public final class TeacherTrainer: Trainer {
                 value: "\(unetConfig.inChannels), \(unetConfig.outChannels)",
                 expected: "3, 3")
         }
-        guard unetConfig.crossAttentionDim.allSatisfy({ $0 == config.textEncoder.hiddenSize }) else {
+        guard unetConfig.contextSize == config.textEncoder.hiddenSize else {
             throw TrainingConfigError.unsuitableModel(
-                key: "cross_attention_dim", value: "\(unetConfig.crossAttentionDim)",
+                key: "cross_attention_dim", value: "\(unetConfig.contextSize)",
                 expected: "\(config.textEncoder.hiddenSize), the text encoder's hidden_size")
         }
         let seed = config.training.seed
         func provider(_ model: ParameterStore?) -> any ParameterProvider {
             model.map { TensorParameterProvider(copying: $0) } ?? RandomParameterProvider(seed: seed)
         }
-        let unet = try UNet2DConditionModel(
-            config: unetConfig,
-            parameters: ParameterPath(ParameterStore(provider: provider(start?.pipeline.unet.store))))
-        unet.checkpointing = config.training.checkpointing
+        let denoiser = try unetConfig.model(
+            ParameterPath(ParameterStore(provider: provider(start?.pipeline.denoiser.store))), timeFeatures: nil)
+        denoiser.checkpointing = config.training.checkpointing
         let encoder = try CLIPTextModel(
             config: config.textEncoder,
             parameters: ParameterPath(ParameterStore(provider: provider(start?.pipeline.textEncoder?.store))))
         self.config = config
         self.start = start?.identity
         model = try DiffusionPipeline(
-            unet: unet, textEncoder: encoder, tokenizerName: ShapesTokenizer.name,
+            denoiser: denoiser, textEncoder: encoder, tokenizerName: ShapesTokenizer.name,
             schedulerJSON: try Self.schedulerJSON(config.schedule))
         objective = TeacherObjective(
-            unet: unet, textEncoder: encoder, schedule: config.schedule,
+            denoiser: denoiser, textEncoder: encoder, schedule: config.schedule,
             dataset: ShapesDataset(seed: seed, mixture: try config.familyMixture()),
             textDropping: config.textDropping,
             timesteps: config.timesteps,
@@ -63,7 +62,7 @@ public final class TeacherTrainer: Trainer {
             config.training,
             groups: [
                 ParameterGroup(
-                    unet.store.parameters + encoder.store.parameters,
+                    denoiser.store.parameters + encoder.store.parameters,
                     learningRate: config.training.learningRate,
                     weightDecay: config.training.weightDecay)
             ])

@@ -10,8 +10,8 @@ import Tensors
 /// The loss of one distillation step.
 public struct DistillationObjective {
     /// Full precision and frozen; stage II needs none.
-    public let teacher: UNet2DConditionModel?
-    public let student: UNet2DConditionModel
+    public let teacher: (any Denoiser)?
+    public let student: any Denoiser
     public let schedule: NoiseSchedule
     public let data: any DistillationData
     public let stage: DistillationStage
@@ -19,7 +19,7 @@ public struct DistillationObjective {
 
     /// - Precondition: stage I has a teacher.
     public init(
-        teacher: UNet2DConditionModel?, student: UNet2DConditionModel, schedule: NoiseSchedule,
+        teacher: (any Denoiser)?, student: any Denoiser, schedule: NoiseSchedule,
         data: any DistillationData, stage: DistillationStage, options: StageOptions
     ) {
         precondition(stage == .two || teacher != nil, "distillation: stage 1 needs the teacher")
@@ -61,7 +61,7 @@ public struct DistillationObjective {
             features: collects ? ofStudent : nil)
         let noiseLoss = meanSquaredError(prediction, target)
         guard collects else { return StepLoss(noiseLoss, parts: ["noise": noiseLoss.item]) }
-        let featureLoss = zip(ofStudent.downAndUp, ofTeacher.downAndUp)
+        let featureLoss = zip(ofStudent.compared, ofTeacher.compared)
             .map { meanSquaredError($0, $1) }
             .reduce(Tensor(scalar: 0)) { $0 + $1 }
         return StepLoss(

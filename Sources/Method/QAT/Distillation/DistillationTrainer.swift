@@ -21,7 +21,7 @@ public final class DistillationTrainer: Trainer {
     /// A run from the student's present weights and scales.
     ///
     /// - Parameters:
-    ///   - student: quantized by `StudentModel.quantize`; its text encoder is frozen here.
+    ///   - student: quantized by `DiffusionPipeline.quantize`; its text encoder is frozen here.
     ///   - teacher: needed in stage I, frozen here; its weights are rounded in place to `options.teacherDtype`.
     ///   - data: what is trained on.
     ///   - stage: which losses.
@@ -38,17 +38,17 @@ public final class DistillationTrainer: Trainer {
                 key: "teacherDtype", value: options.teacherDtype.rawValue,
                 expected: "none: stage 2 has no teacher")
         }
-        if options.teacherDtype == .bfloat16 { teacher?.unet.store.holdWeights(as: .bfloat16) }
+        if options.teacherDtype == .bfloat16 { teacher?.denoiser.store.holdWeights(as: .bfloat16) }
         teacher?.freeze()
-        student.unet.checkpointing = options.training.checkpointing
+        student.denoiser.checkpointing = options.training.checkpointing
         student.textEncoder?.store.setTrainable(false)
         model = student
         self.stage = stage
         self.options = options
         objective = DistillationObjective(
-            teacher: teacher?.unet, student: student.unet, schedule: try student.noiseSchedule(), data: data,
+            teacher: teacher?.denoiser, student: student.denoiser, schedule: try student.noiseSchedule(), data: data,
             stage: stage, options: options)
-        let (weights, scales) = StudentModel.trainableParameters(student.unet)
+        let (weights, scales) = student.denoiser.prepareForDistillation()
         loop = TrainingLoop(
             options.training,
             groups: [

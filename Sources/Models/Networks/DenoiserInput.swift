@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Checks inputs that come from files before they reach a UNet, where a wrong shape is a trap.
-// B batch, IC sample channels, H W sample size, T context tokens, D context width, P pooled text width, I time ids.
+// Checks inputs that come from files before they reach a denoiser, where a wrong shape is a trap.
+// B batch, IC sample channels, H W sample size, T context tokens, D context size, P channels of pooled text, I time ids.
 
 import Files
 
 /// An input that does not fit the model.
-public enum UNetInputError: Error, Equatable, Sendable {
+public enum DenoiserInputError: Error, Equatable, Sendable {
     /// `name` has another shape than the one spelled out in `expected`.
     case shape(name: String, expected: String, found: [Int])
     /// The model needs `name`.
@@ -16,7 +16,7 @@ public enum UNetInputError: Error, Equatable, Sendable {
     case tooSmall(found: [Int], halvings: Int)
 }
 
-extension UNetInputError {
+extension DenoiserInputError {
     public var description: String {
         switch self {
         case .shape(let name, let expected, let found):
@@ -33,20 +33,9 @@ extension UNetInputError {
 }
 
 extension UNet2DConditionConfig {
-    /// Checks the shapes of the inputs of `UNet2DConditionModel.callAsFunction`, under their names in diffusers.
-    ///
-    /// - Parameters:
-    ///   - sample: expected `[B, IC, H, W]`.
-    ///   - timestep: expected `[B]` or `[1]`.
-    ///   - encoderHiddenStates: expected `[B, T, D]`; nil for a model without cross-attention.
-    ///   - textEmbeds: SDXL: expected `[B, P]`.
-    ///   - timeIDs: SDXL: expected `[B, I]`, with `P + I · addition_time_embed_dim` the width that
-    ///     `projection_class_embeddings_input_dim` gives.
-    /// - Throws: `UNetInputError`, for the first input that does not fit.
     public func validate(
-        sample: [Int], timestep: [Int], encoderHiddenStates: [Int]?, textEmbeds: [Int]? = nil,
-        timeIDs: [Int]? = nil
-    ) throws(UNetInputError) {
+        sample: [Int], timestep: [Int], encoderHiddenStates: [Int]?, textEmbeds: [Int]?, timeIDs: [Int]?
+    ) throws(DenoiserInputError) {
         guard sample.count == 4, sample[1] == inChannels, sample.allSatisfy({ $0 > 0 }) else {
             throw .shape(name: "sample", expected: "[B, \(inChannels), H, W]", found: sample)
         }
@@ -60,7 +49,7 @@ extension UNet2DConditionConfig {
     }
 
     /// With padding on two sides only, a size of 1 cannot be halved.
-    private func validateSize(_ sample: [Int]) throws(UNetInputError) {
+    private func validateSize(_ sample: [Int]) throws(DenoiserInputError) {
         let halvings = blockOutChannels.count - 1
         guard downsamplePadding == 0 else { return }
         if min(sample[2], sample[3]) >> halvings < 1 {
@@ -68,22 +57,20 @@ extension UNet2DConditionConfig {
         }
     }
 
-    private func validateContext(_ shape: [Int]?, batch: Int) throws(UNetInputError) {
+    private func validateContext(_ shape: [Int]?, batch: Int) throws(DenoiserInputError) {
         guard let shape else {
             if usesCrossAttention {
                 throw .missing(name: "encoder_hidden_states", neededBy: "the model's cross-attention")
             }
             return
         }
-        let width = encoderHidDim ?? crossAttentionDim[0]
-        guard shape.count == 3, shape[0] == batch, shape[1] > 0, shape[2] == width || !usesCrossAttention
-        else {
+        guard shape.count == 3, shape[0] == batch, shape[1] > 0, shape[2] == contextSize || !usesCrossAttention else {
             throw .shape(
-                name: "encoder_hidden_states", expected: "[\(batch), T, \(width)]", found: shape)
+                name: "encoder_hidden_states", expected: "[\(batch), T, \(contextSize)]", found: shape)
         }
     }
 
-    private func validateAdded(textEmbeds: [Int]?, timeIDs: [Int]?, batch: Int) throws(UNetInputError) {
+    private func validateAdded(textEmbeds: [Int]?, timeIDs: [Int]?, batch: Int) throws(DenoiserInputError) {
         guard let width = projectionClassEmbeddingsInputDim, let each = additionTimeEmbedDim else {
             if textEmbeds != nil { throw .unexpected(name: "text_embeds") }
             if timeIDs != nil { throw .unexpected(name: "time_ids") }
@@ -103,6 +90,6 @@ extension UNet2DConditionConfig {
     }
 }
 
-extension UNetInputError: CategorizedError {
+extension DenoiserInputError: CategorizedError {
     public var category: ErrorCategory { .badData }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Making a student of a teacher: which weights are quantized, at which widths, and what stays.
+// Quantizing a denoiser: which weights are quantized, with how many bits, and which are trained.
 
 import Layers
 import Networks
@@ -12,11 +12,11 @@ import Testing
 
 @testable import QAT
 
-@Suite struct StudentModelTests {
+@Suite struct QuantizedDenoiserTests {
     @Test("every linear and convolution layer but the time layers is quantized, the ends at 8 bits")
     func widths() throws {
         let unet = try TinyModel.unet()
-        try StudentModel.quantize(unet, recipe: TinyModel.recipe(2), initialization: .paper)
+        try unet.quantize(recipe: TinyModel.recipe(2), initialization: .paper)
         for layer in unet.store.weightedLayers {
             let isTimeLayer =
                 layer.path.hasPrefix("time_embedding.") || layer.path.hasSuffix(".time_emb_proj")
@@ -26,19 +26,19 @@ import Testing
             if let weight { #expect(weight.grid.width == BitWidth(expected), "\(layer.path)") }
             #expect(layer.bias.map { $0.value.rank == 1 } ?? true)
         }
-        #expect(unet.quantizableLayers.count > 20)
+        #expect(unet.quantizedLayers.count > 20)
     }
 
-    @Test("latent weights are the teacher's, scales those of the initialisation")
+    @Test("latent weights are the teacher's, scales those of the initialization")
     func values() throws {
         let (teacher, unet) = (try TinyModel.unet(), try TinyModel.unet())
         var reported: [Int] = []
-        try StudentModel.quantize(unet, recipe: TinyModel.recipe(3), initialization: .minMax) { done, total in
+        try unet.quantize(recipe: TinyModel.recipe(3), initialization: .minMax) { done, total in
             reported.append(done)
-            #expect(total == unet.quantizableLayers.count)
+            #expect(total == unet.quantizedLayers.count)
         }
-        #expect(reported == Array(1...unet.quantizableLayers.count))
-        for layer in unet.quantizableLayers {
+        #expect(reported == Array(1...unet.quantizedLayers.count))
+        for layer in unet.quantizedLayers {
             let weight = try #require(layer.weight as? FakeQuantizedWeight)
             let dense = try #require(teacher.store.layer(at: layer.path)).weight.tensor().detached()
             #expect(weight.latent.value.values == dense.values)
@@ -52,7 +52,7 @@ import Testing
     func closeness() throws {
         var random = Philox(seed: 3)
         let (sample, context) = (random.normal([2, 3, 8, 8]), random.normal([2, 4, TinyModel.crossAttentionDim]))
-        func prediction(_ unet: UNet2DConditionModel) -> [Float] {
+        func prediction(_ unet: any Denoiser) -> [Float] {
             withoutGradients {
                 unet(sample, timesteps: Tensor([500], shape: [1]), encoderHiddenStates: context).values
             }
@@ -60,7 +60,7 @@ import Testing
         let expected = prediction(try TinyModel.unet())
         func error(_ width: Int) throws -> Double {
             let unet = try TinyModel.unet()
-            try StudentModel.quantize(unet, recipe: TinyModel.recipe(width), initialization: .paper)
+            try unet.quantize(recipe: TinyModel.recipe(width), initialization: .paper)
             let pairs = zip(prediction(unet), expected)
             let squares = pairs.reduce(0.0) { $0 + Double(($1.0 - $1.1) * ($1.0 - $1.1)) }
             return squares / expected.reduce(0) { $0 + Double($1 * $1) }
@@ -71,12 +71,12 @@ import Testing
         #expect(errors[2] > 1e-2)
     }
 
-    @Test("quantizing a student anew keeps its latent weights")
+    @Test("quantizing a student again keeps its latent weights")
     func again() throws {
         let unet = try TinyModel.unet()
-        try StudentModel.quantize(unet, recipe: TinyModel.recipe(2), initialization: .paper)
+        try unet.quantize(recipe: TinyModel.recipe(2), initialization: .paper)
         let before = unet.store.bits.filter { !$0.key.hasSuffix(".scale") }
-        try StudentModel.quantize(unet, recipe: TinyModel.recipe(4), initialization: .paper)
+        try unet.quantize(recipe: TinyModel.recipe(4), initialization: .paper)
         #expect(unet.store.bits.filter { !$0.key.hasSuffix(".scale") } == before)
         let layer = try #require(unet.store.layer(at: "mid_block.resnets.0.conv1"))
         #expect((layer.weight as? FakeQuantizedWeight)?.grid.width == BitWidth(4))
@@ -88,17 +88,17 @@ import Testing
         var missing = try TinyModel.recipe(2)
         missing.layers["conv_in"] = nil
         #expect(throws: RecipeError.missingLayer(path: "conv_in")) {
-            try StudentModel.quantize(unet, recipe: missing, initialization: .paper)
+            try unet.quantize(recipe: missing, initialization: .paper)
         }
         var foreign = try TinyModel.recipe(2)
         foreign.layers["nowhere"] = BitWidth(1)
         #expect(throws: RecipeError.unknownLayer(path: "nowhere")) {
-            try StudentModel.quantize(unet, recipe: foreign, initialization: .paper)
+            try unet.quantize(recipe: foreign, initialization: .paper)
         }
         var time = try TinyModel.recipe(2)
         time.layers["time_embedding.linear_1"] = BitWidth(8)
         #expect(throws: RecipeError.self) {
-            try StudentModel.quantize(unet, recipe: time, initialization: .paper)
+            try unet.quantize(recipe: time, initialization: .paper)
         }
         #expect(unet.store.weightedLayers.allSatisfy { $0.weight is Parameter })
     }
@@ -106,9 +106,9 @@ import Testing
     @Test("trainable are all latent weights, biases and norms outside of the time layers, and all scales")
     func trainable() throws {
         let unet = try TinyModel.unet()
-        try StudentModel.quantize(unet, recipe: TinyModel.recipe(2), initialization: .paper)
-        let (weights, scales) = StudentModel.trainableParameters(unet)
-        #expect(Set(scales.map(\.name)) == Set(unet.quantizableLayers.map { $0.path + ".weight.scale" }))
+        try unet.quantize(recipe: TinyModel.recipe(2), initialization: .paper)
+        let (weights, scales) = unet.prepareForDistillation()
+        #expect(Set(scales.map(\.name)) == Set(unet.quantizedLayers.map { $0.path + ".weight.scale" }))
         let all = Set(unet.store.entries.map(\.key))
         let time = all.filter { $0.hasPrefix("time_embedding.") || $0.contains(".time_emb_proj.") }
         #expect(Set(weights.map(\.name)) == all.subtracting(time))

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// Models without values, for inspecting an architecture: every large weight has a shape and no numbers.
+
+import Layers
+import Tensors
+
+/// A provider of weights that have a shape and no values.
+struct ShapeOnlyProvider: ParameterProvider {
+    func weight(_ key: String, shape: [Int], initializer: Initializer) -> any WeightSource {
+        shape.count > 1 ? ShapeOnlyWeight(shape) : Parameter(key, .zeros(shape), isTrainable: false)
+    }
+}
+
+/// A weight that has a shape and cannot be computed with.
+package final class ShapeOnlyWeight: WeightSource {
+    package let shape: [Int]
+
+    package init(_ shape: [Int]) { self.shape = shape }
+
+    package var parameters: [Parameter] { [] }
+
+    package func tensor() -> Tensor {
+        preconditionFailure("a weight \(shape) without values was computed with")
+    }
+}
