@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Distillation sets in HDF5 files, one of them as h5py writes it: Tests/Fixtures/make_data_set_fixture.py.
+// Distillation sets in HDF5 files. The fixture is written by h5py: Tests/Fixtures/make_data_set_fixture.py.
 
 import Checkpoints
 import Foundation
@@ -11,7 +11,7 @@ import Testing
 @testable import DataSets
 
 @Suite struct StoredDataFileTests {
-    @Test("a set is read without the captions that lie beside it")
+    @Test("other datasets of the file, such as captions, are ignored")
     func captions() throws {
         let file = Bundle.module.bundleURL.appendingPathComponent("Fixtures/captioned-set.h5").path
         let set = try StoredDistillationData(contentsOf: file, for: TinyModel.config())
@@ -21,7 +21,7 @@ import Testing
         #expect(set.latents.values == (0..<384).map(Float.init))
     }
 
-    @Test("a set of other channels than the model's is refused")
+    @Test("a set with another number of channels than the model is refused")
     func channels() throws {
         let file = Bundle.module.bundleURL.appendingPathComponent("Fixtures/captioned-set.h5").path
         let config = try TinyModel.config(channels: 4)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Moments in bfloat16: they follow what Float32 would hold, where rounding to nearest stands still.
+// Moments in bfloat16: they follow the moments in Float32, whereas with rounding to nearest they would not change.
 
 import Checkpoints
 import Foundation
@@ -19,13 +19,13 @@ import Testing
         )
     }
 
-    @Test("the second moment decays as in Float32, where rounding to nearest keeps it where it was")
+    @Test("the second moment decays as in Float32, and would not with rounding to nearest")
     func noStall() throws {
         let n = 4096, updates = 1000
         let parameter = Parameter("p", .zeros([n]))
         let optimizer = optimizer(parameter, .bfloat16)
         optimizer.restore("p", first: .zeros([n]), second: .ones([n]))
-        // The trap: 0.999 · 1 + 0.001 · 0.25 is nearer to 1 than to the bfloat16 below.
+        // 0.999 · 1 + 0.001 · 0.25 is nearer to 1 than to the next lower bfloat16.
         var nearest: Float = 1
         var expected = 1.0
         for _ in 0..<updates {
@@ -49,7 +49,7 @@ import Testing
             moments.first.values, [Float](repeating: 0.5, count: n), .init(absolute: 0.02, relative: 0))
     }
 
-    @Test("noisy least squares end at the same loss with moments in either precision")
+    @Test("noisy least squares reach the same loss with moments of both types")
     func sameResult() {
         func loss(_ type: ElementType) -> Float {
             let parameter = Parameter("p", .zeros([64, 8]))
@@ -68,7 +68,7 @@ import Testing
         #expect(abs(half - full) < 0.1 * full, "\(half) against \(full)")
     }
 
-    @Test("seed and update decide the rounding; the same run gives the same bits")
+    @Test("the rounding depends on seed and update alone")
     func reproducible() {
         func moments(seed: UInt64) -> [Float] {
             let parameter = Parameter("p", .zeros([1000]))
@@ -91,10 +91,10 @@ import Testing
     }
 
     @Test(
-        "norm, values, moments and averages are the same bits for any number of threads",
+        "norm, values, moments and averages are bit-equal for any number of threads",
         arguments: [ElementType.float32, .bfloat16])
     func threads(type: ElementType) async {
-        // In a process of its own: the number of threads is one for all tests.
+        // In a separate process: all tests share the number of threads.
         await #expect(processExitsWith: .success) { [type] in
             let runs = [1, 2, 3].map { threads -> [[Float]] in
                 Threads.count = threads

@@ -33,7 +33,7 @@ private struct AdamWCase: Decodable {
 }
 
 @Suite(.tags(.golden)) struct AdamWTests {
-    @Test("six steps of two groups are PyTorch's, weight decay and clipping included")
+    @Test("six steps of two groups equal PyTorch's, with weight decay and clipping")
     func golden() throws {
         let cases = try AdamWCase.load()
         #expect(cases.count == 3)
@@ -55,8 +55,8 @@ private struct AdamWCase: Decodable {
                 let norm = optimizer.update(factor: step.factor, maximumNorm: golden.maximumNorm)
                 #expect(abs(Double(norm) - step.norm) < 1e-5 * step.norm)
                 for (position, (parameter, expected)) in zip(parameters, step.values).enumerated() {
-                    // A step moves a value by some learning rates at most, with some roundings; the value itself, of
-                    // order 1 before, is rounded at each step.
+                    // A step changes a value by at most a few learning rates, with a few roundings. The value, of order
+                    // 1, is rounded at each step.
                     let rate = Double(golden.rates[position < 2 ? 0 : 1])
                     let tolerance = Tolerance(
                         absolute: (20 * rate + 2) * Tolerance.unitRoundoff * Double(index + 1),
@@ -70,7 +70,7 @@ private struct AdamWCase: Decodable {
         }
     }
 
-    @Test("a parameter without a gradient stays, moments included")
+    @Test("a parameter without a gradient and its moments do not change")
     func withoutGradient() {
         let (moved, stays) = (Parameter("moved", .ones([3])), Parameter("stays", .ones([3])))
         let optimizer = AdamW([ParameterGroup([moved, stays], learningRate: 0.1, weightDecay: 0.5)])
@@ -98,7 +98,7 @@ private struct AdamWCase: Decodable {
         let optimizer = AdamW([ParameterGroup([parameter], learningRate: 0.125, minimum: 0.2)])
         parameter.gradient = Tensor([1, 1, -1], shape: [3])
         optimizer.update(factor: 1, maximumNorm: nil)
-        // The first step of Adam is one learning rate, whatever the gradient.
+        // The first step of Adam is one learning rate for any gradient.
         expectClose(parameter.value.values, [0.875, 0.2, 0.2] as [Float], .roundings(8))
     }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The moving average of weights, and lending it to a model.
+// The exponential moving average of weights, and running with the averages.
 
 import Tensors
 import TestKit
@@ -9,7 +9,7 @@ import Testing
 @testable import QAT
 
 @Suite struct ExponentialMovingAverageTests {
-    @Test("the average follows its recursion, with the short memory of early steps")
+    @Test("the average follows its recursion, with the lower decay of early steps")
     func recursion() throws {
         let parameter = Parameter("p", .zeros([2]))
         let average = ExponentialMovingAverage(of: [parameter], decay: 0.5)
@@ -17,7 +17,7 @@ import Testing
         var expected = [0.0, 0.0]
         for step in 0..<12 {
             parameter.value = Tensor([Float(step + 1), Float(step * step)], shape: [2])
-            // Without a gradient the values stay, and the average follows them.
+            // Without a gradient the values do not change, and the average is updated.
             optimizer.update(factor: 1, maximumNorm: nil, average: average, step: step)
             // (1 + t) / (10 + t) reaches the decay of 1/2 at t = 8.
             let kept = step < 8 ? Double(1 + step) / Double(10 + step) : 0.5
@@ -27,7 +27,7 @@ import Testing
         }
     }
 
-    @Test("the average starts as a copy and moves no parameter")
+    @Test("the average starts as a copy and does not change parameters")
     func copies() {
         let parameter = Parameter("p", Tensor([1, 2], shape: [2]))
         let average = ExponentialMovingAverage(of: [parameter], decay: 0.9)
@@ -39,7 +39,7 @@ import Testing
         #expect(average.averages["p"]?.values != [1, 2])
     }
 
-    @Test("averages stand in for the values within a body, and the values come back, even after an error")
+    @Test("withAverages replaces the values and restores them, also after an error")
     func lending() {
         struct Interruption: Error {}
         let parameter = Parameter("p", Tensor([1], shape: [1]))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Learning rates over a run, by hand.
+// Learning rates over a run, against values computed by hand.
 
 import Foundation
 import QAT
@@ -9,14 +9,14 @@ import Testing
 @testable import Optimizers
 
 @Suite struct LearningRateScheduleTests {
-    @Test("warm-up rises linearly and never is zero")
+    @Test("the warm-up is linear and never zero")
     func warmup() {
         let schedule = LearningRateSchedule(warmupSteps: 4, decay: .constant, finalFactor: 1)
         let factors = (0..<8).map { schedule.factor(step: $0, of: 8) }
         expectClose(factors, [0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1], .roundings(2))
     }
 
-    @Test("the cosine falls from 1 through the middle to its floor")
+    @Test("the cosine decays from 1 through the mean to its final factor")
     func cosine() {
         let schedule = LearningRateSchedule(warmupSteps: 10, decay: .cosine, finalFactor: 0.2)
         func factor(_ step: Int) -> Float { schedule.factor(step: step, of: 110) }
@@ -28,7 +28,7 @@ import Testing
         expectClose([factor(110), factor(500)], [0.2, 0.2], .roundings(8))
     }
 
-    @Test("the paper's rate is constant from the first step, 1e-5")
+    @Test("the paper's learning rate is constant, 1e-5")
     func paper() {
         for stage in DistillationStage.allCases {
             let training = DistillationOptions.paper[stage].training
@@ -39,7 +39,7 @@ import Testing
         }
     }
 
-    @Test("a run as short as its warm-up has no decay to divide by")
+    @Test("a run that is shorter than its warm-up is valid")
     func short() {
         let schedule = LearningRateSchedule(warmupSteps: 5)
         for step in 0..<5 {

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), as torch.optim.AdamW: one pass over all gradients for their norm,
-// and one over all parameters that clips, updates moments and values, and moves their average.
+// AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101). Matches torch.optim.AdamW. One pass over all gradients computes
+// their norm; one pass over all parameters clips, updates moments and values, and updates their average.
 
 import CKernels
 import Tensors
 
-/// Parameters that share a learning rate.
+/// Parameters with the same learning rate and weight decay.
 public struct ParameterGroup {
     public let parameters: [Parameter]
-    /// Peak learning rate of the group; the schedule's factor multiplies it.
+    /// Peak learning rate, multiplied by the schedule's factor.
     public let learningRate: Float
     public let weightDecay: Float
-    /// Values that a step carries below this are put back to it (projected steps); nil: values are free.
+    /// Lower bound of the values: smaller values are set to it after a step (projected gradient descent); nil: none.
     public let minimum: Float?
 
     public init(
@@ -24,12 +24,13 @@ public struct ParameterGroup {
     }
 }
 
-/// AdamW over parameter groups; values and moments are updated in place.
+/// AdamW over parameter groups. Values and moments are updated in place.
 ///
-/// Moments in bfloat16 are rounded stochastically. Rounded to nearest, the second one would stall: with beta2 = 0.999 an
-/// update moves it by a thousandth, and its neighbours are 1/256 to 1/128 of it away. Stochastic rounding leaves its mean
-/// what it is in Float32 and adds noise, whose relative standard deviation settles below 2^-8 / √(2 (1 - beta2)): 9 % for
-/// 0.999, half of that in the step. The random bits are a function of seed, update, parameter and element.
+/// Moments in bfloat16 are rounded stochastically. With rounding to nearest the second moment would not change: with
+/// beta2 = 0.999 an update moves it by a thousandth, and the relative distance to adjacent values is 1/256 to 1/128.
+/// Stochastic rounding keeps the mean of Float32 and adds noise with a relative standard deviation below
+/// 2^-8 / √(2 (1 - beta2)): 9 % for 0.999, half of that in the step. The random bits are a function of seed, update,
+/// parameter and element.
 public final class AdamW {
     public let groups: [ParameterGroup]
     public let beta1: Float
@@ -37,7 +38,7 @@ public final class AdamW {
     public let epsilon: Float
     /// Float32 or bfloat16.
     public let momentType: ElementType
-    /// Updates done so far; corrects the bias of the moments.
+    /// Number of updates so far, for the bias correction of the moments.
     public package(set) var updates = 0
     /// Moments by parameter name.
     package private(set) var moments: [String: OptimizerMoments] = [:]
@@ -54,17 +55,17 @@ public final class AdamW {
     }
 
     /// - Parameters:
-    ///   - groups: each parameter in one of them.
+    ///   - groups: a parameter must not be in two groups.
     ///   - beta1: of the first moment, 0 ..< 1.
     ///   - beta2: of the second moment, 0 ..< 1.
     ///   - epsilon: added to the root of the second moment.
     ///   - momentType: Float32 or bfloat16.
-    ///   - seed: of the random bits that bfloat16 moments are rounded with.
+    ///   - seed: of the random bits for rounding bfloat16 moments.
     public init(
         _ groups: [ParameterGroup], beta1: Float = 0.9, beta2: Float = 0.99, epsilon: Float = 1e-8,
         momentType: ElementType = .float32, seed: UInt64 = 0
     ) {
-        precondition(momentType != .float16, "AdamW: float16 has no room for second moments")
+        precondition(momentType != .float16, "AdamW: the range of float16 is too small for second moments")
         self.groups = groups
         self.beta1 = beta1
         self.beta2 = beta2
@@ -82,7 +83,7 @@ public final class AdamW {
         }
     }
 
-    /// The norm of all gradients together, √Σ g²: the same bits for any number of threads; infinite where a square is.
+    /// The norm of all gradients, √Σ g². Bit-equal for any number of threads; infinite if a square overflows.
     public func gradientNorm() -> Float {
         let gradients = slots.map(\.parameter.gradient)
         var sums = [Double](repeating: 0, count: chunks.count)
@@ -99,19 +100,19 @@ public final class AdamW {
         return Float(pairwiseSum(sums[...]).squareRoot())
     }
 
-    /// Forgets the gradients of all parameters.
+    /// Removes the gradients of all parameters.
     package func dropGradients() {
         for slot in slots { slot.parameter.gradient = nil }
     }
 
-    /// One update from the gradients, which are dropped; parameters without a gradient stay. Nothing happens where the
-    /// gradients' norm is not finite.
+    /// Updates all parameters from their gradients, which are removed. Parameters without a gradient do not change.
+    /// Nothing changes if the norm of the gradients is not finite.
     ///
     /// - Parameters:
-    ///   - factor: of every group's learning rate.
-    ///   - maximumNorm: gradients with a larger norm are scaled down to it; nil: never.
-    ///   - average: takes the new values in, in the same pass; its parameters are this optimizer's.
-    ///   - step: the step that the average counts by, from 0.
+    ///   - factor: multiplies the learning rate of every group.
+    ///   - maximumNorm: gradients with a larger norm are scaled down to it; nil: no clipping.
+    ///   - average: updated with the new values in the same pass. Its parameters are those of this optimizer.
+    ///   - step: the step, from 0, that decides the decay of the average.
     /// - Returns: the gradient norm before clipping.
     @discardableResult
     public func update(
@@ -140,7 +141,7 @@ public final class AdamW {
         return norm
     }
 
-    /// Puts stored moments in place, as copies.
+    /// Sets the moments of a parameter to copies of stored ones.
     ///
     /// - Precondition: they have the parameter's shape.
     package func restore(_ name: String, first: Tensor, second: Tensor) {
@@ -162,7 +163,7 @@ private func power(_ base: Float, _ exponent: Int) -> Float {
     return Float(result)
 }
 
-/// A sum whose rounding error grows with log n, in an order that n alone decides.
+/// A pairwise sum: the rounding error grows with log n, and the order depends on n alone.
 private func pairwiseSum(_ terms: ArraySlice<Double>) -> Double {
     if terms.count <= 8 { return terms.reduce(0, +) }
     let middle = terms.startIndex + terms.count / 2

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// AdamW's pass over all parameters: hundreds of tensors, from a few values to millions, cut into chunks that threads take
-// one after the other, so that neither small nor large tensors leave a thread waiting.
+// The passes of AdamW over all parameters: hundreds of tensors, from a few values to millions, split into chunks that
+// the threads process one after the other, so that no thread waits for a large tensor.
 
 import CKernels
 import Tensors
 
 /// A part of one parameter.
 struct AdamWChunk {
-    /// The parameter's place in the optimizer's list.
+    /// The index of the parameter in the optimizer's list.
     let slot: Int
     let elements: Range<Int>
 
-    /// Elements of a chunk: large enough to hide the hand-out; a multiple of 64, the group of random bits.
+    /// Elements of a chunk: a multiple of 64, the group of random bits, and large compared to the scheduling overhead.
     private static let size = 1 << 15
 
-    /// Parameters of `counts` elements, cut.
+    /// The chunks of parameters of `counts` elements.
     static func cut(_ counts: [Int]) -> [AdamWChunk] {
         counts.enumerated().flatMap { slot, count in
             stride(from: 0, to: count, by: size).map {
@@ -31,7 +31,7 @@ struct AdamWChunk {
     }
 }
 
-/// Everything that the update of one parameter reads and writes.
+/// The tensors and settings of the update of one parameter.
 struct AdamWWork {
     private let parameter: Parameter
     private let gradient: Tensor?
@@ -40,7 +40,7 @@ struct AdamWWork {
     private let update: bf_adamw
     private let rounding: bf_rounding
 
-    /// A parameter without a gradient stays; its average moves all the same.
+    /// A parameter without a gradient does not change, but its average is updated.
     ///
     /// - Precondition: gradient, moments and average have the parameter's shape.
     init(
@@ -81,6 +81,50 @@ struct AdamWWork {
                 }
             case nil: preconditionFailure("\(parameter.name): the optimizer has no moments for it")
             }
+        }
+    }
+}
+
+/// The moments of one parameter: running means of its gradient and of the square, each of the parameter's shape.
+package enum OptimizerMoments {
+    case float32(first: Tensor, second: Tensor)
+    case bfloat16(first: Tensor16, second: Tensor16)
+
+    /// All zeros.
+    init(zeros shape: [Int], type: ElementType) {
+        if type == .float32 {
+            self = .float32(first: .zeros(shape), second: .zeros(shape))
+        } else {
+            self = .bfloat16(
+                first: Tensor16(zeros: shape, type: .bfloat16),
+                second: Tensor16(zeros: shape, type: .bfloat16))
+        }
+    }
+
+    /// The mean of the gradient, in Float32.
+    package var first: Tensor {
+        switch self {
+        case .float32(let first, _): first
+        case .bfloat16(let first, _): first.widened()
+        }
+    }
+
+    /// The mean of its square, in Float32.
+    package var second: Tensor {
+        switch self {
+        case .float32(_, let second): second
+        case .bfloat16(_, let second): second.widened()
+        }
+    }
+
+    /// Moments of the same precision with copies of other values. Values that have this precision are restored exactly.
+    func replaced(first: Tensor, second: Tensor) -> OptimizerMoments {
+        switch self {
+        case .float32: return .float32(first: first.copied(), second: second.copied())
+        case .bfloat16(let present, let presentSquare):
+            present.assign(first)
+            presentSquare.assign(second)
+            return self
         }
     }
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The moving average of the weights, which samples better than the weights themselves (Ho et al. 2020).
+// The exponential moving average of weights, which gives better samples than the weights (Ho et al. 2020).
 
 import Tensors
 
 /// An exponential moving average of parameters.
 public final class ExponentialMovingAverage {
-    /// Share of the old average that a step keeps, once warmed up.
+    /// The share of the previous average that a step keeps, after the warm-up.
     public let decay: Float
     public let parameters: [Parameter]
     /// The averages by parameter name.
@@ -18,11 +18,11 @@ public final class ExponentialMovingAverage {
         averages = Dictionary(uniqueKeysWithValues: parameters.map { ($0.name, $0.value.copied()) })
     }
 
-    /// The share of the present values that step `step` (from 0) takes in; early steps weigh more:
-    /// decay = min(decay, (1 + t) / (10 + t)). `AdamW.update` does so in its own pass.
+    /// The share of the current values in the average of step `step`, from 0. It is larger in early steps: the decay is
+    /// min(decay, (1 + t) / (10 + t)). `AdamW.update` applies it.
     func rate(step: Int) -> Float { 1 - min(decay, Float(1 + step) / Float(10 + step)) }
 
-    /// Puts a stored average in place.
+    /// Sets the average of a parameter to a stored one.
     package func restore(_ name: String, _ average: Tensor) {
         precondition(
             averages[name]?.shape == average.shape,
@@ -30,7 +30,7 @@ public final class ExponentialMovingAverage {
         averages[name] = average
     }
 
-    /// Runs `body` with the averages in the parameters' place, then puts the values back.
+    /// Runs `body` with the averages as values of the parameters, then restores the values.
     public func withAverages<R>(_ body: () throws -> R) rethrows -> R {
         let values = parameters.map(\.value)
         for parameter in parameters { parameter.value = averages[parameter.name] ?? parameter.value }

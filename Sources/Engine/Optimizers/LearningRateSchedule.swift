@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The learning rate over the steps of a run, as a factor of its peak.
+// The learning rate as a function of the step, as a factor of its peak.
 
 import Foundation
 
-/// Linear warm-up, then constant or half a cosine down to a floor.
+/// Linear warm-up, then constant or cosine decay.
 public struct LearningRateSchedule: Codable, Hashable, Sendable {
     public enum Decay: String, Codable, Sendable, CaseIterable {
         case constant, cosine
@@ -11,9 +11,9 @@ public struct LearningRateSchedule: Codable, Hashable, Sendable {
 
     public var warmupSteps: Int
     public var decay: Decay
-    /// What the cosine ends at, as a share of the peak, 0...1.
+    /// The final learning rate of the cosine decay, as a share of the peak, 0...1.
     public var finalFactor: Float
-    /// Steps that the cosine spans, for a run that ends before its rate has come down; nil: those of the run.
+    /// Steps after which the cosine decay ends, for a run that ends earlier; nil: the steps of the run.
     public var horizon: Int?
 
     public init(warmupSteps: Int = 20, decay: Decay = .cosine, finalFactor: Float = 0.05, horizon: Int? = nil) {

@@ -13,7 +13,7 @@ import Testing
 
 @testable import QAT
 
-/// What an objective draws for one step, drawn again.
+/// The random inputs of one step of an objective.
 private struct StepInputs {
     let batch: DistillationBatch
     let timesteps: [Int]
@@ -71,7 +71,7 @@ private func meanSquare(_ a: Tensor, _ b: Tensor) -> Double {
         #expect(noise > 0 && feature > 0)
     }
 
-    @Test("both terms are mean squares between teacher and student: predictions, and every down and up block")
+    @Test("both terms are mean squared differences of teacher and student: predictions, and all down and up blocks")
     func definition() throws {
         let objective = try objective(.one)
         let inputs = try StepInputs(objective, part, seed: 6)
@@ -91,14 +91,14 @@ private func meanSquare(_ a: Tensor, _ b: Tensor) -> Double {
         #expect(abs(Double(loss.parts["feature"] ?? 0) - feature) < 1e-5 * feature)
     }
 
-    @Test("a student that equals its teacher has no loss at all")
+    @Test("the loss of a student that equals its teacher is zero")
     func equalModels() throws {
         let loss = try loss(objective(.one, student: TinyDistillation.teacher().denoiser))
         #expect(loss.parts == ["noise": 0, "feature": 0])
         #expect(loss.total.item == 0)
     }
 
-    @Test("λ = 0 leaves the noise loss alone")
+    @Test("with λ = 0 the loss is the noise loss")
     func withoutFeatures() throws {
         let with = try loss(objective(.one))
         let without = try loss(objective(.one, TinyDistillation.options(featureWeight: 0)))
@@ -107,7 +107,7 @@ private func meanSquare(_ a: Tensor, _ b: Tensor) -> Double {
     }
 
     @Test(
-        "stage II is the mean square between the prediction and what was added, noise or velocity",
+        "stage II is the mean squared difference of prediction and target, noise or velocity",
         arguments: PredictionType.allCases)
     func stageTwo(type: PredictionType) throws {
         let objective = try objective(.two, schedule: NoiseSchedule(predictionType: type))
@@ -130,7 +130,7 @@ private func meanSquare(_ a: Tensor, _ b: Tensor) -> Double {
         #expect(loss.parts == ["noise": loss.total.item])
     }
 
-    @Test("the teacher gets no gradient; every weight and scale of the student does, time layers aside")
+    @Test("all weights and scales of the student have a gradient except time layers, and the teacher has none")
     func gradients() throws {
         let trainer = try TinyDistillation.trainer(.one)
         var random = Philox(seed: 6)
@@ -155,21 +155,21 @@ private func meanSquare(_ a: Tensor, _ b: Tensor) -> Double {
     }
 
     @Test(
-        "one share of the captions is dropped, from teacher and student alike",
+        "the given share of the captions is dropped",
         arguments: [0, 0.1, 1] as [Float])
     func textDropping(share: Float) throws {
         let data = TinyDistillation.data()
         var random = Philox(seed: 4)
         let batch = data.batch(0..<3000, textDropping: share, random: &random)
         let empty = data.emptyHiddenStates.values
-        let width = empty.count, states = batch.encoderHiddenStates.values
-        let dropped = (0..<3000).filter { Array(states[$0 * width..<($0 + 1) * width]) == empty }.count
+        let rowLength = empty.count, states = batch.encoderHiddenStates.values
+        let dropped = (0..<3000).filter { Array(states[$0 * rowLength..<($0 + 1) * rowLength]) == empty }.count
         let deviation = (Double(share) * (1 - Double(share)) / 3000).squareRoot()
         #expect(abs(Double(dropped) / 3000 - Double(share)) <= 4 * deviation)
         #expect(TinyDistillation.options().textDropping == 0.1)
     }
 
-    @Test("captions of the shapes world are dropped in the same share, images kept")
+    @Test("text dropping in the shapes world changes captions only")
     func shapesTextDropping() throws {
         let pipeline = try TinyDistillation.teacher()
         let data = try ShapesDistillationData(ShapesDataset(seed: 8), pipeline: pipeline)
@@ -188,7 +188,7 @@ private func meanSquare(_ a: Tensor, _ b: Tensor) -> Double {
         #expect(!batch.encoderHiddenStates.requiresGradient)
     }
 
-    @Test("data in the words of another world is refused")
+    @Test("a model without a text encoder is refused")
     func refusals() throws {
         let mute = try TinyModel.pipeline(hasText: false)
         #expect(throws: PipelineError.noTextEncoder) {

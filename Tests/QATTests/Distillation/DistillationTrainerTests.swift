@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs of both stages on a tiny student: they learn, move what they should, and resume bit by bit.
+// Runs of both stages on a tiny student: the loss decreases, the right parameters change, and runs resume bit-equal.
 
 import Foundation
 import Layers
@@ -41,7 +41,7 @@ import Testing
     }
 
     @Test(
-        "time layers, text encoder and teacher stay bit-equal; everything else moves",
+        "all parameters change except time layers, text encoder and teacher",
         arguments: DistillationStage.allCases)
     func moves(stage: DistillationStage) throws {
         let (student, teacher) = (try TinyDistillation.student(), try TinyDistillation.teacher())
@@ -63,7 +63,7 @@ import Testing
         #expect(teacher.seenBits == ofTeacher)
     }
 
-    @Test("scales stay positive, however large their steps, and looking at a student changes nothing")
+    @Test("scales stay positive for any step size, and reading a student does not change it")
     func positiveScales() throws {
         let student = try TinyDistillation.student()
         let trainer = try TinyDistillation.trainer(
@@ -72,13 +72,13 @@ import Testing
         let (_, scales) = student.denoiser.prepareForDistillation()
         let values = scales.flatMap(\.value.values)
         #expect(values.allSatisfy { $0 >= FakeQuantizedWeight.smallestScale })
-        #expect(values.contains(FakeQuantizedWeight.smallestScale), "some step was too large")
+        #expect(values.contains(FakeQuantizedWeight.smallestScale), "a scale was clamped")
         let before = student.denoiser.store.bits
         _ = student.seenBits
         #expect(student.denoiser.store.bits == before)
     }
 
-    @Test("scales have a learning rate of their own")
+    @Test("scales have their own learning rate")
     func scaleRate() throws {
         let student = try TinyDistillation.student()
         let before = student.denoiser.store.bits
@@ -93,46 +93,46 @@ import Testing
     }
 
     @Test(
-        "a run resumed from its file in fresh objects ends bit-equal to an uninterrupted one",
+        "a run resumed from its file ends bit-equal to an uninterrupted one",
         arguments: DistillationStage.allCases, [nil, 0.9] as [Float?])
     func resumes(stage: DistillationStage, averageDecay: Float?) throws {
         let options = TinyDistillation.options(averageDecay: averageDecay)
-        let whole = try TinyDistillation.trainer(stage, options)
-        try TinyDistillation.run(whole)
+        let uninterrupted = try TinyDistillation.trainer(stage, options)
+        try TinyDistillation.run(uninterrupted)
         let folder = try TemporaryFolder(), path = folder.file("student.h5")
         let interrupted = try TinyDistillation.trainer(stage, options)
         try TinyDistillation.run(interrupted, until: 3)
         try interrupted.write(to: path, manifest: TinyModel.manifest)
-        // As a command resumes: from the model that the run began with, or from the file itself.
+        // The command resumes with the initial model or with the model of the file.
         for student in [try TinyDistillation.student(), try DiffusionPipeline(contentsOf: path)] {
             let resumed = try TinyDistillation.trainer(stage, options, student: student)
             #expect(try resumed.resume(from: path))
             #expect(resumed.loop.step == 3)
             try TinyDistillation.run(resumed)
-            let (found, expected) = (student.denoiser.store.bits, whole.model.denoiser.store.bits)
+            let (found, expected) = (student.denoiser.store.bits, uninterrupted.model.denoiser.store.bits)
             #expect(found.keys == expected.keys)
             for (name, bits) in found { #expect(bits == expected[name], "\(name)") }
-            #expect(student.seenBits == whole.model.seenBits)
-            for (name, moment) in whole.loop.optimizer.moments {
+            #expect(student.seenBits == uninterrupted.model.seenBits)
+            for (name, moment) in uninterrupted.loop.optimizer.moments {
                 let other = try #require(resumed.loop.optimizer.moments[name])
                 #expect(other.first.values == moment.first.values, "\(name)")
                 #expect(other.second.values == moment.second.values, "\(name)")
             }
             #expect(
                 resumed.loop.average?.averages.mapValues(\.values)
-                    == whole.loop.average?.averages.mapValues(\.values))
-            #expect(resumed.loop.history == whole.loop.history)
-            #expect(try resumed.loop.state(run: "").json == whole.loop.state(run: "").json)
-            let finished = folder.file("finished.h5"), uninterrupted = folder.file("whole.h5")
+                    == uninterrupted.loop.average?.averages.mapValues(\.values))
+            #expect(resumed.loop.history == uninterrupted.loop.history)
+            #expect(try resumed.loop.state(run: "").json == uninterrupted.loop.state(run: "").json)
+            let finished = folder.file("finished.h5"), expectedFile = folder.file("expected.h5")
             try resumed.write(to: finished, manifest: TinyModel.manifest)
-            try whole.write(to: uninterrupted, manifest: TinyModel.manifest)
+            try uninterrupted.write(to: expectedFile, manifest: TinyModel.manifest)
             #expect(
                 try Data(contentsOf: URL(fileURLWithPath: finished))
-                    == Data(contentsOf: URL(fileURLWithPath: uninterrupted)), "the same file, byte by byte")
+                    == Data(contentsOf: URL(fileURLWithPath: expectedFile)), "the same file, byte by byte")
         }
     }
 
-    @Test("a file holds the averaged student, and a finished run is not resumed")
+    @Test("a file contains the averaged student, and a finished run is not resumed")
     func finished() throws {
         let folder = try TemporaryFolder(), path = folder.file("student.h5")
         let options = TinyDistillation.options(steps: 3, averageDecay: 0.5)
@@ -150,7 +150,7 @@ import Testing
         #expect(other.loop.step == 0)
     }
 
-    @Test("files of another stage, other settings or other widths are refused")
+    @Test("files of another stage, other settings or other bits are refused")
     func anotherRun() throws {
         let folder = try TemporaryFolder(), path = folder.file("student.h5")
         let trainer = try TinyDistillation.trainer(.one)
@@ -169,7 +169,7 @@ import Testing
         #expect(try TinyDistillation.trainer(.one, sparser).resume(from: path))
     }
 
-    @Test("a run that blows up says so and leaves finite weights")
+    @Test("a run that diverges is an error, and its weights are finite")
     func diverges() throws {
         let trainer = try TinyDistillation.trainer(.one, TinyDistillation.options(learningRate: 1e30))
         let error = #expect(throws: TrainingError.self) { try TinyDistillation.run(trainer) }
@@ -180,7 +180,7 @@ import Testing
         }
     }
 
-    @Test("impossible settings are refused by name")
+    @Test("invalid settings are errors that name the key")
     func settings() throws {
         let changes: [(String, (inout StageOptions) -> Void)] = [
             ("textDropping", { $0.textDropping = 1.5 }), ("textDropping", { $0.textDropping = .nan }),
@@ -215,7 +215,7 @@ import Testing
         }
     }
 
-    @Test("the paper's settings are those that it prints")
+    @Test("the paper's settings are the published ones")
     func paper() {
         let (one, two) = (DistillationOptions.paper.stage1, DistillationOptions.paper.stage2)
         #expect((one.training.steps, one.training.batchSize) == (20_000, 256))

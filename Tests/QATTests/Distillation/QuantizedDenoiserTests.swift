@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Quantizing a denoiser: which weights are quantized, with how many bits, and which are trained.
+// Quantization of a denoiser: the quantized weights, their bits, and the unchanged parameters.
 
 import Layers
 import Networks
@@ -13,7 +13,7 @@ import Testing
 @testable import QAT
 
 @Suite struct QuantizedDenoiserTests {
-    @Test("every linear and convolution layer but the time layers is quantized, the ends at 8 bits")
+    @Test("all linear and convolution layers except time layers are quantized, conv_in and conv_out to 8 bits")
     func widths() throws {
         let unet = try TinyModel.unet()
         try unet.quantize(recipe: TinyModel.recipe(2), initialization: .paper)
@@ -29,7 +29,7 @@ import Testing
         #expect(unet.quantizedLayers.count > 20)
     }
 
-    @Test("latent weights are the teacher's, scales those of the initialization")
+    @Test("latent weights are the teacher's, and scales those of the initialization")
     func values() throws {
         let (teacher, unet) = (try TinyModel.unet(), try TinyModel.unet())
         var reported: [Int] = []
@@ -48,7 +48,7 @@ import Testing
         }
     }
 
-    @Test("8-bit students predict as their teacher, 1-bit ones do not")
+    @Test("the prediction error of a student decreases with its bits")
     func closeness() throws {
         var random = Philox(seed: 3)
         let (sample, context) = (random.normal([2, 3, 8, 8]), random.normal([2, 4, TinyModel.crossAttentionDim]))
@@ -58,9 +58,9 @@ import Testing
             }
         }
         let expected = prediction(try TinyModel.unet())
-        func error(_ width: Int) throws -> Double {
+        func error(_ bits: Int) throws -> Double {
             let unet = try TinyModel.unet()
-            try unet.quantize(recipe: TinyModel.recipe(width), initialization: .paper)
+            try unet.quantize(recipe: TinyModel.recipe(bits), initialization: .paper)
             let pairs = zip(prediction(unet), expected)
             let squares = pairs.reduce(0.0) { $0 + Double(($1.0 - $1.1) * ($1.0 - $1.1)) }
             return squares / expected.reduce(0) { $0 + Double($1 * $1) }
@@ -82,7 +82,7 @@ import Testing
         #expect((layer.weight as? FakeQuantizedWeight)?.grid.width == BitWidth(4))
     }
 
-    @Test("recipes that miss a layer or name a foreign one are refused before anything changes")
+    @Test("recipes with missing or unknown layers are refused, and the model is unchanged")
     func recipes() throws {
         let unet = try TinyModel.unet()
         var missing = try TinyModel.recipe(2)
@@ -103,7 +103,7 @@ import Testing
         #expect(unet.store.weightedLayers.allSatisfy { $0.weight is Parameter })
     }
 
-    @Test("trainable are all latent weights, biases and norms outside of the time layers, and all scales")
+    @Test("all latent weights, biases and norms except those of time layers are trainable, and all scales")
     func trainable() throws {
         let unet = try TinyModel.unet()
         try unet.quantize(recipe: TinyModel.recipe(2), initialization: .paper)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A distillation that takes seconds: a tiny teacher, its student and stored latents.
+// A distillation run that takes seconds: a tiny teacher, its student and stored latents.
 
 import DataSets
 import Layers
@@ -11,14 +11,15 @@ import TestKit
 
 @testable import QAT
 
-/// Parts of tiny distillation runs; the same on each call.
+/// The parts of a tiny distillation run, equal on each call.
 enum TinyDistillation {
     static func teacher() throws -> DiffusionPipeline { try TinyModel.pipeline(seed: 1) }
 
     /// The teacher with quantized weights.
-    static func student(_ width: Int = 2) throws -> DiffusionPipeline {
+    static func student(_ bits: Int = 2) throws -> DiffusionPipeline {
         let student = try TinyModel.pipeline(seed: 1)
-        try student.denoiser.quantize(recipe: TinyModel.recipe(width), initialization: .paper)
+        try student.denoiser.quantize(
+            recipe: TinyModel.recipe(bits), initialization: .paper)
         return student
     }
 
@@ -56,6 +57,6 @@ enum TinyDistillation {
 
     /// Runs a trainer to its end, or until `stop` steps are done.
     static func run(_ trainer: DistillationTrainer, until stop: Int = .max) throws {
-        try trainer.run(progress: { _, _, _ in }, save: {}, shouldStop: { trainer.loop.step >= stop })
+        try trainer.run(shouldStop: { trainer.loop.step >= stop })
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What saves memory in training: checkpointing changes no bit, 16-bit teachers and moments resume bit by bit, and steps
-// that have settled ask the system for no memory.
+// Memory-saving options: checkpointing changes no bit, runs with 16-bit teachers and moments resume bit-equal, and
+// steps after the first ones allocate no memory.
 
 import Checkpoints
 import DataSets
@@ -25,7 +25,7 @@ import Testing
         return options
     }
 
-    /// Everything that a run leaves: student, moments, average and loss curve.
+    /// The result of a run: student, moments, average and loss curve.
     private func outcome(_ trainer: DistillationTrainer) -> [String: [UInt32]] {
         var result = trainer.model.denoiser.store.bits
         for (name, moments) in trainer.loop.optimizer.moments {
@@ -40,7 +40,7 @@ import Testing
         return result
     }
 
-    @Test("runs with and without checkpointing leave the same bits", arguments: DistillationStage.allCases)
+    @Test("runs with and without checkpointing are bit-equal", arguments: DistillationStage.allCases)
     func checkpointing(stage: DistillationStage) throws {
         let outcomes = try GradientCheckpointing.allCases.map { mode -> [String: [UInt32]] in
             let trainer = try TinyDistillation.trainer(
@@ -53,15 +53,15 @@ import Testing
         for (name, bits) in outcomes[0] { #expect(bits == outcomes[1][name], "\(name)") }
     }
 
-    @Test("a run with everything on resumes bit by bit, also without the checkpointing that it began with")
+    @Test("a run with all memory options resumes bit-equal, also with another checkpointing option")
     func resumes() throws {
         let lean = options {
             $0.training.checkpointing = .blocks
             $0.training.momentDtype = .bfloat16
             $0.teacherDtype = .bfloat16
         }
-        let whole = try TinyDistillation.trainer(.one, lean)
-        try TinyDistillation.run(whole)
+        let uninterrupted = try TinyDistillation.trainer(.one, lean)
+        try TinyDistillation.run(uninterrupted)
         let folder = try TemporaryFolder(), path = folder.file("student.h5")
         let interrupted = try TinyDistillation.trainer(.one, lean)
         try TinyDistillation.run(interrupted, until: 3)
@@ -77,7 +77,7 @@ import Testing
             #expect(try resumed.resume(from: path))
             #expect(resumed.loop.step == 3)
             try TinyDistillation.run(resumed)
-            let (found, expected) = (outcome(resumed), outcome(whole))
+            let (found, expected) = (outcome(resumed), outcome(uninterrupted))
             for (name, bits) in expected { #expect(found[name] == bits, "\(name)") }
         }
         #expect(throws: TrainingStateError.self) {
@@ -87,7 +87,7 @@ import Testing
         }
     }
 
-    @Test("the teacher's weights are held in bfloat16, everything else of it as it was")
+    @Test("the teacher's linear and convolution weights are stored in bfloat16, its other parameters are unchanged")
     func teacher() throws {
         let (plain, held) = (try TinyDistillation.teacher(), try TinyDistillation.teacher())
         _ = try TinyDistillation.trainer(.one, options { $0.teacherDtype = .bfloat16 }, teacher: held)
@@ -107,7 +107,7 @@ import Testing
         #expect(held.denoiser.store.weightedLayers.map { ObjectIdentifier($0.weight) } == before)
     }
 
-    @Test("settings that cannot be followed are refused by name")
+    @Test("invalid settings are errors that name the key")
     func refusals() throws {
         let changes: [(DistillationStage, String, (inout StageOptions) -> Void)] = [
             (.two, "teacherDtype", { $0.teacherDtype = .bfloat16 }),
@@ -125,8 +125,8 @@ import Testing
         }
     }
 
-    @Test("settings written before these existed mean what they meant")
-    func oldSettings() throws {
+    @Test("the memory options are optional keys")
+    func optionalKeys() throws {
         let encoder = JSONEncoder()
         encoder.outputFormatting = .sortedKeys
         var text = String(decoding: try encoder.encode(DistillationOptions.shapes.stage1), as: UTF8.self)
@@ -138,7 +138,7 @@ import Testing
         #expect(read == DistillationOptions.shapes.stage1)
     }
 
-    @Test("a lean stage I step holds values, gradients and halved moments, and hardly more")
+    @Test("a stage I step with all memory options holds values, gradients, bfloat16 moments and little else")
     func bound() async {
         await #expect(processExitsWith: .success) {
             // A UNet in which weights outweigh activations, as Stable Diffusion's do: 14 million of them.
@@ -178,7 +178,7 @@ import Testing
         }
     }
 
-    @Test("after a few steps, training asks the system for no more memory", arguments: [1, 2])
+    @Test("after a few steps, training allocates no more memory", arguments: [1, 2])
     func steady(microBatches: Int) async {
         await #expect(processExitsWith: .success) { [microBatches] in
             // Two threads need two scratch blocks in whichever step they first happen to overlap.
@@ -194,14 +194,14 @@ import Testing
                 }, save: {}, shouldStop: { false })
             precondition(allocations.count == 40 && allocations[0] > 0, "forty steps")
             precondition(Set(allocations[2...]).count == 1, "steps 3 to 40 allocate: \(allocations)")
-            // Whatever else allocates, the tape's nodes for one, lives in memory that the process has already; curves of
-            // losses grow by a page now and then.
+            // Other allocations, such as nodes of the tape, reuse memory of the process. The loss curve grows by a page
+            // occasionally.
             precondition(faults[39] - faults[9] <= 8, "pages of steps 10 to 40: \(faults[39] - faults[9])")
         }
     }
 }
 
-/// Pages that the process was given so far.
+/// The number of page faults of the process so far.
 private func newPages() -> Int {
     var usage = rusage()
     #if os(Linux)

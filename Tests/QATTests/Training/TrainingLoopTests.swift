@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The loop itself, on a problem of two numbers: steps, parts of batches, records, saves, stops and divergence.
+// The training loop on a problem of two parameters: steps, micro-batches, loss curve, saves, stops and divergence.
 
 import Optimizers
 import Tensors
@@ -44,7 +44,7 @@ private struct Quadratic {
         return options
     }
 
-    @Test("a run ends at the minimum")
+    @Test("a run converges to the minimum")
     func converges() throws {
         let problem = Quadratic(options(300))
         #expect(try problem.run())
@@ -53,27 +53,27 @@ private struct Quadratic {
             problem.parameter.value.values, [2, -1] as [Float], Tolerance(absolute: 1e-3, relative: 0))
         #expect(problem.loop.step == 300)
         #expect(problem.loop.history.map(\.step) == [50, 100, 150, 200, 250, 300])
-        // What is left is the targets' variance, 2 + 2/3.
+        // The minimum is the variance of the targets, 2 + 2/3.
         #expect(abs((problem.loop.history.last?.loss ?? 0) - 8.0 / 3) < 1e-3)
     }
 
     @Test(
-        "batches computed in parts give the same steps, a shorter last part included",
+        "micro-batches give the same steps, also with a shorter last one",
         arguments: [1, 4, 15, 99])
     func microBatches(size: Int) throws {
-        let whole = Quadratic(options(20)), parts = Quadratic(options(20) { $0.microBatchSize = size })
-        try whole.run()
+        let unsplit = Quadratic(options(20)), parts = Quadratic(options(20) { $0.microBatchSize = size })
+        try unsplit.run()
         try parts.run()
         expectClose(
-            parts.parameter.value.values, whole.parameter.value.values,
+            parts.parameter.value.values, unsplit.parameter.value.values,
             Tolerance(absolute: 1e-5, relative: 1e-5))
-        let (found, expected) = (parts.loop.history[0], whole.loop.history[0])
+        let (found, expected) = (parts.loop.history[0], unsplit.loop.history[0])
         #expect(abs(found.loss - expected.loss) < 1e-4)
         #expect(abs(found.gradientNorm - expected.gradientNorm) < 1e-4)
         #expect(abs((found.parts["loss"] ?? 0) - found.loss) < 1e-4)
     }
 
-    @Test("samples follow each other from step to step, with one random stream a step")
+    @Test("steps take consecutive samples, and each step has its own random stream")
     func samples() throws {
         let problem = Quadratic(options(3) { $0.microBatchSize = 8 })
         var seen: [Range<Int>] = [], positions: [UInt64] = [], streams: [UInt64] = []
@@ -90,7 +90,7 @@ private struct Quadratic {
         #expect(streams == [0, 0, 1, 1, 2, 2])
     }
 
-    @Test("the loss curve averages 50 steps a line, with the rest at the end")
+    @Test("a point of the loss curve averages 50 steps, the last one the remaining steps")
     func history() throws {
         let problem = Quadratic(options(70))
         var losses: [Float] = []
@@ -106,7 +106,7 @@ private struct Quadratic {
         #expect(history.map { $0.parts["samples"] } == [15, 15])
     }
 
-    @Test("saves come every so often, at the end and when stopped")
+    @Test("a run is saved every saveEvery steps, at the end and when stopped")
     func saves() throws {
         var saved: [Int] = []
         let problem = Quadratic(options(10))
@@ -124,7 +124,7 @@ private struct Quadratic {
         #expect(stopped.parameter.value.values == problem.parameter.value.values)
     }
 
-    @Test("progress reports every step once, with a finite loss")
+    @Test("progress is called once per step, with a finite loss")
     func progress() throws {
         let problem = Quadratic(options(60))
         var reported: [Int] = []
@@ -138,7 +138,7 @@ private struct Quadratic {
         #expect(reported == Array(1...60))
     }
 
-    @Test("a loss that is not finite ends the run with the weights of the step before")
+    @Test("a loss that is not finite ends the run with the weights of the previous step")
     func diverges() throws {
         let problem = Quadratic(options(10) { $0.averageDecay = 0.9 })
         var before: [Float] = []
@@ -158,12 +158,12 @@ private struct Quadratic {
         #expect(error?.description.contains("step 3") == true)
     }
 
-    @Test("a finite loss with a gradient that is not finite ends the run too")
+    @Test("a gradient that is not finite ends the run, also if the loss is finite")
     func divergesByGradient() throws {
         let problem = Quadratic(options(10))
         #expect(throws: TrainingError.self) {
             try problem.loop.run(objective: { part, random in
-                // √ at zero has no slope.
+                // The derivative of √ at zero is infinite.
                 StepLoss((problem.parameter.tensor() * 0).sum().sqrt())
             })
         }

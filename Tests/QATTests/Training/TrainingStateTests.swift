@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The state of a run: taken, put back, and refused where it does not belong.
+// The state of a run: saved, restored, and refused for another run.
 
 import Checkpoints
 import Foundation
@@ -33,7 +33,7 @@ import Testing
         try loop.restore(json: state.json, run: run) { tensors[$0] }
     }
 
-    /// Everything that a later step depends on.
+    /// All values that a later step depends on.
     private func everything(_ loop: TrainingLoop) -> [String: [UInt32]] {
         var result: [String: [UInt32]] = [:]
         for parameter in loop.optimizer.groups.flatMap(\.parameters) {
@@ -48,11 +48,11 @@ import Testing
     }
 
     @Test(
-        "a run restored after any number of steps ends as the uninterrupted one, in either precision of the moments",
+        "a run restored after any step ends bit-equal to the uninterrupted one, with moments of both types",
         arguments: 0...7, [ElementType.float32, .bfloat16])
     func resumes(stop: Int, moments: ElementType) throws {
-        let whole = loop { $0.momentDtype = moments }
-        try run(whole)
+        let uninterrupted = loop { $0.momentDtype = moments }
+        try run(uninterrupted)
         let interrupted = loop { $0.momentDtype = moments }
         if stop > 0 { try run(interrupted, until: stop) }
         #expect(interrupted.step == stop)
@@ -61,12 +61,12 @@ import Testing
         #expect(resumed.step == stop)
         #expect(everything(resumed) == everything(interrupted))
         try run(resumed)
-        #expect(everything(resumed) == everything(whole))
-        #expect(resumed.history == whole.history)
-        #expect(try resumed.state(run: "run").json == whole.state(run: "run").json)
+        #expect(everything(resumed) == everything(uninterrupted))
+        #expect(resumed.history == uninterrupted.history)
+        #expect(try resumed.state(run: "run").json == uninterrupted.state(run: "run").json)
     }
 
-    @Test("a restored run and the one that it came from go on independently")
+    @Test("a restored run shares no memory with the original run")
     func independent() throws {
         let first = loop()
         try run(first, until: 3)
@@ -77,7 +77,7 @@ import Testing
         #expect(everything(second) == before)
     }
 
-    @Test("tensors are named by kind and parameter; a finished run keeps its record only")
+    @Test("tensors are named by kind and parameter, and a finished run keeps its record only")
     func names() throws {
         let loop = loop()
         try run(loop, until: 1)
@@ -93,7 +93,7 @@ import Testing
         #expect(progress.history == loop.history)
     }
 
-    @Test("other options, another configuration and damaged states are refused, and say what differs")
+    @Test("a state with other options, another identity or missing tensors is an error that names the difference")
     func refusals() throws {
         let first = loop()
         try run(first, until: 2)

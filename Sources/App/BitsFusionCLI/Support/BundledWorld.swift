@@ -34,8 +34,7 @@ enum BundledWorld {
         for pipeline: DiffusionPipeline, stage: DistillationStage, seed: UInt64
     ) throws -> (any DistillationData)? {
         guard covers(pipeline) else { return nil }
-        let dataset = ShapesDataset(seed: seed &+ UInt64(stage.rawValue) &* 0x9E37_79B9)
-        return try ShapesDistillationData(dataset, pipeline: pipeline)
+        return try ShapesDistillationData(.distillation(stage, seed: seed), pipeline: pipeline)
     }
 
     /// Distillation settings for a run that is given no configuration file.

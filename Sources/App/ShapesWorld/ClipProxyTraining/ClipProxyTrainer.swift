@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Trains the CLIP-proxy on images that are drawn as they are needed. B pairs per step.
+// Trains the CLIP-proxy on images that are rendered on the fly. B pairs per step, K hard negatives per image, T tokens.
 
 import BitsFusion
 import Foundation
@@ -15,9 +15,9 @@ public final class ClipProxyTrainer: Trainer {
     private let dataset: ShapesDataset
     private let tokenizer: ShapesTokenizer
 
-    /// A run from random initial weights (seed: the config's).
+    /// A run from random initial weights, drawn from the config's seed.
     ///
-    /// - Throws: `TrainingConfigError`, naming the key, for a config that cannot be followed.
+    /// - Throws: `TrainingConfigError.range` for an invalid config, naming the key.
     public init(_ config: ClipProxyTrainingConfig) throws {
         try config.validate()
         let (seed, training) = (config.training.seed, config.training)
@@ -89,7 +89,7 @@ public final class ClipProxyTrainer: Trainer {
         return StepLoss(loss, parts: ["matchedCosine": matched, "scale": scale.item])
     }
 
-    /// Keeps the last update from having made the scale too large.
+    /// Limits the scale after the previous update.
     private func limitScale() {
         let limit = -log(config.minimumTemperature)
         if model.logitScale.value.item > limit {
@@ -101,5 +101,38 @@ public final class ClipProxyTrainer: Trainer {
         guard config.imageNoise > 0 else { return images }
         let deviations = random.uniform([images.shape[0], 1, 1, 1]) * config.imageNoise
         return images + deviations * random.normal(images.shape)
+    }
+}
+
+/// A batch of captioned images with false captions.
+struct ClipProxyBatch {
+    /// B images with their own captions.
+    let pairs: ShapesBatch
+    /// B·K·T token ids: the K false captions of the first image, then of the second, ...
+    let hardNegatives: [Int32]
+    /// B·B flags, row i for image i: true where caption j does not contradict caption i.
+    let mayMatch: [Bool]
+
+    /// Samples `first` ..< `first` + `count` of `dataset`, with K = `hardNegatives` corruptions each.
+    init(
+        _ dataset: ShapesDataset, from first: Int, count: Int, hardNegatives: Int, tokenizer: ShapesTokenizer
+    ) {
+        pairs = ShapesBatch(dataset, from: first, count: count, tokenizer: tokenizer)
+        let captions = (first..<first + count).map(dataset.caption(at:))
+        self.hardNegatives = captions.enumerated().flatMap { position, caption -> [Int32] in
+            var random = SceneRandom(
+                seed: dataset.seed, index: UInt64(first + position), stream: RandomStream.trainingCorruption)
+            return (0..<hardNegatives).flatMap { _ in
+                tokenizer.encode(ShapesCorruption.draw(caption, using: &random).caption)
+            }
+        }
+        var mayMatch = [Bool](repeating: true, count: count * count)
+        for i in 0..<count {
+            for j in 0..<i where captions[i].contradicts(captions[j]) {
+                mayMatch[i * count + j] = false
+                mayMatch[j * count + i] = false
+            }
+        }
+        self.mayMatch = mayMatch
     }
 }

@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// The description of a CLIP-proxy: architecture, data and training, as `Configs/clip-proxy.yaml` gives it.
+// The config of a CLIP-proxy's training: architecture, data and training options, as in `Configs/clip-proxy.yaml`.
 
 import BitsFusion
 
-/// Everything that decides what a CLIP-proxy's training makes.
+/// All settings of a training run of a CLIP-proxy.
 public struct ClipProxyTrainingConfig: Codable, Sendable, Equatable {
-    /// The architecture; its text tower takes the word tokenizer's ids.
+    /// The architecture. Its text tower takes the ids of `ShapesTokenizer`.
     public var model: ClipProxyConfig
-    /// False captions per image, >= 0, each one word or one exchange away from the true one.
+    /// False captions per image, >= 0, which differ from the true caption by one word or one exchange.
     public var hardNegatives: Int
-    /// Images get Gaussian noise of a standard deviation drawn from 0 ... this, in units of the range [-1, 1].
+    /// The largest standard deviation of the Gaussian noise that is added to images in [-1, 1]; drawn uniformly from 0
+    /// on.
     public var imageNoise: Float
-    /// What the loss divides cosines by at first, > 0.
+    /// The initial temperature, which the loss divides cosines by, > 0.
     public var initialTemperature: Float
-    /// What training may lower the temperature to, 0.01 in CLIP: true and false captions that the loss finds far enough
-    /// apart at a low temperature have closer cosines than at a high one.
+    /// The lowest temperature that training may reach; 0.01 in CLIP. A higher one separates the cosines of true and
+    /// false captions more.
     public var minimumTemperature: Float
-    /// Pace. Images and all other randomness of step k follow from `training.seed` and k.
+    /// Training options. Images and all other random values of step k follow from `training.seed` and k.
     public var training: TrainingOptions
 
     /// A config from its values.
@@ -32,7 +33,7 @@ public struct ClipProxyTrainingConfig: Codable, Sendable, Equatable {
         self.training = training
     }
 
-    /// Checks what the types do not.
+    /// Checks all values.
     ///
     /// - Throws: `TrainingConfigError.range`, naming the key.
     public func validate() throws {
@@ -49,7 +50,7 @@ public struct ClipProxyTrainingConfig: Codable, Sendable, Equatable {
         guard training.microBatchSize ?? training.batchSize == training.batchSize else {
             throw Self.range(
                 "training.microBatchSize", training.microBatchSize ?? 0,
-                "none: a batch is contrasted as a whole")
+                "none: the loss needs the complete batch")
         }
         guard training.checkpointing == .none else {
             throw Self.range("training.checkpointing", training.checkpointing, "none: there is no UNet")

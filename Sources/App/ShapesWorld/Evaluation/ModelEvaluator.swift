@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scores models of the shapes world side by side: same prompts, same seeds, same noise.
+// Scores models of the shapes world on the same prompts, seeds and noise. A score is a row of the table that
+// `bitsfusion evaluate` prints.
 // N images, C channels, H W space.
 
 import BitsFusion
 import Foundation
 
-/// What is asked of every model of a table.
+/// Settings that all models of a table share.
 public struct EvaluationOptions: Codable, Hashable, Sendable {
     /// Prompts of each of the six families.
     public var promptsPerFamily: Int
-    /// Picks prompts, initial noise and the noisy images of the noise error.
+    /// Decides prompts, initial noise and the noisy images of the noise error.
     public var seed: UInt64
     public var generation: GenerationOptions
     /// Noisy images that the noise error averages over.
@@ -26,13 +27,13 @@ public struct EvaluationOptions: Codable, Hashable, Sendable {
     }
 }
 
-/// Prompts, scorers and reference that every model of one table meets.
+/// Prompts, scorer and reference that all models of a table share.
 public struct ModelEvaluator {
     public let options: EvaluationOptions
     public let suite: PromptSuite
-    /// nil: CLIP score and Fréchet distance are absent.
+    /// nil: no CLIP score and no Fréchet distance.
     public let clip: ClipProxy?
-    /// The model whose noise predictions are the yardstick; nil: no noise error.
+    /// The model that noise predictions are compared with; nil: no noise error.
     public let reference: DiffusionPipeline?
 
     public init(_ options: EvaluationOptions, clip: ClipProxy?, reference: DiffusionPipeline?) {
@@ -45,8 +46,8 @@ public struct ModelEvaluator {
     /// Scores one model.
     ///
     /// - Parameters:
-    ///   - model: with a text encoder of the shapes vocabulary.
-    ///   - progress: called with the share done, 0...1; it may throw to interrupt.
+    ///   - model: a model with the tokenizer of the shapes world.
+    ///   - progress: called with the share of the work that is done, 0...1. It may throw to interrupt.
     /// - Returns: the scores, and the images `[N, 3, 32, 32]` in the order of `suite.prompts`.
     /// - Throws: `PipelineError`, `SamplerError`, `TimeFeatureError`, and what `progress` throws.
     public func evaluate(
@@ -103,10 +104,10 @@ public struct ModelEvaluator {
         return clip.score(images, ids: ids).map(Double.init)
     }
 
-    /// Rendered scenes of the same captions, drawn from the evaluation seed, are the reference distribution.
+    /// The Fréchet distance to rendered scenes of the same captions, drawn from the evaluation's seed.
     private func frechetDistance(_ images: Tensor) -> Double? {
         guard let clip else { return nil }
-        var random = SceneRandom(seed: options.seed, index: 0, lane: 0)
+        var random = SceneRandom(seed: options.seed, index: 0, stream: RandomStream.referenceScenes)
         let rendered = suite.prompts.flatMap { prompt in
             SceneRenderer.render(SceneLayout.draw(prompt.caption, using: &random)).modelRange
         }
@@ -115,8 +116,10 @@ public struct ModelEvaluator {
             features: clip.imageFeatures(images), reference: clip.imageFeatures(real))
     }
 
-    /// Mean squared error to the reference's noise predictions, at the sampler's own timesteps (which a packed model
-    /// has cached), spread as the paper's Beta(3, 1) has them: quantile u lies at u^(1/3).
+    /// Mean squared error of the noise predictions against the reference's.
+    ///
+    /// Timesteps are those of the sampler, which a packed model has cached. They are chosen by the quantiles of the
+    /// paper's Beta(3, 1): quantile u is u^(1/3).
     private func noiseError(of model: DiffusionPipeline) throws -> Double? {
         guard let reference else { return nil }
         let schedule = try reference.noiseSchedule()
@@ -125,9 +128,9 @@ public struct ModelEvaluator {
             .timesteps.sorted()
         let count = options.noiseSamples
         let dataset = ShapesDataset(seed: options.seed)
-        var random = Philox(seed: options.seed, stream: 1)
+        var random = Philox(seed: options.seed, stream: RandomStream.noiseError)
         var errors: [Double] = []
-        // One timestep a batch: packed models look their time features up by it.
+        // One timestep per batch: packed models look up their time features by it.
         let batch = 16
         for start in stride(from: 0, to: count, by: batch) {
             let size = min(batch, count - start)
@@ -156,7 +159,7 @@ public struct ModelEvaluator {
 }
 
 extension ModelEvaluator {
-    /// What each of the suite's images scores.
+    /// The scores of each image of the suite.
     ///
     /// - Parameter images: `[N, 3, 32, 32]` in the order of `suite.prompts`.
     /// - Returns: N scores of each kind.
@@ -164,4 +167,22 @@ extension ModelEvaluator {
         ImageScores(
             compositional: satisfied(images).map { $0 ? 1 : 0 }, clip: clipScores(images))
     }
+}
+
+/// Quality and speed of one model on one set of prompts.
+public struct ModelScore: Codable, Hashable, Sendable {
+    /// The shares of the families, of which `compositional` is the mean.
+    public var families: [CompositionalScore.Family]
+    /// Mean over families of the share of images that satisfy their prompts, 0...1.
+    public var compositional: Double
+    public var compositionalStandardError: Double
+    /// Mean cosine between images and prompts by the CLIP-proxy, -1...1; nil without one.
+    public var clipScore: MeanEstimate?
+    /// Fréchet distance between CLIP-proxy features of the images and of rendered scenes for the same prompts; nil
+    /// without a CLIP-proxy. It decreases with the number of prompts, so only rows of one table are comparable.
+    public var frechetDistance: Double?
+    /// Mean squared error of the predicted noise against the reference model's; nil without a reference.
+    public var noiseError: Double?
+    /// Wall-clock seconds per image, guidance included.
+    public var secondsPerImage: Double
 }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a full-precision shapes model is trained on: the noise in images of captioned shapes
+// The training loss of a full-precision shapes model: noise prediction on captioned images
 // (Ho et al. 2020, arXiv:2006.11239), with text dropping for classifier-free guidance. B batch, T tokens.
 
 import BitsFusion
 
-/// How the squared error of the predicted noise is weighted over timesteps.
+/// The weight of the squared error of the predicted noise as a function of the timestep.
 public struct LossWeighting: Codable, Hashable, Sendable {
-    /// The weight is min(1 / ā, maximumWeight): 1 everywhere for 1; towards large values the loss of velocity
-    /// prediction (Salimans and Ho 2022, arXiv:2202.00512), which makes noisy steps, where an image is laid out, count.
+    /// The weight is min(1 / ā, `maximumWeight`): constant for 1. For large values the loss approaches that of velocity
+    /// prediction (Salimans and Ho 2022, arXiv:2202.00512), which increases the weight of noisy timesteps, where the
+    /// layout of an image is decided.
     public var maximumWeight: Float
 
     public init(maximumWeight: Float) { self.maximumWeight = maximumWeight }
@@ -15,13 +16,13 @@ public struct LossWeighting: Codable, Hashable, Sendable {
     func weight(alphaCumprod: Float) -> Float { min(1 / max(alphaCumprod, 1e-6), maximumWeight) }
 }
 
-/// The loss of one training step of denoiser and text encoder together.
+/// The loss of one training step of denoiser and text encoder.
 public struct TeacherObjective {
     public let denoiser: any Denoiser
     public let textEncoder: CLIPTextModel
     public let schedule: NoiseSchedule
     public let dataset: ShapesDataset
-    /// Share of captions that are replaced by the empty prompt, 0...1.
+    /// Share of captions replaced by the empty prompt, 0...1.
     public let textDropping: Float
     public let timesteps: TimestepDistribution
     public let weighting: LossWeighting
@@ -43,38 +44,5 @@ public struct TeacherObjective {
         let roots = times.map { weighting.weight(alphaCumprod: schedule.alphasCumprod[$0]).squareRoot() }
         let scale = Tensor(roots, shape: [batchSize, 1, 1, 1])
         return StepLoss(meanSquaredError(prediction * scale, target * scale))
-    }
-}
-
-/// Images with their captions' token ids.
-public struct ShapesBatch {
-    /// `[B, 3, 32, 32]` in [-1, 1].
-    public let pixels: Tensor
-    /// `[B · T]`.
-    public let tokens: [Int32]
-
-    /// Samples `first ..< first + count`, drawn on all threads.
-    public init(
-        _ dataset: ShapesDataset, from first: Int, count: Int, tokenizer: ShapesTokenizer,
-        captionDropping: Float = 0
-    ) {
-        let image = Tensor(unsafeUninitialized: [count, 3, Scene.side, Scene.side])
-        let (values, length) = (SceneRenderer.valuesPerImage, tokenizer.length)
-        var ids = [Int32](repeating: 0, count: count * length)
-        image.withUnsafeMutableBufferPointer { pixels in
-            ids.withUnsafeMutableBufferPointer { ids in
-                nonisolated(unsafe) let ids = ids
-                Threads.parallelFor(count) { range in
-                    let (from, to) = (range.lowerBound, range.upperBound)
-                    dataset.fillBatch(
-                        from: first + from,
-                        pixels: UnsafeMutableBufferPointer(rebasing: pixels[from * values..<to * values]),
-                        tokens: UnsafeMutableBufferPointer(rebasing: ids[from * length..<to * length]),
-                        tokenizer: tokenizer, captionDropping: captionDropping)
-                }
-            }
-        }
-        pixels = image
-        tokens = ids
     }
 }

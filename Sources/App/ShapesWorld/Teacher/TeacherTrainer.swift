@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Trains the full-precision shapes model that the project ships: UNet and text encoder from scratch.
+// Trains the full-precision shapes model that the project ships: UNet and text encoder.
 
 import BitsFusion
 import Foundation
@@ -11,16 +11,17 @@ public final class TeacherTrainer: Trainer {
     public let model: DiffusionPipeline
     public let loop: TrainingLoop
     private let objective: TeacherObjective
-    /// What the run starts from, for the identity of a resumed run: nil for random weights.
+    /// Identifies the initial weights of the run; nil for random weights.
     private let start: String?
 
-    /// A run from random initial weights (seed: the config's), or from those of another model.
+    /// A run from random initial weights, drawn from the config's seed, or from the weights of another model.
     ///
     /// - Parameters:
     ///   - config: data and training.
     ///   - unetConfig: the architecture.
-    ///   - start: a model of the same architecture to go on from, and a name for it that changes with its contents.
-    /// - Throws: `TrainingConfigError`; `ParameterError` for an impossible architecture, or one that is not `start`'s.
+    ///   - start: a model of the same architecture to continue from, and an identity that changes with its contents.
+    /// - Throws: `TrainingConfigError`; `ParameterError` for an invalid architecture, or one that differs from
+    ///   `start`'s.
     public init(
         _ config: TeacherTrainingConfig, unetConfig: any DenoiserConfig,
         from start: (pipeline: DiffusionPipeline, identity: String)? = nil
@@ -95,7 +96,7 @@ public final class TeacherTrainer: Trainer {
         try withFinalState { try $0.writeModel(to: path, manifest: manifest, as: type, training: $1) }
     }
 
-    /// A diffusers `scheduler_config.json` of the schedule; clipping suits images in [-1, 1].
+    /// A diffusers `scheduler_config.json` of the schedule.
     static func schedulerJSON(_ schedule: NoiseSchedule) throws -> String {
         let encoder = JSONEncoder()
         var object = try JSONSerialization.jsonObject(with: encoder.encode(schedule)) as? [String: Any] ?? [:]

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The description of a teacher: architecture, data and training, as `Configs/shapes.yaml` gives it.
+// The config of a teacher's training: architecture, data and training options, as in `Configs/shapes.yaml`.
 
 import BitsFusion
 import Foundation
 
-/// Everything that decides what `bitsfusion train` makes.
+/// All settings of a training run of the teacher.
 public struct TeacherTrainingConfig: Codable, Sendable {
-    /// diffusers' UNet config, relative to the config's file.
+    /// Path of diffusers' UNet config, relative to the config file.
     public var unet: String
     public var textEncoder: CLIPTextConfig
     public var schedule: NoiseSchedule
@@ -35,18 +35,14 @@ public struct TeacherTrainingConfig: Codable, Sendable {
 
     /// The data mixture.
     ///
-    /// - Throws: `TrainingConfigError` for weights that are negative, not finite, or all zero.
+    /// - Throws: `TrainingConfigError.range` for weights that are negative, not finite, or all zero.
     func familyMixture() throws -> FamilyMixture {
-        let weights = PromptFamily.allCases.map { mixture[$0] ?? 0 }
-        guard weights.allSatisfy({ $0.isFinite && $0 >= 0 }), weights.contains(where: { $0 > 0 }) else {
+        guard FamilyMixture.areValid(mixture) else {
             throw TrainingConfigError.range(
-                key: "mixture", value: "\(weights)", expected: "finite numbers >= 0 that are not all zero")
+                key: "mixture", value: "\(PromptFamily.allCases.map { mixture[$0] ?? 0 })",
+                expected: "finite numbers >= 0 that are not all zero")
         }
-        return FamilyMixture(
-            singleObject: mixture[.singleObject] ?? 0, twoObjects: mixture[.twoObjects] ?? 0,
-            counting: mixture[.counting] ?? 0, colors: mixture[.colors] ?? 0,
-            position: mixture[.position] ?? 0,
-            colorAttribution: mixture[.colorAttribution] ?? 0)
+        return FamilyMixture(mixture)
     }
 
     /// - Throws: `TrainingConfigError`, naming the key.
@@ -63,7 +59,8 @@ public struct TeacherTrainingConfig: Codable, Sendable {
         }
         guard textEncoder.maxPositionEmbeddings >= 9 else {
             throw TrainingConfigError.range(
-                key: "textEncoder.max_position_embeddings", value: "\(textEncoder.maxPositionEmbeddings)", expected: "9 or more")
+                key: "textEncoder.max_position_embeddings", value: "\(textEncoder.maxPositionEmbeddings)",
+                expected: "9 or more")
         }
         try timesteps.validate()
         guard weighting.maximumWeight >= 1 else {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The losses of the two stages (BitsFusion, arXiv:2406.04333, section 4.2).
-// Squared norms are means over elements, so that λ does not depend on the model's size. B batch.
+// The losses of both stages (BitsFusion, arXiv:2406.04333, section 4.2). Squared norms are means over elements, so that
+// λ does not depend on the size of the model. B batch.
 
 import DataSets
 import Networks
@@ -9,7 +9,7 @@ import Tensors
 
 /// The loss of one distillation step.
 public struct DistillationObjective {
-    /// Full precision and frozen; stage II needs none.
+    /// The frozen full-precision model; nil in stage II.
     public let teacher: (any Denoiser)?
     public let student: any Denoiser
     public let schedule: NoiseSchedule

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two stages' settings (BitsFusion, arXiv:2406.04333, section 4.2), which `bitsfusion distill --print-config`
+// The settings of both stages (BitsFusion, arXiv:2406.04333, section 4.2), which `bitsfusion distill --print-config`
 // prints as YAML.
 
 import Optimizers
@@ -10,7 +10,7 @@ import Tensors
 public enum DistillationStage: Int, Codable, Sendable, CaseIterable {
     /// CFG-aware distillation from the full-precision teacher, with feature distillation.
     case one = 1
-    /// Fine-tuning on the noise itself.
+    /// Fine-tuning on the noise-prediction loss.
     case two = 2
 }
 
@@ -19,14 +19,14 @@ public struct StageOptions: Codable, Hashable, Sendable {
     public var training: TrainingOptions
     /// Learning rate of the scales; `training.learningRate` is that of weights, norms and biases.
     public var scaleLearningRate: Float
-    /// Probability p of replacing the caption by the empty prompt, for teacher and student alike.
+    /// Probability p that a caption is replaced by the empty prompt, for teacher and student.
     public var textDropping: Float
-    /// Where timesteps are drawn from.
+    /// The distribution of the timesteps.
     public var timesteps: TimestepDistribution
     /// λ, the weight of the feature loss; stage I only.
     public var featureWeight: Float
-    /// What the teacher's linear and convolution weights are held in, float32 (as they were opened) or bfloat16 (half the
-    /// memory, widened at each use); stage I only.
+    /// Element type of the teacher's linear and convolution weights in memory: float32, or bfloat16 with half the
+    /// memory, widened at each use. Stage I only.
     public var teacherDtype: ElementType
 
     public init(
@@ -42,7 +42,7 @@ public struct StageOptions: Codable, Hashable, Sendable {
         self.teacherDtype = teacherDtype
     }
 
-    /// `teacherDtype` may be left out.
+    /// `teacherDtype` is optional.
     public init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
         training = try values.decode(TrainingOptions.self, forKey: .training)
@@ -94,8 +94,8 @@ public struct DistillationOptions: Codable, Hashable, Sendable {
 extension DistillationOptions {
     /// The paper's settings for Stable Diffusion v1.5, which were used on 8 and 32 A100 GPUs.
     ///
-    /// A step adds up the gradients of one latent at a time, so that the batch need not fit in memory. Moments and teacher
-    /// are stored in bfloat16, which saves 5 of 18 GB.
+    /// A step adds up the gradients of one latent at a time, so that the batch need not fit in memory. Moments and
+    /// teacher are stored in bfloat16, which saves 5 of 18 GB.
     public static let paper = DistillationOptions(
         stage1: StageOptions(
             training: TrainingOptions(

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One stage of training on one student.
+// Trains a student in stage I or stage II.
 
 import Checkpoints
 import DataSets
@@ -18,15 +18,15 @@ public final class DistillationTrainer: Trainer {
     public let options: StageOptions
     private let objective: DistillationObjective
 
-    /// A run from the student's present weights and scales.
+    /// A run from the current weights and scales of the student.
     ///
     /// - Parameters:
-    ///   - student: quantized by `DiffusionPipeline.quantize`; its text encoder is frozen here.
-    ///   - teacher: needed in stage I, frozen here; its weights are rounded in place to `options.teacherDtype`.
-    ///   - data: what is trained on.
-    ///   - stage: which losses.
+    ///   - student: quantized by `DiffusionPipeline.quantize`. Its text encoder is frozen.
+    ///   - teacher: required in stage I. It is frozen, and its weights are rounded in place to `options.teacherDtype`.
+    ///   - data: the training data.
+    ///   - stage: decides the loss.
     ///   - options: the stage's settings.
-    /// - Throws: `TrainingConfigError` for impossible settings, `ConfigError` for the model's scheduler.
+    /// - Throws: `TrainingConfigError.range` for invalid settings, `ConfigError` for an invalid scheduler config.
     public init(
         student: DiffusionPipeline, teacher: DiffusionPipeline?, data: any DistillationData,
         stage: DistillationStage,
@@ -36,7 +36,7 @@ public final class DistillationTrainer: Trainer {
         guard stage == .one || options.teacherDtype == .float32 else {
             throw TrainingConfigError.range(
                 key: "teacherDtype", value: options.teacherDtype.rawValue,
-                expected: "none: stage 2 has no teacher")
+                expected: "float32: stage 2 has no teacher")
         }
         if options.teacherDtype == .bfloat16 { teacher?.denoiser.store.holdWeights(as: .bfloat16) }
         teacher?.freeze()

@@ -48,8 +48,8 @@ extension Trainer {
             shouldStop: shouldStop)
     }
 
-    /// Runs `body` with the weights that are shipped: their moving average if the run keeps one. The trained weights are
-    /// restored afterwards.
+    /// Runs `body` with the weights that are shipped: their moving average if the run keeps one. The trained weights
+    /// are restored afterwards.
     public func withFinalWeights<Result>(_ body: (Model) throws -> Result) rethrows -> Result {
         guard let average = loop.average else { return try body(model) }
         return try average.withAverages { try body(model) }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a resumed run needs to end bit-equal to an uninterrupted one: values, moments, averages, the step and the loss
-// curve. Random numbers need no state, since every step has a stream of its own.
+// The state that a resumed run needs to end bit-equal to an uninterrupted one: values, moments, averages, the step and
+// the loss curve. Random numbers need no state, since every step has its own stream. Tensors are named `values/<key>`,
+// `first_moments/<key>`, `second_moments/<key>` and `averages/<key>`.
 
 import Checkpoints
 import Files
@@ -8,7 +9,7 @@ import Foundation
 import Pipelines
 import Tensors
 
-/// How far a saved run has come.
+/// The progress of a saved run.
 public struct TrainingProgress: Sendable {
     public let step: Int
     public let steps: Int
@@ -17,24 +18,25 @@ public struct TrainingProgress: Sendable {
     public var isFinished: Bool { step >= steps }
 }
 
-/// A snapshot that does not belong to the run it is resumed into.
+/// A saved state that cannot be resumed.
 public enum TrainingStateError: Error, Equatable, Sendable {
     case missingTensor(name: String)
     case shapeMismatch(name: String, expected: [Int], found: [Int])
     case malformed(reason: String)
-    /// An option that must not change within a run.
+    /// The run was started with another value of `option`, which must not change.
     case differentRun(option: String, saved: String, requested: String)
 
     public var description: String {
         switch self {
         case .missingTensor(let name):
-            "training state: \(name) is missing; start the run anew without --resume"
+            "training state: \(name) is missing; start again without --resume"
         case .shapeMismatch(let name, let expected, let found):
-            "training state: \(name) has shape \(found), expected \(expected); it belongs to another model"
-        case .malformed(let reason): "training state: \(reason); start the run anew without --resume"
+            "training state: \(name): wrong shape: expected \(expected), found \(found); "
+                + "the state belongs to another model"
+        case .malformed(let reason): "training state: \(reason); start again without --resume"
         case .differentRun(let option, let saved, let requested):
-            "training state: the run was started with \(option) \(saved), not \(requested); "
-                + "resume with the same, or start anew without --resume"
+            "training state: \(option): the run was started with \(saved), found \(requested); "
+                + "resume with the same settings, or start again without --resume"
         }
     }
 }
@@ -50,9 +52,13 @@ extension TrainingLoop {
         var run: String
     }
 
-    /// The present state; `run` describes what is trained and must be the same when resumed.
+    /// The current state.
     ///
-    /// The tensors are the run's own, not copies: write them before the next step.
+    /// The tensors share the run's memory: write them before the next step.
+    ///
+    /// - Parameter run: the identity of the run, which must be the same when it is resumed.
+    /// - Returns: the state; without tensors if all steps are done.
+    /// - Throws: `EncodingError` for numbers that JSON cannot represent.
     public func state(run: String) throws -> TrainingState {
         var tensors: [TrainingState.Entry] = []
         for parameter in optimizer.groups.flatMap(\.parameters) {
@@ -68,11 +74,11 @@ extension TrainingLoop {
             run: run)
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys]
-        // A finished run keeps its record; nothing will be continued from it.
+        // A finished run keeps its record only.
         return TrainingState(json: try encoder.encode(document), tensors: step < options.steps ? tensors : [])
     }
 
-    /// Reads how far a saved run came.
+    /// Reads the progress of a saved run.
     ///
     /// - Throws: `TrainingStateError.malformed`.
     public static func savedProgress(json: Data) throws -> TrainingProgress {
@@ -88,12 +94,12 @@ extension TrainingLoop {
         }
     }
 
-    /// Continues from a snapshot of the same run.
+    /// Continues from a saved state of the same run.
     ///
     /// - Parameters:
-    ///   - json: the snapshot's JSON.
-    ///   - run: what this run trains, as given to `state(run:)`.
-    ///   - tensor: reads one of the snapshot's tensors; nil when there is none of that name.
+    ///   - json: the JSON of the state.
+    ///   - run: the identity of this run, as passed to `state(run:)`.
+    ///   - tensor: reads a tensor of the state; returns nil if there is none of that name.
     /// - Throws: `TrainingStateError`, and what `tensor` throws.
     public func restore(json: Data, run: String, tensor: (String) throws -> Tensor?) throws {
         let document = try Self.decode(json)
@@ -114,7 +120,7 @@ extension TrainingLoop {
         }
         for parameter in optimizer.groups.flatMap(\.parameters) {
             let (name, shape) = (parameter.name, parameter.shape)
-            // Copies, since training changes values and moments in place.
+            // Copies: training changes values and moments in place.
             parameter.value = try required("values/\(name)", shape).copied()
             optimizer.restore(
                 name, first: try required("first_moments/\(name)", shape),
@@ -132,9 +138,9 @@ extension TrainingLoop {
     /// Continues from the state in a checkpoint.
     ///
     /// - Parameters:
-    ///   - checkpoint: written by this kind of run.
-    ///   - run: what this run trains, as given to `state(run:)`.
-    /// - Returns: false where the file holds no unfinished run; the loop is unchanged then.
+    ///   - checkpoint: a file that such a run wrote.
+    ///   - run: the identity of this run, as passed to `state(run:)`.
+    /// - Returns: false if the file holds no unfinished run; the loop is unchanged then.
     /// - Throws: `CheckpointError`, `TrainingStateError`.
     package func resume(from checkpoint: CheckpointReader, run: String) throws -> Bool {
         guard let state = try checkpoint.trainingState() else { return false }

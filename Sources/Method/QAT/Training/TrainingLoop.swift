@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-// The loop that every training of this project runs: draw a batch, differentiate, update, average, report, save.
-// All randomness of step k comes from Philox(seed, stream: k), so a resumed run repeats the uninterrupted one.
+// The training loop: draw a batch, differentiate, update, average, report, save. All random numbers of step k come from
+// Philox(seed, stream: k), so a resumed run repeats the uninterrupted one.
 
 import Files
 import Foundation
 import Optimizers
 import Tensors
 
-/// A part of one step's batch that is computed at once.
+/// A part of one step's batch, computed at once.
 public struct MicroBatch: Sendable {
     /// The step, from 0.
     public let step: Int
-    /// Which of the run's samples: step · batch size and on.
+    /// Indices of the samples in the run; those of a step start at step · batch size.
     public let samples: Range<Int>
 
     public var count: Int { samples.count }
 }
 
-/// What one step, or one part of it, computed.
+/// The loss of one step, or of one part of it.
 public struct StepLoss {
-    /// What is differentiated.
+    /// The loss that is differentiated, shape `[]`.
     public let total: Tensor
     /// Named parts, for the log.
     public let parts: [String: Float]
@@ -30,7 +30,7 @@ public struct StepLoss {
     }
 }
 
-/// One line of a loss curve: means since the line before.
+/// One point of a loss curve: means since the previous point.
 public struct LossRecord: Codable, Hashable, Sendable {
     public var step: Int
     public var loss: Float
@@ -38,7 +38,7 @@ public struct LossRecord: Codable, Hashable, Sendable {
     public var gradientNorm: Float
 }
 
-/// Why a training run ended early.
+/// An error that ends a training run.
 public enum TrainingError: Error, Equatable, Sendable {
     /// The loss or a gradient became infinite or NaN.
     case diverged(step: Int, learningRate: Float)
@@ -46,8 +46,8 @@ public enum TrainingError: Error, Equatable, Sendable {
     public var description: String {
         switch self {
         case .diverged(let step, let rate):
-            "training: the loss or its gradient at step \(step) is not finite with learning rate \(rate); start anew "
-                + "with a lower rate"
+            "training: the loss or its gradient at step \(step) is not finite with learning rate \(rate); start again "
+                + "with a lower learning rate"
         }
     }
 }
@@ -61,7 +61,7 @@ public final class TrainingLoop {
     public internal(set) var step = 0
     /// The loss curve so far.
     public internal(set) var history: [LossRecord] = []
-    /// Steps that one line of the curve averages.
+    /// Steps between two points of the loss curve.
     public static let recordEvery = 50
 
     private var pending = LossSums()
@@ -76,16 +76,15 @@ public final class TrainingLoop {
         }
     }
 
-    /// Runs the steps that are left.
+    /// Runs the remaining steps.
     ///
     /// - Parameters:
-    ///   - objective: the mean loss over a part of a step's batch; the parts of a step share its random stream.
+    ///   - objective: returns the mean loss over a part of a step's batch. The parts of a step share its random stream.
     ///   - progress: called after every step.
     ///   - save: called every `saveEvery` steps and at the end.
-    ///   - shouldStop: asked after every step; true ends the run after a save.
+    ///   - shouldStop: called after every step. If it returns true, the run ends after a save.
     /// - Returns: true when all steps are done, false when stopped.
-    /// - Throws: `TrainingError.diverged`, with all parameters as they were before that step; what `objective` and
-    ///   `save` throw.
+    /// - Throws: `TrainingError.diverged`, with the parameters of the previous step; what `objective` and `save` throw.
     @discardableResult
     public func run(
         objective: (_ batch: MicroBatch, _ random: inout Philox) throws -> StepLoss,
@@ -134,14 +133,14 @@ public final class TrainingLoop {
         }
     }
 
-    /// Sums of a line of the loss curve that is not finished yet; part of the saved state.
+    /// Sums of the unfinished point of the loss curve; part of the saved state.
     var pendingState: LossSums {
         get { pending }
         set { pending = newValue }
     }
 }
 
-/// Running sums behind one line of the loss curve.
+/// Running sums of one point of the loss curve.
 struct LossSums: Codable, Hashable, Sendable {
     var count = 0
     var loss: Float = 0

@@ -1,28 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
-// The settings that every training has, as `training` in the YAML files gives them.
+// The options that all training runs share: `training` in YAML configs.
 
+import Files
 import Networks
 import Optimizers
+import Schedulers
 import Tensors
 
-/// How long and how fast to train, and what to save memory on.
+/// Steps, batches, optimizer and memory options of a training run.
 public struct TrainingOptions: Codable, Hashable, Sendable {
     public var steps: Int
     public var batchSize: Int
-    /// Samples computed at once: a step adds up the gradients of several parts of its batch; nil: all at once.
+    /// Samples computed at once. A step accumulates the gradients of the parts of its batch. nil: the complete batch.
     public var microBatchSize: Int?
     public var learningRate: Float
     public var schedule: LearningRateSchedule
     public var weightDecay: Float
     public var beta1: Float
     public var beta2: Float
-    /// Gradients are clipped to this global norm; nil: never.
+    /// Gradients are clipped to this global norm; nil: no clipping.
     public var maximumGradientNorm: Float?
-    /// Decay of the weights' moving average; nil: none is kept.
+    /// Decay of the weights' exponential moving average; nil: no average.
     public var averageDecay: Float?
-    /// Precision of the optimizer's moments: Float32, or bfloat16 with stochastic rounding at half the memory.
+    /// Element type of the optimizer's moments: Float32, or bfloat16 with stochastic rounding and half the memory.
     public var momentDtype: ElementType
-    /// What the UNet's forward pass keeps for its backward pass; the results are the same bits in either case.
+    /// Gradient checkpointing of the UNet. Results are bit-equal with and without it.
     public var checkpointing: GradientCheckpointing
     public var seed: UInt64
     /// Steps between two saves of the training state.
@@ -52,7 +54,7 @@ public struct TrainingOptions: Codable, Hashable, Sendable {
         self.saveEvery = saveEvery
     }
 
-    /// `momentDtype` and `checkpointing` may be left out.
+    /// `momentDtype` and `checkpointing` are optional.
     public init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
         steps = try values.decode(Int.self, forKey: .steps)
@@ -72,8 +74,7 @@ public struct TrainingOptions: Codable, Hashable, Sendable {
         saveEvery = try values.decode(Int.self, forKey: .saveEvery)
     }
 
-    /// The same with one value for each option that a run's results do not depend on: what must agree when a run is
-    /// resumed.
+    /// These options with fixed values for those that do not affect the result; must be equal when a run is resumed.
     package var decidingResults: TrainingOptions {
         var fixed = self
         fixed.saveEvery = 1
@@ -112,7 +113,7 @@ extension TrainingOptions {
         if let maximumGradientNorm, !(maximumGradientNorm > 0) {
             throw TrainingConfigError.range(
                 key: "training.maximumGradientNorm", value: "\(maximumGradientNorm)",
-                expected: "a positive number, or none")
+                expected: "a positive number, or no value")
         }
         guard schedule.warmupSteps >= 0 else {
             throw TrainingConfigError.range(
@@ -122,5 +123,32 @@ extension TrainingOptions {
             throw TrainingConfigError.range(
                 key: "training.schedule.finalFactor", value: "\(schedule.finalFactor)", expected: "0 to 1")
         }
+    }
+}
+
+/// A training configuration that is not valid.
+public enum TrainingConfigError: CategorizedError, Equatable {
+    /// The value of `key` is outside its range.
+    case range(key: String, value: String, expected: String)
+    /// The UNet's config does not match the training data.
+    case unsuitableModel(key: String, value: String, expected: String)
+
+    public var category: ErrorCategory { .badData }
+
+    public var description: String {
+        switch self {
+        case .range(let key, let value, let expected):
+            "training config: \(key): expected \(expected), found \(value)"
+        case .unsuitableModel(let key, let value, let expected):
+            "training config: \(key) of the UNet: expected \(expected), found \(value)"
+        }
+    }
+}
+
+extension TimestepDistribution {
+    /// - Throws: `TrainingConfigError.range`, naming the key.
+    public func validate() throws(TrainingConfigError) {
+        guard let (name, value) = invalidParameter else { return }
+        throw .range(key: "timesteps.\(name)", value: "\(value)", expected: "a positive number")
     }
 }
