@@ -20,6 +20,7 @@ public struct DiffusersExport {
     /// - Throws: `ConfigError`.
     public init(_ reader: CheckpointReader) throws {
         self.reader = reader
+        try reader.require(architecture: DiffusionPipeline.unetArchitecture)
         config = try UNet2DConditionConfig(json: Data(reader.header.config.utf8))
     }
 
@@ -88,14 +89,14 @@ public struct DiffusersExport {
 
     private func tensors(_ timeLayers: CheckpointReader?) throws -> [(key: String, content: Content)] {
         if reader.format == .model {
-            try config.checkTensors(of: reader.unet)
-            return reader.unet.keys.map { ($0, .stored(reader.unet)) }
+            try config.checkTensors(of: reader.parameters)
+            return reader.parameters.keys.map { ($0, .stored(reader.parameters)) }
         }
         let pipeline = try DiffusionPipeline(reader, precision: .keep16Bit)
         let quantized = Set((reader.quantizedLayers + reader.packedLayers).map { $0 + ".weight" })
         var tensors: [(key: String, content: Content)] = pipeline.unet.store.entries.map { entry in
             quantized.contains(entry.key)
-                ? (entry.key, .computed(entry.source)) : (entry.key, .stored(reader.unet))
+                ? (entry.key, .computed(entry.source)) : (entry.key, .stored(reader.parameters))
         }
         guard try needsTimeLayers() else { return tensors }
         guard let timeLayers else {
@@ -107,7 +108,7 @@ public struct DiffusersExport {
             let layer = entry.key.split(separator: ".").dropLast().joined(separator: ".")
             return LayerRole(of: LayerID(layer)).isTimeLayer
         }
-        tensors += missing.map { ($0.key, .stored(timeLayers.unet)) }
+        tensors += missing.map { ($0.key, .stored(timeLayers.parameters)) }
         return tensors
     }
 }

@@ -38,7 +38,8 @@ extension DiffusersFolder {
         let unet = try UNet2DConditionConfig(json: Data(config.utf8))
         try unet.checkTensors(of: weights)
         let header = CheckpointHeader(
-            format: .model, config: config, manifest: try manifest.json(), scheduler: scheduler)
+            format: .model, architecture: DiffusionPipeline.unetArchitecture, config: config,
+            manifest: try manifest.json(), scheduler: scheduler)
         let writer = try CheckpointWriter(path, header: header)
         for (index, key) in weights.keys.enumerated() {
             let (stored, bytes) = try weights.encoded(key, as: type)

@@ -24,6 +24,7 @@ extension DiffusionPipeline {
     ///
     /// - Throws: as `init(contentsOf:precision:)`.
     public convenience init(_ reader: CheckpointReader, precision: WeightPrecision = .float32) throws {
+        try reader.require(architecture: Self.unetArchitecture)
         let config = try UNet2DConditionConfig(json: Data(reader.header.config.utf8))
         let layers = reader.format == .packed ? try ModelInventory(unet: config).layers : []
         let parameters = try CheckpointParameters(
@@ -39,8 +40,7 @@ extension DiffusionPipeline {
         if let encoder { try Self.check(encoder, for: config) }
         try self.init(
             unet: unet, textEncoder: encoder,
-            tokenizerName: encoder == nil ? nil : reader.header.tokenizer ?? "shapes-words",
-            schedulerJSON: reader.header.scheduler)
+            tokenizerName: reader.header.tokenizer, schedulerJSON: reader.header.scheduler)
     }
 
     /// - Throws: `PipelineError` for a text encoder that is not this UNet's.
