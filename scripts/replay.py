@@ -425,7 +425,7 @@ def datasets(group):
 def stored(dataset):
     """A dataset's content; bfloat16 is uint16 with an attribute."""
     kind = dataset.attrs.get("dtype")
-    return tensor(dataset[()], kind.decode() if isinstance(kind, bytes) else kind)
+    return tensor(dataset[()], kind.decode() if kind is not None else None)
 
 
 def read_checkpoint(path):
@@ -439,13 +439,12 @@ def read_checkpoint(path):
             if group in file:
                 parts[group] = [("", stored(item)) for item in datasets(file[group]).values()]
         if "quantization" in file:
-            for key, item in datasets(file["quantization"]).items():
+            for key, item in datasets(file["quantization"]["unet"]).items():
                 parts["scales"].append((key, f"{int(item.attrs['bits'])} bits {stored(item)}"))
         if "packed" in file:
-            for key, item in datasets(file["packed"]).items():
+            for key, item in datasets(file["packed"]["unet"]).items():
                 if key.endswith(".codes"):
-                    text, encoding = item.attrs, item.attrs["encoding"]
-                    encoding = encoding.decode() if isinstance(encoding, bytes) else encoding
+                    text, encoding = item.attrs, item.attrs["encoding"].decode()
                     form = f"{int(text['bits'])} bits {int(text['levels'])} levels {encoding} {text['shape'].tolist()}"
                     parts["codes"].append((key, f"{form} {stored(item)}"))
                 else:
@@ -458,7 +457,7 @@ def read_checkpoint(path):
 def read_training(file, parts):
     """The state of a run: tensors by role, of the UNet by name, and the loss curve."""
     own = set(datasets(file["unet"])) if "unet" in file else set()
-    state = json.loads(file["training"].attrs["state"])
+    state = json.loads(file["header"]["training"][()])
     parts["losses"] = numbers([state["history"], state["pending"]])
     for role in ["values", "first_moments", "second_moments", "averages"]:
         for key, item in datasets(file["training"][role]).items() if role in file["training"] else []:
@@ -471,7 +470,7 @@ def read_training(file, parts):
 def steps_done(path):
     """The step of an unfinished run, None where there is none."""
     with h5py.File(path, "r") as file:
-        state = json.loads(file["training"].attrs["state"])
+        state = json.loads(file["header"]["training"][()])
         return state["step"] if "values" in file["training"] else None
 
 

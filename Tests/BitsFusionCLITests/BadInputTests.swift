@@ -218,8 +218,8 @@ struct BadInputTests {
     private func makeDamagedModel(_ folder: TemporaryFolder) throws {
         let reader = try CheckpointReader(folder.file("model.h5"))
         let writer = try CheckpointWriter(folder.file("nan.h5"), header: reader.header)
-        for key in reader.unet.keys {
-            let value = try reader.unet.tensor(key)
+        for key in reader.parameters.keys {
+            let value = try reader.parameters.tensor(key)
             if key == "conv_in.weight" { value.withUnsafeMutableBufferPointer { $0[0] = .nan } }
             try writer.write(key, value)
         }

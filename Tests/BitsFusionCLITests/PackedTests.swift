@@ -99,7 +99,7 @@ import Testing
         let reader = try CheckpointReader(folder.file("packed.h5"))
         let layer = "mid_block.resnets.0.conv1"
         let scales = try reader.packedLayer(layer).scales.withUnsafeBytes { Data($0) }
-        let gain = try reader.unet.tensor("conv_norm_out.weight").values.withUnsafeBytes { Data($0) }
+        let gain = try reader.parameters.tensor("conv_norm_out.weight").values.withUnsafeBytes { Data($0) }
         let features = try #require(reader.timeFeatures()?.features["mid_block.resnets.0"])
         let half = features.withUnsafeBufferPointer { Float16Bits.encode($0, .float16) }
             .withUnsafeBytes { Data($0) }

@@ -76,7 +76,7 @@ struct WholeRoadTests {
         try folder.makeModel()
         try succeed(folder.run("init", "--config", "config.json", "--seed", "7", "-o", "again.h5"))
         try succeed(folder.run("init", "--config", "config.json", "--seed", "8", "-o", "other.h5"))
-        let models = try ["model", "again", "other"].map { try CheckpointReader(folder.file("\($0).h5")).unet }
+        let models = try ["model", "again", "other"].map { try CheckpointReader(folder.file("\($0).h5")).parameters }
         let key = "down_blocks.0.resnets.0.conv1.weight"
         let weights = try models.map { try $0.tensor(key).values }
         #expect(weights[0] == weights[1])

@@ -12,19 +12,27 @@ import Testing
 @testable import Checkpoints
 
 @Suite struct CheckpointFaultTests {
-    /// Writes a checkpoint's root attributes, each replaceable or, where nil, left out.
+    /// Writes a checkpoint's header, each part replaceable or, where nil, left out.
     private func write(
-        _ path: String, format: String? = "bitsfusion-model", version: Int? = 1, config: String? = "{}",
-        manifest: String? = "{}", groups: [String] = ["/unet"], textConfig: String? = nil,
+        _ path: String, format: String? = "bitsfusion-model", version: Int? = 2,
+        architecture: String? = "UNet2DConditionModel", component: String? = "unet", tokenizer: String? = nil,
+        documents: [String: String] = ["manifest": "{}", "unet": "{}"], groups: [String] = ["/unet"],
         _ more: (borrowing HDF5File) throws -> Void = { _ in }
     ) throws {
         let file = try HDF5File.create(path)
         if let format { try file.setText("format", format) }
         if let version { try file.setInteger("format_version", version) }
-        if let config { try file.setText("config", config) }
-        if let manifest { try file.setText("manifest", manifest) }
-        if let textConfig { try file.setText("text_config", textConfig) }
+        if let architecture { try file.setText("architecture", architecture) }
+        if let component { try file.setText("component", component) }
+        if let tokenizer { try file.setText("tokenizer", tokenizer) }
+        try file.createGroup("/header")
+        for (name, text) in documents { try file.setDocument("/header/" + name, text) }
         for group in groups { try file.createGroup(group) }
+        if format == "bitsfusion-packed" {
+            var checksums = SectionChecksums()
+            for (name, text) in documents { checksums.add(document: "/header/" + name, text) }
+            for (group, checksum) in checksums.groups { try file.setInteger("crc32", Int(checksum), of: group) }
+        }
         try more(file)
         try file.close()
     }
@@ -45,41 +53,80 @@ import Testing
         expect(attribute(path, "format", .value(expected: known, found: "gguf")))
         try write(path, version: nil)
         expect(attribute(path, "format_version", .missing))
-        try write(path, version: 2)
-        expect(attribute(path, "format_version", .value(expected: "1", found: "[2]")))
-        try write(path, config: nil)
-        expect(attribute(path, "config", .missing))
-        try write(path, manifest: nil)
-        expect(attribute(path, "manifest", .missing))
-        try write(path, config: "{\"a\": }")
-        expect(
-            .json(
-                file: path, document: "the attribute config",
-                fault: .syntax(offset: 6, expected: "a JSON value")))
-        try write(path, config: "[]")
-        expect(
-            .json(
-                file: path, document: "the attribute config", fault: .syntax(offset: 0, expected: "an object")
-            ))
+        for version in [1, 3] {
+            try write(path, version: version)
+            expect(.version(file: path, expected: 2, found: version))
+        }
+        try write(path, architecture: nil)
+        expect(attribute(path, "architecture", .missing))
+        try write(path, component: nil)
+        expect(attribute(path, "component", .missing))
+        try write(path, tokenizer: "words")
+        expect(attribute(path, "tokenizer", .value(expected: "none without a text encoder", found: "words")))
+        try write(
+            path, documents: ["manifest": "{}", "unet": "{}", "text_encoder": "{}"], groups: ["/unet", "/text_encoder"])
+        expect(attribute(path, "tokenizer", .missing))
     }
 
-    @Test("groups that the format needs must be there")
+    @Test("another architecture than the caller's is refused by name")
+    func architecture() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.file("a.h5")
+        try write(
+            path, architecture: "DiTTransformer2DModel", component: "transformer",
+            documents: ["manifest": "{}", "transformer": "{}"], groups: ["/transformer"])
+        let reader = try CheckpointReader(path)
+        #expect(reader.parameters.keys.isEmpty)
+        let fault = AttributeFault.value(expected: "UNet2DConditionModel", found: "DiTTransformer2DModel")
+        #expect(throws: attribute(path, "architecture", fault)) {
+            try reader.require(architecture: "UNet2DConditionModel")
+        }
+    }
+
+    @Test("documents of the header must exist and be JSON objects")
+    func documents() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.file("a.h5")
+        func expect(_ error: CheckpointError) { #expect(throws: error) { try CheckpointReader(path) } }
+        try write(path, documents: ["manifest": "{}"])
+        expect(.object(file: path, object: "/header/unet", fault: .missing))
+        try write(path, documents: ["unet": "{}"])
+        expect(.object(file: path, object: "/header/manifest", fault: .missing))
+        try write(path, documents: ["manifest": "{}", "unet": "{\"a\": }"])
+        expect(
+            .json(
+                file: path, document: "/header/unet",
+                fault: .syntax(offset: 6, expected: "a JSON value")))
+        try write(path, documents: ["manifest": "{}", "unet": "[]"])
+        expect(.json(file: path, document: "/header/unet", fault: .syntax(offset: 0, expected: "an object")))
+        try write(path, documents: ["manifest": "{}"]) {
+            _ = try $0.createDataset("/header/unet", type: .float32, shape: [])
+        }
+        expect(
+            .object(
+                file: path, object: "/header/unet",
+                fault: .value(expected: "one fixed-length string in UTF-8", found: "float32")))
+    }
+
+    @Test("groups that the format needs must exist, and others must not")
     func groups() throws {
         let folder = try TemporaryFolder()
         let path = folder.file("a.h5")
-        func expect(_ group: String) {
-            #expect(throws: CheckpointError.object(file: path, object: group, fault: .missing)) {
+        func expect(_ group: String, _ fault: ObjectFault = .missing) {
+            #expect(throws: CheckpointError.object(file: path, object: group, fault: fault)) {
                 try CheckpointReader(path)
             }
         }
         try write(path, groups: [])
         expect("/unet")
         try write(path, format: "bitsfusion-student")
-        expect("/quantization")
+        expect("/quantization/unet")
         try write(path, format: "bitsfusion-packed")
-        expect("/packed")
-        try write(path, textConfig: "{}")
+        expect("/packed/unet")
+        try write(path, tokenizer: "words", documents: ["manifest": "{}", "unet": "{}", "text_encoder": "{}"])
         expect("/text_encoder")
+        try write(path, groups: ["/unet", "/vae"])
+        expect("/vae", .value(expected: "one of unet", found: "another component"))
     }
 
     @Test("a dataset whose name holds a dot cannot be told from a group, and is refused")
@@ -107,7 +154,7 @@ import Testing
             }
             let reader = try CheckpointReader(path)
             #expect(throws: CheckpointError.notFinite(file: path, key: "a.weight", index: index, count: 1)) {
-                try reader.unet.tensor("a.weight")
+                try reader.parameters.tensor("a.weight")
             }
         }
         for (bits, type) in [(UInt16(0x7C00), StorageType.float16), (0xFE01, .float16), (0x7F80, .bfloat16)] {
@@ -119,7 +166,7 @@ import Testing
             }
             let reader = try CheckpointReader(path)
             for read in [
-                { _ = try reader.unet.tensor("a.weight") }, { _ = try reader.unet.halfWeight("a.weight") },
+                { _ = try reader.parameters.tensor("a.weight") }, { _ = try reader.parameters.halfWeight("a.weight") },
             ] {
                 #expect(
                     throws: CheckpointError.notFinite(file: path, key: "a.weight", index: index, count: 1)
@@ -139,8 +186,8 @@ import Testing
         #expect(
             throws: CheckpointError.elementType(
                 file: path, key: "a", expected: ["float32", "float16", "bfloat16"], found: "int32")
-        ) { try reader.unet.tensor("a") }
-        #expect(throws: CheckpointError.missingKey(file: path, key: "b")) { try reader.unet.tensor("b") }
+        ) { try reader.parameters.tensor("a") }
+        #expect(throws: CheckpointError.missingKey(file: path, key: "b")) { try reader.parameters.tensor("b") }
     }
 
     private func checksum(_ codes: [UInt8], _ scales: [Float]) -> UInt32 {
@@ -155,8 +202,8 @@ import Testing
     ) throws -> (String, Result<PackedLayerRecord, any Error>) {
         let folder = try TemporaryFolder()
         let path = folder.file("a.h5")
-        try write(path, format: "bitsfusion-packed", groups: ["/unet", "/packed"]) { file in
-            let object = "/packed/a/codes"
+        try write(path, format: "bitsfusion-packed", groups: ["/unet", "/packed/unet"]) { file in
+            let object = "/packed/unet/a/codes"
             let dataset = try file.createDataset(object, type: .uint8, shape: [codes.count])
             try codes.withUnsafeBytes { try dataset.write($0) }
             try file.setInteger("bits", bits, of: object)
@@ -164,7 +211,7 @@ import Testing
             try file.setText("encoding", encoding, of: object)
             try file.setIntegers("shape", shape, of: object)
             try file.setInteger("crc32", checksum ?? Int(self.checksum(codes, scales)), of: object)
-            let scale = try file.createDataset("/packed/a/scale", type: .float32, shape: [scales.count])
+            let scale = try file.createDataset("/packed/unet/a/scale", type: .float32, shape: [scales.count])
             try scales.withUnsafeBytes { try scale.write($0) }
         }
         let reader = try CheckpointReader(path)
@@ -208,16 +255,16 @@ import Testing
     func strayObjects() throws {
         let folder = try TemporaryFolder()
         let path = folder.file("a.h5")
-        for group in ["/quantization", "/training", "/clip"] {
-            try write(path, format: "bitsfusion-packed", groups: ["/unet", "/packed", group]) { _ in }
+        for group in ["/quantization/unet", "/training"] {
+            try write(path, format: "bitsfusion-packed", groups: ["/unet", "/packed/unet", group])
             #expect(
                 throws: CheckpointError.object(
                     file: path, object: group,
                     fault: .value(expected: "no such group in a packed file", found: "one"))
             ) { try CheckpointReader(path) }
         }
-        try write(path, format: "bitsfusion-packed", groups: ["/unet", "/packed"]) { file in
-            _ = try file.createDataset("/packed/a/scale", type: .float32, shape: [0])
+        try write(path, format: "bitsfusion-packed", groups: ["/unet", "/packed/unet"]) { file in
+            _ = try file.createDataset("/packed/unet/a/scale", type: .float32, shape: [0])
         }
         #expect(throws: CheckpointError.unusedKeys(file: path, keys: ["a.scale"])) {
             try CheckpointReader(path)
@@ -293,7 +340,7 @@ import Testing
 
     private func readEverything(_ path: String) throws {
         let reader = try CheckpointReader(path)
-        for key in reader.unet.keys { _ = try reader.unet.tensor(key) }
+        for key in reader.parameters.keys { _ = try reader.parameters.tensor(key) }
         for layer in reader.packedLayers {
             // The checksum finds what is damaged in codes; what it does not is found when they are decoded.
             _ = try? reader.packedLayer(layer).dequantized()

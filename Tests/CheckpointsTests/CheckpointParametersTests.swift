@@ -32,7 +32,7 @@ import Testing
         let full = try CheckpointParameters(reader, precision: .float32)
         let dense = try #require(try weight(full, "a.weight", [4, 3]) as? Parameter)
         #expect(dense.name == "a.weight")
-        #expect(try dense.value.values == reader.unet.halfWeight("a.weight").tensor().values)
+        #expect(try dense.value.values == reader.parameters.halfWeight("a.weight").tensor().values)
     }
 
     @Test("matrices are rounded to bfloat16 where that is asked for, and read as they are where stored so")

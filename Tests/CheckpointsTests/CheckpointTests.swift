@@ -13,7 +13,7 @@ import Testing
 
 @Suite struct CheckpointTests {
     @Test(
-        "a model's attributes come back byte for byte, its parameters bit for bit, under their diffusers keys"
+        "a model's header comes back byte for byte, its parameters bit for bit, under their diffusers keys"
     )
     func model() throws {
         let folder = try TemporaryFolder()
@@ -26,17 +26,20 @@ import Testing
         #expect(reader.header.manifest == SampleCheckpoint.manifest)
         #expect(reader.header.scheduler == "{\"beta_start\": 0.00085}")
         #expect(reader.header.textConfig == "{\"width\": 8}")
+        #expect(reader.header.tokenizer == "words")
+        #expect(reader.header.architecture == SampleCheckpoint.architecture)
+        #expect(reader.header.component == "unet")
         #expect(
-            reader.unet.keys == [
+            reader.parameters.keys == [
                 "conv_in.bias", "conv_in.weight", "down_blocks.0.resnets.0.conv1.weight",
                 "down_blocks.0.resnets.0.conv2.weight",
             ])
         #expect(reader.textEncoder?.keys == ["embeddings.weight"])
         let conv = "down_blocks.0.resnets.0.conv1.weight"
-        #expect(reader.unet.stored(conv) == StoredTensor(type: .float32, shape: [2, 4, 3, 3]))
-        #expect(try reader.unet.tensor(conv).values == SampleCheckpoint.values(72, seed: 4))
-        #expect(reader.unet.stored("conv_in.weight")?.type == .float16)
-        #expect(reader.unet.stored("down_blocks.0.resnets.0.conv2.weight")?.type == .bfloat16)
+        #expect(reader.parameters.stored(conv) == StoredTensor(type: .float32, shape: [2, 4, 3, 3]))
+        #expect(try reader.parameters.tensor(conv).values == SampleCheckpoint.values(72, seed: 4))
+        #expect(reader.parameters.stored("conv_in.weight")?.type == .float16)
+        #expect(reader.parameters.stored("down_blocks.0.resnets.0.conv2.weight")?.type == .bfloat16)
         #expect(try reader.trainingState() == nil)
         #expect(try reader.timeFeatures() == nil)
     }
@@ -54,9 +57,9 @@ import Testing
             try writer.write("w", half)
             try writer.finish()
             let reader = try CheckpointReader(path)
-            #expect(try reader.unet.halfWeight("w").bits == bits)
-            #expect(try reader.unet.halfWeight("w").type == type)
-            #expect(try reader.unet.tensor("w").values == half.tensor().values)
+            #expect(try reader.parameters.halfWeight("w").bits == bits)
+            #expect(try reader.parameters.halfWeight("w").type == type)
+            #expect(try reader.parameters.tensor("w").values == half.tensor().values)
         }
     }
 
@@ -171,25 +174,6 @@ import Testing
         try writer.write("a", large, as: .bfloat16)
     }
 
-    @Test("tensors are copied between containers in their own type or another")
-    func copies() throws {
-        let folder = try TemporaryFolder()
-        try SampleCheckpoint.writeModel(folder.file("a.h5"))
-        let source = try CheckpointReader(folder.file("a.h5")).unet
-        for type in [nil, ElementType.float32, .float16] {
-            let writer = try CheckpointWriter(folder.file("b.h5"), header: SampleCheckpoint.header(.model))
-            try writer.copy(source, as: type)
-            try writer.finish()
-            let copy = try CheckpointReader(folder.file("b.h5")).unet
-            #expect(copy.keys == source.keys)
-            for key in source.keys {
-                let expected = type.map { StorageType($0) } ?? source.stored(key)?.type
-                #expect(copy.stored(key)?.type == expected)
-                if type != .float16 { #expect(try copy.tensor(key).values == source.tensor(key).values) }
-            }
-        }
-    }
-
     @Test("two readers of one file, used by many tasks at once, see the same values")
     func concurrentReads() async throws {
         let folder = try TemporaryFolder()
@@ -201,7 +185,7 @@ import Testing
         let expected = SampleCheckpoint.values(72, seed: 4)
         try await withThrowingTaskGroup(of: [Float].self) { group in
             for index in 0..<64 {
-                group.addTask { try (index % 2 == 0 ? first : second).unet.tensor(key).values }
+                group.addTask { try (index % 2 == 0 ? first : second).parameters.tensor(key).values }
             }
             for try await values in group { #expect(values == expected) }
         }

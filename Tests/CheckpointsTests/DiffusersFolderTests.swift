@@ -167,19 +167,24 @@ import Testing
             """
         try Python.run(make, folder.file("in"))
         let source = try DiffusersFolder(folder.file("in"))
-        let header = CheckpointHeader(format: .model, config: source.config, manifest: "{}")
+        let header = CheckpointHeader(
+            format: .model, architecture: "UNet2DConditionModel", config: source.config, manifest: "{}")
         let writer = try CheckpointWriter(folder.file("model.h5"), header: header)
-        try writer.copy(source.weights)
+        for key in source.weights.keys {
+            let (stored, bytes) = try source.weights.encoded(key)
+            let type = try #require(stored.type)
+            try bytes.withUnsafeBytes { try writer.write(key, type: type, shape: stored.shape, bytes: $0) }
+        }
         try writer.finish()
 
         let reader = try CheckpointReader(folder.file("model.h5"))
-        let stored = reader.unet.keys.map { ($0, reader.unet.stored($0)) }
+        let stored = reader.parameters.keys.map { ($0, reader.parameters.stored($0)) }
         let export = try DiffusersFolderWriter(
             folder.file("out"), config: reader.header.config, scheduler: nil,
             tensors: Dictionary(
                 uniqueKeysWithValues: stored.compactMap { key, tensor in tensor.map { (key, $0) } }))
-        for key in reader.unet.keys {
-            try reader.unet.bytes(key).withUnsafeBytes { try export.write(key, bytes: $0) }
+        for key in reader.parameters.keys {
+            try reader.parameters.bytes(key).withUnsafeBytes { try export.write(key, bytes: $0) }
         }
         try export.finish()
 

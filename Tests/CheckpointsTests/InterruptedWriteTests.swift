@@ -50,7 +50,7 @@ private func writeLayers(
             #expect(folder.names == ["model.h5"])
             #expect(try folder.bytes("model.h5") == old)
             try writeLayers(path, count: 10)
-            #expect(try CheckpointReader(path).unet.keys.count == 20)
+            #expect(try CheckpointReader(path).parameters.keys.count == 20)
         }
     }
 
@@ -91,7 +91,7 @@ private func writeLayers(
         try writeLayers(path, count: 10, value: 8)
         #expect(folder.names == ["model.h5"])
         #expect(
-            try CheckpointReader(path).unet.tensor("layers.0.weight").values
+            try CheckpointReader(path).parameters.tensor("layers.0.weight").values
                 == [Float](repeating: 8, count: 10))
     }
 }

@@ -177,8 +177,8 @@ import Testing
     }
 
     @Test(
-        "the size of a packed file is known beforehand, to the byte, whatever the recipe",
-        arguments: [PackingEncoding.radix, .fixed], [true, false])
+        "a packed file never exceeds its forecast size, and is smaller by 24 kB at most, for every recipe",
+        arguments: PackingEncoding.allCases, [true, false])
     func size(encoding: PackingEncoding, cachesFeatures: Bool) throws {
         let folder = try TemporaryFolder()
         var random = Philox(seed: 5)
@@ -203,12 +203,14 @@ import Testing
                     encoding: encoding, scaleType: scaleType,
                     cachedTimesteps: cachesFeatures ? Array(0..<steps) : nil))
             let storage = StorageModel(bytesPerScale: scaleType.bytesPerElement) {
-                packedByteCount(count: $0, levels: $1, encoding: encoding)
+                packedByteCountBound(count: $0, levels: $1, encoding: encoding)
             }
             let forecast = try storage.storedBytes(
                 recipe: recipe, inventory: inventory,
                 timeFeatures: cachesFeatures ? .cached(steps: steps) : .layersKept)
-            #expect(try Data(contentsOf: URL(fileURLWithPath: path)).count == forecast)
+            let bytes = try Data(contentsOf: URL(fileURLWithPath: path)).count
+            #expect(bytes <= forecast)
+            if encoding.hasFixedSize { #expect(forecast - bytes < 24_000) }
         }
     }
 

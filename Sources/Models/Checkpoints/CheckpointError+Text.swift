@@ -15,6 +15,9 @@ extension CheckpointError: CustomStringConvertible, LocalizedError {
             "\(file): \(object): \(fault)"
         case .attribute(let file, let object, let name, let fault):
             "\(file): attribute \(name) of \(object): \(fault)"
+        case .version(let file, let expected, let found):
+            "\(file): format version \(found): expected \(expected); "
+                + (found > expected ? "use a newer bitsfusion" : "import or train it again")
         case .safetensors(let file, let fault):
             "\(file): \(fault)"
         case .missingKey(let file, let key):

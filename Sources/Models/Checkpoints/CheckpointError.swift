@@ -14,6 +14,9 @@ public enum CheckpointError: Error, Equatable, Sendable {
     /// An attribute is missing, or holds something else than it must.
     case attribute(file: String, object: String, name: String, fault: AttributeFault)
 
+    /// The layout is of another version than the one that this program writes and reads.
+    case version(file: String, expected: Int, found: Int)
+
     // MARK: safetensors
 
     /// The header of a safetensors file or of a shard index is not valid.

@@ -27,20 +27,29 @@ public enum DenoiserRegistry {
     ///
     /// - Throws: `ConfigError.unsupported` for an architecture that is not registered, and what its reader throws.
     public static func config(json: Data) throws -> any DenoiserConfig {
-        let name = ConfigDocument(json)?.className ?? defaultArchitecture
-        let (reader, known) = readers.withLock { ($0[name], $0.keys.sorted()) }
-        guard let reader else {
-            throw ConfigError.unsupported(
-                key: "_class_name", value: "\"\(name)\"",
-                supported: known.map { "\"\($0)\"" }.joined(separator: ", "))
-        }
-        return try reader(json)
+        try reader(ConfigDocument(json)?.className ?? defaultArchitecture)(json)
     }
 
     /// The config in the text `json`.
     ///
     /// - Throws: as `config(json:)` for bytes.
     public static func config(json: String) throws -> any DenoiserConfig { try config(json: Data(json.utf8)) }
+
+    /// The config of the class `architecture`, as a model file's header names it.
+    ///
+    /// - Throws: as `config(json:)`.
+    public static func config(architecture: String, json: String) throws -> any DenoiserConfig {
+        try reader(architecture)(Data(json.utf8))
+    }
+
+    private static func reader(_ name: String) throws(ConfigError) -> ConfigReader {
+        let (reader, known) = readers.withLock { ($0[name], $0.keys.sorted()) }
+        guard let reader else {
+            throw .unsupported(
+                key: "_class_name", value: "\"\(name)\"", supported: known.map { "\"\($0)\"" }.joined(separator: ", "))
+        }
+        return reader
+    }
 }
 
 /// A config.json of any architecture, compared by value.

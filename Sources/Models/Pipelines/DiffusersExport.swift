@@ -20,7 +20,7 @@ public struct DiffusersExport {
     /// - Throws: `ConfigError`.
     public init(_ reader: CheckpointReader) throws {
         self.reader = reader
-        config = try DenoiserRegistry.config(json: reader.header.config)
+        config = try DenoiserRegistry.config(architecture: reader.header.architecture, json: reader.header.config)
     }
 
     /// Whether the file has no time layers, so that `write` needs a model to take them from.
@@ -88,14 +88,14 @@ public struct DiffusersExport {
 
     private func tensors(_ timeLayers: CheckpointReader?) throws -> [(key: String, content: Content)] {
         if reader.format == .model {
-            try config.checkTensors(of: reader.unet)
-            return reader.unet.keys.map { ($0, .stored(reader.unet)) }
+            try config.checkTensors(of: reader.parameters)
+            return reader.parameters.keys.map { ($0, .stored(reader.parameters)) }
         }
         let pipeline = try DiffusionPipeline(reader, precision: .keep16Bit)
         let quantized = Set((reader.quantizedLayers + reader.packedLayers).map { $0 + ".weight" })
         var tensors: [(key: String, content: Content)] = pipeline.denoiser.store.entries.map { entry in
             quantized.contains(entry.key)
-                ? (entry.key, .computed(entry.source)) : (entry.key, .stored(reader.unet))
+                ? (entry.key, .computed(entry.source)) : (entry.key, .stored(reader.parameters))
         }
         guard try needsTimeLayers() else { return tensors }
         guard let timeLayers else {
@@ -104,7 +104,7 @@ public struct DiffusersExport {
         }
         let model = try DiffusionPipeline(timeLayers, precision: .keep16Bit)
         let missing = model.denoiser.timeLayerEntries
-        tensors += missing.map { ($0.key, .stored(timeLayers.unet)) }
+        tensors += missing.map { ($0.key, .stored(timeLayers.parameters)) }
         return tensors
     }
 }

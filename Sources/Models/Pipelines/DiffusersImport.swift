@@ -37,7 +37,8 @@ extension DiffusersFolder {
     ) throws {
         try DenoiserRegistry.config(json: config).checkTensors(of: weights)
         let header = CheckpointHeader(
-            format: .model, config: config, manifest: try manifest.json(), scheduler: scheduler)
+            format: .model, architecture: UNet2DConditionConfig.architecture, config: config,
+            manifest: try manifest.json(), scheduler: scheduler)
         let writer = try CheckpointWriter(path, header: header)
         for (index, key) in weights.keys.enumerated() {
             let (stored, bytes) = try weights.encoded(key, as: type)

@@ -1,23 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// The size of a packed file before there is one. The writer itself is run, with places for all tensors and no elements, on
-// a file that is measured and dropped; what is left when the payload is taken off holds for every recipe.
+// The size of a packed file before it is written: what the file contains in addition to codes, scales, time features and
+// the UNet's other parameters. It depends on the model alone, not on a recipe.
 
 import Checkpoints
-import Foundation
 import Layers
 import Networks
-import Packing
 import Recipes
 import Tensors
 
 extension ModelInventory {
-    /// The layers of a whole model, and what its packed file adds to their payload.
+    /// The layers of a whole model, and the bytes that its packed file adds to them.
     ///
     /// - Parameters:
     ///   - config: the denoiser.
-    ///   - textEncoder: with its values, which decide on its element types; nil for a UNet on its own.
+    ///   - textEncoder: with its values, which decide its element types; nil for a denoiser on its own.
+    ///   - tokenizerName: the text encoder's tokenizer; nil for a denoiser on its own.
     ///   - schedulerJSON: the diffusers `scheduler_config.json` that the model came with.
-    /// - Throws: `RecipeError`, `CheckpointError` where no temporary file can be written.
+    /// - Throws: `RecipeError`.
     public init(
         of config: any DenoiserConfig, textEncoder: CLIPTextModel?, tokenizerName: String?, schedulerJSON: String?
     ) throws {
@@ -25,49 +24,34 @@ extension ModelInventory {
         self = try skeleton.inventory()
         let model = try DiffusionPipeline(
             denoiser: skeleton, textEncoder: textEncoder, tokenizerName: tokenizerName, schedulerJSON: schedulerJSON)
-        let encoder = model.packedTextEncoder.reduce(0) { $0 + $1.tensor.count * $1.type.bytesPerElement }
         container = PackedContainer(
-            cached: try model.containerBytes(.paper, inventory: self) - encoder,
-            layersKept: try model.containerBytes(.layersKept, inventory: self) - encoder, textEncoder: encoder
-        )
+            cached: try model.packedOverhead(.paper), layersKept: try model.packedOverhead(.layersKept),
+            textEncoder: model.packedTextEncoder.reduce(0) { $0 + $1.tensor.count * $1.type.bytesPerElement })
     }
 }
 
 extension DiffusionPipeline {
-    /// The layers of this model, and what its packed file adds to their payload.
+    /// The layers of this model, and the bytes that its packed file adds to them.
     ///
-    /// - Throws: as `ModelInventory.init(of:textEncoder:schedulerJSON:)`.
+    /// - Throws: as `ModelInventory.init(of:textEncoder:tokenizerName:schedulerJSON:)`.
     public func inventory() throws -> ModelInventory {
         try ModelInventory(
             of: denoiser.config, textEncoder: textEncoder, tokenizerName: tokenizerName, schedulerJSON: schedulerJSON)
     }
 
-    /// The bytes of a packed file beside its payload. Every layer is given the same width: places are all that counts.
-    fileprivate func containerBytes(_ storage: TimeFeatureStorage, inventory: ModelInventory) throws -> Int {
-        let path = FileManager.default.temporaryDirectory
-            .appendingPathComponent("bitsfusion-\(UUID().uuidString).h5").path
+    /// An upper bound of the bytes of a packed file in addition to tensor elements.
+    fileprivate func packedOverhead(_ storage: TimeFeatureStorage) throws -> Int {
         let manifest = RunManifest(toolVersion: "", commandLine: [], seed: nil, inputs: [])
-        let writer = try CheckpointWriter(path, header: try header(.packed, manifest))
+        var overhead = CheckpointOverhead(header: try header(.packed, manifest))
         let layers = denoiser.quantizedLayers
         for entry in packedEntries(besides: layers, dropsTimeLayers: storage != .layersKept) {
-            try writer.reserve(entry.key, type: .float32, shape: entry.source.shape)
+            overhead.addTensor(entry.key, rank: entry.source.shape.count)
         }
-        for layer in layers {
-            try writer.reservePackedLayer(
-                layer.path, shape: layer.weight.shape, codeBytes: layer.weight.shape.reduce(1, *),
-                encoding: .radix, scaleType: .float32)
+        for layer in layers { overhead.addPackedLayer(layer.path, rank: layer.weight.shape.count) }
+        if storage != .layersKept { overhead.addTimeFeatures(denoiser.timeFeatureChannels.map(\.path)) }
+        for (key, tensor, _) in packedTextEncoder {
+            overhead.addTensor(key, of: CheckpointHeader.textEncoder, rank: tensor.rank)
         }
-        if case .cached(let steps) = storage {
-            let channels = denoiser.timeFeatureChannels.map { ($0.path, $0.channels) }
-            try writer.reserveTimeFeatures(
-                channels: Dictionary(uniqueKeysWithValues: channels), steps: steps)
-        }
-        for (key, tensor, type) in packedTextEncoder {
-            try writer.reserve(key, in: .textEncoder, type: StorageType(type), shape: tensor.shape)
-        }
-        let unitBytes = StorageModel { count, _ in count }
-        let payload = try unitBytes.storedBytes(
-            recipe: .uniform(BitWidth(1), over: inventory), inventory: inventory, timeFeatures: storage)
-        return try writer.measure() - payload - storage.cachedSteps * PackedContainer.bytesPerTimestep
+        return overhead.bytes
     }
 }

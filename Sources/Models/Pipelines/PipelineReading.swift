@@ -24,7 +24,7 @@ extension DiffusionPipeline {
     ///
     /// - Throws: as `init(contentsOf:precision:)`.
     public convenience init(_ reader: CheckpointReader, precision: WeightPrecision = .float32) throws {
-        let config = try DenoiserRegistry.config(json: reader.header.config)
+        let config = try DenoiserRegistry.config(architecture: reader.header.architecture, json: reader.header.config)
         let layers = reader.format == .packed ? try config.skeleton().store.weightedLayers : []
         let parameters = try CheckpointParameters(
             reader, precision: precision,
@@ -37,8 +37,7 @@ extension DiffusionPipeline {
         let encoder = try CLIPTextModel(in: reader)
         if let encoder { try Self.check(encoder, for: config) }
         try self.init(
-            denoiser: denoiser, textEncoder: encoder,
-            tokenizerName: encoder == nil ? nil : reader.header.tokenizer ?? "shapes-words",
+            denoiser: denoiser, textEncoder: encoder, tokenizerName: reader.header.tokenizer,
             schedulerJSON: reader.header.scheduler)
     }
 

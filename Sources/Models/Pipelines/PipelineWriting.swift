@@ -143,22 +143,14 @@ extension DiffusionPipeline {
         }
     }
 
-    /// Bytes that the manifest of a packed file is filled up to with blanks, so that its size does not depend on the
-    /// command line that made it. (A manifest longer than that takes as much again.)
-    private static let manifestBytes = 4096
-
     func header(_ format: CheckpointFormat, _ manifest: RunManifest) throws -> CheckpointHeader {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        var text = String(decoding: try encoder.encode(manifest), as: UTF8.self)
-        if format == .packed {
-            let length = text.utf8.count
-            let wanted = (length + Self.manifestBytes - 1) / Self.manifestBytes * Self.manifestBytes
-            text += String(repeating: " ", count: wanted - length)
-        }
         return CheckpointHeader(
-            format: format, config: String(decoding: denoiser.config.json, as: UTF8.self), manifest: text,
-            scheduler: schedulerJSON,
+            format: format, architecture: type(of: denoiser.config).architecture,
+            component: type(of: denoiser.config).component,
+            config: String(decoding: denoiser.config.json, as: UTF8.self),
+            manifest: try manifest.json(), scheduler: schedulerJSON,
             textConfig: try textEncoder.map { String(decoding: try encoder.encode($0.config), as: UTF8.self) },
             tokenizer: tokenizerName)
     }

@@ -26,8 +26,8 @@ public enum RandomModel {
     ) throws {
         let inventory = try config.inventory()
         let header = CheckpointHeader(
-            format: .model, config: String(decoding: config.json, as: UTF8.self),
-            manifest: try manifest.json())
+            format: .model, architecture: UNet2DConditionConfig.architecture,
+            config: String(decoding: config.json, as: UTF8.self), manifest: try manifest.json())
         let writer = try CheckpointWriter(path, header: header)
         try withoutActuallyEscaping(progress) { progress in
             let provider = WritingProvider(

@@ -33,9 +33,6 @@ BF_H5_ID(bf_h5s_all, H5S_ALL)
 BF_H5_FLAG(bf_h5f_acc_rdonly, H5F_ACC_RDONLY)
 BF_H5_FLAG(bf_h5f_acc_trunc, H5F_ACC_TRUNC)
 
-/// The size that stands for "variable length" in `H5Tset_size`.
-static inline size_t bf_h5t_variable(void) { return H5T_VARIABLE; }
-
 /// IEEE 754 binary16, bit for bit the type that h5py writes for numpy.float16: sign 15, exponent 10..14, mantissa 0..9.
 /// Returns a new type that the caller closes, or a negative number.
 static inline hid_t bf_h5t_create_float16(void) {
@@ -48,11 +45,11 @@ static inline hid_t bf_h5t_create_float16(void) {
     return type;
 }
 
-/// A variable-length UTF-8 string type, new; the caller closes it. Negative on failure.
-static inline hid_t bf_h5t_create_string(void) {
+/// A UTF-8 string type of `size` bytes (> 0), padded with zero bytes, new; the caller closes it. Negative on failure.
+static inline hid_t bf_h5t_create_string(size_t size) {
     hid_t type = H5Tcopy(H5T_C_S1);
     if (type < 0) return type;
-    if (H5Tset_size(type, H5T_VARIABLE) < 0 || H5Tset_cset(type, H5T_CSET_UTF8) < 0) {
+    if (H5Tset_size(type, size) < 0 || H5Tset_cset(type, H5T_CSET_UTF8) < 0 || H5Tset_strpad(type, H5T_STR_NULLPAD) < 0) {
         H5Tclose(type);
         return -1;
     }
@@ -97,11 +94,4 @@ static inline int bf_h5_object_type(hid_t group, const char *name) {
     H5O_info_t info;
     if (H5Oget_info_by_name2(group, name, &info, H5O_INFO_BASIC, H5P_DEFAULT) < 0) return -1;
     return (int)info.type;
-}
-
-/// The address of an open object's header, in bytes from the file's base address, negative on failure.
-static inline int64_t bf_h5_object_address(hid_t object) {
-    H5O_info_t info;
-    if (H5Oget_info2(object, &info, H5O_INFO_BASIC) < 0) return -1;
-    return (int64_t)info.addr;
 }

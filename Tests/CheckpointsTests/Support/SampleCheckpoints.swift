@@ -12,10 +12,12 @@ import TestKit
 /// Writers of sample files.
 enum SampleCheckpoint {
     static let config = "{\n  \"_class_name\": \"UNet2DConditionModel\",\n  \"in_channels\": 4\n}\n"
+    static let architecture = "UNet2DConditionModel"
     static let manifest = "{\"toolVersion\":\"0.1.0\"}"
 
     static func header(_ format: CheckpointFormat) -> CheckpointHeader {
-        CheckpointHeader(format: format, config: config, manifest: manifest)
+        CheckpointHeader(
+            format: format, architecture: architecture, config: config, manifest: manifest)
     }
 
     /// `count` floats in -1..<1.
@@ -45,8 +47,8 @@ enum SampleCheckpoint {
 
     static func writeModel(_ path: String) throws {
         let header = CheckpointHeader(
-            format: .model, config: config, manifest: manifest, scheduler: "{\"beta_start\": 0.00085}",
-            textConfig: "{\"width\": 8}")
+            format: .model, architecture: architecture, config: config, manifest: manifest,
+            scheduler: "{\"beta_start\": 0.00085}", textConfig: "{\"width\": 8}", tokenizer: "words")
         let writer = try CheckpointWriter(path, header: header)
         try writer.write("conv_in.weight", tensor([4, 3, 1, 1], seed: 2), as: .float16)
         try writer.write("conv_in.bias", tensor([4], seed: 3))

@@ -49,7 +49,7 @@ import Testing
             let path = folder.file("clip.h5")
             try proxy.write(to: path, manifest: manifest, as: .float16)
             let again = try ClipProxy(file: path)
-            let keys = try CheckpointReader(path, formats: [.clip]).clip
+            let keys = try CheckpointReader(path, formats: [.clip]).parameters
             #expect(keys.keys.allSatisfy { keys.stored($0)?.type == .float16 })
             expectClose(
                 again.score(images, ids: ids).map(Double.init),
@@ -91,9 +91,11 @@ import Testing
     @Test("an architecture that is not one is an error that names the key") func brokenConfig() throws {
         try TemporaryFolder.with { folder in
             let path = folder.file("clip.h5")
-            let header = CheckpointHeader(format: .clip, config: #"{"vision_channels": [8]}"#, manifest: "{}")
+            let header = CheckpointHeader(
+                format: .clip, architecture: ClipProxy.architecture, component: "clip",
+                config: #"{"vision_channels": [8]}"#, manifest: "{}")
             let writer = try CheckpointWriter(path, header: header)
-            try writer.write("logit_scale", in: .clip, .zeros([1]))
+            try writer.write("logit_scale", .zeros([1]))
             try writer.finish()
             let error = #expect(throws: CheckpointError.self) { try ClipProxy(file: path) }
             #expect(error?.description.contains("vision_strides") == true)
@@ -103,7 +105,7 @@ import Testing
     @Test("parameters that the architecture lacks are an error") func unusedKeys() throws {
         try TemporaryFolder.with { folder in
             let path = folder.file("clip.h5")
-            try proxy.write(to: path, manifest: manifest) { try $0.write("extra", in: .clip, .zeros([1])) }
+            try proxy.write(to: path, manifest: manifest) { try $0.write("extra", .zeros([1])) }
             #expect(throws: CheckpointError.unusedKeys(file: path, keys: ["extra"])) {
                 try ClipProxy(file: path)
             }

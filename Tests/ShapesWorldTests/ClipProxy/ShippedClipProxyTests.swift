@@ -67,7 +67,7 @@ import Testing
         let path = try ShippedModels.clipProxy()
         let size = try FileManager.default.attributesOfItem(atPath: path)[.size] as? Int
         #expect(try #require(size) < 1_000_000)
-        let tensors = try CheckpointReader(path, formats: [.clip]).clip
+        let tensors = try CheckpointReader(path, formats: [.clip]).parameters
         #expect(tensors.keys.allSatisfy { tensors.stored($0)?.type == .float16 })
     }
 }

@@ -107,7 +107,8 @@ struct ModelReport: Encodable {
         quantized = try recipe.map {
             try Quantized(
                 $0, inventory: inventory, storage: storage, stored: stored,
-                textEncoder: subject.textEncoderParameters
+                textEncoder: subject.textEncoderParameters,
+                fileBytes: found.isEmpty ? nil : subject.fileBytes
             )
         }
     }
@@ -127,16 +128,18 @@ extension ModelReport.Architecture {
 extension ModelReport.Quantized {
     init(
         _ recipe: BitRecipe, inventory: ModelInventory, storage: TimeFeatureStorage,
-        stored: [LayerID: StoredLayer], textEncoder: Int
+        stored: [LayerID: StoredLayer], textEncoder: Int, fileBytes: Int?
     ) throws {
         let size = try SizeAccounting(recipe: recipe, inventory: inventory, timeFeatures: storage)
         let codes = stored.values.reduce(0) { $0 + $1.codeBytes }
         let scales = stored.values.reduce(0) { $0 + $1.scaleBytes }
         let time = Int(size.timeFeatures.bytes)
         let others = Int(size.otherParameters.bytes)
-        let (container, encoder) = (
-            inventory.container?.structure(storage) ?? 0, inventory.container?.textEncoder ?? 0
-        )
+        let encoder = inventory.container?.textEncoder ?? 0
+        // Known for a packed file, an upper bound for one to be written.
+        let container =
+            fileBytes.map { $0 - codes - scales - time - others - encoder } ?? inventory.container?.structure(storage)
+            ?? 0
         let unet = codes + scales + time + others + container
         let total = unet + encoder
         func part(_ name: String, _ part: SizeAccounting.Part, _ bytes: Int, counts: Bool) -> ModelReport.Part {

@@ -70,8 +70,7 @@ struct ModelSubject {
         let encoder = try naming(name) { try CLIPTextModel(in: checkpoint) }
         inventory = try ModelInventory(
             of: config, textEncoder: encoder,
-            tokenizerName: encoder == nil ? nil : checkpoint.header.tokenizer ?? "shapes-words",
-            schedulerJSON: checkpoint.header.scheduler)
+            tokenizerName: checkpoint.header.tokenizer, schedulerJSON: checkpoint.header.scheduler)
         var layers: [LayerID: BitWidth] = [:]
         for path in checkpoint.quantizedLayers {
             layers[LayerID(path)] = try checkpoint.quantization(of: path).width
@@ -90,7 +89,7 @@ struct ModelSubject {
         cachedSteps = checkpoint.format == .packed ? try checkpoint.timeFeatures()?.timesteps.count ?? 0 : nil
         textEncoderParameters = encoder?.store.elementCount ?? 0
         fileBytes = Numbers.fileSize(checkpoint.path)
-        if checkpoint.format == .model { try config.checkTensors(of: checkpoint.unet) }
+        if checkpoint.format == .model { try config.checkTensors(of: checkpoint.parameters) }
     }
 
     private static func looksLikeJSON(_ path: String) -> Bool {

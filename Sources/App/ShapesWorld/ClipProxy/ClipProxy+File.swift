@@ -5,6 +5,9 @@ import BitsFusion
 import Foundation
 
 extension ClipProxy {
+    /// The class of the model: CLIP's structure with text and image towers of its own.
+    static let architecture = "ShapesClipProxy"
+
     /// Reads a proxy from a checkpoint; 16-bit values are widened.
     ///
     /// - Throws: `CheckpointError` for a file that is missing, damaged, of another kind, or that lacks or exceeds the
@@ -18,8 +21,9 @@ extension ClipProxy {
     /// - Precondition: the checkpoint's format is `.clip`.
     /// - Throws: as of `init(file:)`.
     public convenience init(_ checkpoint: CheckpointReader) throws {
+        try checkpoint.require(architecture: Self.architecture)
         let config = try Self.config(in: checkpoint)
-        let provider = CheckpointParameters(checkpoint.clip)
+        let provider = CheckpointParameters(checkpoint.parameters)
         try self.init(config: config, parameters: ParameterPath(ParameterStore(provider: provider)))
         try provider.checkAllUsed()
     }
@@ -37,11 +41,12 @@ extension ClipProxy {
         extra: (CheckpointWriter) throws -> Void = { _ in }
     ) throws {
         let header = CheckpointHeader(
-            format: .clip, config: try Self.json(config), manifest: try Self.json(manifest))
+            format: .clip, architecture: Self.architecture, component: "clip", config: try Self.json(config),
+            manifest: try Self.json(manifest))
         let writer = try CheckpointWriter(path, header: header)
         for entry in store.entries {
             try writer.write(
-                entry.key, in: .clip, withoutGradients { entry.source.tensor() }, as: type)
+                entry.key, withoutGradients { entry.source.tensor() }, as: type)
         }
         try extra(writer)
         try writer.finish()
@@ -52,9 +57,9 @@ extension ClipProxy {
             return try JSONDecoder().decode(
                 ClipProxyConfig.self, from: Data(checkpoint.header.config.utf8))
         } catch let error as DecodingError {
-            throw CheckpointError.attribute(
-                file: checkpoint.path, object: "/", name: "config",
-                fault: .value(expected: "a CLIP-proxy's architecture", found: Self.fault(error)))
+            throw CheckpointError.object(
+                file: checkpoint.path, object: "/header/clip",
+                fault: .value(expected: "a CLIP-proxy's config", found: Self.fault(error)))
         }
     }
 

@@ -1,151 +1,119 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attributes: UTF-8 text of any length, and 64-bit integers, one or a list.
-//
-// Text is written as a variable-length string, which h5py gives as `str`; fixed-length strings of other programs are
-// read too. HDF5 ends strings at a zero byte, so text that holds one cannot be stored and is refused.
+// Attributes of HDF5 objects: short UTF-8 text, and 64-bit integers, one or a list.
 
 import CHDF5
-import Files
-import Foundation
+
+/// An attribute that is open for reading.
+private struct OpenAttribute: ~Copyable {
+    let handle: HDF5Handle
+    let type: HDF5Handle
+    /// The number of elements.
+    let count: Int
+
+    /// Opens attribute `name`; nil where it does not exist.
+    static func open(
+        _ name: String, of object: borrowing HDF5Handle, at location: HDF5Location
+    ) throws -> OpenAttribute? {
+        let owner = object.id
+        guard try location.call(HDF5Operation.readAttribute, { H5Aexists(owner, name) }) > 0 else { return nil }
+        let handle = try location.open(HDF5Operation.readAttribute, .attribute) {
+            H5Aopen(owner, name, bf_h5p_default())
+        }
+        let id = handle.id
+        let type = try location.open(HDF5Operation.readAttribute, .datatype) { H5Aget_type(id) }
+        let space = try location.open(HDF5Operation.readAttribute, .dataspace) { H5Aget_space(id) }
+        let count = HDF5Location.locked { Int(H5Sget_simple_extent_npoints(space.id)) }
+        return OpenAttribute(handle: handle, type: type, count: count)
+    }
+}
 
 /// Reads and writes attributes of an open object.
 enum HDF5Attributes {
-    /// The text of attribute `name`, or nil where there is none.
+    /// The largest text in bytes. Attributes are stored in object headers, whose messages hold less than 64 KiB.
+    static let textLimit = 1 << 15
+
+    /// The text of attribute `name`, or nil where the attribute does not exist.
     ///
-    /// - Throws: `.attribute(.wrongType)` where it is no string, `.value` where it is not UTF-8, `.hdf5`.
+    /// - Throws: `.attribute(.wrongType)` where it is not one fixed-length string of at most `textLimit` bytes,
+    ///   `.attribute(.value)` where it is not UTF-8, `.hdf5`.
     static func string(
-        _ name: String, of object: borrowing HDF5Handle, at place: HDF5Location, content: MappedFile?
+        _ name: String, of object: borrowing HDF5Handle, at location: HDF5Location
     ) throws -> String? {
-        let owner = object.id
-        guard try place.call(HDF5Operation.readAttribute, { H5Aexists(owner, name) }) > 0 else { return nil }
-        let attribute = try place.open(HDF5Operation.readAttribute, .attribute) {
-            H5Aopen(owner, name, bf_h5p_default())
+        guard let attribute = try OpenAttribute.open(name, of: object, at: location) else { return nil }
+        guard attribute.count == 1, let size = try location.textSize(of: attribute.type), size <= textLimit else {
+            throw location.attribute(name, .wrongType(expected: "one fixed-length string"))
         }
+        let (id, type) = (attribute.handle.id, attribute.type.id)
+        var buffer = [UInt8](repeating: 0, count: size)
         // The file's own type serves as memory type: no conversion between character sets or paddings.
-        let type = try place.open(HDF5Operation.readAttribute, .datatype) { H5Aget_type(attribute.id) }
-        let space = try place.open(HDF5Operation.readAttribute, .dataspace) { H5Aget_space(attribute.id) }
-        let isString = HDF5Location.locked { H5Tget_class(type.id) } == H5T_STRING
-        guard isString, HDF5Location.locked({ H5Sget_simple_extent_npoints(space.id) }) == 1 else {
-            throw place.attribute(name, .wrongType(expected: "a string"))
-        }
-        let bytes: [UInt8]
-        if try place.call(HDF5Operation.readAttribute, { H5Tis_variable_str(type.id) }) > 0 {
-            bytes = try variableString(attribute, name, type, of: object, place, content)
-        } else {
-            let size = HDF5Location.locked { H5Tget_size(type.id) }
-            var buffer = [UInt8](repeating: 0, count: size)
-            try place.call(HDF5Operation.readAttribute) { H5Aread(attribute.id, type.id, &buffer) }
-            let isSpacePadded = HDF5Location.locked { H5Tget_strpad(type.id) } == H5T_STR_SPACEPAD
-            bytes = isSpacePadded ? buffer.dropLastSpaces() : Array(buffer.prefix { $0 != 0 })
-        }
-        guard let text = String(validating: bytes, as: UTF8.self) else {
-            throw place.attribute(name, .value(expected: "UTF-8", found: "\(bytes.count) other bytes"))
+        try location.call(HDF5Operation.readAttribute) { H5Aread(id, type, &buffer) }
+        guard let text = HDF5Location.text(buffer, of: attribute.type) else {
+            throw location.attribute(name, .value(expected: "UTF-8", found: "\(size) other bytes"))
         }
         return text
     }
 
-    /// The integers of attribute `name`, or nil where there is none; a single value gives one element.
+    /// The integers of attribute `name`, or nil where the attribute does not exist; a single value gives one element.
     ///
-    /// - Throws: `.attribute(.wrongType)` where it holds no integers, or more than a million of them, `.hdf5`.
+    /// - Throws: `.attribute(.wrongType)` where it does not hold integers, or more than a million of them, `.hdf5`.
     static func integers(
-        _ name: String, of object: borrowing HDF5Handle, at place: HDF5Location
+        _ name: String, of object: borrowing HDF5Handle, at location: HDF5Location
     ) throws -> [Int]? {
-        let owner = object.id
-        guard try place.call(HDF5Operation.readAttribute, { H5Aexists(owner, name) }) > 0 else { return nil }
-        let attribute = try place.open(HDF5Operation.readAttribute, .attribute) {
-            H5Aopen(owner, name, bf_h5p_default())
-        }
-        let type = try place.open(HDF5Operation.readAttribute, .datatype) { H5Aget_type(attribute.id) }
-        let space = try place.open(HDF5Operation.readAttribute, .dataspace) { H5Aget_space(attribute.id) }
-        let count = HDF5Location.locked { Int(H5Sget_simple_extent_npoints(space.id)) }
-        guard HDF5Location.locked({ H5Tget_class(type.id) }) == H5T_INTEGER, (0...1_000_000).contains(count)
+        guard let attribute = try OpenAttribute.open(name, of: object, at: location) else { return nil }
+        let (id, type) = (attribute.handle.id, attribute.type.id)
+        guard HDF5Location.locked({ H5Tget_class(type) }) == H5T_INTEGER, (0...1_000_000).contains(attribute.count)
         else {
-            throw place.attribute(name, .wrongType(expected: "integers"))
+            throw location.attribute(name, .wrongType(expected: "integers"))
         }
-        var values = [Int64](repeating: 0, count: count)
-        if count > 0 {
-            try place.call(HDF5Operation.readAttribute) { H5Aread(attribute.id, bf_h5t_std_i64le(), &values) }
+        var values = [Int64](repeating: 0, count: attribute.count)
+        if !values.isEmpty {
+            try location.call(HDF5Operation.readAttribute) { H5Aread(id, bf_h5t_std_i64le(), &values) }
         }
         return values.map { Int($0) }
     }
 
     /// Adds the text attribute `name`, which must not exist.
     ///
-    /// - Throws: `.attribute(.value)` for text that holds a zero byte, `.hdf5`.
+    /// - Precondition: `text` takes at most `textLimit` bytes.
+    /// - Throws: `.attribute(.value)` for text that contains a zero byte, `.hdf5`.
     static func set(
-        _ name: String, _ text: String, of object: borrowing HDF5Handle, at place: HDF5Location
+        _ name: String, _ text: String, of object: borrowing HDF5Handle, at location: HDF5Location
     ) throws {
-        guard !text.utf8.contains(0) else {
-            throw place.attribute(name, .value(expected: "text", found: "text with a zero byte"))
+        precondition(text.utf8.count <= textLimit, "HDF5 attribute \(name): \(text.utf8.count) bytes of text")
+        guard let bytes = HDF5Location.textBytes(text) else {
+            throw location.attribute(name, .value(expected: "text", found: "text with a zero byte"))
         }
-        let type = try place.open(HDF5Operation.writeAttribute, .datatype) { bf_h5t_create_string() }
-        let attribute = try create(name, type, extents: nil, of: object, at: place)
-        try place.call(HDF5Operation.writeAttribute) {
-            text.withCString { characters in
-                withUnsafePointer(to: characters) { H5Awrite(attribute.id, type.id, $0) }
-            }
-        }
+        let type = try location.textType(size: bytes.count, HDF5Operation.writeAttribute)
+        let attribute = try create(name, type, extents: nil, of: object, at: location)
+        try location.call(HDF5Operation.writeAttribute) { H5Awrite(attribute.id, type.id, bytes) }
     }
 
-    /// Adds the attribute `name`, which must not exist: a list, or one number where `values` has one and `isList` is
-    /// false.
+    /// Adds the attribute `name`, which must not exist: a list, or one number where `values` has one element and
+    /// `isList` is false.
     static func set(
-        _ name: String, _ values: [Int], isList: Bool, of object: borrowing HDF5Handle, at place: HDF5Location
+        _ name: String, _ values: [Int], isList: Bool, of object: borrowing HDF5Handle, at location: HDF5Location
     ) throws {
         precondition(
             isList || values.count == 1, "HDF5 attribute \(name): \(values.count) values for one number")
-        let type = try place.datatype(.int64)
+        let type = try location.datatype(.int64)
         let attribute = try create(
-            name, type, extents: isList ? [hsize_t(values.count)] : nil, of: object, at: place)
-        let wide = values.map { Int64($0) }
-        try place.call(HDF5Operation.writeAttribute) { H5Awrite(attribute.id, type.id, wide) }
+            name, type, extents: isList ? [hsize_t(values.count)] : nil, of: object, at: location)
+        let integers = values.map { Int64($0) }
+        try location.call(HDF5Operation.writeAttribute) { H5Awrite(attribute.id, type.id, integers) }
     }
 
     private static func create(
         _ name: String, _ type: borrowing HDF5Handle, extents: [hsize_t]?, of object: borrowing HDF5Handle,
-        at place: HDF5Location
+        at location: HDF5Location
     ) throws -> HDF5Handle {
         let owner = object.id
         let typeID = type.id
-        let space = try place.open(HDF5Operation.writeAttribute, .dataspace) {
+        let space = try location.open(HDF5Operation.writeAttribute, .dataspace) {
             extents.map { H5Screate_simple(Int32($0.count), $0, nil) } ?? H5Screate(H5S_SCALAR)
         }
-        return try place.open(HDF5Operation.writeAttribute, .attribute) {
+        return try location.open(HDF5Operation.writeAttribute, .attribute) {
             H5Acreate2(owner, name, typeID, space.id, bf_h5p_default(), bf_h5p_default())
         }
-    }
-
-    /// HDF5 follows variable-length text into a heap whose sizes it does not check, so a damaged file can make it read
-    /// outside of its memory. Where the text can be found without HDF5 (in every file that we write), it is.
-    private static func variableString(
-        _ attribute: borrowing HDF5Handle, _ name: String, _ type: borrowing HDF5Handle,
-        of object: borrowing HDF5Handle, _ place: HDF5Location, _ content: MappedFile?
-    ) throws -> [UInt8] {
-        let owner = object.id
-        if let content {
-            let address = try place.call(HDF5Operation.readAttribute) { bf_h5_object_address(owner) }
-            switch HeapText(content.bytes).attribute(name, headerAddress: Int(address)) {
-            case .found(let bytes): return bytes
-            case .damaged(let cause):
-                throw CheckpointError.hdf5(
-                    file: place.file, object: place.object, operation: HDF5Operation.readAttribute,
-                    cause: cause)
-            case .elsewhere: break
-            }
-        }
-        let attributeID = attribute.id
-        let typeID = type.id
-        var characters: UnsafeMutablePointer<CChar>?
-        try place.call(HDF5Operation.readAttribute) { H5Aread(attributeID, typeID, &characters) }
-        guard let characters else { return [] }
-        defer { _ = HDF5Location.locked { H5free_memory(characters) } }
-        return Array(UnsafeRawBufferPointer(start: characters, count: strlen(characters)))
-    }
-}
-
-extension [UInt8] {
-    fileprivate func dropLastSpaces() -> [UInt8] {
-        Array(prefix(1 + (lastIndex { $0 != UInt8(ascii: " ") } ?? -1)))
     }
 }
 
@@ -156,45 +124,45 @@ extension HDF5Location {
 }
 
 extension HDF5File {
-    /// The text attribute `name` of the group or dataset at `object`, or nil where there is none.
+    /// The text attribute `name` of the group or dataset at `object`, or nil where the attribute does not exist.
     ///
-    /// - Throws: `.attribute` where it is not text in UTF-8, `.object(.missing)`, `.hdf5`.
+    /// - Throws: `.attribute` where it is not one fixed-length string in UTF-8, `.object(.missing)`, `.hdf5`.
     package func text(_ name: String, of object: String = "/") throws -> String? {
         let opened = try open(object)
-        return try HDF5Attributes.string(name, of: opened, at: place(object), content: content)
+        return try HDF5Attributes.string(name, of: opened, at: location(object))
     }
 
-    /// The integers in attribute `name` of the group or dataset at `object`, or nil where there is none.
+    /// The integers in attribute `name` of the group or dataset at `object`, or nil where the attribute does not exist.
     ///
     /// - Throws: `.attribute` where it holds something else, `.object(.missing)`, `.hdf5`.
     package func integers(_ name: String, of object: String = "/") throws -> [Int]? {
         let opened = try open(object)
-        return try HDF5Attributes.integers(name, of: opened, at: place(object))
+        return try HDF5Attributes.integers(name, of: opened, at: location(object))
     }
 
     /// Adds a text attribute to the group or dataset at `object`.
     package func setText(_ name: String, _ text: String, of object: String = "/") throws {
         let opened = try open(object)
-        try HDF5Attributes.set(name, text, of: opened, at: place(object))
+        try HDF5Attributes.set(name, text, of: opened, at: location(object))
     }
 
     /// Adds an integer attribute to the group or dataset at `object`.
     package func setInteger(_ name: String, _ value: Int, of object: String = "/") throws {
         let opened = try open(object)
-        try HDF5Attributes.set(name, [value], isList: false, of: opened, at: place(object))
+        try HDF5Attributes.set(name, [value], isList: false, of: opened, at: location(object))
     }
 
     /// Adds an attribute that is a list of integers to the group or dataset at `object`.
     package func setIntegers(_ name: String, _ values: [Int], of object: String = "/") throws {
         let opened = try open(object)
-        try HDF5Attributes.set(name, values, isList: true, of: opened, at: place(object))
+        try HDF5Attributes.set(name, values, isList: true, of: opened, at: location(object))
     }
 
     private func open(_ object: String) throws -> HDF5Handle {
-        let place = place(object)
+        let location = location(object)
         guard contains(object) else { throw CheckpointError.object(file: path, object: object, fault: .missing) }
-        let isDataset = try kind(of: object, in: handle.id, place) == .dataset
-        return try place.open(HDF5Operation.openObject, isDataset ? .dataset : .group) {
+        let isDataset = try kind(of: object, in: handle.id, location) == .dataset
+        return try location.open(HDF5Operation.openObject, isDataset ? .dataset : .group) {
             isDataset
                 ? H5Dopen2(handle.id, object, bf_h5p_default())
                 : H5Gopen2(handle.id, object, bf_h5p_default())

@@ -8,7 +8,7 @@ import CHDF5
 package struct HDF5Dataset: ~Copyable {
     private let handle: HDF5Handle
     private let memoryType: HDF5Handle
-    private let place: HDF5Location
+    private let location: HDF5Location
     /// Element type as stored.
     package let type: StorageType
     /// Extents, first axis slowest; `[]` is a single value.
@@ -22,12 +22,12 @@ package struct HDF5Dataset: ~Copyable {
     static let typeAttribute = "dtype"
 
     private init(
-        _ handle: consuming HDF5Handle, memoryType: consuming HDF5Handle, place: HDF5Location, type: StorageType,
+        _ handle: consuming HDF5Handle, memoryType: consuming HDF5Handle, location: HDF5Location, type: StorageType,
         shape: [Int], count: Int
     ) {
         self.handle = handle
         self.memoryType = memoryType
-        self.place = place
+        self.location = location
         self.type = type
         self.shape = shape
         self.count = count
@@ -38,54 +38,61 @@ package struct HDF5Dataset: ~Copyable {
     /// - Throws: `.object(.missing)`, `.object(.unsupportedType)`, `.object(.impossibleExtents)` where the shape claims
     ///   more than the file can hold.
     static func open(_ object: String, in file: borrowing HDF5File) throws -> HDF5Dataset {
-        let place = file.place(object)
+        let location = file.location(object)
         guard file.contains(object) else {
             throw CheckpointError.object(file: file.path, object: object, fault: .missing)
         }
         let fileID = file.handle.id
-        let handle = try place.open(HDF5Operation.openObject, .dataset) {
+        let handle = try location.open(HDF5Operation.openObject, .dataset) {
             H5Dopen2(fileID, object, bf_h5p_default())
         }
-        let stored = try place.open(HDF5Operation.openObject, .datatype) { H5Dget_type(handle.id) }
-        let label = try HDF5Attributes.string(
-            typeAttribute, of: handle, at: place, content: file.content)
-        let type = try place.storageType(of: stored, isBfloat16: label == StorageType.bfloat16.rawValue)
-        let shape = try extents(of: handle, place)
-        let count = try checkedCount(shape, type, handle, place, fileSize: file.size)
-        let memoryType = try place.datatype(type)
+        let stored = try location.open(HDF5Operation.openObject, .datatype) { H5Dget_type(handle.id) }
+        let label = try HDF5Attributes.string(typeAttribute, of: handle, at: location)
+        let type = try location.storageType(of: stored, isBfloat16: label == StorageType.bfloat16.rawValue)
+        let shape = try extents(of: handle, location)
+        let count = try checkedCount(shape, type, handle, location, fileSize: file.size)
+        let memoryType = try location.datatype(type)
         return HDF5Dataset(
-            handle, memoryType: memoryType, place: place, type: type, shape: shape, count: count)
+            handle, memoryType: memoryType, location: location, type: type, shape: shape, count: count)
     }
 
-    /// Creates a dataset at the absolute path `object`; its group must exist. Without attributes it takes less room.
+    /// Creates a dataset at the absolute path `object`; its group must exist. Without attributes it takes less space.
     static func create(
         _ object: String, type: StorageType, shape: [Int], hasAttributes: Bool, in file: borrowing HDF5File
     ) throws -> HDF5Dataset {
         precondition(shape.allSatisfy { $0 >= 0 }, "HDF5: \(object) cannot have the shape \(shape)")
-        let place = file.place(object)
-        let operation = HDF5Operation.createDataset
-        let fileType = try place.datatype(type)
-        let extents = shape.map { hsize_t($0) }
-        let space = try place.open(operation, .dataspace) {
-            shape.isEmpty ? H5Screate(H5S_SCALAR) : H5Screate_simple(Int32(shape.count), extents, nil)
-        }
-        let creation = try place.open(operation, .properties) { H5Pcreate(bf_h5p_dataset_create()) }
-        try place.call(operation) { H5Pset_obj_track_times(creation.id, false) }
-        try place.call(operation) { H5Pset_layout(creation.id, H5D_CONTIGUOUS) }
-        let isPlain = !hasAttributes && type != .bfloat16
-        try place.call(operation) { H5Pset_dset_no_attrs_hint(creation.id, isPlain) }
-        try place.call(operation) { H5Pset_alloc_time(creation.id, H5D_ALLOC_TIME_EARLY) }
-        // Every element is written once, so filling first would write everything twice.
-        try place.call(operation) { H5Pset_fill_time(creation.id, H5D_FILL_TIME_NEVER) }
-        let fileID = file.handle.id
-        let handle = try place.open(operation, .dataset) {
-            H5Dcreate2(fileID, object, fileType.id, space.id, bf_h5p_default(), creation.id, bf_h5p_default())
-        }
+        let location = file.location(object)
+        let fileType = try location.datatype(type)
+        let handle = try create(
+            object, fileType: fileType, shape: shape, hasAttributes: hasAttributes || type == .bfloat16, in: file)
         if type == .bfloat16 {
-            try HDF5Attributes.set(typeAttribute, type.rawValue, of: handle, at: place)
+            try HDF5Attributes.set(typeAttribute, type.rawValue, of: handle, at: location)
         }
         return HDF5Dataset(
-            handle, memoryType: fileType, place: place, type: type, shape: shape, count: shape.reduce(1, *))
+            handle, memoryType: fileType, location: location, type: type, shape: shape, count: shape.reduce(1, *))
+    }
+
+    /// Creates a contiguous dataset of any element type; its group must exist.
+    static func create(
+        _ object: String, fileType: borrowing HDF5Handle, shape: [Int], hasAttributes: Bool, in file: borrowing HDF5File
+    ) throws -> HDF5Handle {
+        let location = file.location(object)
+        let operation = HDF5Operation.createDataset
+        let extents = shape.map { hsize_t($0) }
+        let space = try location.open(operation, .dataspace) {
+            shape.isEmpty ? H5Screate(H5S_SCALAR) : H5Screate_simple(Int32(shape.count), extents, nil)
+        }
+        let creation = try location.open(operation, .properties) { H5Pcreate(bf_h5p_dataset_create()) }
+        try location.call(operation) { H5Pset_obj_track_times(creation.id, false) }
+        try location.call(operation) { H5Pset_layout(creation.id, H5D_CONTIGUOUS) }
+        try location.call(operation) { H5Pset_dset_no_attrs_hint(creation.id, !hasAttributes) }
+        try location.call(operation) { H5Pset_alloc_time(creation.id, H5D_ALLOC_TIME_EARLY) }
+        // Every element is written once, so filling first would write everything twice.
+        try location.call(operation) { H5Pset_fill_time(creation.id, H5D_FILL_TIME_NEVER) }
+        let (fileID, typeID) = (file.handle.id, fileType.id)
+        return try location.open(operation, .dataset) {
+            H5Dcreate2(fileID, object, typeID, space.id, bf_h5p_default(), creation.id, bf_h5p_default())
+        }
     }
 
     // MARK: Elements
@@ -97,7 +104,7 @@ package struct HDF5Dataset: ~Copyable {
     package func read(into buffer: UnsafeMutableRawBufferPointer) throws {
         precondition(buffer.count == byteCount, "HDF5 read: buffer of \(buffer.count) bytes for \(byteCount)")
         guard let address = buffer.baseAddress, count > 0 else { return }
-        try place.call(HDF5Operation.read) {
+        try location.call(HDF5Operation.read) {
             H5Dread(handle.id, memoryType.id, bf_h5s_all(), bf_h5s_all(), bf_h5p_default(), address)
         }
     }
@@ -109,7 +116,7 @@ package struct HDF5Dataset: ~Copyable {
     package func read(rows: Range<Int>, into buffer: UnsafeMutableRawBufferPointer) throws {
         let selection = try select(rows, bytes: buffer.count)
         guard let address = buffer.baseAddress, buffer.count > 0 else { return }
-        try place.call(HDF5Operation.read) {
+        try location.call(HDF5Operation.read) {
             H5Dread(
                 handle.id, memoryType.id, selection.memory.id, selection.file.id, bf_h5p_default(), address)
         }
@@ -123,7 +130,7 @@ package struct HDF5Dataset: ~Copyable {
         precondition(
             buffer.count == byteCount, "HDF5 write: buffer of \(buffer.count) bytes for \(byteCount)")
         guard let address = buffer.baseAddress, count > 0 else { return }
-        try place.call(HDF5Operation.write) {
+        try location.call(HDF5Operation.write) {
             H5Dwrite(handle.id, memoryType.id, bf_h5s_all(), bf_h5s_all(), bf_h5p_default(), address)
         }
     }
@@ -135,7 +142,7 @@ package struct HDF5Dataset: ~Copyable {
     package func write(rows: Range<Int>, _ buffer: UnsafeRawBufferPointer) throws {
         let selection = try select(rows, bytes: buffer.count)
         guard let address = buffer.baseAddress, buffer.count > 0 else { return }
-        try place.call(HDF5Operation.write) {
+        try location.call(HDF5Operation.write) {
             H5Dwrite(
                 handle.id, memoryType.id, selection.memory.id, selection.file.id, bf_h5p_default(), address)
         }
@@ -156,11 +163,11 @@ package struct HDF5Dataset: ~Copyable {
             "HDF5 rows: buffer of \(bytes) bytes for rows of shape \(counts)")
         let extents = counts.map { hsize_t($0) }
         let start = [hsize_t(rows.lowerBound)] + [hsize_t](repeating: 0, count: shape.count - 1)
-        let file = try place.open(HDF5Operation.read, .dataspace) { H5Dget_space(handle.id) }
-        try place.call(HDF5Operation.read) {
+        let file = try location.open(HDF5Operation.read, .dataspace) { H5Dget_space(handle.id) }
+        try location.call(HDF5Operation.read) {
             H5Sselect_hyperslab(file.id, H5S_SELECT_SET, start, nil, extents, nil)
         }
-        let memory = try place.open(HDF5Operation.read, .dataspace) {
+        let memory = try location.open(HDF5Operation.read, .dataspace) {
             H5Screate_simple(Int32(extents.count), extents, nil)
         }
         return Selection(file: file, memory: memory)
@@ -168,33 +175,33 @@ package struct HDF5Dataset: ~Copyable {
 
     // MARK: Extents
 
-    private static func extents(of dataset: borrowing HDF5Handle, _ place: HDF5Location) throws
+    private static func extents(of dataset: borrowing HDF5Handle, _ location: HDF5Location) throws
         -> [Int]
     {
         let id = dataset.id
-        let space = try place.open(HDF5Operation.openObject, .dataspace) { H5Dget_space(id) }
+        let space = try location.open(HDF5Operation.openObject, .dataspace) { H5Dget_space(id) }
         if HDF5Location.locked({ H5Sget_simple_extent_type(space.id) }) == H5S_NULL {
             throw CheckpointError.object(
-                file: place.file, object: place.object, fault: .unsupportedType("no value at all"))
+                file: location.file, object: location.object, fault: .unsupportedType("no value at all"))
         }
-        let rank = try place.call(HDF5Operation.openObject) { H5Sget_simple_extent_ndims(space.id) }
+        let rank = try location.call(HDF5Operation.openObject) { H5Sget_simple_extent_ndims(space.id) }
         var extents = [hsize_t](repeating: 0, count: Int(rank))
-        try place.call(HDF5Operation.openObject) { H5Sget_simple_extent_dims(space.id, &extents, nil) }
+        try location.call(HDF5Operation.openObject) { H5Sget_simple_extent_dims(space.id, &extents, nil) }
         return extents.map { Int(clamping: $0) }
     }
 
     /// Refuses extents that overflow or that the file cannot hold, before anyone allocates for them. Chunked data may
     /// be compressed; deflate, the tightest filter in use, shrinks at most 1032 times.
     private static func checkedCount(
-        _ shape: [Int], _ type: StorageType, _ dataset: borrowing HDF5Handle, _ place: HDF5Location,
+        _ shape: [Int], _ type: StorageType, _ dataset: borrowing HDF5Handle, _ location: HDF5Location,
         fileSize: Int
     ) throws -> Int {
         let impossible = CheckpointError.object(
-            file: place.file, object: place.object, fault: .impossibleExtents(shape))
+            file: location.file, object: location.object, fault: .impossibleExtents(shape))
         guard let count = elementCount(shape), count <= Int.max / 8 else { throw impossible }
         let bytes = count * type.bytesPerElement
         let id = dataset.id
-        let properties = try place.open(HDF5Operation.openObject, .properties) { H5Dget_create_plist(id) }
+        let properties = try location.open(HDF5Operation.openObject, .properties) { H5Dget_create_plist(id) }
         let isChunked = HDF5Location.locked { H5Pget_layout(properties.id) } == H5D_CHUNKED
         guard bytes <= (isChunked ? fileSize * 1032 : fileSize) else { throw impossible }
         return count
@@ -223,8 +230,7 @@ extension HDF5File {
     package func createDataset(
         _ object: String, type: StorageType, shape: [Int], hasAttributes: Bool = false
     ) throws -> HDF5Dataset {
-        let parents = object.split(separator: "/").dropLast()
-        if !parents.isEmpty { try createGroup("/" + parents.joined(separator: "/")) }
+        try createParents(of: object)
         return try HDF5Dataset.create(
             object, type: type, shape: shape, hasAttributes: hasAttributes, in: self)
     }

@@ -12,15 +12,13 @@ package struct HDF5File: ~Copyable {
     let handle: HDF5Handle
     /// The path that was asked for, for messages.
     package let path: String
-    /// The file's bytes, for what HDF5 cannot be trusted to check; nil for a file being created.
-    let content: MappedFile?
-    /// Bytes in the file when it was opened; 0 for one being created.
-    var size: Int { content?.bytes.count ?? 0 }
+    /// The size of the file in bytes when it was opened; 0 for a file that is being created.
+    let size: Int
 
-    private init(_ handle: consuming HDF5Handle, path: String, content: MappedFile?) {
+    private init(_ handle: consuming HDF5Handle, path: String, size: Int) {
         self.handle = handle
         self.path = path
-        self.content = content
+        self.size = size
     }
 
     /// A member of a group.
@@ -37,61 +35,59 @@ package struct HDF5File: ~Copyable {
     package static func open(_ path: String) throws -> HDF5File {
         let found = try FileInspection(path)
         guard found.kind == .hdf5 else { throw FileError.wrongKind(path: path, expected: .hdf5, found: found.kind) }
-        let content = try MappedFile(path, expected: .hdf5)
-        let place = HDF5Location(path)
+        let location = HDF5Location(path)
         // Weak: an open dataset keeps the file open, so that neither must be kept for the other.
-        let access = try accessProperties(place, closing: H5F_CLOSE_WEAK)
-        let handle = try place.open(HDF5Operation.openFile, .file) {
+        let access = try accessProperties(location, closing: H5F_CLOSE_WEAK)
+        let handle = try location.open(HDF5Operation.openFile, .file) {
             H5Fopen(path, bf_h5f_acc_rdonly(), access.id)
         }
-        return HDF5File(handle, path: path, content: content)
+        return HDF5File(handle, path: path, size: found.size)
     }
 
     /// Creates a file at `path`, over whatever lies there. `displayPath` is the name that errors carry.
     package static func create(_ path: String, displayPath: String? = nil) throws -> HDF5File {
-        let place = HDF5Location(displayPath ?? path)
+        let location = HDF5Location(displayPath ?? path)
         // Strong: closing the file closes it even if something inside it is still open, so that it is complete then.
-        let access = try accessProperties(place, closing: H5F_CLOSE_STRONG)
-        let creation = try place.open(HDF5Operation.createFile, .properties) {
+        let access = try accessProperties(location, closing: H5F_CLOSE_STRONG)
+        let creation = try location.open(HDF5Operation.createFile, .properties) {
             H5Pcreate(bf_h5p_file_create())
         }
-        try place.call(HDF5Operation.createFile) { H5Pset_obj_track_times(creation.id, false) }
-        // Nothing is set aside for later: a file takes what its objects take, and two files of the same objects differ in
-        // size by what their elements differ. `PackedFileSize` counts on it.
-        try place.call(HDF5Operation.createFile) { H5Pset_meta_block_size(access.id, 0) }
-        try place.call(HDF5Operation.createFile) { H5Pset_small_data_block_size(access.id, 0) }
-        let handle = try place.open(HDF5Operation.createFile, .file) {
+        try location.call(HDF5Operation.createFile) { H5Pset_obj_track_times(creation.id, false) }
+        // No blocks are set aside, so that the size of a file follows from its objects (`HDF5Size`).
+        try location.call(HDF5Operation.createFile) { H5Pset_meta_block_size(access.id, 0) }
+        try location.call(HDF5Operation.createFile) { H5Pset_small_data_block_size(access.id, 0) }
+        let handle = try location.open(HDF5Operation.createFile, .file) {
             H5Fcreate(path, bf_h5f_acc_trunc(), creation.id, access.id)
         }
-        return HDF5File(handle, path: place.file, content: nil)
+        return HDF5File(handle, path: location.file, size: 0)
     }
 
     private static func accessProperties(
-        _ place: HDF5Location, closing degree: H5F_close_degree_t
+        _ location: HDF5Location, closing degree: H5F_close_degree_t
     ) throws -> HDF5Handle {
-        let access = try place.open(HDF5Operation.openFile, .properties) { H5Pcreate(bf_h5p_file_access()) }
-        try place.call(HDF5Operation.openFile) { H5Pset_fclose_degree(access.id, degree) }
-        try place.call(HDF5Operation.openFile) {
+        let access = try location.open(HDF5Operation.openFile, .properties) { H5Pcreate(bf_h5p_file_access()) }
+        try location.call(HDF5Operation.openFile) { H5Pset_fclose_degree(access.id, degree) }
+        try location.call(HDF5Operation.openFile) {
             H5Pset_libver_bounds(access.id, H5F_LIBVER_V18, H5F_LIBVER_V18)
         }
-        // No locks: a finished file is never changed in place and an unfinished one has a name of its own, while a lock
+        // No locks: a finished file is never changed in location and an unfinished one has a name of its own, while a lock
         // lives on in every child process that inherited the file, and some network file systems have none.
-        try place.call(HDF5Operation.openFile) { H5Pset_file_locking(access.id, false, true) }
+        try location.call(HDF5Operation.openFile) { H5Pset_file_locking(access.id, false, true) }
         return access
     }
 
-    func place(_ object: String) -> HDF5Location { HDF5Location(path, object) }
+    func location(_ object: String) -> HDF5Location { HDF5Location(path, object) }
 
     /// Writes everything that HDF5 holds back to the operating system.
     package func flush() throws {
-        try place("/").call(HDF5Operation.flush) { H5Fflush(handle.id, H5F_SCOPE_GLOBAL) }
+        try location("/").call(HDF5Operation.flush) { H5Fflush(handle.id, H5F_SCOPE_GLOBAL) }
     }
 
     /// Flushes and closes, and reports what went wrong; going out of scope closes too, but in silence.
     package consuming func close() throws {
-        let place = place("/")
+        let location = location("/")
         try flush()
-        try handle.close(at: place)
+        try handle.close(at: location)
     }
 
     // MARK: Groups
@@ -117,37 +113,50 @@ package struct HDF5File: ~Copyable {
             partial += "/" + name
             if contains(partial) { continue }
             let path = partial
-            let place = place(path)
-            let creation = try place.open(HDF5Operation.createGroup, .properties) {
+            let location = location(path)
+            let creation = try location.open(HDF5Operation.createGroup, .properties) {
                 H5Pcreate(bf_h5p_group_create())
             }
-            try place.call(HDF5Operation.createGroup) { H5Pset_obj_track_times(creation.id, false) }
-            _ = try place.open(HDF5Operation.createGroup, .group) {
+            try location.call(HDF5Operation.createGroup) { H5Pset_obj_track_times(creation.id, false) }
+            // Links of groups of ordinary size are stored in the group's header, so that sizes follow from names.
+            try location.call(HDF5Operation.createGroup) {
+                H5Pset_link_phase_change(creation.id, Self.compactLinks, 0)
+            }
+            _ = try location.open(HDF5Operation.createGroup, .group) {
                 H5Gcreate2(handle.id, path, bf_h5p_default(), creation.id, bf_h5p_default())
             }
         }
     }
+
+    /// Creates the groups above the absolute path `object`.
+    func createParents(of object: String) throws {
+        let parents = object.split(separator: "/").dropLast()
+        if !parents.isEmpty { try createGroup("/" + parents.joined(separator: "/")) }
+    }
+
+    /// Links that a group stores in its header before it builds an index of them.
+    static let compactLinks: UInt32 = 256
 
     /// The members of a group, by name.
     ///
     /// - Throws: `.object(.missing)`; `.object(.notAHardLink)` for links to elsewhere, `.unsupportedType` for members
     ///   that are neither group nor dataset.
     package func members(of group: String) throws -> [Entry] {
-        let place = place(group)
+        let location = location(group)
         guard contains(group) else { throw CheckpointError.object(file: path, object: group, fault: .missing) }
-        let opened = try place.open(HDF5Operation.openObject, .group) {
+        let opened = try location.open(HDF5Operation.openObject, .group) {
             H5Gopen2(handle.id, group, bf_h5p_default())
         }
         var info = H5G_info_t()
-        try place.call(HDF5Operation.list) { H5Gget_info(opened.id, &info) }
+        try location.call(HDF5Operation.list) { H5Gget_info(opened.id, &info) }
         // A damaged count must not become an endless loop.
         guard info.nlinks <= UInt64(Self.objectLimit) else {
             throw CheckpointError.object(file: path, object: group, fault: .tooMany(limit: Self.objectLimit))
         }
         var entries: [Entry] = []
         for index in 0..<info.nlinks {
-            let name = try linkName(in: opened, index, place)
-            entries.append(Entry(name: name, kind: try kind(of: name, in: opened, place)))
+            let name = try linkName(in: opened, index, location)
+            entries.append(Entry(name: name, kind: try kind(of: name, in: opened, location)))
         }
         return entries
     }
@@ -186,31 +195,31 @@ package struct HDF5File: ~Copyable {
     }
 
     private func linkName(
-        in group: borrowing HDF5Handle, _ index: UInt64, _ place: HDF5Location
+        in group: borrowing HDF5Handle, _ index: UInt64, _ location: HDF5Location
     ) throws -> String {
         let id = group.id
         func fill(_ buffer: UnsafeMutablePointer<CChar>?, _ capacity: Int) -> Int {
             H5Lget_name_by_idx(id, ".", H5_INDEX_NAME, H5_ITER_INC, index, buffer, capacity, bf_h5p_default())
         }
-        let count = try place.call(HDF5Operation.list) { fill(nil, 0) }
+        let count = try location.call(HDF5Operation.list) { fill(nil, 0) }
         var buffer = [CChar](repeating: 0, count: count + 1)
-        try place.call(HDF5Operation.list) {
+        try location.call(HDF5Operation.list) {
             buffer.withUnsafeMutableBufferPointer { fill($0.baseAddress, $0.count) }
         }
         let bytes = buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
         guard let name = String(validating: bytes, as: UTF8.self) else {
             throw CheckpointError.object(
-                file: path, object: place.object, fault: .value(expected: "names in UTF-8", found: "\(bytes)")
+                file: path, object: location.object, fault: .value(expected: "names in UTF-8", found: "\(bytes)")
             )
         }
         return name
     }
 
     private func kind(
-        of name: String, in group: borrowing HDF5Handle, _ place: HDF5Location
+        of name: String, in group: borrowing HDF5Handle, _ location: HDF5Location
     ) throws -> Entry.Kind {
         let id = group.id
-        let object = (place.object == "/" ? "" : place.object) + "/" + name
+        let object = (location.object == "/" ? "" : location.object) + "/" + name
         let member = HDF5Location(path, object)
         guard try member.call(HDF5Operation.list, { bf_h5_is_hard_link(id, name) }) > 0 else {
             throw CheckpointError.object(file: path, object: object, fault: .notAHardLink)
@@ -219,13 +228,14 @@ package struct HDF5File: ~Copyable {
     }
 
     /// Whether the object `name` below the open object `parent` is a group or a dataset.
-    func kind(of name: String, in parent: hid_t, _ place: HDF5Location) throws -> Entry.Kind {
-        let type = try place.call(HDF5Operation.list) { bf_h5_object_type(parent, name) }
+    func kind(of name: String, in parent: hid_t, _ location: HDF5Location) throws -> Entry.Kind {
+        let type = try location.call(HDF5Operation.list) { bf_h5_object_type(parent, name) }
         switch H5O_type_t(type) {
         case H5O_TYPE_GROUP: return .group
         case H5O_TYPE_DATASET: return .dataset
         default:
-            throw CheckpointError.object(file: path, object: place.object, fault: .unsupportedType("a named datatype"))
+            throw CheckpointError.object(
+                file: path, object: location.object, fault: .unsupportedType("a named datatype"))
         }
     }
 }

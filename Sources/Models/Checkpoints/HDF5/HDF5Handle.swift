@@ -20,11 +20,11 @@ struct HDF5Handle: ~Copyable {
     deinit { _ = Self.close(id, kind) }
 
     /// Closes now, and says whether that worked: closing a file writes what HDF5 still held back.
-    consuming func close(at place: HDF5Location) throws {
+    consuming func close(at location: HDF5Location) throws {
         let id = id
         let kind = kind
         discard self
-        try place.call(HDF5Operation.close) { Self.closeUnlocked(id, kind) }
+        try location.call(HDF5Operation.close) { Self.closeUnlocked(id, kind) }
     }
 
     private static func close(_ id: hid_t, _ kind: Kind) -> herr_t {

@@ -42,7 +42,7 @@ extension HDF5Location {
     }
 
     /// A name for messages: "float64", "int16", "big-endian float32", "string", "compound" ...
-    private func name(of datatype: borrowing HDF5Handle) -> String {
+    func name(of datatype: borrowing HDF5Handle) -> String {
         let id = datatype.id
         return HDF5Location.locked {
             let bits = H5Tget_size(id) * 8
@@ -50,7 +50,7 @@ extension HDF5Location {
             switch H5Tget_class(id) {
             case H5T_INTEGER: return "\(order)\(H5Tget_sign(id) == H5T_SGN_NONE ? "uint" : "int")\(bits)"
             case H5T_FLOAT: return "\(order)float\(bits)"
-            case H5T_STRING: return "string"
+            case H5T_STRING: return H5Tis_variable_str(id) > 0 ? "variable-length string" : "string"
             case H5T_COMPOUND: return "compound"
             case H5T_ENUM: return "enumeration"
             case H5T_ARRAY: return "array"

@@ -50,7 +50,7 @@ public final class CheckpointParameters: ParameterProvider {
     public init(
         _ checkpoint: CheckpointReader, precision: WeightPrecision = .float32, shapes: [String: [Int]] = [:]
     ) throws {
-        source = checkpoint.unet
+        source = checkpoint.parameters
         self.precision = precision
         self.checkpoint = checkpoint
         quantized = Set(checkpoint.quantizedLayers)

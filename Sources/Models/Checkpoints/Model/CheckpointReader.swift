@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Opens a checkpoint of any kind and checks all of its structure; elements are read when they are asked for.
+// Opens a checkpoint of any kind and checks all of its structure; elements are read on request.
 
 import Files
 import Foundation
@@ -8,110 +8,95 @@ import Tensors
 /// An open checkpoint: a dense model, a student, a packed model, or an image-text encoder. Safe to read from several
 /// threads.
 public final class CheckpointReader: Sendable {
-    /// Where the file lies.
+    /// The path of the file.
     public let path: String
     /// What the file says about itself.
     public let header: CheckpointHeader
     private let shared: SharedHDF5File
     private let sections: [CheckpointSection: HDF5Tensors]
 
-    /// Opens the file at `path` and lists what it holds.
+    /// Opens the file at `path` and lists its contents.
     ///
     /// - Parameters:
     ///   - path: the file.
-    ///   - formats: the kinds of checkpoint that will do; those that hold a UNet unless told otherwise.
-    /// - Throws: `CheckpointError`: `.missingFile`; `.wrongKind` where it is no HDF5 file; `.attribute` where it is no
-    ///   checkpoint, of another kind or of a later version; `.json` where an attribute is not the JSON that it must be;
-    ///   `.object` and `.hdf5` where it is damaged. Of a packed file, all tensors but the packed layers are checked here.
-    public init(
-        _ path: String, formats: [CheckpointFormat] = CheckpointFormat.models
-    ) throws {
+    ///   - formats: the kinds of checkpoint to accept; by default those that store a diffusion model.
+    /// - Throws: `FileError.missingFile`, `.wrongKind` where it is not an HDF5 file; `CheckpointError.attribute` where it is
+    ///   not a checkpoint or is of another kind, `.version`, `.json` where a document is not valid JSON, `.object` and
+    ///   `.hdf5` where it is damaged. Of a packed file, all tensors but the packed layers are checked here.
+    public init(_ path: String, formats: [CheckpointFormat] = CheckpointFormat.models) throws {
         self.path = path
         let shared = SharedHDF5File(try HDF5File.open(path))
-        header = try Self.header(shared.file, formats)
+        header = try CheckpointHeader(shared.file, formats)
         var sections: [CheckpointSection: HDF5Tensors] = [:]
-        for section in CheckpointSection.allCases where shared.file.contains(section.group) {
+        for section in try Self.sections(in: shared.file, header) {
             sections[section] = try HDF5Tensors(shared, group: section.group, naming: section.naming)
-        }
-        let wanted: [CheckpointSection] =
-            [header.format.section] + (header.format == .student ? [.quantization] : [])
-            + (header.format == .packed ? [.packed] : []) + (header.textConfig == nil ? [] : [.textEncoder])
-        for section in wanted where sections[section] == nil {
-            throw CheckpointError.object(file: path, object: section.group, fault: .missing)
         }
         self.shared = shared
         self.sections = sections
         if header.format == .packed { try checkSections() }
     }
 
-    /// Which kind of checkpoint this is.
+    /// The kind of checkpoint.
     public var format: CheckpointFormat { header.format }
 
-    /// The UNet's tensors as stored: all parameters of a model, latent weights of a student, and of a packed model
-    /// what is not packed.
-    ///
-    /// - Precondition: the format is one of `CheckpointFormat.models`.
-    public var unet: any TensorSource { tensors(.unet) }
+    /// The stored tensors of the main component: all parameters of a model, latent weights of a student, and the
+    /// parameters of a packed model that are not packed.
+    public var parameters: any TensorSource {
+        guard let found = sections[.component(header.component)] else {
+            preconditionFailure("\(path): no group /\(header.component)")
+        }
+        return found
+    }
 
-    /// The tensors of an image-text encoder.
-    ///
-    /// - Precondition: the format is `.clip`.
-    public var clip: any TensorSource { tensors(.clip) }
+    /// The stored tensors of the component `name`, or nil where the file has no such component.
+    public func parameters(of name: String) -> (any TensorSource)? { section(.component(name)) }
 
     /// The text encoder's tensors, or nil where the model has none.
     public var textEncoder: (any TensorSource)? { section(.textEncoder) }
 
-    /// What a resumed run needs, or nil where the file was not written by an unfinished run: the trainer's JSON and its
-    /// named tensors.
+    /// The state of an unfinished run: the trainer's JSON and its named tensors. Nil where the file has none.
     ///
-    /// - Throws: `CheckpointError.attribute` where the JSON is not there.
+    /// - Throws: `CheckpointError.object` where the JSON is damaged.
     public func trainingState() throws -> (json: String, tensors: any TensorSource)? {
+        let path = CheckpointName.document(CheckpointName.training)
         guard let tensors = section(.training) else { return nil }
-        return (try text(CheckpointName.state, of: CheckpointSection.training.group), tensors)
+        guard let json = try shared.file.document(path) else {
+            throw CheckpointError.object(file: self.path, object: path, fault: .missing)
+        }
+        return (json, tensors)
+    }
+
+    /// Checks that the main component is of the class that the caller can build.
+    ///
+    /// - Throws: `CheckpointError.attribute`.
+    public func require(architecture: String) throws {
+        guard header.architecture == architecture else {
+            throw CheckpointError.attribute(
+                file: path, object: "/", name: CheckpointName.architecture,
+                fault: .value(expected: architecture, found: header.architecture))
+        }
     }
 
     // MARK: For the other files of this folder
 
     func section(_ section: CheckpointSection) -> HDF5Tensors? { sections[section] }
 
-    private func tensors(_ section: CheckpointSection) -> HDF5Tensors {
-        guard let found = sections[section] else {
-            preconditionFailure("\(path): a \(format.rawValue) file has no \(section.group)")
-        }
-        return found
-    }
+    /// The sections that are stored, by path.
+    var storedSections: [CheckpointSection] { sections.keys.sorted { byBytes($0.group, $1.group) } }
 
-    /// A text attribute that must be there.
+    /// A text attribute that must exist.
     func text(_ name: String, of object: String) throws -> String {
-        try Self.required(name, object, path) { () throws in
-            try shared.file.text(name, of: object)
-        }
+        try shared.file.required(name, object) { file throws in try file.text(name, of: object) }
     }
 
-    /// A list of integers that must be there.
+    /// A list of integers that must exist.
     func integers(_ name: String, of object: String) throws -> [Int] {
-        try Self.required(name, object, path) { () throws in
-            try shared.file.integers(name, of: object)
-        }
+        try shared.file.required(name, object) { file throws in try file.integers(name, of: object) }
     }
 
-    /// One integer that must be there.
+    /// One integer that must exist.
     func integer(_ name: String, of object: String) throws -> Int {
-        try Self.single(try integers(name, of: object), name, object, path)
-    }
-
-    private static func required<Value>(
-        _ name: String, _ object: String, _ path: String, _ read: () throws -> Value?
-    ) throws -> Value {
-        guard let value = try read() else {
-            throw CheckpointError.attribute(file: path, object: object, name: name, fault: .missing)
-        }
-        return value
-    }
-
-    private static func single(
-        _ values: [Int], _ name: String, _ object: String, _ path: String
-    ) throws -> Int {
+        let values = try integers(name, of: object)
         guard values.count == 1 else {
             throw CheckpointError.attribute(
                 file: path, object: object, name: name,
@@ -120,46 +105,112 @@ public final class CheckpointReader: Sendable {
         return values[0]
     }
 
-    private static func header(
-        _ file: borrowing HDF5File, _ formats: [CheckpointFormat]
-    ) throws -> CheckpointHeader {
-        let path = file.path
-        guard let name = try file.text(CheckpointName.format) else {
-            throw CheckpointError.attribute(file: path, object: "/", name: CheckpointName.format, fault: .missing)
+    /// The groups to open, checked: each component has a config, and the groups of the format exist.
+    private static func sections(
+        in file: borrowing HDF5File, _ header: CheckpointHeader
+    ) throws -> [CheckpointSection] {
+        var found: [CheckpointSection] = []
+        for entry in try file.members(of: "/") where entry.kind == .group {
+            let group = "/" + entry.name
+            switch group {
+            case CheckpointName.header: continue
+            case CheckpointName.quantization, CheckpointName.packed:
+                found += try file.members(of: group).map { CheckpointSection(group: group + "/" + $0.name) }
+            case CheckpointSection.timeFeatures.group: found.append(.timeFeatures)
+            case CheckpointSection.training.group: found.append(.training)
+            default: found.append(.component(entry.name))
+            }
         }
+        let components = header.configs.keys.sorted(by: byBytes)
+        let known = Set(
+            components.flatMap { [.component($0), .quantization($0), .packed($0)] }
+                + [CheckpointSection.timeFeatures, .training])
+        if let stray = found.first(where: { !known.contains($0) }) {
+            throw CheckpointError.object(
+                file: file.path, object: stray.group,
+                fault: .value(expected: "one of \(components.joined(separator: ", "))", found: "another component"))
+        }
+        var needed = components.map { CheckpointSection.component($0) }
+        if header.format == .student { needed.append(.quantization(header.component)) }
+        if header.format == .packed { needed.append(.packed(header.component)) }
+        for section in needed where !found.contains(section) {
+            throw CheckpointError.object(file: file.path, object: section.group, fault: .missing)
+        }
+        return found
+    }
+}
+
+extension HDF5File {
+    fileprivate func required<Value>(
+        _ name: String, _ object: String = "/", _ read: (borrowing HDF5File) throws -> Value?
+    ) throws -> Value {
+        guard let value = try read(self) else {
+            throw CheckpointError.attribute(file: path, object: object, name: name, fault: .missing)
+        }
+        return value
+    }
+}
+
+extension CheckpointHeader {
+    /// Reads the header of an open file.
+    ///
+    /// - Throws: as `CheckpointReader`.
+    fileprivate init(_ file: borrowing HDF5File, _ formats: [CheckpointFormat]) throws {
+        let path = file.path
+        func fault(_ name: String, _ fault: AttributeFault) -> CheckpointError {
+            .attribute(file: path, object: "/", name: name, fault: fault)
+        }
+        // Other versions may store text in other ways, so the version is checked first.
+        let version = try file.integers(CheckpointName.version)
+        if let version, version != [CheckpointFormat.version] {
+            throw CheckpointError.version(file: path, expected: CheckpointFormat.version, found: version.first ?? 0)
+        }
+        let name = try file.required(CheckpointName.format) { file throws in try file.text(CheckpointName.format) }
         guard let format = formats.first(where: { $0.rawValue == name }) else {
             let known = formats.map(\.rawValue).joined(separator: ", ")
-            throw CheckpointError.attribute(
-                file: path, object: "/", name: CheckpointName.format,
-                fault: .value(expected: known, found: name))
+            throw fault(CheckpointName.format, .value(expected: known, found: name))
         }
-        guard let versions = try file.integers(CheckpointName.version) else {
-            throw CheckpointError.attribute(file: path, object: "/", name: CheckpointName.version, fault: .missing)
+        if version == nil { throw fault(CheckpointName.version, .missing) }
+        let architecture = try file.required(CheckpointName.architecture) { file throws in
+            try file.text(CheckpointName.architecture)
         }
-        guard versions == [CheckpointFormat.version] else {
-            throw CheckpointError.attribute(
-                file: path, object: "/", name: CheckpointName.version,
-                fault: .value(expected: "\(CheckpointFormat.version)", found: "\(versions)"))
+        let component = try file.required(CheckpointName.component) { file throws in
+            try file.text(CheckpointName.component)
         }
-        guard let config = try json(CheckpointName.config, file) else {
-            throw CheckpointError.attribute(file: path, object: "/", name: CheckpointName.config, fault: .missing)
+        var documents: [String: String] = [:]
+        for entry in try file.members(of: CheckpointName.header) {
+            let object = CheckpointName.document(entry.name)
+            guard let text = try file.document(object) else { continue }
+            try checkJSONObject(text, file: path, document: object)
+            documents[entry.name] = text
         }
-        guard let manifest = try json(CheckpointName.manifest, file) else {
-            throw CheckpointError.attribute(file: path, object: "/", name: CheckpointName.manifest, fault: .missing)
+        func take(_ name: String) throws -> String {
+            guard let text = documents.removeValue(forKey: name) else {
+                throw CheckpointError.object(file: path, object: CheckpointName.document(name), fault: .missing)
+            }
+            return text
         }
-        return CheckpointHeader(
-            format: format, config: config, manifest: manifest,
-            scheduler: try json(CheckpointName.scheduler, file),
-            textConfig: try json(CheckpointName.textConfig, file), tokenizer: try file.text(CheckpointName.tokenizer))
-    }
-
-    /// An attribute of the root that must hold a JSON object, if it is there.
-    private static func json(
-        _ name: String, _ file: borrowing HDF5File
-    ) throws -> String? {
-        guard let text = try file.text(name) else { return nil }
-        try checkJSONObject(text, file: file.path, document: "the attribute \(name)")
-        return text
+        let manifest = try take(CheckpointName.manifest)
+        let scheduler = documents.removeValue(forKey: CheckpointName.scheduler)
+        documents.removeValue(forKey: CheckpointName.training)
+        if let name = documents.keys.sorted(by: byBytes).first(where: { !CheckpointSection.isComponent($0) }) {
+            throw CheckpointError.object(
+                file: path, object: CheckpointName.document(name),
+                fault: .value(expected: "a config by the name of a component", found: "another name"))
+        }
+        if documents[component] == nil {
+            throw CheckpointError.object(file: path, object: CheckpointName.document(component), fault: .missing)
+        }
+        let tokenizer = try file.text(CheckpointName.tokenizer)
+        let hasTextEncoder = documents[Self.textEncoder] != nil
+        if hasTextEncoder != (tokenizer != nil) {
+            throw fault(
+                CheckpointName.tokenizer,
+                hasTextEncoder ? .missing : .value(expected: "none without a text encoder", found: tokenizer ?? ""))
+        }
+        self.init(
+            format: format, architecture: architecture, component: component, configs: documents, manifest: manifest,
+            scheduler: scheduler, tokenizer: tokenizer)
     }
 }
 

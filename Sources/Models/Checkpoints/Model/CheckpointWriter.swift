@@ -10,28 +10,36 @@ import Tensors
 public final class CheckpointWriter {
     private let pending: PendingFile
     private var file: HDF5File?
-    /// Where the file will lie.
+    /// The path of the finished file.
     public let path: String
+    /// The main component of the model, which tensors belong to unless another section is given.
+    let component: String
     private var written: Set<String> = []
     /// Kept for packed files; nil for others.
     private var checksums: SectionChecksums?
 
-    /// Creates the file and writes its attributes.
+    /// Creates the file and writes its header.
     ///
-    /// - Throws: `FileError.cannotCreate`, `.hdf5`.
+    /// - Throws: `FileError.cannotCreate`, `CheckpointError.hdf5`.
     public init(_ path: String, header: CheckpointHeader) throws {
         self.path = path
+        component = header.component
         pending = try PendingFile(path)
         let created = try HDF5File.create(pending.temporaryPath, displayPath: path)
         try created.setText(CheckpointName.format, header.format.rawValue)
         try created.setInteger(CheckpointName.version, CheckpointFormat.version)
-        try created.setText(CheckpointName.config, header.config)
-        try created.setText(CheckpointName.manifest, header.manifest)
-        if let scheduler = header.scheduler { try created.setText(CheckpointName.scheduler, scheduler) }
-        if let textConfig = header.textConfig { try created.setText(CheckpointName.textConfig, textConfig) }
+        try created.setText(CheckpointName.architecture, header.architecture)
+        try created.setText(CheckpointName.component, header.component)
         if let tokenizer = header.tokenizer { try created.setText(CheckpointName.tokenizer, tokenizer) }
-        try created.createGroup(header.format.section.group)
-        if header.format == .packed { checksums = SectionChecksums() }
+        var checksums = SectionChecksums()
+        for (path, text) in header.documents {
+            try created.setDocument(path, text)
+            checksums.add(document: path, text)
+        }
+        for name in header.configs.keys.sorted(by: byBytes) {
+            try created.createGroup(CheckpointSection.component(name).group)
+        }
+        if header.format == .packed { self.checksums = checksums }
         file = consume created
     }
 
@@ -39,42 +47,23 @@ public final class CheckpointWriter {
     ///
     /// - Parameters:
     ///   - key: diffusers key (in `.training`: a path); written once.
-    ///   - section: which part of the checkpoint it belongs to.
+    ///   - section: which part of the checkpoint it belongs to; nil for the parameters of the main component.
     ///   - type: the element type of `bytes`.
     ///   - shape: row-major extents.
     ///   - bytes: as many as type and shape take.
     /// - Throws: `CheckpointError.invalidKey`, `.duplicateKey`, `.hdf5`.
     public func write(
-        _ key: String, in section: CheckpointSection = .unet, type: StorageType, shape: [Int],
+        _ key: String, in section: CheckpointSection? = nil, type: StorageType, shape: [Int],
         bytes: UnsafeRawBufferPointer
     ) throws {
-        if checksums != nil { checksums?.add(key, in: section, CRC32.checksum(of: bytes)) }
-        try create(
-            at: try object(key, section), key, type: type, shape: shape,
-            hasAttributes: Self.hasAttributes(key, section)
-        ) { dataset throws in
-            try dataset.write(bytes)
-        }
-    }
-
-    /// Gives `key` its place and leaves its elements out, for a file that is only measured.
-    ///
-    /// - Throws: as above.
-    public func reserve(
-        _ key: String, in section: CheckpointSection = .unet, type: StorageType, shape: [Int]
-    ) throws {
-        checksums?.add(key, in: section, 0)
-        try create(
-            at: try object(key, section), key, type: type, shape: shape,
-            hasAttributes: Self.hasAttributes(key, section)
-        ) { _ in }
+        try write(key, in: section, type: type, shape: shape, bytes: bytes, hasAttributes: false)
     }
 
     /// Writes a tensor as `type`, rounded to nearest even.
     ///
     /// - Throws: as above, and `CheckpointError.exceedsType` where a value is too large for `type`.
     public func write(
-        _ key: String, in section: CheckpointSection = .unet, _ tensor: Tensor,
+        _ key: String, in section: CheckpointSection? = nil, _ tensor: Tensor,
         as type: ElementType = .float32
     ) throws {
         if type == .float32 {
@@ -95,7 +84,7 @@ public final class CheckpointWriter {
     ///
     /// - Throws: as above.
     public func write(
-        _ key: String, in section: CheckpointSection = .unet, _ source: any WeightSource
+        _ key: String, in section: CheckpointSection? = nil, _ source: any WeightSource
     ) throws {
         if let half = source as? Weight16 {
             try write(key, in: section, type: StorageType(half.type), shape: half.shape, elements: half.bits)
@@ -104,27 +93,13 @@ public final class CheckpointWriter {
         }
     }
 
-    /// Copies every tensor of `source`, as `type` or with its own type where that is nil.
-    ///
-    /// - Throws: as above, and what reading throws.
-    public func copy(
-        _ source: any TensorSource, to section: CheckpointSection = .unet, as type: ElementType? = nil
-    ) throws {
-        for key in source.keys {
-            let (stored, bytes) = try source.encoded(key, as: type)
-            guard let storedType = stored.type else { continue }
-            try write(key, in: section, type: storedType, shape: stored.shape, elements: bytes)
-        }
-    }
-
-    /// Writes what a resumed run needs: `state` as JSON text; its tensors go to the section `.training`.
+    /// Writes the JSON text of a state that a resumed run needs; its tensors are written to the section `.training`.
     ///
     /// - Throws: `CheckpointError.hdf5`.
     public func writeTrainingState(json state: String) throws {
-        let group = CheckpointSection.training.group
         try withFile { file throws in
-            try file.createGroup(group)
-            try file.setText(CheckpointName.state, state, of: group)
+            try file.createGroup(CheckpointSection.training.group)
+            try file.setDocument(CheckpointName.document(CheckpointName.training), state)
         }
     }
 
@@ -140,28 +115,29 @@ public final class CheckpointWriter {
         try pending.commit()
     }
 
-    /// The bytes of the file that `finish()` would leave; the file is gone then.
-    ///
-    /// - Throws: `CheckpointError.hdf5`, `.unreadable`.
-    public func measure() throws -> Int {
-        try writeChecksums()
-        guard let file = file.take() else {
-            preconditionFailure("CheckpointWriter: \(path) was finished before")
-        }
-        try file.close()
-        return try pending.byteCount()
-    }
-
     // MARK: For the other files of this folder
 
     func write<Element: BitwiseCopyable>(
-        _ key: String, in section: CheckpointSection, type: StorageType, shape: [Int], elements: [Element]
+        _ key: String, in section: CheckpointSection?, type: StorageType, shape: [Int], elements: [Element],
+        hasAttributes: Bool = false
     ) throws {
         try elements.withUnsafeBytes { bytes in
             Result { () throws in
-                try write(key, in: section, type: type, shape: shape, bytes: bytes)
+                try write(key, in: section, type: type, shape: shape, bytes: bytes, hasAttributes: hasAttributes)
             }
         }.get()
+    }
+
+    private func write(
+        _ key: String, in section: CheckpointSection?, type: StorageType, shape: [Int],
+        bytes: UnsafeRawBufferPointer, hasAttributes: Bool
+    ) throws {
+        let section = section ?? .component(component)
+        if checksums != nil { checksums?.add(key, in: section, CRC32.checksum(of: bytes)) }
+        try create(at: try object(key, section), key, type: type, shape: shape, hasAttributes: hasAttributes) {
+            dataset throws in
+            try dataset.write(bytes)
+        }
     }
 
     func withFile(
@@ -179,14 +155,14 @@ public final class CheckpointWriter {
         else {
             throw CheckpointError.invalidKey(file: path, key: key)
         }
-        return section.naming.path(of: key, below: section.group)
+        return section.object(key)
     }
 
     private func writeChecksums() throws {
         guard let checksums else { return }
         try withFile { file throws in
-            for (section, checksum) in checksums.groups {
-                try file.setInteger(CheckpointName.checksum, Int(checksum), of: section.group)
+            for (group, checksum) in checksums.groups {
+                try file.setInteger(CheckpointName.checksum, Int(checksum), of: group)
             }
         }
     }
@@ -208,11 +184,6 @@ public final class CheckpointWriter {
 }
 
 extension CheckpointWriter {
-    /// Whether a dataset says in attributes what it means: codes of packed layers, and scales of students.
-    private static func hasAttributes(_ key: String, _ section: CheckpointSection) -> Bool {
-        section == .quantization || section == .packed && key.hasSuffix("." + CheckpointName.codes)
-    }
-
     /// The paths of all groups above `object`.
     private static func parents(of object: String) -> Set<String> {
         let parts = object.split(separator: "/")

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// One layer of a packed model as it lies in the file, and how it is written and read. What the codes mean is
-// Quantization's; how they lie in bytes is Packing's.
+// One layer of a packed model in a checkpoint file. The meaning of codes is defined in Quantization, their layout in bytes
+// in Packing.
 //
-//     /packed/<layer path>/codes   uint8 [bytes]         attributes bits, levels, encoding, shape, crc32 (of codes and scales)
-//     /packed/<layer path>/scale   float16 or float32 [OC]
+//     /packed/NAME/<layer path>/codes   uint8 [bytes]     attributes bits, levels, encoding, shape, crc32
+//     /packed/NAME/<layer path>/scale   float16 or float32 [OC]
+//
+// crc32 covers codes and scales. NAME is the component, such as unet.
 
 import Files
 import Packing
@@ -92,21 +94,31 @@ extension CheckpointWriter {
     ///
     /// - Parameters:
     ///   - record: the layer.
+    ///   - component: the component that it belongs to; nil for the main one.
     ///   - scaleType: `.float32`, or `.float16` for half the bytes at a relative error of 2^-11.
-    /// - Throws: `CheckpointError.packedLayer` where a scale leaves the range that float16 has that precision in,
+    /// - Throws: `CheckpointError.packedLayer` where a scale leaves the range in which float16 has that precision,
     ///   `.duplicateKey`, `.hdf5`.
-    public func write(_ record: PackedLayerRecord, scaleType: ElementType = .float32) throws {
+    public func write(
+        _ record: PackedLayerRecord, of component: String? = nil, scaleType: ElementType = .float32
+    ) throws {
+        let section = CheckpointSection.packed(component ?? self.component)
         let codesKey = record.path + "." + CheckpointName.codes
         let scaleKey = record.path + "." + CheckpointName.scale
         let scales = try encodedScales(record, as: scaleType, key: scaleKey)
         try write(
-            codesKey, in: .packed, type: .uint8, shape: [record.codes.count], elements: record.codes)
-        try describe(
-            codesKey, width: record.width, encoding: record.encoding, shape: record.shape,
-            checksum: packedChecksum(codes: record.codes, scales: scales))
+            codesKey, in: section, type: .uint8, shape: [record.codes.count], elements: record.codes,
+            hasAttributes: true)
+        let codes = try object(codesKey, section)
+        try withFile { file throws in
+            try file.setInteger(CheckpointName.bits, record.width.rawValue, of: codes)
+            try file.setInteger(CheckpointName.levels, record.levels, of: codes)
+            try file.setText(CheckpointName.encoding, record.encoding.rawValue, of: codes)
+            try file.setIntegers(CheckpointName.shape, record.shape, of: codes)
+            let checksum = packedChecksum(codes: record.codes, scales: scales)
+            try file.setInteger(CheckpointName.checksum, Int(checksum), of: codes)
+        }
         try write(
-            scaleKey, in: .packed, type: StorageType(scaleType), shape: [record.scales.count],
-            elements: scales)
+            scaleKey, in: section, type: StorageType(scaleType), shape: [record.scales.count], elements: scales)
     }
 
     private func encodedScales(
@@ -122,58 +134,29 @@ extension CheckpointWriter {
         }
         return try encode(Tensor(record.scales, shape: [record.scales.count]), as: type, key: key, file: path)
     }
-
-    /// Gives a packed layer its place without codes and scales, for a file that is only measured.
-    ///
-    /// - Parameters:
-    ///   - layer: the layer's diffusers path.
-    ///   - shape: the weight's shape.
-    ///   - codeBytes: the bytes of the packed codes.
-    ///   - encoding: how codes would become bits.
-    ///   - scaleType: of the scales.
-    /// - Throws: `CheckpointError.duplicateKey`, `.hdf5`.
-    public func reservePackedLayer(
-        _ layer: String, shape: [Int], codeBytes: Int, encoding: PackingEncoding, scaleType: ElementType
-    ) throws {
-        let codesKey = layer + "." + CheckpointName.codes
-        try reserve(codesKey, in: .packed, type: .uint8, shape: [codeBytes])
-        try describe(codesKey, width: BitWidth(1), encoding: encoding, shape: shape, checksum: 0)
-        try reserve(
-            layer + "." + CheckpointName.scale, in: .packed, type: StorageType(scaleType), shape: [shape[0]])
-    }
-
-    private func describe(
-        _ codesKey: String, width: BitWidth, encoding: PackingEncoding, shape: [Int], checksum: UInt32
-    ) throws {
-        let codes = try object(codesKey, .packed)
-        try withFile { file throws in
-            try file.setInteger(CheckpointName.bits, width.rawValue, of: codes)
-            try file.setInteger(CheckpointName.levels, width.levels, of: codes)
-            try file.setText(CheckpointName.encoding, encoding.rawValue, of: codes)
-            try file.setIntegers(CheckpointName.shape, shape, of: codes)
-            try file.setInteger(CheckpointName.checksum, Int(checksum), of: codes)
-        }
-    }
 }
 
-/// What tells damaged codes and scales, which would otherwise be other valid ones.
+/// The checksum that detects damaged codes and scales, which could otherwise be other valid ones.
 private func packedChecksum(codes: [UInt8], scales: [UInt8]) -> UInt32 {
     CRC32.checksum(of: scales, after: CRC32.checksum(of: codes))
 }
 
 extension CheckpointReader {
-    /// Reads and checks one packed layer.
+    /// Reads and checks one packed layer of a component; nil for the main one.
     ///
     /// - Throws: `CheckpointError.missingKey`, `.attribute`, `.packedLayer` where its parts do not belong together or
     ///   are damaged.
-    public func packedLayer(_ layer: String) throws -> PackedLayerRecord {
+    public func packedLayer(_ layer: String, of component: String? = nil) throws -> PackedLayerRecord {
+        let section = CheckpointSection.packed(component ?? header.component)
         let codesKey = layer + "." + CheckpointName.codes
         let scaleKey = layer + "." + CheckpointName.scale
-        guard let tensors = section(.packed) else { throw CheckpointError.missingKey(file: path, key: codesKey) }
+        guard let tensors = self.section(section) else {
+            throw CheckpointError.missingKey(file: path, key: codesKey)
+        }
         let codes = try tensors.elements(codesKey, as: UInt8.self, [.uint8])
         let scales = try tensors.tensor(scaleKey)
         let storedScales = try tensors.storedBytes(scaleKey)
-        let object = CheckpointSection.packed.naming.path(of: codesKey, below: CheckpointSection.packed.group)
+        let object = section.object(codesKey)
         let bits = try integer(CheckpointName.bits, of: object)
         let levels = try integer(CheckpointName.levels, of: object)
         let encoding = try text(CheckpointName.encoding, of: object)
@@ -198,20 +181,27 @@ extension CheckpointReader {
     /// The element type of a packed layer's scales.
     ///
     /// - Throws: `CheckpointError.missingKey`.
-    public func packedScaleType(_ layer: String) throws -> StorageType {
+    public func packedScaleType(_ layer: String, of component: String? = nil) throws -> StorageType {
         let key = layer + "." + CheckpointName.scale
-        guard let type = section(.packed)?.stored(key)?.type else {
+        guard let type = section(.packed(component ?? header.component))?.stored(key)?.type else {
             throw CheckpointError.missingKey(file: path, key: key)
         }
         return type
     }
 
-    /// The diffusers paths of the packed layers, sorted.
-    public var packedLayers: [String] {
-        let suffix = "." + CheckpointName.codes
-        return (section(.packed)?.keys ?? []).filter { $0.hasSuffix(suffix) }.map {
-            String($0.dropLast(suffix.count))
-        }
+    /// The diffusers paths of the main component's packed layers, sorted.
+    public var packedLayers: [String] { packedLayers(of: header.component) }
+
+    /// The diffusers paths of the packed layers of a component, sorted.
+    public func packedLayers(of component: String) -> [String] {
+        section(.packed(component))?.layers(with: CheckpointName.codes) ?? []
+    }
+}
+
+extension HDF5Tensors {
+    /// The paths of the layers that have a dataset `name`, sorted.
+    func layers(with name: String) -> [String] {
+        keys.filter { $0.hasSuffix("." + name) }.map { String($0.dropLast(name.count + 1)) }
     }
 }
 

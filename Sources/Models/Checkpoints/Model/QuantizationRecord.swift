@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// The scale and width of one student layer as they lie in the file. Its latent weight lies under /unet as any other.
+// Scales and bit width of one student layer in a checkpoint file. Its latent weight is stored below /NAME, as that of any
+// other layer; NAME is the component, such as unet.
 //
-//     /quantization/<layer path>/scale   float32 [OC], attribute bits
+//     /quantization/NAME/<layer path>/scale   float32 [OC], attribute bits
 
 import Recipes
 import Tensors
 
-/// How one layer of a student is seen.
+/// The quantization of one student layer.
 public struct QuantizationRecord: Sendable {
     /// The layer's diffusers path.
     public let path: String
-    /// The nominal width.
+    /// The nominal bit width.
     public let width: BitWidth
     /// One scale per output channel, `[OC]`.
     public let scales: Tensor
@@ -23,13 +24,20 @@ public struct QuantizationRecord: Sendable {
 }
 
 extension CheckpointWriter {
-    /// Writes the scale and width of one student layer.
+    /// Writes scales and bit width of one student layer of a component; nil for the main one.
     ///
     /// - Throws: `CheckpointError.duplicateKey`, `.hdf5`.
-    public func write(_ record: QuantizationRecord) throws {
+    public func write(_ record: QuantizationRecord, of component: String? = nil) throws {
+        let section = CheckpointSection.quantization(component ?? self.component)
         let key = record.path + "." + CheckpointName.scale
-        try write(key, in: .quantization, record.scales)
-        let scale = try object(key, .quantization)
+        try record.scales.withUnsafeBufferPointer { values in
+            Result { () throws in
+                try write(
+                    key, in: section, type: .float32, shape: record.scales.shape, elements: Array(values),
+                    hasAttributes: true)
+            }
+        }.get()
+        let scale = try object(key, section)
         try withFile { file throws in
             try file.setInteger(CheckpointName.bits, record.width.rawValue, of: scale)
         }
@@ -37,27 +45,24 @@ extension CheckpointWriter {
 }
 
 extension CheckpointReader {
-    /// The diffusers paths of a student's quantized layers, sorted.
+    /// The diffusers paths of the main component's quantized layers in a student, sorted.
     public var quantizedLayers: [String] {
-        let suffix = "." + CheckpointName.scale
-        return (section(.quantization)?.keys ?? []).filter { $0.hasSuffix(suffix) }.map {
-            String($0.dropLast(suffix.count))
-        }
+        section(.quantization(header.component))?.layers(with: CheckpointName.scale) ?? []
     }
 
-    /// The scale and width of one student layer.
+    /// Scales and bit width of one student layer of a component; nil for the main one.
     ///
-    /// - Throws: `CheckpointError.missingKey`, `.attribute` for a width that does not exist, `.shapeMismatch` where the
+    /// - Throws: `CheckpointError.missingKey`, `.attribute` for a bit width that does not exist, `.shapeMismatch` where the
     ///   scales are not a list.
-    public func quantization(of layer: String) throws -> QuantizationRecord {
+    public func quantization(of layer: String, in component: String? = nil) throws -> QuantizationRecord {
+        let section = CheckpointSection.quantization(component ?? header.component)
         let key = layer + "." + CheckpointName.scale
-        guard let tensors = section(.quantization) else { throw CheckpointError.missingKey(file: path, key: key) }
+        guard let tensors = self.section(section) else { throw CheckpointError.missingKey(file: path, key: key) }
         let scales = try tensors.tensor(key)
         guard scales.rank == 1 else {
             throw CheckpointError.shapeMismatch(file: path, key: key, expected: [scales.count], found: scales.shape)
         }
-        let object = CheckpointSection.quantization.naming.path(
-            of: key, below: CheckpointSection.quantization.group)
+        let object = section.object(key)
         let bits = try integer(CheckpointName.bits, of: object)
         guard let width = BitWidth(rawValue: bits) else {
             throw CheckpointError.attribute(

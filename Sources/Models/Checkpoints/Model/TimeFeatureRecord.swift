@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Cached time features of a packed model as they lie in the file. S timesteps, C feature channels of a residual block.
+// Cached time features of a packed model in a checkpoint file. S timesteps, C feature channels of a residual block.
 //
 //     /time_features/timesteps       int64 [S]
 //     /time_features/<resnet path>   float16 [S, C], row i for timesteps[i]
@@ -8,7 +8,7 @@ import Tensors
 
 /// Projected time features of some timesteps, one table per residual block.
 public struct TimeFeatureRecord: Sendable {
-    /// The cached timesteps, no two the same.
+    /// The cached timesteps, all different.
     public let timesteps: [Int]
     /// Per residual block (diffusers path): `[S, C]`.
     public let features: [String: Tensor]
@@ -28,53 +28,37 @@ public struct TimeFeatureRecord: Sendable {
 extension CheckpointWriter {
     /// Writes cached time features at 16 bits.
     ///
-    /// - Throws: `CheckpointError.exceedsType` where a feature leaves float16's range, `.hdf5`.
+    /// - Throws: `CheckpointError.exceedsType` where a feature exceeds the range of float16, `.hdf5`.
     public func write(_ record: TimeFeatureRecord) throws {
         let timesteps = record.timesteps.map { Int64($0) }
         try write(
-            CheckpointName.timesteps, in: .timeFeatures, type: .int64, shape: [timesteps.count],
-            elements: timesteps)
+            CheckpointName.timesteps, in: .timeFeatures, type: .int64, shape: [timesteps.count], elements: timesteps)
         for (path, table) in record.features.sorted(by: { byBytes($0.key, $1.key) }) {
             try write(path, in: .timeFeatures, table, as: .float16)
         }
     }
 }
 
-extension CheckpointWriter {
-    /// Gives cached time features their place without values, for a file that is only measured.
-    ///
-    /// - Parameters:
-    ///   - channels: C of each residual block, by its path.
-    ///   - steps: S.
-    /// - Throws: `CheckpointError.duplicateKey`, `.hdf5`.
-    public func reserveTimeFeatures(channels: [String: Int], steps: Int) throws {
-        try reserve(CheckpointName.timesteps, in: .timeFeatures, type: .int64, shape: [steps])
-        for (path, count) in channels.sorted(by: { byBytes($0.key, $1.key) }) {
-            try reserve(path, in: .timeFeatures, type: .float16, shape: [steps, count])
-        }
-    }
-}
-
 extension CheckpointReader {
-    /// Timesteps that a noise schedule has at most; all are exact in Float32.
-    private static let mostTimesteps = 1_000_000
+    /// One more than the largest timestep of any noise schedule; all are exact in Float32.
+    private static let timestepLimit = 1_000_000
 
     /// The cached time features, or nil where the file has none and the model keeps its time layers.
     ///
-    /// - Throws: `CheckpointError.object` where timesteps repeat, `.shapeMismatch` where a table has not one row per
+    /// - Throws: `CheckpointError.object` where timesteps repeat, `.shapeMismatch` where a table does not have one row per
     ///   timestep.
     public func timeFeatures() throws -> TimeFeatureRecord? {
         guard let tensors = section(.timeFeatures) else { return nil }
         let timesteps = try tensors.integers(CheckpointName.timesteps)
-        guard !timesteps.isEmpty, timesteps.count <= Self.mostTimesteps,
+        guard !timesteps.isEmpty, timesteps.count <= Self.timestepLimit,
             Set(timesteps).count == timesteps.count,
-            timesteps.allSatisfy({ (0..<Self.mostTimesteps).contains($0) })
+            timesteps.allSatisfy({ (0..<Self.timestepLimit).contains($0) })
         else {
             let shown = timesteps.prefix(20).map(String.init).joined(separator: ", ")
             throw CheckpointError.object(
-                file: path, object: CheckpointSection.timeFeatures.group + "/" + CheckpointName.timesteps,
+                file: path, object: CheckpointSection.timeFeatures.object(CheckpointName.timesteps),
                 fault: .value(
-                    expected: "different timesteps from 0 to \(Self.mostTimesteps - 1)",
+                    expected: "different timesteps from 0 to \(Self.timestepLimit - 1)",
                     found: "[\(shown)\(timesteps.count > 20 ? ", ..." : "")]"))
         }
         var features: [String: Tensor] = [:]
