@@ -3,6 +3,8 @@
 
 import BitsFusion
 
+@testable import ShapesWorld
+
 /// Counts of right verdicts over true and false pairs of image and caption.
 public struct EvaluatorAccuracy: Hashable, Sendable {
     /// Right verdicts out of all.
