@@ -147,7 +147,7 @@ import Testing
                 "--max-bits", "5",
             ])
         let recipe = try BitRecipe.load(contentsOf: folder.url("recipe.json"))
-        for (path, bits) in recipe.layers where LayerRole(of: path) == .quantizable {
+        for (path, bits) in recipe.layers where UNetLayerPolicy().role(ofLayer: path.rawValue) == .searched {
             let expected = path.rawValue.hasSuffix("to_v") ? 2 : path.rawValue.contains("attn2") ? 1 : nil
             #expect(expected.map { bits.rawValue == $0 } ?? (bits.rawValue <= 5), "\(path)")
         }

@@ -314,7 +314,7 @@ struct AnalyzeCommand: ParsableCommand {
 
     /// The given CLIP-proxy, or the shipped one for models whose images it can score.
     private func scorer(for pipeline: DiffusionPipeline) throws -> (proxy: any PromptScorer, file: FileReference)? {
-        let makesShapes = BundledWorld.covers(pipeline) && pipeline.unet.config.outChannels == 3
+        let makesShapes = BundledWorld.covers(pipeline) && pipeline.denoiser.config.inChannels == 3
         let clip = calibration.clip
         guard clip != nil || (makesShapes && calibration.embeddings == nil) else { return nil }
         let path = try clip ?? BundledWorld.bundledScorer()

@@ -220,7 +220,7 @@ struct DistillCommand: ParsableCommand {
     private func trainingData(_ student: DiffusionPipeline, _ options: StageOptions) throws
         -> any DistillationData
     {
-        if let data = main.data { return try StoredDistillationData(contentsOf: data, for: student.unet.config) }
+        if let data = main.data { return try StoredDistillationData(contentsOf: data, for: student.denoiser.config) }
         let stage: DistillationStage = main.stage == 1 ? .one : .two
         guard let bundled = try BundledWorld.distillationData(for: student, stage: stage, seed: options.training.seed)
         else {

@@ -74,7 +74,7 @@ struct PredictCommand: ParsableCommand {
         var seconds: [Double] = []
         for pass in 0..<`repeat` {
             let start = ContinuousClock.now
-            _ = try inputs.predict(pipeline.unet)
+            _ = try inputs.predict(pipeline.denoiser)
             seconds.append(Numbers.seconds(start.duration(to: .now)))
             progress.update(pass + 1)
         }

@@ -59,9 +59,7 @@ struct QuantizeCommand: ParsableCommand {
         let pipeline = try addingFile(model.name) { try DiffusionPipeline(reader) }
         let options = try packing.options(for: pipeline, recipeSteps: bits.cachedSteps)
         let progress = common.progress("fitting scales", total: bits.layers.count, unit: "layers")
-        try StudentModel.quantize(
-            pipeline.unet, recipe: bits, initialization: quantization.initialization
-        ) { done, _ in
+        try pipeline.denoiser.quantize(recipe: bits, initialization: quantization.initialization) { done, _ in
             progress.update(done)
             try InterruptFlag.check()
         }
@@ -72,7 +70,7 @@ struct QuantizeCommand: ParsableCommand {
 
     /// Checks the recipe's layers before the model's weights are read.
     private func validate(_ bits: BitRecipe, for reader: CheckpointReader) throws {
-        let config = try UNet2DConditionConfig(of: reader, named: model.name)
-        try addingFile(quantization.recipe) { try bits.validate(against: ModelInventory(unet: config)) }
+        let config = try DenoiserRegistry.config(of: reader, named: model.name)
+        try addingFile(quantization.recipe) { try bits.validate(against: config.inventory()) }
     }
 }

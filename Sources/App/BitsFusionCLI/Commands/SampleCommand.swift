@@ -93,7 +93,7 @@ struct SampleCommand: ParsableCommand {
         let pipeline = try model.open(precision: .keep16Bit)
         pipeline.freeze()
         computation.activations.apply(to: pipeline)
-        let isLatent = pipeline.unet.config.inChannels != 3
+        let isLatent = pipeline.denoiser.config.isLatent
         let latents = PathParts(output).sibling(PathParts(output).stem + ".safetensors")
         if isLatent { try Output.checkCanCreate(latents, keeping: [embeddings].compactMap { $0 }) }
         let perPrompt = main.rows * main.columns
@@ -126,7 +126,7 @@ struct SampleCommand: ParsableCommand {
     private func conditions(for pipeline: DiffusionPipeline) throws -> PromptEmbeddings {
         if let embeddings = main.embeddings {
             return try addingFile(embeddings) {
-                try PromptEmbeddings(embeddings: embeddings, config: pipeline.unet.config)
+                try PromptEmbeddings(embeddings: embeddings, config: pipeline.denoiser.config)
             }
         }
         return try PromptEmbeddings(prompts: main.prompt, pipeline: pipeline)
@@ -163,11 +163,12 @@ extension PromptEmbeddings {
 
 /// The images of a pixel-space model.
 ///
-/// - Parameter samples: `[B, 3, H, W]`, in [-1, 1].
+/// - Parameter samples: `[B, 3, H, W]`, or `[B, 1, H, W]` for gray images, in [-1, 1].
 /// - Returns: B images.
 func images(_ samples: Tensor) -> [RGBImage] {
     planes(of: samples).map { image in
-        RGBImage(width: samples.shape[3], height: samples.shape[2], modelRange: image)
+        let rgb = samples.shape[1] == 1 ? image + image + image : image
+        return RGBImage(width: samples.shape[3], height: samples.shape[2], modelRange: rgb)
     }
 }
 

@@ -64,7 +64,7 @@ func addingFile<Value>(_ file: String, to body: () throws -> Value) throws -> Va
         throw CommandError(error.category, "\(file): \(error)")
     } catch let error as TimeFeatureError {
         throw CommandError(error.category, "\(file): \(error)")
-    } catch let error as UNetInputError {
+    } catch let error as DenoiserInputError {
         throw CommandError(error.category, "\(file): \(error)")
     } catch let error as AllocationError {
         switch error {

@@ -68,7 +68,7 @@ struct ModelDescription {
     private init(name: String, checkpoint: CheckpointReader) throws {
         self.name = name
         format = checkpoint.format.rawValue
-        config = try UNet2DConditionConfig(of: checkpoint, named: name)
+        config = try DenoiserRegistry.config(of: checkpoint, named: name)
         let encoder = try addingFile(name) { try CLIPTextModel(in: checkpoint) }
         inventory = try ModelInventory(
             of: config, textEncoder: encoder,
@@ -123,10 +123,9 @@ struct ModelSize: Codable {
             return
         }
         let inventory = try pipeline.inventory()
-        let table = pipeline.unet.timeFeatures as? TimeFeatureTable
-        let canCache = pipeline.unet.config.additionEmbedType == nil
+        let table = pipeline.denoiser.timeFeatures
         let storage: TimeFeatureStorage =
-            table.map { .cached(steps: $0.timesteps.count) } ?? (canCache ? .paper : .layersKept)
+            table.map { .cached(steps: $0.timesteps.count) } ?? (inventory.cachesTimeFeatures ? .paper : .layersKept)
         averageBits = try SizeAccounting(recipe: recipe, inventory: inventory, timeFeatures: storage)
             .averageBits
         let isPacked = table != nil || pipeline.isPacked
@@ -140,7 +139,7 @@ struct ModelSize: Codable {
     /// The bits of the element type, averaged over weights.
     private static func denseBits(_ pipeline: DiffusionPipeline) -> Double {
         var (bits, count) = (0, 0)
-        for layer in pipeline.unet.store.weightedLayers {
+        for layer in pipeline.denoiser.store.weightedLayers {
             let size = layer.weight.shape.reduce(1, *)
             count += size
             bits += size * ((layer.weight as? Weight16)?.type.bytesPerElement ?? 4) * 8

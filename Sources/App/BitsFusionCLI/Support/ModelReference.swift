@@ -42,22 +42,22 @@ struct ModelReference: ExpressibleByArgument, Hashable {
 extension DiffusionPipeline {
     /// Whether defaults reduce memory and time: above 50 M parameters images are sampled one at a time, and analyses
     /// compare noise predictions.
-    var isLarge: Bool { unet.store.elementCount > 50_000_000 }
+    var isLarge: Bool { denoiser.store.elementCount > 50_000_000 }
 }
 
-extension UNet2DConditionConfig {
+extension DenoiserRegistry {
     /// Reads a `config.json`.
     ///
-    /// - Throws: `CheckpointError`; `CommandError` naming the file and the key.
-    init(file path: String) throws {
+    /// - Throws: `FileError`; `CommandError` naming the file and the key.
+    static func config(file path: String) throws -> any DenoiserConfig {
         let data = try AtomicFile.read(path)
-        self = try addingFile(path) { try UNet2DConditionConfig(json: data) }
+        return try addingFile(path) { try config(json: data) }
     }
 
-    /// The config of a checkpoint with the name `name` on the command line.
+    /// The denoiser's config in a checkpoint with the name `name` on the command line.
     ///
     /// - Throws: `CommandError` naming the file and the key.
-    init(of checkpoint: CheckpointReader, named name: String) throws {
-        self = try addingFile(name) { try UNet2DConditionConfig(json: Data(checkpoint.header.config.utf8)) }
+    static func config(of checkpoint: CheckpointReader, named name: String) throws -> any DenoiserConfig {
+        try addingFile(name) { try config(json: checkpoint.header.config) }
     }
 }

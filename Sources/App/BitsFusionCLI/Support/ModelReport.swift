@@ -172,8 +172,8 @@ extension ModelReport {
         let size = architecture.sampleSize.map { "\($0[0])x\($0[1])" } ?? "any size"
         Output.line("\(name) (\(format))")
         Output.line(
-            "  architecture   UNet2DConditionModel, \(architecture.inChannels) -> \(architecture.outChannels) "
-                + "channels, \(size), cross-attention dimension \(Self.list(architecture.crossAttentionDim))")
+            "  architecture   \(architecture.className), \(architecture.inChannels) -> \(architecture.outChannels) "
+                + "channels, \(size)" + (architecture.contextSize.map { ", context size \($0)" } ?? ""))
         Output.line("                 channels \(Self.list(architecture.blockOutChannels))")
         Output.line(
             "  parameters     \(Numbers.grouped(parameters)), \(Numbers.grouped(weights)) of them weights of "

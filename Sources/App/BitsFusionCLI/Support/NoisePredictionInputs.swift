@@ -46,8 +46,8 @@ struct NoisePredictionInputs {
     /// Checks that a model with cached time features has those of these timesteps.
     ///
     /// - Throws: `TimeFeatureError.timestepNotCached`; `CommandError` for a timestep that is not a whole number.
-    func checkCached(by unet: UNet2DConditionModel) throws {
-        guard let cache = unet.timeFeatures else { return }
+    func checkCached(by denoiser: any Denoiser) throws {
+        guard let cache = denoiser.timeFeatures else { return }
         let whole = try timestep.values.map { value in
             guard let whole = Int(exactly: value) else {
                 throw CommandError(

@@ -58,7 +58,7 @@ struct PackingArguments: ParsableArguments {
         let steps = cachedSteps ?? recipeSteps ?? defaultCachedSteps
         if let addition = pipeline.denoiser.config.addedConditionsType {
             Output.warning(
-                "time features of SDXL (addition_embed_type=\(addition.rawValue)) depend on more than the timestep; "
+                "time features of SDXL (addition_embed_type=\(addition)) depend on more than the timestep; "
                     + "the time layers are kept")
         } else if steps > 0, !pipeline.denoiser.timeFeatureChannels.isEmpty {
             options.cachedTimesteps = try pipeline.samplerTimesteps([sampler], steps: steps)
@@ -112,11 +112,10 @@ private struct PackedReport: Encodable {
 // MARK: Forecasts
 
 extension TimeFeatureStorage {
-    /// The storage for `--cached-steps`: 0 keeps the time layers, as do models whose time features depend on more than
-    /// the timestep (SDXL).
+    /// The storage for `--cached-steps`: 0 keeps the time layers, as do models whose time features cannot be cached
+    /// (SDXL).
     init(cachedSteps: Int, of inventory: ModelInventory) {
-        let isConditioned = inventory.layers.contains { $0.path.rawValue.hasPrefix("add_embedding.") }
-        self = cachedSteps == 0 || isConditioned ? .layersKept : .cached(steps: cachedSteps)
+        self = cachedSteps == 0 || !inventory.cachesTimeFeatures ? .layersKept : .cached(steps: cachedSteps)
     }
 }
 
