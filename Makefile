@@ -3,8 +3,8 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-quick test-kernels replay fuzz format lint graph docs fixtures teacher \
-	clip-proxy benchmark-setup benchmark benchmark-kernels benchmark-forward benchmark-train benchmark-packed \
+.PHONY: help setup build demo test test-quick test-kernels replay fuzz format snapshots lint graph docs fixtures \
+	teacher clip-proxy benchmark-setup benchmark benchmark-kernels benchmark-forward benchmark-train benchmark-packed \
 	benchmark-analyze benchmark-allocate sizes clean
 
 BITSFUSION := .build/release/bitsfusion
@@ -54,6 +54,9 @@ replay: build ## Run a fixed corpus and compare the results with recorded digest
 
 format: ## Format the Swift sources
 	swift format -i -r $(SWIFT_SOURCES)
+
+snapshots: ## Record the help pages and error lines that the tests compare with
+	RECORD_SNAPSHOTS=1 swift test --disable-xctest --filter 'HelpTests|BadInputTests'
 
 lint: ## Check the format of the Swift sources, line lengths and wording
 	swift format lint --strict -p -r $(SWIFT_SOURCES)

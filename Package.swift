@@ -160,7 +160,7 @@ let package = Package(
             dependencies: [
                 "BitsFusionCLI", "BitsFusion", "ShapesWorld", "TestKit",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
-            ]),
+            ], exclude: ["Snapshots"]),
         .testTarget(name: "BitsFusionBenchTests", dependencies: ["BitsFusionBench", "BitsFusion"]),
     ]
 )

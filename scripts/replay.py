@@ -107,14 +107,14 @@ def corpus():
          "-o", "one.png"], {"one.png": read_png})
 
     # Analysis and allocation.
-    add("analyze", "analyze shapes --images 1 --steps 2 --timesteps 2 --measure images,noise --score fisher",
+    add("analyze", "analyze shapes --num-prompts 1 --steps 2 --timesteps 2 --measure images,noise,fisher",
         {"sensitivity.json": read_sensitivity})
     add("analyze with training",
-        "analyze shapes --images 2 --steps 2 --timesteps 2 --measure images,noise --qat-steps 3 --bits 1,3 "
+        "analyze shapes --num-prompts 2 --steps 2 --timesteps 2 --measure images,noise --qat-steps 3 --bits 1,3 "
         "--sampler ddim --layers mid_block.*(attn2|conv1) -o trained.json", {"trained.json": read_sensitivity})
     for shard in ["1", "2"]:
         add(f"analyze shard {shard}",
-            f"analyze shapes --images 1 --timesteps 1 --measure noise --bits 2 --seed 3 --shard {shard}/2 "
+            f"analyze shapes --num-prompts 1 --timesteps 1 --measure noise --bits 2 --seed 3 --shard {shard}/2 "
             f"-o {shard}.json", {f"{shard}.json": read_sensitivity})
     add("merge", "merge 1.json 2.json -o merged.json", {"merged.json": read_sensitivity})
     for name, options in {
@@ -200,8 +200,9 @@ def corpus():
 
     # A latent model with embeddings and stored data; moments and teacher in bfloat16.
     latent = "--config latent.yaml --data set.h5 --steps 4"
-    add("latent analyze", "analyze sd1.h5 --embeddings e.safetensors --steps 2 --timesteps 2 --measure images,noise "
-        "--score fisher --bits 1,2 -o latent.json", {"latent.json": read_sensitivity}, before=write_embeddings)
+    add("latent analyze", "analyze sd1.h5 --embeddings e.safetensors --steps 2 --timesteps 2 "
+        "--measure images,noise,fisher --bits 1,2 -o latent.json", {"latent.json": read_sensitivity},
+        before=write_embeddings)
     add("latent allocate", "allocate latent.json --avg-bits 5 -o latent.recipe.json",
         {"latent.recipe.json": read_recipe})
     add("latent stage 1", f"distill --stage 1 --model sd1.h5 --recipe latent.recipe.json {latent} -o latent1.h5",

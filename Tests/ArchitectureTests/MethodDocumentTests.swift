@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Checks that the files and symbols that Docs/Method.md names exist.
+// Docs/Method.md maps the paper to files and symbols; each file must declare the symbols of its row.
 
 import Foundation
 import Testing
@@ -8,27 +8,12 @@ import Testing
     private static let root = URL(fileURLWithPath: #filePath)
         .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
 
-    /// The keywords of Swift that declare the name that follows them.
-    private static let declarations = ["class", "struct", "enum", "protocol", "func", "var", "let", "case"]
-
-    /// The names that a file declares at its top level or as members of a type at its top level. Names local to a function
-    /// are indented further.
-    private static func declaredNames(in source: String) -> Set<String> {
-        let lines = source.split(separator: "\n").filter { $0.prefix { $0 == " " }.count <= 4 }
-        return Set(
-            lines.flatMap { line in
-                let words = line.split { !$0.isLetter && !$0.isNumber && $0 != "_" }
-                return zip(words, words.dropFirst()).filter { declarations.contains(String($0.0)) }
-                    .map { String($0.1) }
-            })
-    }
-
     private static func words(inBackticks cell: Substring) -> [String] {
         cell.split(separator: "`", omittingEmptySubsequences: false).enumerated()
             .filter { $0.offset % 2 == 1 }.map { String($0.element) }
     }
 
-    @Test("every file that Docs/Method.md names declares the symbols of its row")
+    @Test("every file in Docs/Method.md declares the symbols of its row, at the top level or as members")
     func symbols() throws {
         let document = try String(
             contentsOf: Self.root.appendingPathComponent("Docs/Method.md"), encoding: .utf8)
@@ -39,10 +24,80 @@ import Testing
             let file = try #require(Self.words(inBackticks: cells[2]).first)
             let source = try String(
                 contentsOf: Self.root.appendingPathComponent("Sources/" + file), encoding: .utf8)
-            let declared = Self.declaredNames(in: source)
+            let declared = SwiftDeclarations(in: source).names
             let named = Self.words(inBackticks: cells[3])
             #expect(!named.isEmpty, "\(file)")
             for symbol in named { #expect(declared.contains(symbol), "\(file) does not declare \(symbol)") }
         }
+    }
+
+    @Test("local names, cases of switches and words in comments and strings are not declarations")
+    func localNames() {
+        let source = """
+            // struct Comment
+            public struct Outer<T> where T: Equatable {
+                let member = { let inClosure = 1; return inClosure }()
+                enum Inner: String { case first, second }
+                func method(argument: Int) -> Int {
+                    let local = "struct Text {"
+                    switch local { case let matched: return matched.count }
+                }
+                class func typeMethod() {}
+            }
+            extension Outer { var property: Int { var inGetter = 0; return inGetter } }
+            /* enum Block { */ func free() { struct Nested {} }
+            """
+        #expect(
+            SwiftDeclarations(in: source).names == [
+                "Outer", "member", "Inner", "first", "method", "typeMethod", "property", "free",
+            ])
+    }
+}
+
+/// The names that a Swift file declares at its top level and as members of types and extensions.
+///
+/// A scan of words and braces: a name counts if all braces around it open types. Of several names after one keyword
+/// the first counts.
+struct SwiftDeclarations {
+    private(set) var names: Set<String> = []
+
+    private static let types: Set = ["class", "struct", "enum", "protocol", "extension", "actor"]
+    private static let members: Set = ["func", "var", "let", "case"]
+
+    init(in source: String) {
+        // Whether each open brace belongs to a type.
+        var scopes: [Bool] = []
+        var opensType = false
+        var keyword: Substring?
+        for token in Self.tokens(of: source) {
+            switch token {
+            case "{":
+                scopes.append(opensType)
+                (opensType, keyword) = (false, nil)
+            case "}":
+                _ = scopes.popLast()
+                (opensType, keyword) = (false, nil)
+            case _ where Self.types.contains(String(token)):
+                (opensType, keyword) = (true, token == "extension" ? nil : token)
+            case "init", "subscript":
+                (opensType, keyword) = (false, nil)
+            case _ where Self.members.contains(String(token)):
+                (opensType, keyword) = (false, token)
+            default:
+                if keyword != nil, scopes.allSatisfy({ $0 }) { names.insert(String(token)) }
+                keyword = nil
+            }
+        }
+    }
+
+    /// Words and braces outside of comments and strings.
+    private static func tokens(of source: String) -> [Substring] {
+        let pattern =
+            #/
+            (?<comment> \/\/ [^\n]* | \/\* (?s:.*?) \*\/ )
+            | (?<string> """ (?s:.*?) """ | " (?: [^"\\\n] | \\. )* " )
+            | (?<token> [{}] | [\p{L}_] [\p{L}\p{N}_]* )
+            /#
+        return source.matches(of: pattern).compactMap(\.output.token)
     }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The optimal method on tables: within every budget, never worse than the paper's rule by the same metric, and monotone.
+// The optimal method on tables: within every budget, never worse than the paper's rule by the same metric, and
+// monotone.
 
 import Analyzer
 import Foundation

@@ -35,7 +35,7 @@ import Testing
         #expect((2_000_000...4_000_000).contains(parameters))
     }
 
-    @Test("a key that nothing reads is refused by name")
+    @Test("an unknown key is refused by name")
     func unknownKey() throws {
         let folder = try TemporaryFolder()
         let file = try folder.write(

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Help pages and the parts of the program that need no files, tested in this process.
+// Help pages, and the parts of the program that need no files, tested in this process.
 
 import ArgumentParser
+import BitsFusion
 import Foundation
 import Testing
 
@@ -9,25 +10,50 @@ import Testing
 
 @Suite("Help and reports")
 struct HelpTests {
-    @Test("every command has a help page with an example of itself")
-    func helpPages() throws {
-        let names = BitsFusionCommand.subcommands.compactMap { $0.configuration.commandName }
-        #expect(names.count == BitsFusionCommand.subcommands.count)
-        #expect(Set(names).count == names.count)
-        for (name, command) in zip(names, BitsFusionCommand.subcommands) {
-            let page = BitsFusionCommand.helpMessage(for: command)
-            #expect(page.contains("bitsfusion \(name)"), "\(name)")
-            #expect(command.configuration.discussion.contains("bitsfusion \(name)"), "\(name) has no example")
-            let outcome = CommandMain.outcome(of: [name, "--help"])
-            #expect(outcome.status == .success)
-            #expect(outcome.message?.contains("USAGE: bitsfusion \(name)") == true, "\(name)")
-        }
+    static let names = BitsFusionCommand.subcommands.compactMap { $0.configuration.commandName }
+
+    @Test("every command has a name of its own")
+    func commandNames() {
+        #expect(Self.names.count == BitsFusionCommand.subcommands.count)
+        #expect(Set(Self.names).count == Self.names.count)
     }
 
-    @Test("errors of unknown types end as internal errors, and statuses are those of sysexits")
+    @Test("a help page is the recorded one, and `COMMAND --help` prints it", arguments: names)
+    func helpPage(name: String) throws {
+        let command = try #require(BitsFusionCommand.subcommands.first { $0.configuration.commandName == name })
+        try Snapshot(name: "help-\(name)").expect(BitsFusionCommand.helpMessage(for: command, columns: 80) + "\n")
+        let outcome = CommandMain.outcome(of: [name, "--help"])
+        #expect(outcome.status == .success)
+        #expect(outcome.message == BitsFusionCommand.helpMessage(for: command))
+    }
+
+    @Test("the help page of the program is the recorded one")
+    func rootPage() throws {
+        try Snapshot(name: "help").expect(BitsFusionCommand.helpMessage(columns: 80) + "\n")
+    }
+
+    @Test("a help page starts with at most 60 characters and has two examples", arguments: names)
+    func helpShape(name: String) throws {
+        let command = try #require(BitsFusionCommand.subcommands.first { $0.configuration.commandName == name })
+        #expect((1...60).contains(command.configuration.abstract.count))
+        let examples = command.configuration.discussion.components(separatedBy: "Examples:\n").dropFirst()
+        #expect(examples.count == 1)
+        let lines = try #require(examples.first).split(separator: "\n")
+        #expect(lines.count { $0.hasPrefix("  bitsfusion ") } >= 2)
+        #expect(lines.first?.hasPrefix("  bitsfusion \(name)") == true)
+        // Lines of code are not wrapped at 80 columns.
+        #expect(lines.allSatisfy { $0.count <= 80 })
+    }
+
+    @Test("errors of each category have their exit status")
     func statuses() {
-        #expect(RecipeErrorCase.allCases.map(\.status) == [66, 73, 74, 65, 66])
-        #expect(ExitStatus(Interrupted().category).rawValue == 130)
+        let errors: [(any CategorizedError, Int32)] = [
+            (RecipeError.fileMissing, 66), (RecipeError.unwritable(reason: "full"), 73),
+            (RecipeError.unreadable(reason: "denied"), 74), (RecipeError.unknownLayer(path: "a"), 65),
+            (RecipeError.inFile(name: "x.json", .fileMissing), 66), (Interrupted(), 130),
+            (CommandError(.usage, "a"), 64), (CommandError(.internalError, "a"), 70),
+        ]
+        for (error, status) in errors { #expect(ExitStatus(error.category).rawValue == status, "\(error)") }
     }
 
     @Test("tables align their columns and end lines without spaces")
@@ -38,12 +64,14 @@ struct HelpTests {
         #expect(table.lines == ["name        n", "a          10", "long name"])
     }
 
-    @Test("numbers read as people write them")
+    @Test("numbers are grouped, bytes have units, times have units")
     func numbers() {
         #expect(Numbers.grouped(0) == "0")
         #expect(Numbers.grouped(-1_234_567) == "-1,234,567")
         #expect(Numbers.bytes(999) == "999 bytes")
         #expect(Numbers.bytes(999_960) == "1.0 MB")
         #expect(Numbers.bytes(219_000_000) == "219.0 MB")
+        #expect(Numbers.time(59) == "59 s" && Numbers.time(185) == "3:05 min" && Numbers.time(4800) == "1:20 h")
+        #expect(Numbers.median([3, 1, 2]) == 2 && Numbers.median([4, 1, 2, 3]) == 2.5)
     }
 }

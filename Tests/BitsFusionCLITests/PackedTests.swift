@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Packed files as a user meets them: every encoding holds the same codes, damage is found and named, and `info` says what
-// each layer takes.
+// Packed files as a user meets them: every encoding holds the same codes, damage is found and named, and `info` says
+// what each layer takes.
 
 import BitsFusion
 import Foundation
@@ -22,7 +22,7 @@ import Testing
         return folder
     }
 
-    @Test("files of every encoding hold the same model, and scales at 16 bits are told apart")
+    @Test("files of all encodings store the same model, and 16-bit scales are reported")
     func encodings() throws {
         let folder = try folder([
             "entropy.h5": [], "radix.h5": ["--encoding", "radix"], "fixed.h5": ["--encoding", "fixed"],
@@ -41,7 +41,7 @@ import Testing
         #expect((report["outputs"] as? [Any])?.count == 2)
     }
 
-    @Test("verify names the first thing that differs, and what it cannot compare")
+    @Test("verify names the first difference, and models that it cannot compare")
     func differences() throws {
         let folder = try folder(["packed.h5": []])
         try succeed(folder.run("init", "--config", "config.json", "--seed", "8", "-o", "other.h5"))
@@ -57,9 +57,9 @@ import Testing
     }
 
     @Test(
-        "a damaged code is an error that names its layer, in every encoding",
+        "the error for a corrupt code names its layer, in every encoding",
         arguments: PackingEncoding.allCases)
-    func damage(encoding: PackingEncoding) throws {
+    func corruptCode(encoding: PackingEncoding) throws {
         let folder = try folder(["packed.h5": ["--encoding", encoding.rawValue]])
         try folder.makeInputs()
         let layer = "down_blocks.0.resnets.0.conv2"
@@ -67,11 +67,11 @@ import Testing
         var bytes = try folder.data("packed.h5")
         let range = try #require(bytes.range(of: Data(codes)))
         bytes[range.lowerBound + codes.count / 2] ^= 1
-        try bytes.write(to: folder.url("damaged.h5"))
+        try bytes.write(to: folder.url("corrupt.h5"))
         for command in [
-            ["predict", "damaged.h5", "--inputs", "in.safetensors"],
-            ["export", "damaged.h5", "-o", "folder"],
-            ["verify", "packed.h5", "damaged.h5"], ["info", "damaged.h5"],
+            ["predict", "corrupt.h5", "--inputs", "in.safetensors"],
+            ["export", "corrupt.h5", "-o", "folder"],
+            ["verify", "packed.h5", "corrupt.h5"], ["info", "corrupt.h5"],
         ] {
             let run = try folder.run(command)
             #expect(run.status == 65, "\(command)")
@@ -80,7 +80,7 @@ import Testing
         #expect(!folder.names.contains("folder"))
     }
 
-    @Test("files packed for other timesteps are told apart, and compared at those that they share")
+    @Test("verify reports different cached timesteps, and compares files at those that they share")
     func otherTimesteps() throws {
         let folder = try folder([
             "few.h5": ["--cached-steps", "5"], "many.h5": [], "none.h5": ["--cached-steps", "0"],
@@ -91,8 +91,8 @@ import Testing
         try succeed(folder.run("verify", "none.h5", "few.h5"))
     }
 
-    @Test("other damage is an error that names the group")
-    func damagedGroups() throws {
+    @Test("the error for other corrupt data names its HDF5 group")
+    func corruptGroups() throws {
         let folder = try folder(["packed.h5": []])
         try folder.makeInputs()
         let sound = try folder.data("packed.h5")
@@ -107,15 +107,15 @@ import Testing
             var bytes = sound
             let range = try #require(bytes.range(of: part), "\(name)")
             bytes[range.upperBound - 2] ^= 1
-            try bytes.write(to: folder.url("damaged.h5"))
-            let run = try folder.run("predict", "damaged.h5", "--inputs", "in.safetensors")
+            try bytes.write(to: folder.url("corrupt.h5"))
+            let run = try folder.run("predict", "corrupt.h5", "--inputs", "in.safetensors")
             #expect(run.status == 65 && run.errorLines.count == 1, "\(name)")
             #expect(run.errors.contains(name) && run.errors.contains("checksum"), "\(run.errors)")
         }
     }
 
     @Test(
-        "info lists what each layer takes, and the parts add up to the file",
+        "info lists the bytes of each layer, and the parts add up to the file",
         arguments: PackingEncoding.allCases)
     func information(encoding: PackingEncoding) throws {
         let folder = try folder(["packed.h5": ["--encoding", encoding.rawValue]])
@@ -137,7 +137,7 @@ import Testing
         }
     }
 
-    @Test("what depends on the weights is not forecast")
+    @Test("sizes that depend on the weights are not forecast")
     func entropyForecast() throws {
         let folder = try folder([:])
         for command in [

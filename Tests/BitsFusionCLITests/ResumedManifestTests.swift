@@ -19,7 +19,7 @@ import Testing
         let first = try whole.run(train)
         #expect(first.status == 0, "\(first.errors)")
         let second = try resumed.run(train + ["--resume"])
-        #expect(second.errors.contains("t.h5 does not exist yet; starting at step 0"))
+        #expect(second.errors.contains("t.h5 does not exist; starting from scratch"))
         #expect(try whole.data("t.h5") == resumed.data("t.h5"))
     }
 }

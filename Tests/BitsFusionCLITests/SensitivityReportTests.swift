@@ -10,23 +10,23 @@ import Testing
 
 @Suite("The report of a sensitivity table")
 struct SensitivityReportTests {
-    /// Twelve feed-forward layers and two ends; `measure` says what layer 1...12 loses at a width.
+    /// Twelve feed-forward layers, conv_in and conv_out; `scores` gives the scores of layer 1...12 at a number of bits.
     private func report(
-        widths: [Int] = [1, 2], _ measure: (_ layer: Double, _ width: Double) -> SensitivityScores
+        allBits: [Int] = [1, 2], _ scores: (_ layer: Double, _ bits: Double) -> SensitivityScores
     ) -> [String] {
         var layers = (1...12).map { index in
             LayerSensitivity(
                 path: LayerID("mid.ff.net.\(index)"), kind: .linear, weights: 10,
                 skewness: index == 12 ? 0.75 : 0.1,
                 bits: Dictionary(
-                    uniqueKeysWithValues: widths.map {
-                        (BitWidth($0), measure(Double(index), Double($0)))
+                    uniqueKeysWithValues: allBits.map {
+                        (BitWidth($0), scores(Double(index), Double($0)))
                     }))
         }
         layers += ["conv_in", "conv_out"].map {
             LayerSensitivity(
                 path: LayerID($0), kind: .conv2d, weights: 10, skewness: 0,
-                bits: [BitWidth(8): measure(100, 8)])
+                bits: [BitWidth(8): scores(100, 8)])
         }
         var table = SensitivityTable(layers: layers)
         table.correlations = table.measuredCorrelations()
@@ -38,22 +38,22 @@ struct SensitivityReportTests {
             .filter { !$0.isEmpty }
     }
 
-    @Test("tables come in order, with r, ρ and the paper's value, and ranks from 1 to 10")
+    @Test("the report has all tables in order, with r, ρ, the paper's values and ranks from 1 to 10")
     func images() {
-        let lines = report { layer, width in
-            SensitivityScores(mse: layer / width, psnr: 40 - layer, clipDrop: -layer)
+        let lines = report { layer, bits in
+            SensitivityScores(mse: layer / bits, psnr: 40 - layer, clipDrop: -layer)
         }
         #expect(
             lines.filter { $0.isEmpty }.count == 4 && lines[0].hasPrefix("most sensitive layers at 1 bit "))
-        // Ten by MSE and PSNR, from 12 down to 3; then the two that only CLIP drop puts among its ten.
+        // Ten by MSE and PSNR, from 12 down to 3; then the two that only CLIP drop ranks.
         #expect(
             cells(lines[1]) == ["mid.ff.net.12", "10", "0.75", "1.20e+01 (1)", "28.00 (1)", "-1.20e+01"])
         #expect(cells(lines[10]).suffix(3) == ["3.00e+00 (10)", "37.00 (10)", "-3.00e+00 (3)"])
         #expect(cells(lines[11]) == ["mid.ff.net.1", "10", "0.10", "1.00e+00", "39.00", "-1.00e+00 (1)"])
         #expect(lines[13].isEmpty)
-        let places = lines.first { $0.hasPrefix("feed-forward") }
+        let groups = lines.first { $0.hasPrefix("feed-forward") }
         #expect(
-            cells(places) == [
+            cells(groups) == [
                 "feed-forward", "12", "85.7 %", "7.80e+01", "6.50e+00", "33.50", "-7.80e+01", "-6.50e+00",
             ])
         #expect(!lines.contains { $0.hasPrefix("conv_in/conv_out") })
@@ -65,14 +65,14 @@ struct SensitivityReportTests {
         #expect(
             lines.suffix(2) == [
                 "weights with skewness within [-0.5, 0.5]: 92.9 % of 14 layers (paper: 97 %)",
-                "no perceptual distance: measured only with a two-tower encoder (--clip)",
+                "not measured: perceptual distance; requires a CLIP-proxy (--clip)",
             ])
     }
 
-    @Test("a table of noise predictions speaks of these alone")
+    @Test("the report of a table without images mentions noise predictions only")
     func noise() {
-        let lines = report { layer, width in
-            SensitivityScores(noise: layer / width, fisher: layer * layer / width)
+        let lines = report { layer, bits in
+            SensitivityScores(noise: layer / bits, fisher: layer * layer / bits)
         }
         #expect(
             cells(lines[0]) == ["most sensitive layers at 1 bit", "weights", "skewness", "noise", "Fisher"])
@@ -81,7 +81,7 @@ struct SensitivityReportTests {
         #expect(!lines.contains { $0.contains("MSE") || $0.contains("PSNR") || $0.contains("--clip") })
     }
 
-    @Test("one width and one layer have no correlations, and the report says the rest")
+    @Test("the report of one layer at one bit width has no correlations")
     func small() {
         let table = SensitivityTable(layers: [
             LayerSensitivity(
@@ -91,7 +91,7 @@ struct SensitivityReportTests {
         let lines = SensitivityReport(table).lines
         #expect(
             cells(lines[1]) == ["mid.ff.net.0", "10", "0.00", "0.00e+00 (1)", "0.00e+00 (1)", "0.00e+00 (1)"])
-        #expect(!lines.contains { $0.contains("over layers") || $0.contains("between widths") })
+        #expect(!lines.contains { $0.contains("over layers") || $0.contains("between bit widths") })
         #expect(lines.last == "weights with skewness within [-0.5, 0.5]: 100.0 % of 1 layers (paper: 97 %)")
     }
 }

@@ -27,22 +27,21 @@ import Testing
     func architectures(_ name: String, cachesFeatures: Bool) throws {
         let config = try UNet2DConditionConfig(
             json: Data(contentsOf: Self.configs.appendingPathComponent(name + ".json")))
-        let unet = try UNet2DConditionModel(
-            config: config, parameters: ParameterPath(ParameterStore(provider: ShapeOnlyProvider())))
-        let pipeline = try DiffusionPipeline(unet: unet, textEncoder: nil, schedulerJSON: nil)
+        let unet = try config.skeleton()
+        let pipeline = try DiffusionPipeline(denoiser: unet, textEncoder: nil, schedulerJSON: nil)
         let manifest = RunManifest(toolVersion: "1", commandLine: ["bitsfusion", "pack"], seed: nil, inputs: [])
         let header = try pipeline.header(.packed, manifest)
         let folder = try TemporaryFolder()
         let writer = try CheckpointWriter(folder.file("a.h5"), header: header)
         var overhead = CheckpointOverhead(header: header)
         var elements = 0
-        for entry in pipeline.packedEntries(besides: unet.quantizableLayers, dropsTimeLayers: cachesFeatures) {
+        for entry in pipeline.packedEntries(besides: unet.quantizedLayers, dropsTimeLayers: cachesFeatures) {
             let shape = [Int](repeating: 1, count: entry.source.shape.count)
             try writer.write(entry.key, Tensor([1], shape: shape))
             overhead.addTensor(entry.key, rank: shape.count)
             elements += 4
         }
-        for layer in unet.quantizableLayers {
+        for layer in unet.quantizedLayers {
             let shape = [Int](repeating: 1, count: layer.weight.shape.count)
             let record = try PackedLayerRecord(
                 path: layer.path, width: BitWidth(1), encoding: .radix, shape: shape, codes: [1], scales: [1])
@@ -51,7 +50,7 @@ import Testing
             elements += 5
         }
         if cachesFeatures {
-            let paths = unet.timeFeatureChannels.map(\.resnetPath)
+            let paths = unet.timeFeatureChannels.map(\.path)
             let tables = paths.map { ($0, Tensor([1], shape: [1, 1])) }
             try writer.write(
                 TimeFeatureRecord(timesteps: [1], features: Dictionary(uniqueKeysWithValues: tables)))

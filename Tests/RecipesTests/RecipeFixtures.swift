@@ -9,7 +9,8 @@ import Testing
 @testable import Recipes
 
 enum RecipeFixtures {
-    /// Every linear and convolution layer of Stable Diffusion v1.5's UNet, listed by Tests/Fixtures/make_sd15_layers.py.
+    /// Every linear and convolution layer of Stable Diffusion v1.5's UNet, listed by
+    /// Tests/Fixtures/make_sd15_layers.py.
     static func stableDiffusion15() throws -> ModelInventory {
         let url = try #require(
             Bundle.module.url(forResource: "sd15-layers", withExtension: "json", subdirectory: "Fixtures"))

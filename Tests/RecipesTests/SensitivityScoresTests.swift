@@ -71,7 +71,8 @@ import Testing
         }
         #expect(
             error?.description
-                == "mid.a: bits.2: malformed: expected one of mse, psnr, perceptual, clipDrop, noise, fisher, found none"
+                == "mid.a: bits.2: malformed: expected one of mse, psnr, perceptual, clipDrop, noise, fisher, found "
+                + "none"
         )
     }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The program's root command. A new command is one file in Commands/ and one line in `subcommands`.
+// The root command. A new command is one file in Commands/ and one line in `subcommands`.
 
 import ArgumentParser
 import BitsFusion
@@ -8,9 +8,11 @@ import BitsFusion
 struct BitsFusionCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bitsfusion",
-        abstract: "Mixed-precision weight quantization of UNet diffusion models, after the paper BitsFusion.",
+        abstract: "Quantize diffusion models to about 2 bits per weight.",
         discussion: """
-            Commands chain through files in the current directory. The whole method on the shipped model:
+            Implements BitsFusion (arXiv:2406.04333): measures the sensitivity of each layer to quantization, assigns \
+            bits per layer under a size budget, and recovers quality by distillation. Commands pass files through the \
+            current directory. The whole pipeline on the shipped model:
 
               bitsfusion analyze shapes
               bitsfusion allocate --avg-bits 1.99
@@ -21,8 +23,8 @@ struct BitsFusionCommand: ParsableCommand {
               bitsfusion sample packed.h5 --prompt "a red circle" -o grid.png
 
             Results go to standard output, progress and warnings to standard error. Exit status: 0 success, \
-            64 wrong usage, 65 faulty input, 66 missing input, 70 internal error, 73 output cannot be created, \
-            74 reading or writing failed, 130 interrupted.
+            64 usage error, 65 invalid input, 66 missing input, 70 internal error, 73 output cannot be created, \
+            74 read or write error, 130 interrupted.
             """,
         version: toolVersion,
         subcommands: subcommands)

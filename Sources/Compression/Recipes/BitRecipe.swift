@@ -71,8 +71,8 @@ public struct BitRecipe: Equatable, Sendable {
     }
 }
 
-/// One of the recipes that were measured on the whole model before one was kept. Errors of single layers do not quite add
-/// up.
+/// One of the recipes that were measured on the whole model before one was kept. Errors of single layers do not quite
+/// add up.
 public struct VerifiedRecipe: Codable, Equatable, Sendable {
     /// How its bits were chosen.
     public let method: String
@@ -106,8 +106,8 @@ extension BitRecipe: RecipeDocument {
         case layers
     }
 
-    /// Reads a recipe. Without a `format` key, as in recipes that were written by hand or copied from a publication, only
-    /// `layers` and `source` are read.
+    /// Reads a recipe. Without a `format` key, as in recipes that were written by hand or copied from a publication,
+    /// only `layers` and `source` are read.
     ///
     /// - Throws: `RecipeError.bitsOutOfRange` naming the layer; `DecodingError` for missing or mistyped keys.
     public init(from decoder: any Decoder) throws {

@@ -74,10 +74,12 @@ extension RecipeError {
             return "\(path): \(field): expected a number >= 0, found \(found); analyze this layer again"
         case .weightCount(let path, let expected, let found):
             return
-                "\(path): weights: count differs from the model: expected \(expected), found \(found); use the matching model"
+                "\(path): weights: count differs from the model: expected \(expected), found \(found); use the "
+                + "matching model"
         case .otherAnalysis(let field, let expected, let file, let found):
             return
-                "\(field): differs from \(file): expected \(expected), found \(found); merge tables of one analysis only"
+                "\(field): differs from \(file): expected \(expected), found \(found); merge tables of one analysis "
+                + "only"
         case .inFile(let name, let error):
             return "\(name): \(error)"
         }

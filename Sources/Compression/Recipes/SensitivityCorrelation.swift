@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Correlations of the scores of a sensitivity analysis over the layers: the paper's two tables of findings (arXiv 2406.04333,
-// section 3.2), MSE with the other metrics at each bit width, and each metric between bit widths. Pearson's and Spearman's
-// coefficients are defined at the end of the file.
+// Correlations of the scores of a sensitivity analysis over the layers: the paper's two tables of findings (arXiv
+// 2406.04333, section 3.2), MSE with the other metrics at each bit width, and each metric between bit widths.
+// Pearson's and Spearman's coefficients are defined at the end of the file.
 
 /// The correlation of two scores over the layers of a table.
 public struct SensitivityCorrelation: Hashable, Codable, Sendable {
@@ -26,8 +26,8 @@ public struct SensitivityCorrelation: Hashable, Codable, Sendable {
         self.layers = layers
     }
 
-    /// The pairs of metrics that are compared at each bit width: MSE with each other one, as in the paper, and the noise
-    /// error with its prediction from gradients.
+    /// The pairs of metrics that are compared at each bit width: MSE with each other one, as in the paper, and the
+    /// noise error with its prediction from gradients.
     public static let metricPairs: [(SensitivityMetric, SensitivityMetric)] =
         SensitivityMetric.allCases.filter { $0 != .mse }.map { (.mse, $0) } + [(.noise, .fisher)]
 
@@ -36,8 +36,9 @@ public struct SensitivityCorrelation: Hashable, Codable, Sendable {
 }
 
 extension SensitivityTable {
-    /// The correlations that the paper reports, computed from `layers`: `metricPairs` at each bit width, then each metric
-    /// with itself for each pair of bit widths. Pairs with fewer than three layers or with a constant side are left out.
+    /// The correlations that the paper reports, computed from `layers`: `metricPairs` at each bit width, then each
+    /// metric with itself for each pair of bit widths. Pairs with fewer than three layers or with a constant side are
+    /// left out.
     public func measuredCorrelations() -> [SensitivityCorrelation] {
         let measuredBits = Set(layers.flatMap(\.bits.keys)).sorted()
         var result: [SensitivityCorrelation] = []

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The paper's findings on a sensitivity table besides its correlations (arXiv:2406.04333, sections 3.2 and 3.3): the most
-// sensitive layers, the sums over groups of layers, and the share of layers with symmetrically distributed weights.
+// The paper's findings on a sensitivity table besides its correlations (arXiv:2406.04333, sections 3.2 and 3.3): the
+// most sensitive layers, the sums over groups of layers, and the share of layers with symmetrically distributed
+// weights.
 
 /// The most sensitive layers by one metric.
 public struct SensitivityRanking: Equatable, Encodable, Sendable {
@@ -81,8 +82,8 @@ extension SensitivityTable {
         return SensitivityMetric.allCases.filter { metric in measurements.contains { $0[metric] != nil } }
     }
 
-    /// The layers with the worst scores by `metric` at the fewest bits, the worst first; layers with equal scores by path.
-    /// The first and last convolution, whose bits are fixed, and layers without the score are left out.
+    /// The layers with the worst scores by `metric` at the fewest bits, the worst first; layers with equal scores by
+    /// path. The first and last convolution, whose bits are fixed, and layers without the score are left out.
     public func mostSensitiveLayers(
         _ count: Int, by metric: SensitivityMetric = .mse
     ) -> [LayerSensitivity] {
@@ -104,7 +105,8 @@ extension SensitivityTable {
         }
     }
 
-    /// The sums of every group with a listed layer, in the order of `LayerGroup`. Sums that are not finite are left out.
+    /// The sums of every group with a listed layer, in the order of `LayerGroup`. Sums that are not finite are left
+    /// out.
     public var sums: [SensitivitySum] {
         let sorted = layers.sorted { $0.path < $1.path }
         let groups = Dictionary(grouping: sorted) { $0.group }
@@ -114,8 +116,8 @@ extension SensitivityTable {
         }
     }
 
-    /// The share of all listed layers, 0...1, with a skewness within [-limit, limit]; the paper finds 0.97 for limit 0.5. nil
-    /// for a table without layers.
+    /// The share of all listed layers, 0...1, with a skewness within [-limit, limit]; the paper finds 0.97 for limit
+    /// 0.5. nil for a table without layers.
     public func symmetricShare(limit: Double = 0.5) -> Double? {
         guard !layers.isEmpty else { return nil }
         return Double(layers.count { abs($0.skewness) <= limit }) / Double(layers.count)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Merges the tables of one analysis that was split over several processes: written by `analyze --shard`, read by `merge`.
+// Merges the tables of one analysis that was split over several processes: written by `analyze --shard`, read by
+// `merge`.
 
 /// A table with the name of its file for messages.
 public struct NamedSensitivityTable: Sendable {
@@ -14,9 +15,9 @@ public struct NamedSensitivityTable: Sendable {
 }
 
 extension SensitivityTable {
-    /// The union of the layers of `shards`, with newly computed correlations. Model, inventory and settings are those of the
-    /// shards, so that the result equals the table of one analysis of all layers except for the manifest, which the caller
-    /// sets.
+    /// The union of the layers of `shards`, with newly computed correlations. Model, inventory and settings are those
+    /// of the shards, so that the result equals the table of one analysis of all layers except for the manifest, which
+    /// the caller sets.
     ///
     /// - Parameter shards: one or more tables; a layer that two of them list must be equal in both.
     /// - Returns: the table, its layers sorted by path, without a manifest.
@@ -54,7 +55,8 @@ extension SensitivityTable {
         return (inventory?.quantizedLayers ?? []).map(\.path).filter { !listed.contains($0) }
     }
 
-    /// Checks everything that the shards of one analysis share. The model's path may differ: each process may read a copy.
+    /// Checks everything that the shards of one analysis share. The model's path may differ: each process may read a
+    /// copy.
     private func requireSameAnalysis(as first: NamedSensitivityTable) throws(RecipeError) {
         let (other, file) = (first.table, first.name)
         try requireEqual(other.model?.sha256, model?.sha256, "model.sha256", file: file)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The scores of one measurement: one layer quantized alone to one bit width (BitsFusion, arXiv:2406.04333, Algorithm 1, parts
-// 1 and 2), and the names under which documents, correlations and reports list them.
+// The scores of one measurement: one layer quantized alone to one bit width (BitsFusion, arXiv:2406.04333, Algorithm
+// 1, parts 1 and 2), and the names under which documents, correlations and reports list them.
 
 /// One of the scores of a measurement.
 public enum SensitivityMetric: String, Codable, Sendable, CaseIterable {
@@ -59,17 +59,17 @@ public struct SensitivityScores: Hashable, Codable, Sendable {
     public var mse: Double?
     /// Peak signal-to-noise ratio of the same images in dB; also nil for equal images, for which it would be infinite.
     public var psnr: Double?
-    /// Distance of the same images over the feature maps of an image encoder, >= 0, in place of LPIPS. Requires an image
-    /// encoder.
+    /// Distance of the same images over the feature maps of an image encoder, >= 0, in place of LPIPS. Requires an
+    /// image encoder.
     public var perceptual: Double?
-    /// CLIP score of the full-precision images minus that of the quantized ones: positive is worse. Requires a text-image
-    /// scorer.
+    /// CLIP score of the full-precision images minus that of the quantized ones: positive is worse. Requires a
+    /// text-image scorer.
     public var clipDrop: Double?
-    /// E_t[(1 - a_t) / a_t |eps - eps_q|^2], mean over elements, >= 0: the error of the noise prediction on noised samples,
-    /// as an error of the predicted sample.
+    /// E_t[(1 - a_t) / a_t |eps - eps_q|^2], mean over elements, >= 0: the error of the noise prediction on noised
+    /// samples, as an error of the predicted sample.
     public var noise: Double?
-    /// `noise` as predicted from one backward sweep, >= 0: the quadratic form of the quantization error with the Gauss-Newton
-    /// matrix, without the blocks that couple two output channels.
+    /// `noise` as predicted from one backward sweep, >= 0: the quadratic form of the quantization error with the
+    /// Gauss-Newton matrix, without the blocks that couple two output channels.
     public var fisher: Double?
 
     /// Records one measurement.

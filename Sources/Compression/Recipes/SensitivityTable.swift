@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The result of the sensitivity analysis (BitsFusion, arXiv 2406.04333, Algorithm 1, parts 1 and 2): the scores of each layer
-// quantized alone to each bit width. `analyze` writes it, `allocate` and `merge` read it.
+// The result of the sensitivity analysis (BitsFusion, arXiv 2406.04333, Algorithm 1, parts 1 and 2): the scores of
+// each layer quantized alone to each bit width. `analyze` writes it, `allocate` and `merge` read it.
 
 /// One layer of a sensitivity table.
 public struct LayerSensitivity: Equatable, Sendable {

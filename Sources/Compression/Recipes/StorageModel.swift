@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A forecast of the size of a packed file: how it stores codes and scales, and what it stores for the time layers (BitsFusion,
-// arXiv 2406.04333, section 4.1, time caching).
+// A forecast of the size of a packed file: how it stores codes and scales, and what it stores for the time layers
+// (BitsFusion, arXiv 2406.04333, section 4.1, time caching).
 
 /// Whether time features are cached or the layers that make them are kept.
 public enum TimeFeatureStorage: Hashable, Sendable {
@@ -55,8 +55,9 @@ public struct StorageModel: Sendable {
         return (count * fieldBits + 7) / 8
     }
 
-    /// The bytes of a packed file: codes and scales of every quantized layer, time features at 16 bits (or the kept time
-    /// layers at 32), all other parameters at 32 bits, and the overhead of the container, if the inventory has it.
+    /// The bytes of a packed file: codes and scales of every quantized layer, time features at 16 bits (or the kept
+    /// time layers at 32), all other parameters at 32 bits, and the overhead of the container, if the inventory has
+    /// it.
     ///
     /// - Returns: bytes.
     /// - Throws: `RecipeError.unknownLayer`, `.notQuantizable` or `.missingLayer`.

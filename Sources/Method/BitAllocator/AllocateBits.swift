@@ -6,9 +6,9 @@ import Recipes
 
 /// Chooses the bits of every layer of `table`.
 ///
-/// `threshold` returns the largest average that the paper's rule reaches within the budget. `optimal` returns the smallest
-/// total quantization error, with a proof. The result depends on the table, the budget and the options only, not on the
-/// order of the table's layers.
+/// `threshold` returns the largest average that the paper's rule reaches within the budget. `optimal` returns the
+/// smallest total quantization error, with a proof. The result depends on the table, the budget and the options only,
+/// not on the order of the table's layers.
 ///
 /// - Parameters:
 ///   - table: the measurements of the quantized layers.
@@ -32,8 +32,8 @@ public func allocateBits(
 
 /// The result of an allocation.
 public struct BitAllocation: Equatable, Sendable {
-    /// The bits of every layer, with `averageBits`, method, metric, cached steps and model; `storedBytes` if the table has
-    /// an inventory.
+    /// The bits of every layer, with `averageBits`, method, metric, cached steps and model; `storedBytes` if the table
+    /// has an inventory.
     public var recipe: BitRecipe
     /// The average of `recipe`, in bits.
     public let averageBits: Double
@@ -41,8 +41,8 @@ public struct BitAllocation: Equatable, Sendable {
     public let attainable: ClosedRange<Double>
     /// M: the metric by which bits were chosen.
     public let metric: AllocationMetric
-    /// The total quantization error of the recipe by `metric`: the sum of the errors of single layers. nil if a layer has no
-    /// measurement from which its error follows.
+    /// The total quantization error of the recipe by `metric`: the sum of the errors of single layers. nil if a layer
+    /// has no measurement from which its error follows.
     public let predictedError: Double?
     /// For `optimal`: a lower bound of `predictedError` over all recipes within the budget (for a PSNR budget: of
     /// `averageBits`). The recipe is proven optimal if both are equal.
@@ -53,8 +53,8 @@ public struct BitAllocation: Equatable, Sendable {
     public let bonus: ClipBonus
     /// Layers with more bits than were measured; their error was extrapolated, see `LayerErrors`.
     public let extrapolated: [LayerID]
-    /// Whether the table has an inventory. Without one the listed layers count as the whole model, and neither time features
-    /// nor stored bytes are counted.
+    /// Whether the table has an inventory. Without one the listed layers count as the whole model, and neither time
+    /// features nor stored bytes are counted.
     public let countsWholeModel: Bool
 
     /// The PSNR in dB of images with the mean squared error `predictedError`; nil for other metrics.

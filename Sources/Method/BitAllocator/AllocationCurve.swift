@@ -18,8 +18,9 @@ public struct AllocationPoint: Codable, Hashable, Sendable {
 public struct AllocationCurve: Codable, Sendable {
     /// The metric of the quantization error.
     public let metric: AllocationMetric
-    /// From the fewest bits to the smallest error. Every point is the exact optimum of its own average, and two neighbors
-    /// differ in one layer. The optimum of a budget between two points is never below the line that joins them.
+    /// From the fewest bits to the smallest error. Every point is the exact optimum of its own average, and two
+    /// neighbors differ in one layer. The optimum of a budget between two points is never below the line that joins
+    /// them.
     public let optimal: [AllocationPoint]
     /// The recipes of all thresholds of the paper's rule, from the fewest bits on.
     public let threshold: [AllocationPoint]

@@ -45,22 +45,22 @@ extension AllocationError {
             let least = Self.text((minimum * 1e4).rounded(.up) / 1e4)
             let most = minimum < maximum ? " (useful up to \(Self.text(maximum)))" : ""
             return
-                "budget: too small: expected at least \(least) average bits\(most), found \(Self.text(requested)); raise "
-                + "the budget or cache fewer steps"
+                "budget: too small: expected at least \(least) average bits\(most), found \(Self.text(requested)); "
+                + "raise the budget or cache fewer steps"
         case .infeasibleSize(let requested, let minimum, let maximum):
             return
                 "budget: too small: expected at least \(minimum) bytes (useful up to \(maximum)), found \(requested); "
                 + "raise the budget or cache fewer steps"
         case .infeasiblePSNR(let requested, let maximum):
             return
-                "PSNR: too high: expected at most \(String(format: "%.2f", maximum)) dB, found \(requested); lower it, or "
-                + "allow more bits with --max-bits"
+                "PSNR: too high: expected at most \(String(format: "%.2f", maximum)) dB, found \(requested); lower "
+                + "it, or allow more bits with --max-bits"
         case .invalidBudget(let budget):
             return "budget: expected a positive number (PSNR: at most 200 dB), found \(budget)"
         case .sizeWithoutInventory:
             return
-                "inventory: missing, but required for a budget in bytes; make the table with `bitsfusion analyze`, or give "
-                + "a budget in average bits"
+                "inventory: missing, but required for a budget in bytes; make the table with `bitsfusion analyze`, "
+                + "or give a budget in average bits"
         case .psnrNeedsImages(let metric):
             return
                 "PSNR: requires the mean squared error of images: expected metric mse, found \(metric.rawValue); use "

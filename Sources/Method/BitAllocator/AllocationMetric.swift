@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// M in the paper's sensitivity S = M N^-eta, and the quantization error that the exact solver minimizes the sum of: which
-// scores of a sensitivity table they are made of.
+// M in the paper's sensitivity S = M N^-eta, and the quantization error that the exact solver minimizes the sum of:
+// which scores of a sensitivity table they are made of.
 
 import Recipes
 
-/// The metric by which layers are compared. The paper's is `mse`. `noise` and `fisher` need no images, and their sums predict
-/// the error of a whole recipe better; see Docs/Method.md.
+/// The metric by which layers are compared. The paper's is `mse`. `noise` and `fisher` need no images, and their sums
+/// predict the error of a whole recipe better; see Docs/Method.md.
 public enum AllocationMetric: String, Codable, Sendable, CaseIterable {
     /// Mean squared error of the images.
     case mse
@@ -29,8 +29,9 @@ public enum AllocationMetric: String, Codable, Sendable, CaseIterable {
         }
     }
 
-    /// The first of `preferred` for which all measurements of all candidates at one of `bits` have a score. If there is none,
-    /// the first that any measurement has, so that an error can name the missing score; `mse` without measurements.
+    /// The first of `preferred` for which all measurements of all candidates at one of `bits` have a score. If there
+    /// is none, the first that any measurement has, so that an error can name the missing score; `mse` without
+    /// measurements.
     init(availableIn candidates: [AllocationProblem.Candidate], bits: [BitWidth]) {
         func measurements(_ candidate: AllocationProblem.Candidate) -> [SensitivityScores] {
             bits.compactMap { candidate.scores[$0] }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A sensitivity table reduced to the numbers that both methods need: the layers to choose for, the fixed layers, and the cost
-// of a choice.
+// A sensitivity table reduced to the numbers that both methods need: the layers to choose for, the fixed layers, and
+// the cost of a choice.
 
 import Foundation
 import Recipes
@@ -32,8 +32,8 @@ struct AllocationProblem {
     let inventory: ModelInventory?
     private let timeFeatures: TimeFeatureStorage
 
-    /// Takes the measured layers from the table and all others from its inventory. Without an inventory the listed layers
-    /// count as the whole model, and no time features are counted.
+    /// Takes the measured layers from the table and all others from its inventory. Without an inventory the listed
+    /// layers count as the whole model, and no time features are counted.
     ///
     /// - Throws: `AllocationError.table` for faulty tables; `.invalidSteps`; `.pattern`, `.pinnedNothing`.
     init(

@@ -5,13 +5,13 @@ import Recipes
 
 /// The limit that a recipe must meet.
 public enum BudgetLimit: Hashable, Sendable {
-    /// The paper's average: bits per linear or convolution weight of the whole model, > 0. Time features and the 8-bit first
-    /// and last layer count.
+    /// The paper's average: bits per linear or convolution weight of the whole model, > 0. Time features and the 8-bit
+    /// first and last layer count.
     case averageBits(Double)
     /// Bytes of the packed file; requires a table with an inventory.
     case storedBytes(Int)
-    /// The smallest model whose images have at least this peak signal-to-noise ratio, in dB, if the squared errors of single
-    /// layers add up.
+    /// The smallest model whose images have at least this peak signal-to-noise ratio, in dB, if the squared errors of
+    /// single layers add up.
     case psnr(Double)
 }
 
@@ -45,8 +45,8 @@ public enum AllocationMethod: String, Codable, Sendable, CaseIterable {
 public struct AllocationOptions: Sendable {
     /// The exponent of the layer's size in S = M N^-eta; finite. The paper's is 0.3. For `threshold`.
     public var eta: Double
-    /// M: the metric by which layers are compared; nil for the first of `noise`, `mse` and `fisher` that the table has for
-    /// all layers with a free choice of bits; `mse` for a PSNR.
+    /// M: the metric by which layers are compared; nil for the first of `noise`, `mse` and `fisher` that the table has
+    /// for all layers with a free choice of bits; `mse` for a PSNR.
     public var metric: AllocationMetric?
     /// Whether the layers with the largest CLIP-score drops get up to three more bits. For `threshold`.
     public var givesClipBonus: Bool

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bonus bits of the paper (BitsFusion, arXiv 2406.04333, Algorithm 1, part 3): +1 bit for layers whose CLIP-score drop at 3
-// bits is above its 90th percentile over the layers, another +1 above the 95th, another +1 above the 98th.
+// Bonus bits of the paper (BitsFusion, arXiv 2406.04333, Algorithm 1, part 3): +1 bit for layers whose CLIP-score drop
+// at 3 bits is above its 90th percentile over the layers, another +1 above the 95th, another +1 above the 98th.
 
 import Recipes
 

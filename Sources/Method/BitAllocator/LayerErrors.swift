@@ -5,9 +5,9 @@ import Recipes
 
 /// For each candidate, its quantization error by bits.
 ///
-/// Each bit beyond the largest measured bit width divides the error by 4: a balanced grid of 2^b + 1 levels over the same
-/// range has a step of range / 2^b, and the squared rounding error is a twelfth of the squared step. Unmeasured bit widths
-/// below the largest measured one are not available.
+/// Each bit beyond the largest measured bit width divides the error by 4: a balanced grid of 2^b + 1 levels over the
+/// same range has a step of range / 2^b, and the squared rounding error is a twelfth of the squared step. Unmeasured
+/// bit widths below the largest measured one are not available.
 struct LayerErrors {
     /// For each candidate, by bits.
     private let errors: [[BitWidth: Double]]
@@ -16,8 +16,8 @@ struct LayerErrors {
     /// For each candidate, the most bits that were measured.
     private let mostMeasuredBits: [BitWidth]
 
-    /// - Throws: `AllocationError.unmeasuredLayer` for a candidate without a measurement; `.missingScore` for a measurement
-    ///   without the metric; `.scoresTooLarge`.
+    /// - Throws: `AllocationError.unmeasuredLayer` for a candidate without a measurement; `.missingScore` for a
+    ///   measurement without the metric; `.scoresTooLarge`.
     init(_ problem: AllocationProblem, _ errorFunction: ErrorFunction) throws(AllocationError) {
         var (errors, mostMeasuredBits) = ([[BitWidth: Double]](), [BitWidth]())
         for candidate in problem.candidates {

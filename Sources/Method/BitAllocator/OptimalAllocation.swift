@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The recipe with the smallest total quantization error within a budget, where the total is the sum of the errors of single
-// layers: a multiple-choice knapsack problem, solved exactly.
+// The recipe with the smallest total quantization error within a budget, where the total is the sum of the errors of
+// single layers: a multiple-choice knapsack problem, solved exactly.
 
 import Foundation
 import Recipes
@@ -47,9 +47,9 @@ struct OptimalAllocation {
 
     /// The problem for a budget of `averageBits`, in units as small as whole numbers up to 2^52 allow.
     ///
-    /// Costs are rounded to the nearest unit, which over n layers adds up to at most n / 2 units. The capacity is raised by
-    /// that much, so that a choice which meets the budget exactly is found. The caller checks whether a solution exceeds the
-    /// budget by less than a rounding.
+    /// Costs are rounded to the nearest unit, which over n layers adds up to at most n / 2 units. The capacity is
+    /// raised by that much, so that a choice which meets the budget exactly is found. The caller checks whether a
+    /// solution exceeds the budget by less than a rounding.
     func knapsack(averageBits: Double) -> KnapsackProblem {
         let largestCost = Double(problem.candidates.reduce(1) { $0 + $1.weights }) * 16
         let unitsPerBit = pow(2, (52 - log2(largestCost)).rounded(.down))
@@ -99,8 +99,8 @@ struct OptimalAllocation {
         }
     }
 
-    /// The fewest bits with a total error of at most `limit`; nil if there are none. Errors are counted in units of 2^-40 of
-    /// the limit, each rounded up.
+    /// The fewest bits with a total error of at most `limit`; nil if there are none. Errors are counted in units of
+    /// 2^-40 of the limit, each rounded up.
     func solve(errorAtMost limit: Double) -> Solution? {
         let units = Double(1 << 40)
         // The part of the limit that the fixed layers leave.
@@ -124,8 +124,8 @@ struct OptimalAllocation {
         }
     }
 
-    /// The efficient choices, from the fewest to the best bits: each is the exact optimum of its own cost, and two neighbors
-    /// differ in one layer.
+    /// The efficient choices, from the fewest to the best bits: each is the exact optimum of its own cost, and two
+    /// neighbors differ in one layer.
     var curve: [[BitWidth]] {
         // Costs do not depend on the budget.
         let relaxation = KnapsackRelaxation(knapsack(averageBits: 1).classes)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The paper's rule (BitsFusion, arXiv 2406.04333, Algorithm 1, part 3):
 //     S_{i,b} = M_{i,b} N_i^-eta        b_i = smallest b in {1, 2, 3} with S_{i,b} < S_o, else 4
-// M quantization error (in the paper the mean squared error), N weights of the layer, S sensitivity, S_o threshold, set by
-// the budget.
+// M quantization error (in the paper the mean squared error), N weights of the layer, S sensitivity, S_o threshold,
+// set by the budget.
 
 import Foundation
 import Recipes
@@ -20,7 +20,8 @@ struct ThresholdAllocation {
     private let sensitivities: [[(bits: BitWidth, sensitivity: Double)]]
     /// The bonus bits of each candidate.
     private let bonusBits: [Int]
-    /// Every threshold with a recipe of its own, ascending. No sensitivity is below the first one, all are below the last.
+    /// Every threshold with a recipe of its own, ascending. No sensitivity is below the first one, all are below the
+    /// last.
     let thresholds: [Double]
 
     /// - Throws: `AllocationError.unmeasuredLayer` for the first candidate without a measurement to choose by;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `bitsfusion demo`: the whole road on the shipped teacher, by the same commands that a user would type.
+// `bitsfusion demo`: runs the whole pipeline on the shipped teacher, by the commands that a user would type.
 
 import ArgumentParser
 import BitsFusion
@@ -8,26 +8,30 @@ import Foundation
 struct DemoCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "demo",
-        abstract: "Run the whole method on the shipped teacher: minutes on two cores.",
+        abstract: "Run the whole pipeline on the shipped teacher.",
+        usage: "bitsfusion demo [--output <output>] [options]",
         discussion: """
-            Analyzes, allocates 1.99 bits, quantizes after training, distils in both stages, packs, and evaluates all \
-            of them with the same prompts and seeds. Every command is printed before it runs.
+            Analyzes, allocates 1.99 bits, quantizes without training, distills in both stages, \
+            packs, and evaluates all models with the same prompts and seeds; takes minutes on two \
+            cores. Prints every command before it runs. Writes grid.png, report.md, scores.json \
+            and all intermediate files to the output folder.
+
+            Examples:
 
               bitsfusion demo -o demo
-
-            Leaves grid.png, report.md, scores.json and every intermediate file in the folder.
+              bitsfusion demo --avg-bits 2.5 --prompts-per-family 10 -o demo-2.5
             """)
 
-    @Option(name: .shortAndLong, help: "The folder to write to.")
+    @Option(name: .shortAndLong, help: "Folder to write to.")
     var output = "demo"
 
-    @Option(help: "Budget in bits per weight.")
+    @Option(help: "Budget in average bits per weight.")
     var avgBits = 1.99
 
-    @Option(help: "Prompts of each family in the evaluation.")
+    @Option(help: "Prompts of each of the six families in the evaluation.")
     var promptsPerFamily = 25
 
-    @Flag(help: "Go on where an interrupted demo stopped.")
+    @Flag(help: "Continue an interrupted demo.")
     var resume = false
 
     @OptionGroup var common: CommonOptions
@@ -42,36 +46,36 @@ struct DemoCommand: ParsableCommand {
         try makeFolder()
         let start = ContinuousClock.now
         var log: [(command: String, seconds: Double)] = []
-        for arguments in road {
+        for arguments in commands {
             let text =
                 "bitsfusion " + arguments.map { $0.contains(" ") ? "'\($0)'" : $0 }.joined(separator: " ")
             Output.line("\n$ \(text)")
-            let begun = ContinuousClock.now
-            var command = try BitsFusionCommand.parseAsRoot(arguments + shared)
+            let commandStart = ContinuousClock.now
+            var command = try BitsFusionCommand.parseAsRoot(arguments + sharedOptions)
             try command.run()
-            log.append((text, seconds(since: begun)))
+            log.append((text, Numbers.seconds(commandStart.duration(to: .now))))
         }
         let scores = try JSONDecoder().decode(ScoreTable.self, from: AtomicFile.read(path("scores.json")))
         try AtomicFile.write(report(scores, log), to: path("report.md"))
         Output.line(
             String(
-                format: "\nDone in %.0f s: %@ and %@", seconds(since: start), path("grid.png"),
+                format: "\nDone in %.0f s: %@ and %@", Numbers.seconds(start.duration(to: .now)), path("grid.png"),
                 path("report.md")))
     }
 
     /// The commands, in order.
-    private var road: [[String]] {
+    private var commands: [[String]] {
         let (recipe, stage1, stage2, packed) = (
             path("recipe.json"), path("stage1.h5"), path("stage2.h5"), path("packed.h5")
         )
-        let again = resume ? ["--resume"] : ["--overwrite"]
-        // 25 steps of DDIM visit every second one of the 50 timesteps that the packed files have cached.
+        let continuation = resume ? ["--resume"] : ["--overwrite"]
+        // The timesteps of 25 DDIM steps are every second one of the 50 cached ones.
         return [
-            ["analyze", "shapes", "-o", path("sensitivity.json")] + again,
+            ["analyze", "shapes", "-o", path("sensitivity.json")] + continuation,
             ["allocate", path("sensitivity.json"), "--avg-bits", "\(avgBits)", "-o", recipe],
             ["quantize", "shapes", "--recipe", recipe, "-o", path("post-training.h5")],
-            ["distill", "--stage", "1", "--recipe", recipe, "-o", stage1] + again,
-            ["distill", "--stage", "2", "--student", stage1, "-o", stage2] + again,
+            ["distill", "--stage", "1", "--recipe", recipe, "-o", stage1] + continuation,
+            ["distill", "--stage", "2", "--student", stage1, "-o", stage2] + continuation,
             ["pack", stage2, "-o", packed],
             ["info", packed],
             [
@@ -83,7 +87,7 @@ struct DemoCommand: ParsableCommand {
         ]
     }
 
-    private var shared: [String] {
+    private var sharedOptions: [String] {
         (common.threads.map { ["--threads", "\($0)"] } ?? []) + (common.quiet ? ["--quiet"] : [])
     }
 
@@ -95,17 +99,13 @@ struct DemoCommand: ParsableCommand {
         } catch {
             throw CommandError(
                 .cannotCreate,
-                "\(output): the folder cannot be made (\(error.localizedDescription)); choose another with -o"
+                "\(output): cannot be created: \(error.localizedDescription); choose another --output"
             )
         }
     }
 
-    private func seconds(since start: ContinuousClock.Instant) -> Double {
-        let elapsed = start.duration(to: .now).components
-        return Double(elapsed.seconds) + Double(elapsed.attoseconds) * 1e-18
-    }
-
     private func report(_ scores: ScoreTable, _ log: [(command: String, seconds: Double)]) -> String {
+        let prompts = scores.rows.first.map { row in row.score.families.reduce(0) { $0 + $1.count } } ?? 0
         let steps = log.map { String(format: "| `%@` | %.1f |", $0.command, $0.seconds) }.joined(
             separator: "\n")
         return """
@@ -117,18 +117,18 @@ struct DemoCommand: ParsableCommand {
 
             \(scores.markdown)
 
-            - overall: share of images that satisfy their prompt by the pixel evaluator, mean over six families.
+            - overall: share of images that match their prompt by the pixel evaluator, mean over six families.
             - CLIP, Fréchet: by the shipped CLIP-proxy and its image features, against rendered scenes.
             - noise error: mean squared difference of the predicted noise to the teacher's.
-            - avg bits: the paper's formula, cached time features included; bytes: of the packed file (for students, \
-            of the one that they would make).
+            - avg bits: the paper's formula, with cached time features; bytes: of the packed file (for students, a \
+            forecast).
 
             | command | seconds |
             | --- | ---: |
             \(steps)
 
-            bitsfusion \(toolVersion), \(scores.rows.first.map { "\($0.score.families.reduce(0) { $0 + $1.count })" } ?? "0") \
-            prompts per model, kernels \(kernelInstructionSet), OpenBLAS \(openBLASCoreName), \(Threads.count) threads.
+            bitsfusion \(toolVersion), \(prompts) prompts per model, kernels \(kernelInstructionSet), \
+            OpenBLAS \(openBLASCoreName), \(Threads.count) threads.
 
             """
     }

@@ -8,89 +8,107 @@ import Foundation
 struct DistillCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "distill",
-        abstract: "Train a quantized student: stage 1 from its teacher, stage 2 on the noise itself.",
+        abstract: "Train a quantized student in two stages.",
+        usage: "bitsfusion distill --stage <stage> [options]",
         discussion: """
-            Stage 1 quantizes the model that recipe.json was made for and distils it from its own full-precision \
-            weights, text dropping and block features included. Stage 2 goes on from stage1.h5.
+            Stage 1 reads recipe.json and the full-precision model that it names, quantizes the model and trains it \
+            on the noise predictions and block features of the full-precision teacher, with text dropping. Stage 2 \
+            reads a student of stage 1 and trains it on the noise-prediction loss. Each stage writes a student for \
+            `bitsfusion pack`.
 
-              bitsfusion distill --stage 1                          # recipe.json -> stage1.h5
-              bitsfusion distill --stage 2                          # stage1.h5 -> stage2.h5
-              bitsfusion distill --stage 1 --model sd15.h5 --recipe Configs/recipes/sd15-bitsfusion-1.99.json \
-            --data latents.h5
+            Shapes models generate their training data; other models require --data. Ctrl-C saves and stops; --resume \
+            continues to the same result, bit for bit.
+
+            Examples:
+
+              bitsfusion distill --stage 1
+              bitsfusion distill --stage 2 --student stage1.h5 -o stage2.h5
+              bitsfusion distill --stage 1 --model sd15.h5 --data latents.h5 \\
+                --recipe Configs/recipes/sd15-bitsfusion-1.99.json
               bitsfusion distill --stage 1 --config paper --print-config > distill.yaml
-
-            Shapes models draw their own data; any other model takes --data. Ctrl-C saves and stops; --resume goes on \
-            to the same result, bit for bit.
             """)
 
-    @Option(help: "1: distillation from the teacher; 2: noise prediction.")
-    var stage: Int
-
-    @Option(help: "Stage 1: bits per layer (default: recipe.json).")
-    var recipe: String?
-
-    @Option(help: "Stage 1: the full-precision model; default: the one that the recipe names.")
-    var model: ModelReference?
-
-    @Option(help: "Stage 2: the student to go on from (default: stage1.h5).")
-    var student: String?
-
-    @Option(name: .shortAndLong, help: "The student to write (default: stage1.h5 or stage2.h5).")
-    var output: String?
-
-    @Option(
-        help: "Settings of both stages: a YAML file, paper, or shapes (default: shapes for shapes models, else paper)."
-    )
-    var config: String?
-
-    @Flag(help: "Print the settings of both stages as YAML, for --config, and train nothing.")
-    var printConfig = false
-
-    @Option(
-        help: "Stage 1: what the teacher's weights are held in, float32 or bfloat16 (default: as configured)."
-    )
-    var teacherDtype: ElementType?
-
-    @Option(help: "Train this many steps instead of the configured number.")
-    var steps: Int?
-
-    @Option(help: "An HDF5 set of latents and text embeddings to train on (Docs/Formats.md).")
-    var data: String?
-
-    @Option(help: "Seed of data, noise and timesteps.")
-    var seed: UInt64?
-
-    @OptionGroup var saving: TrainingFileOptions
+    @OptionGroup(title: "Common options") var main: MainOptions
+    @OptionGroup(title: "Stage 1") var first: FirstStageOptions
+    @OptionGroup(title: "Stage 2") var second: SecondStageOptions
+    @OptionGroup(title: "Resuming") var saving: TrainingFileOptions
     @OptionGroup var common: CommonOptions
 
+    struct MainOptions: ParsableArguments {
+        @Option(help: "1: distillation from the teacher; 2: noise prediction.")
+        var stage: Int
+
+        @Option(name: .shortAndLong, help: "Student to write (default: stage1.h5 or stage2.h5).")
+        var output: String?
+
+        @Option(
+            help: "Training settings: a YAML file, paper, or shapes (default: shapes for shapes models, else paper).")
+        var config: String?
+
+        @Flag(help: "Print the training settings as YAML, for --config, and stop.")
+        var printConfig = false
+
+        @Option(help: "HDF5 set of latents and text embeddings to train on (Docs/Formats.md).")
+        var data: String?
+
+        @Option(help: "Training steps (default: as in the settings).")
+        var steps: Int?
+
+        @Option(help: "Seed of data, noise and timesteps (default: as in the settings).")
+        var seed: UInt64?
+
+        func validate() throws {
+            guard DistillationStage(rawValue: stage) != nil else {
+                throw ValidationError("--stage: expected 1 or 2, found \(stage)")
+            }
+            if let steps, steps < 1 { throw ValidationError("--steps: expected 1 or more, found \(steps)") }
+        }
+    }
+
+    struct FirstStageOptions: ParsableArguments {
+        @Option(help: "Recipe with the bits of every layer (default: recipe.json).")
+        var recipe: String?
+
+        @Option(help: "Full-precision model (default: the one that the recipe names).")
+        var model: ModelReference?
+
+        @Option(help: "Element type of the teacher's weights: float32 or bfloat16 (default: as in the settings).")
+        var teacherDtype: ElementType?
+
+        func validate() throws {
+            if let teacherDtype, teacherDtype == .float16 {
+                throw ValidationError("--teacher-dtype: expected float32 or bfloat16, found float16")
+            }
+        }
+    }
+
+    struct SecondStageOptions: ParsableArguments {
+        @Option(help: "Student of stage 1 (default: stage1.h5).")
+        var student: String?
+    }
+
     func validate() throws {
-        guard DistillationStage(rawValue: stage) != nil else {
-            throw ValidationError("--stage: expected 1 or 2, found \(stage)")
+        if main.stage == 2, first.model != nil {
+            throw ValidationError("--model: not used in stage 2, which takes --student; remove it")
         }
-        if let steps, steps < 1 { throw ValidationError("--steps: expected 1 or more, found \(steps)") }
-        if stage == 2, model != nil {
-            throw ValidationError("--model is for stage 1; stage 2 takes --student")
+        if main.stage == 2, first.recipe != nil {
+            throw ValidationError("--recipe: not used in stage 2, where the student has its bits; remove it")
         }
-        if stage == 2, recipe != nil {
-            throw ValidationError("--recipe is for stage 1; in stage 2 the student holds the bits")
+        if main.stage == 2, first.teacherDtype != nil {
+            throw ValidationError("--teacher-dtype: not used in stage 2, which has no teacher; remove it")
         }
-        if stage == 2, teacherDtype != nil {
-            throw ValidationError("--teacher-dtype is for stage 1; stage 2 has no teacher")
-        }
-        if let teacherDtype, teacherDtype == .float16 {
-            throw ValidationError("--teacher-dtype: expected float32 or bfloat16, found float16")
-        }
-        if stage == 1, student != nil {
-            throw ValidationError("--student is for stage 2; stage 1 takes --model")
+        if main.stage == 1, second.student != nil {
+            throw ValidationError("--student: not used in stage 1, which takes --model; remove it")
         }
     }
 
     func run() throws {
         common.apply()
         InterruptFlag.install()
-        let stage: DistillationStage = self.stage == 1 ? .one : .two
-        if printConfig { return try printSettings(stage) }
-        let output = self.output ?? (stage == .one ? "stage1.h5" : "stage2.h5")
+        let stage: DistillationStage = main.stage == 1 ? .one : .two
+        if main.printConfig { return try printSettings(stage) }
+        let (config, data) = (configFile, main.data)
+        let output = main.output ?? (stage == .one ? "stage1.h5" : "stage2.h5")
         let start = try stage == .one ? stageOne() : stageTwo()
         let options = try settings(stage, for: start.student)[stage]
         let teacher = try start.teacher.map {
@@ -101,11 +119,11 @@ struct DistillCommand: ParsableCommand {
             stage: stage,
             options: options)
         let manifest = try Output.manifest(
-            models: start.models, inputs: start.inputs + [configFile, data].compactMap { $0 },
+            models: start.models, inputs: start.inputs + [config, data].compactMap { $0 },
             seed: options.training.seed)
         try TrainingRun(
             loop: trainer.loop, output: output,
-            inputs: start.models.map { try $0.path() } + start.inputs + [configFile, data].compactMap { $0 },
+            inputs: start.models.map { try $0.path() } + start.inputs + [config, data].compactMap { $0 },
             label: "stage \(stage.rawValue)", saving: saving,
             common: common
         ).run(
@@ -121,13 +139,13 @@ struct DistillCommand: ParsableCommand {
     }
 
     private func stageOne() throws -> Start {
-        let recipe = recipe ?? "recipe.json"
+        let recipe = first.recipe ?? "recipe.json"
         let bits = try BitRecipe.named(recipe)
         let reference = try teacherReference(bits, of: recipe)
         let student = try reference.open()
         if student.recipe != nil {
             throw CommandError(
-                .badData, "\(reference.name) is quantized already; stage 1 starts from full precision")
+                .badData, "\(reference.name): already quantized; stage 1 requires a full-precision model")
         }
         try student.denoiser.quantize(recipe: bits, initialization: .paper)
         return Start(
@@ -135,32 +153,32 @@ struct DistillCommand: ParsableCommand {
     }
 
     private func stageTwo() throws -> Start {
-        let student = student ?? "stage1.h5"
+        let student = second.student ?? "stage1.h5"
         let checkpoint = try CheckpointReader(student, formats: [.student])
         if let state = try checkpoint.trainingState() {
             let progress = try TrainingLoop.savedProgress(json: Data(state.json.utf8))
             if !progress.isFinished {
                 Output.warning(
-                    "\(student) is unfinished: step \(progress.step) of \(progress.steps); its present weights are used"
+                    "\(student): unfinished, step \(progress.step) of \(progress.steps); its current weights are used"
                 )
             }
         }
         return Start(student: try DiffusionPipeline(checkpoint), inputs: [student])
     }
 
-    /// The model given, or the one that the recipe names, which must be unchanged since.
+    /// The given model, or the one that the recipe names, which must be unchanged.
     private func teacherReference(_ bits: BitRecipe, of recipe: String) throws -> ModelReference {
-        if let model { return model }
+        if let model = first.model { return model }
         guard let named = bits.model else {
-            throw CommandError(.usage, "\(recipe) names no model; pass --model")
+            throw CommandError(.usage, "\(recipe): model: missing; pass --model")
         }
         let reference = ModelReference(named.path)
         let found = try reference.fileReference()
         guard found.sha256 == named.sha256 else {
             throw CommandError(
                 .badData,
-                "\(named.path) has changed since \(recipe) was made (SHA-256 \(found.sha256.prefix(12))…, expected "
-                    + "\(named.sha256.prefix(12))…); analyze and allocate again, or pass --model")
+                "\(named.path): differs from the model of \(recipe): expected SHA-256 \(named.sha256.prefix(12))..., "
+                    + "found \(found.sha256.prefix(12))...; analyze and allocate again, or pass --model")
         }
         return reference
     }
@@ -171,24 +189,24 @@ struct DistillCommand: ParsableCommand {
     ) throws -> DistillationOptions {
         var settings =
             try configFile.map { try YAMLDocument.read(DistillationOptions.self, from: $0) }
-            ?? config.flatMap { BundledWorld.namedDistillationOptions[$0] }
+            ?? main.config.flatMap { BundledWorld.namedDistillationOptions[$0] }
             ?? BundledWorld.distillationOptions(for: pipeline())
-        if let steps { settings[stage].training.steps = steps }
-        if let seed { settings[stage].training.seed = seed }
-        if let teacherDtype { settings[stage].teacherDtype = teacherDtype }
+        if let steps = main.steps { settings[stage].training.steps = steps }
+        if let seed = main.seed { settings[stage].training.seed = seed }
+        if let teacherDtype = first.teacherDtype { settings[stage].teacherDtype = teacherDtype }
         return settings
     }
 
     /// `--config`, unless it names built-in settings.
     private var configFile: String? {
-        config.flatMap { BundledWorld.namedDistillationOptions[$0] == nil ? $0 : nil }
+        main.config.flatMap { BundledWorld.namedDistillationOptions[$0] == nil ? $0 : nil }
     }
 
     private func printSettings(_ stage: DistillationStage) throws {
         func pipeline() throws -> DiffusionPipeline {
-            if stage == .two { return try DiffusionPipeline(contentsOf: student ?? "stage1.h5") }
-            let recipe = recipe ?? "recipe.json"
-            return try (model ?? teacherReference(.named(recipe), of: recipe)).open()
+            if stage == .two { return try DiffusionPipeline(contentsOf: second.student ?? "stage1.h5") }
+            let recipe = first.recipe ?? "recipe.json"
+            return try (first.model ?? teacherReference(.named(recipe), of: recipe)).open()
         }
         Output.line(
             """
@@ -202,14 +220,14 @@ struct DistillCommand: ParsableCommand {
     private func trainingData(_ student: DiffusionPipeline, _ options: StageOptions) throws
         -> any DistillationData
     {
-        if let data { return try StoredDistillationData(contentsOf: data, for: student.denoiser.config) }
-        let stage: DistillationStage = stage == 1 ? .one : .two
+        if let data = main.data { return try StoredDistillationData(contentsOf: data, for: student.denoiser.config) }
+        let stage: DistillationStage = main.stage == 1 ? .one : .two
         guard let bundled = try BundledWorld.distillationData(for: student, stage: stage, seed: options.training.seed)
         else {
             throw CommandError(
                 .usage,
-                "this model has no bundled training data; pass --data with latents and text embeddings "
-                    + "(Docs/Formats.md)")
+                "--data: missing, but required for models without bundled training data; pass latents and text "
+                    + "embeddings (Docs/Formats.md)")
         }
         return bundled
     }

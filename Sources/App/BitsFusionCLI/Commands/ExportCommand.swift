@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `bitsfusion export`: a model file of any kind as a folder that diffusers loads.
+// `bitsfusion export`: converts a model file of any kind to a folder that diffusers loads.
 
 import ArgumentParser
 import BitsFusion
@@ -8,31 +8,33 @@ import Foundation
 struct ExportCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "export",
-        abstract: "Turn a model, student or packed file into a diffusers folder.",
+        abstract: "Convert a model file of any kind to a diffusers folder.",
+        usage: "bitsfusion export <model> --output <output> [options]",
         discussion: """
-            The folder loads with UNet2DConditionModel.from_pretrained(folder). Quantized layers are written as \
-            the dense weights that they compute with; the tensors of a dense model are copied bit by bit.
+            Reads a model, student or packed file. Writes a folder for \
+            UNet2DConditionModel.from_pretrained(folder). Quantized layers become dense weights; \
+            all other tensors keep their bits.
 
-            A packed file whose time features are cached has no time layers. They are never quantized nor trained, \
-            so they are taken from the model that the file was made from, which its manifest names, or from the \
-            model given with --time-layers.
+            A packed file with cached time features has no time layers. They are read from the \
+            model that it was made from, which its manifest names, or from --time-layers.
 
-            Example:
+            Examples:
 
               bitsfusion export packed.h5 -o unet
+              bitsfusion export packed.h5 --time-layers model.h5 --dtype float16 -o unet
             """)
 
     @Argument(help: ModelReference.help)
     var model: ModelReference
 
-    @Option(name: .shortAndLong, help: "The folder to write.")
+    @Option(name: .shortAndLong, help: "Folder to write.")
     var output: String
 
     @Option(
-        help: "Type of every tensor (default: stored tensors keep theirs, quantized layers become float32).")
+        help: "Element type of all tensors (default: unchanged; float32 for quantized layers).")
     var dtype: ElementType?
 
-    @Option(help: "A model to take the time layers from, for packed files with cached time features.")
+    @Option(help: "Model with the time layers, for packed files with cached time features.")
     var timeLayers: ModelReference?
 
     @OptionGroup var common: CommonOptions
@@ -40,10 +42,10 @@ struct ExportCommand: ParsableCommand {
     func run() throws {
         common.apply()
         let reader = try CheckpointReader(model.path())
-        let export = try naming(model.name) { try DiffusersExport(reader) }
+        let export = try addingFile(model.name) { try DiffusersExport(reader) }
         let source = try export.needsTimeLayers() ? try timeLayerSource(for: reader) : nil
         if timeLayers != nil, source == nil {
-            Output.warning("\(model.name): holds its own time layers; --time-layers was not needed")
+            Output.warning("\(model.name): has time layers; --time-layers was ignored")
         }
         InterruptFlag.install()
         var progress: ProgressReporter?
@@ -56,13 +58,12 @@ struct ExportCommand: ParsableCommand {
         }
         progress?.endLine()
         if reader.header.textConfig != nil {
-            Output.warning("\(model.name): its text encoder is no part of a UNet folder and was left out")
+            Output.warning("\(model.name): text encoder: not exported; a UNet folder has none")
         }
         Output.line("\(output): \(tensors) tensors")
     }
 
-    /// The model to take time layers from: the one that was named, or the first of the manifest's inputs that is still
-    /// what it was.
+    /// The model with the time layers: the given one, or the first unchanged input of the manifest.
     private func timeLayerSource(for reader: CheckpointReader) throws -> CheckpointReader {
         if let timeLayers {
             let source = try CheckpointReader(timeLayers.path())
@@ -71,9 +72,9 @@ struct ExportCommand: ParsableCommand {
         }
         let manifest = try? JSONDecoder().decode(RunManifest.self, from: Data(reader.header.manifest.utf8))
         for input in manifest?.inputs ?? [] {
-            // Relative to the current folder as it was then, or beside the packed file.
-            let beside = PathParts(reader.path).sibling(input.path)
-            for candidate in [input.path, beside] {
+            // Relative to the current folder, or in the folder of the packed file.
+            let sibling = PathParts(reader.path).sibling(input.path)
+            for candidate in [input.path, sibling] {
                 guard let path = try? ModelReference(candidate).path(),
                     let source = try? CheckpointReader(path),
                     (try? check(source, named: candidate, suits: reader)) != nil,
@@ -84,8 +85,8 @@ struct ExportCommand: ParsableCommand {
         }
         throw CommandError(
             .inputMissing,
-            "\(model.name): its time layers are replaced by cached features, and the model that it was made from is "
-                + "not where it was; give it with --time-layers model.h5")
+            "\(model.name): time layers: missing: the file has cached time features, and the model that it was made "
+                + "from was not found; pass --time-layers model.h5")
     }
 
     private func check(_ source: CheckpointReader, named name: String, suits reader: CheckpointReader) throws {
@@ -94,11 +95,11 @@ struct ExportCommand: ParsableCommand {
                 .isEqual(to: DenoiserRegistry.config(of: reader, named: model.name))
         else {
             throw CommandError(
-                .badData, "\(name): has another config than \(model.name); give the model it was made from")
+                .badData, "\(name): config: differs from \(model.name); pass the model that it was made from")
         }
         guard try source.timeFeatures() == nil else {
             throw CommandError(
-                .badData, "\(name): has no time layers either; give a dense model or a student")
+                .badData, "\(name): time layers: missing; pass a dense model or a student")
         }
     }
 }

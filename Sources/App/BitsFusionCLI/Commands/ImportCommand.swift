@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `bitsfusion import`: a diffusers folder as a model file.
+// `bitsfusion import`: converts a diffusers folder to a model file.
 
 import ArgumentParser
 import BitsFusion
@@ -7,27 +7,30 @@ import BitsFusion
 struct ImportCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "import",
-        abstract: "Turn a diffusers folder into a model file.",
+        abstract: "Convert a diffusers folder to a model file.",
+        usage: "bitsfusion import <folder> [--output <output>] [options]",
         discussion: """
-            Reads config.json and *.safetensors (float32, float16 or bfloat16, in one file or in shards with an \
-            index) of a UNet folder, or of the folder unet/ of a whole pipeline, whose scheduler config comes \
-            along. Every tensor must have the name and shape that the config asks for.
+            Reads config.json and *.safetensors (float32, float16 or bfloat16; one file or \
+            shards with an index) of a UNet folder or of unet/ in a pipeline folder, with the \
+            pipeline's scheduler config. Writes one model file. Every tensor must have the name \
+            and shape of the config.
 
-            Example:
+            Examples:
 
               bitsfusion import stable-diffusion-v1-5 -o model.h5
+              bitsfusion import stable-diffusion-v1-5 --variant fp16 -o model.h5
             """)
 
-    @Argument(help: "A diffusers UNet folder, or a pipeline folder with unet/ in it.")
+    @Argument(help: "diffusers UNet folder, or pipeline folder with unet/.")
     var folder: String
 
-    @Option(name: .shortAndLong, help: "The model file to write.")
+    @Option(name: .shortAndLong, help: "Model file to write.")
     var output = "model.h5"
 
-    @Option(help: "Type of every tensor (default: each tensor keeps its own).")
+    @Option(help: "Element type of all tensors (default: unchanged).")
     var dtype: ElementType?
 
-    @Option(help: "Which weights to take where there are several, such as fp16.")
+    @Option(help: "Variant of the weights, such as fp16.")
     var variant: String?
 
     @OptionGroup var common: CommonOptions
@@ -39,7 +42,7 @@ struct ImportCommand: ParsableCommand {
         InterruptFlag.install()
         let progress = common.progress("importing", total: source.weights.keys.count, unit: "tensors")
         let manifest = try Output.manifest(inputs: source.files)
-        try naming(source.path + "/config.json") {
+        try addingFile(source.path + "/config.json") {
             try source.writeModel(to: output, manifest: manifest, as: dtype) { done, _ in
                 progress.update(done)
                 try InterruptFlag.check()

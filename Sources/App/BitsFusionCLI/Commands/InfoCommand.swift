@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `bitsfusion info`: what a model is made of, and what a recipe makes of it.
+// `bitsfusion info`: architecture and size of a model, optionally quantized by a recipe.
 
 import ArgumentParser
 import BitsFusion
@@ -9,32 +9,36 @@ struct InfoCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "info",
         abstract: "Show a model's architecture, layers, bits and bytes.",
+        usage: "bitsfusion info <model> [--recipe <recipe>] [options]",
         discussion: """
-            Takes a model, student or packed file, a diffusers folder, or a bare config.json. With a recipe, shows \
-            what it comes to on that architecture: average bits as in the paper (cached time features and 8-bit first \
-            and last layer included, scales not), and the bytes of every part.
+            Reads a model, student or packed file, a diffusers folder, or a config.json. Prints \
+            architecture, layers and parts; for quantized models, or with --recipe, also the \
+            paper's average bits (with cached time features and the 8-bit first and last layer, \
+            without scales) and the bytes of every part.
 
-            Example:
+            Examples:
 
-              bitsfusion info Configs/unet-sd15.json --recipe Configs/recipes/sd15-bitsfusion-1.99.json
+              bitsfusion info packed.h5
+              bitsfusion info Configs/unet-sd15.json \\
+                --recipe Configs/recipes/sd15-bitsfusion-1.99.json
             """)
 
-    @Argument(help: "A model, student or packed file, a diffusers folder, a config.json, or `shapes`.")
+    @Argument(help: "Model, student or packed file, diffusers folder, config.json, or `shapes`.")
     var model: ModelReference
 
-    @Option(help: "The bits of every layer (default: those of the file).")
+    @Option(help: "Recipe with the bits of every layer (default: those of the file).")
     var recipe: String?
 
     @Option(
         parsing: .unconditional,
-        help: "Inference steps whose time features are counted (default: as in the file or recipe, else 50).")
+        help: "Inference steps whose time features are cached (default: as in the file or recipe, else 50).")
     var cachedSteps: Int?
 
     @Option(
-        help: "The encoding that stored bytes are forecast for where no packed file tells: radix or fixed.")
+        help: "Encoding for forecasts of stored bytes: radix or fixed.")
     var encoding = PackingEncoding.radix
 
-    @Flag(help: "Print everything as JSON.")
+    @Flag(help: "Print JSON.")
     var json = false
 
     @OptionGroup var common: CommonOptions
@@ -46,17 +50,17 @@ struct InfoCommand: ParsableCommand {
 
     func run() throws {
         common.apply()
-        let subject = try ModelSubject(model)
-        var bits = subject.recipe
+        let description = try ModelDescription(model)
+        var bits = description.recipe
         if let recipe {
-            let given = try BitRecipe.named(recipe)
-            try naming(recipe) { try given.validate(against: subject.inventory) }
-            bits = given
+            let recipeBits = try BitRecipe.named(recipe)
+            try addingFile(recipe) { try recipeBits.validate(against: description.inventory) }
+            bits = recipeBits
         }
-        let steps = cachedSteps ?? (recipe == nil ? subject.cachedSteps : nil) ?? bits?.cachedSteps
+        let steps = cachedSteps ?? (recipe == nil ? description.cachedSteps : nil) ?? bits?.cachedSteps
         let storage = TimeFeatureStorage(
-            cachedSteps: steps ?? defaultCachedSteps, of: subject.inventory)
-        let report = try ModelReport(subject, recipe: bits, storage: storage, encoding: encoding)
+            cachedSteps: steps ?? defaultCachedSteps, of: description.inventory)
+        let report = try ModelReport(description, recipe: bits, storage: storage, encoding: encoding)
         if json { try Output.json(report) } else { report.print() }
     }
 }

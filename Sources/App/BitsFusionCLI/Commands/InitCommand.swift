@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `bitsfusion init`: a randomly initialised model of any config.
+// `bitsfusion init`: writes a randomly initialized model of any config.
 
 import ArgumentParser
 import BitsFusion
@@ -7,27 +7,30 @@ import BitsFusion
 struct InitCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "init",
-        abstract: "Write a randomly initialised model, for benchmarks and size studies.",
+        abstract: "Write a model with random weights for size studies.",
+        usage: "bitsfusion init --config <config> [--output <output>] [options]",
         discussion: """
-            Weights are Gaussian with standard deviation 1/sqrt(fan-in), norms 1, biases 0. The values depend on \
-            the seed and on each parameter's name alone. ParameterPath are written one by one, so that models larger \
-            than the memory can be made.
+            Reads a diffusers UNet config.json. Writes a model file with Gaussian weights of \
+            standard deviation 1/sqrt(fan-in), norms 1 and biases 0. Values depend on the seed \
+            and the name of each parameter only. Parameters are written one at a time, so that \
+            the model may be larger than the memory.
 
-            Example:
+            Examples:
 
-              bitsfusion init --config Configs/unet-sd15.json --seed 0 -o random.h5
+              bitsfusion init --config Configs/unet-sd15.json -o random.h5
+              bitsfusion init --config Configs/unet-sd15.json --dtype float16 -o random.h5
             """)
 
-    @Option(help: "A diffusers UNet config.json.")
+    @Option(help: "diffusers UNet config.json.")
     var config: String
 
     @Option(parsing: .unconditional, help: "Seed of the random numbers.")
     var seed: UInt64 = 0
 
-    @Option(name: .shortAndLong, help: "The model file to write.")
+    @Option(name: .shortAndLong, help: "Model file to write.")
     var output = "random.h5"
 
-    @Option(help: "Type of every tensor.")
+    @Option(help: "Element type of all tensors.")
     var dtype = ElementType.float32
 
     @OptionGroup var common: CommonOptions
@@ -40,7 +43,7 @@ struct InitCommand: ParsableCommand {
         let total = inventory.weightCount + inventory.otherParameters
         try Output.checkSpace(for: output, bytes: total * dtype.bytesPerElement)
         InterruptFlag.install()
-        let progress = common.progress("initialising", total: total, unit: "parameters")
+        let progress = common.progress("initializing", total: total, unit: "parameters")
         try RandomModel.write(
             architecture, seed: seed, to: output, manifest: Output.manifest(inputs: [config], seed: seed), as: dtype
         ) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `bitsfusion merge`: the parts of a sharded analysis become one table.
+// `bitsfusion merge`: merges the shards of an analysis into one table.
 
 import ArgumentParser
 import BitsFusion
@@ -8,24 +8,26 @@ import Foundation
 struct MergeCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "merge",
-        abstract: "Join the tables of parts of one analysis.",
+        abstract: "Merge the tables of the shards of one analysis.",
+        usage: "bitsfusion merge <tables> ... [--output <output>] [--json]",
         discussion: """
-            Each part lists other layers of the same model, measured by the same program in the same way: anything else \
-            is refused. A layer that two parts list must be equal in both. Correlations and sums are worked out over all \
-            layers, so the result is what an analysis in one go would have written.
+            Reads sensitivity tables of `bitsfusion analyze --shard`. Writes the table of the \
+            whole analysis, with correlations and sums over all layers. The shards must have the \
+            same model, program version and settings; a layer in two shards must be equal in both.
 
-            Example:
+            Examples:
 
               bitsfusion merge part-1.json part-2.json -o sensitivity.json
+              bitsfusion merge part-*.json --json
             """)
 
-    @Argument(help: "Tables that `bitsfusion analyze` wrote.")
+    @Argument(help: "Sensitivity tables of shards.")
     var tables: [String]
 
-    @Option(name: .shortAndLong, help: "The table to write.")
+    @Option(name: .shortAndLong, help: "Sensitivity table to write.")
     var output = "sensitivity.json"
 
-    @Flag(help: "Print the whole table as JSON instead of the findings.")
+    @Flag(help: "Print the table as JSON.")
     var json = false
 
     func run() throws {
@@ -40,14 +42,14 @@ struct MergeCommand: ParsableCommand {
         let missing = merged.unlistedLayers
         if let first = missing.first {
             Output.warning(
-                "\(output): \(missing.count) of the model's layers are missing, the first is \(first); merge the parts "
-                    + "that have them before `allocate`")
+                "\(output): \(missing.count) layers of the model are missing, the first is \(first); merge the "
+                    + "shards with them before `bitsfusion allocate`")
         }
         if json { return try Output.json(merged) }
         SensitivityReport(merged).print()
         Output.line("")
         Output.line(
-            "\(output): \(merged.layers.count) layers of \(tables.count) tables"
+            "\(output): \(merged.layers.count) layers from \(tables.count) tables"
                 + (missing.isEmpty ? "; next: bitsfusion allocate \(output) --avg-bits 1.99" : ""))
     }
 }

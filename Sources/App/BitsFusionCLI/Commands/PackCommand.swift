@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `bitsfusion pack`: a trained student as a packed file.
+// `bitsfusion pack`: packs a trained student.
 
 import ArgumentParser
 import BitsFusion
@@ -8,24 +8,22 @@ struct PackCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "pack",
         abstract: "Pack a trained student.",
+        usage: "bitsfusion pack [<student>] [--output <output>] [options]",
         discussion: """
-            Every quantized layer becomes packed codes and one scale per output channel, and the time layers become \
-            a table of the features that sampling needs. Images stay the same but for rounding.
+            Reads a student of `bitsfusion distill`. Writes a packed file: codes and one scale \
+            per output channel for every quantized layer, and the cached time features of the \
+            sampling steps instead of the time layers. Output is unchanged up to rounding.
 
-            Example:
+            Examples:
 
               bitsfusion pack stage2.h5 -o packed.h5
+              bitsfusion pack stage2.h5 --cached-steps 25 --sampler dpm++ -o packed.h5
             """)
 
-    @Argument(help: "A student file that `bitsfusion distill` wrote.")
+    @Argument(help: "Student file.")
     var student = "stage2.h5"
 
-    @Option(name: .shortAndLong, help: "The packed file to write.")
-    var output = "packed.h5"
-
-    @Flag(help: "Print the result as JSON.")
-    var json = false
-
+    @OptionGroup(title: "Output options") var result: PackedOutputOptions
     @OptionGroup(title: "Packing options") var packing: PackingArguments
     @OptionGroup var common: CommonOptions
 
@@ -37,14 +35,14 @@ struct PackCommand: ParsableCommand {
                 .badData,
                 "\(student): expected a student, found \(reader.format.rawValue); "
                     + (reader.format == .packed
-                        ? "it is packed already" : "use `bitsfusion quantize` for a dense model"))
+                        ? "packed files cannot be packed again" : "use `bitsfusion quantize` for a dense model"))
         }
-        try Output.checkCanCreate(output, keeping: [student])
+        try Output.checkCanCreate(result.output, keeping: [student])
         InterruptFlag.install()
-        let pipeline = try naming(student) { try DiffusionPipeline(reader) }
+        let pipeline = try addingFile(student) { try DiffusionPipeline(reader) }
         let options = try packing.options(for: pipeline, recipeSteps: nil)
         try packing.write(
-            pipeline, to: output, manifest: Output.manifest(inputs: [student]), options: options,
-            common: common, asJSON: json)
+            pipeline, to: result.output, manifest: Output.manifest(inputs: [student]), options: options,
+            common: common, asJSON: result.json)
     }
 }

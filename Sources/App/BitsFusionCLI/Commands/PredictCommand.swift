@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `bitsfusion predict`: one noise prediction, to check parity and speed against any other framework.
+// `bitsfusion predict`: one noise prediction, to compare results and speed with other frameworks.
 
 import ArgumentParser
 import BitsFusion
@@ -7,34 +7,38 @@ import BitsFusion
 struct PredictCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "predict",
-        abstract: "Make one noise prediction from stored inputs.",
+        abstract: "Run one noise prediction on stored inputs.",
+        usage: "bitsfusion predict <model> --inputs <inputs> [--output <output>] [options]",
         discussion: """
-            Inputs, under the names of diffusers: sample [B, C, H, W], timestep [B], encoder_hidden_states [B, T, D], \
-            and for SDXL time_ids [B, 6] and text_embeds [B, P]. Output: noise_pred [B, C, H, W] in float32.
+            Reads a safetensors file with sample [B, C, H, W], timestep [B], \
+            encoder_hidden_states [B, T, D], and for SDXL time_ids [B, 6] and text_embeds \
+            [B, P]. Writes a safetensors file with noise_pred [B, C, H, W] in float32, to compare \
+            results and speed with other frameworks.
 
-            Example:
+            Examples:
 
-              bitsfusion predict model.h5 --inputs in.safetensors -o out.safetensors --repeat 5
+              bitsfusion predict model.h5 --inputs in.safetensors -o out.safetensors
+              bitsfusion predict packed.h5 --inputs in.safetensors --repeat 5 --json
             """)
 
     @Argument(help: ModelReference.help)
     var model: ModelReference
 
-    @Option(help: "A safetensors file with the inputs.")
+    @Option(help: "safetensors file with the inputs.")
     var inputs: String
 
-    @Option(name: .shortAndLong, help: "The safetensors file to write.")
+    @Option(name: .shortAndLong, help: "safetensors file to write.")
     var output = "out.safetensors"
 
     @Option(
         parsing: .unconditional,
-        help: "Passes to run and time after the first one; prints their median, and what loading took.")
+        help: "Number of timed passes after the first one; prints their median and the load time.")
     var `repeat` = 0
 
-    @Flag(help: "Print the time as JSON.")
+    @Flag(help: "Print times as JSON.")
     var json = false
 
-    @OptionGroup var activations: ActivationArguments
+    @OptionGroup var activations: ActivationOptions
     @OptionGroup var common: CommonOptions
 
     func validate() throws {
@@ -49,10 +53,12 @@ struct PredictCommand: ParsableCommand {
         let reader = try CheckpointReader(path)
         let config = try DenoiserRegistry.config(of: reader, named: model.name)
         try Output.checkCanCreate(output, keeping: [path, inputs])
-        let inputs = try NoisePredictionInputs(contentsOf: inputs, config: config)
+        let inputs = try addingFile(inputs) { [inputs] in
+            try NoisePredictionInputs(contentsOf: inputs, config: config)
+        }
         let opening = ContinuousClock.now
-        let pipeline = try naming(model.name) { try DiffusionPipeline(reader, precision: .keep16Bit) }
-        let loadSeconds = opening.duration(to: .now) / .seconds(1)
+        let pipeline = try addingFile(model.name) { try DiffusionPipeline(reader, precision: .keep16Bit) }
+        let loadSeconds = Numbers.seconds(opening.duration(to: .now))
         pipeline.freeze()
         activations.apply(to: pipeline)
         try inputs.checkCached(by: pipeline.denoiser)
@@ -60,20 +66,20 @@ struct PredictCommand: ParsableCommand {
         guard prediction.isFinite else {
             throw CommandError(
                 .badData,
-                "\(model.name): noise_pred is not finite; the inputs are too large or training diverged")
+                "\(model.name): noise_pred: not finite; use smaller inputs, or a model whose training did not diverge")
         }
-        try SafetensorsFile.write([("noise_pred", prediction)], to: output)
+        try Output.tensors([("noise_pred", prediction)], to: output)
         guard `repeat` > 0 else { return }
         let progress = common.progress("predicting", total: `repeat`, unit: "passes")
         var seconds: [Double] = []
         for pass in 0..<`repeat` {
             let start = ContinuousClock.now
             _ = try inputs.predict(pipeline.denoiser)
-            seconds.append(start.duration(to: .now) / .seconds(1))
+            seconds.append(Numbers.seconds(start.duration(to: .now)))
             progress.update(pass + 1)
         }
         progress.endLine()
-        let median = Self.median(seconds)
+        let median = Numbers.median(seconds)
         if json {
             try Output.json(["seconds": median, "loadSeconds": loadSeconds])
         } else {
@@ -81,11 +87,5 @@ struct PredictCommand: ParsableCommand {
                 "\(Numbers.fixed(median, 6)) s, median of \(`repeat`) passes; loaded in "
                     + "\(Numbers.fixed(loadSeconds, 2)) s")
         }
-    }
-
-    private static func median(_ values: [Double]) -> Double {
-        let sorted = values.sorted()
-        let middle = sorted.count / 2
-        return sorted.count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `bitsfusion quantize`: post-training quantization, without any training.
+// `bitsfusion quantize`: post-training quantization.
 
 import ArgumentParser
 import BitsFusion
@@ -8,67 +8,69 @@ import Foundation
 struct QuantizeCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "quantize",
-        abstract: "Quantize a model by a recipe and pack it, without training.",
+        abstract: "Quantize a model by a recipe without training.",
+        usage: "bitsfusion quantize <model> [--recipe <recipe>] [--output <output>] [options]",
         discussion: """
-            Every layer gets a balanced grid of the recipe's width, with one scale per output channel that \
-            alternating optimisation fits to the weights. Near two bits this alone costs much of \
-            the quality: `bitsfusion distill` trains, and gets it back.
+            Reads a dense model and a recipe. Writes a packed file: every layer gets a balanced \
+            grid with the recipe's bits and one scale per output channel, fitted to the weights \
+            by alternating optimization. At about 2 bits quality drops; `bitsfusion distill` \
+            recovers it.
 
-            Example:
+            Examples:
 
               bitsfusion quantize model.h5 --recipe recipe.json -o packed.h5
+              bitsfusion quantize shapes --encoding radix --cached-steps 25 -o packed.h5
             """)
 
-    @Argument(help: "A dense model file, or `shapes` for the shipped teacher.")
+    @Argument(help: "Dense model file, or `shapes` for the shipped teacher.")
     var model: ModelReference
 
-    @Option(help: "The bits of every layer.")
-    var recipe = "recipe.json"
-
-    @Option(name: .shortAndLong, help: "The packed file to write.")
-    var output = "packed.h5"
-
-    @Option(name: .customLong("init"), help: "How scales are found.")
-    var scaleStart = ScaleStart.alternating
-
-    @Flag(help: "Print the result as JSON.")
-    var json = false
-
+    @OptionGroup(title: "Quantization options") var quantization: QuantizationOptions
+    @OptionGroup(title: "Output options") var result: PackedOutputOptions
     @OptionGroup(title: "Packing options") var packing: PackingArguments
     @OptionGroup var common: CommonOptions
 
+    struct QuantizationOptions: ParsableArguments {
+        @Option(help: "Recipe with the bits of every layer.")
+        var recipe = "recipe.json"
+
+        @Option(name: .customLong("init"), help: "Initialization of the scales.")
+        var initialization = ScaleInitialization.paper
+    }
+
     func run() throws {
         common.apply()
+        let recipe = quantization.recipe
         let bits = try BitRecipe.named(recipe)
         let reader = try CheckpointReader(model.path())
         guard reader.format == .model else {
             throw CommandError(
                 .badData,
-                "\(model.name): its layers are quantized already (\(reader.format.rawValue)); give a dense model, or "
-                    + "use `bitsfusion pack` for a student")
+                "\(model.name): already quantized: expected a dense model, found \(reader.format.rawValue); use "
+                    + "`bitsfusion pack` for a student")
         }
         try validate(bits, for: reader)
-        try Output.checkCanCreate(output, keeping: [model.path(), BitRecipe.file(of: recipe)])
+        try Output.checkCanCreate(result.output, keeping: [model.path(), BitRecipe.file(of: recipe)])
         let manifest = try Output.manifest(models: [model], inputs: [BitRecipe.file(of: recipe)])
         if let made = bits.model, made.sha256 != manifest.inputs.first?.sha256 {
-            Output.warning("\(recipe): was made for \(made.path), which is not this \(model.name)")
+            Output.warning("\(recipe): model: the recipe was made for \(made.path), which differs from \(model.name)")
         }
         InterruptFlag.install()
-        let pipeline = try naming(model.name) { try DiffusionPipeline(reader) }
+        let pipeline = try addingFile(model.name) { try DiffusionPipeline(reader) }
         let options = try packing.options(for: pipeline, recipeSteps: bits.cachedSteps)
         let progress = common.progress("fitting scales", total: bits.layers.count, unit: "layers")
-        try pipeline.denoiser.quantize(recipe: bits, initialization: scaleStart.initialization) { done, _ in
+        try pipeline.denoiser.quantize(recipe: bits, initialization: quantization.initialization) { done, _ in
             progress.update(done)
             try InterruptFlag.check()
         }
         progress.endLine()
         try packing.write(
-            pipeline, to: output, manifest: manifest, options: options, common: common, asJSON: json)
+            pipeline, to: result.output, manifest: manifest, options: options, common: common, asJSON: result.json)
     }
 
     /// Checks the recipe's layers before the model's weights are read.
     private func validate(_ bits: BitRecipe, for reader: CheckpointReader) throws {
         let config = try DenoiserRegistry.config(of: reader, named: model.name)
-        try naming(recipe) { try bits.validate(against: config.inventory()) }
+        try addingFile(quantization.recipe) { try bits.validate(against: config.inventory()) }
     }
 }

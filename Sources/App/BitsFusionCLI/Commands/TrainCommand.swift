@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `bitsfusion train`: makes the full-precision models that the project ships, from a recipe in YAML.
+// `bitsfusion train`: trains the shipped full-precision models from settings in YAML.
 
 import ArgumentParser
 import BitsFusion
@@ -9,32 +9,34 @@ import ShapesWorld
 struct TrainCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "train",
-        abstract:
-            "Train a full-precision shapes model, or the CLIP-proxy that scores it, from a YAML recipe.",
+        abstract: "Train a shapes model or the CLIP-proxy that scores it.",
+        usage: "bitsfusion train --config <config> --output <output> [options]",
         discussion: """
-            How the shipped models were made:
+            Reads settings in YAML. Writes a full-precision shapes model (settings with the key \
+            `unet`) or a CLIP-proxy (settings with the key `model`). The output is saved every \
+            `saveEvery` steps with the training state; --resume continues it to the same result, \
+            bit for bit.
+
+            Examples:
 
               bitsfusion train --config Configs/shapes.yaml -o phase1.h5
-              bitsfusion train --config Configs/shapes-relations.yaml --from phase1.h5 -o teacher.h5 --dtype float16
-              bitsfusion train --config Configs/clip-proxy.yaml -o clip-proxy.h5 --dtype float16
-
-            The output is saved every `saveEvery` steps with all that a resumed run needs; --resume continues it to \
-            the same result, bit for bit.
+              bitsfusion train --config Configs/shapes-relations.yaml --from phase1.h5 \\
+                --dtype float16 -o teacher.h5
             """)
 
-    @Option(help: "The recipe: with `unet` a shapes model, with `model` a CLIP-proxy.")
+    @Option(help: "Settings in YAML.")
     var config: String
 
-    @Option(name: .shortAndLong, help: "The checkpoint to write.")
+    @Option(name: .shortAndLong, help: "Checkpoint to write.")
     var output: String
 
-    @Option(help: "A shapes model to go on from, instead of random weights.")
+    @Option(help: "Shapes model to start from (default: random weights).")
     var from: ModelReference?
 
-    @Option(help: "Train this many steps instead of the recipe's.")
+    @Option(help: "Training steps (default: as in the settings).")
     var steps: Int?
 
-    @Option(help: "Element type of the model's parameters in the file: float32 or float16.")
+    @Option(help: "Element type of the parameters in the file.")
     var dtype: ElementType = .float32
 
     @OptionGroup var saving: TrainingFileOptions
@@ -51,21 +53,22 @@ struct TrainCommand: ParsableCommand {
         if try YAMLDocument.read(anyKeysIn: Kind.self, from: config).unet != nil {
             try trainTeacher()
         } else if from != nil {
-            throw CommandError(.usage, "--from is for shapes models; a CLIP-proxy starts from random weights")
+            throw CommandError(
+                .usage, "--from: not supported for a CLIP-proxy, which starts from random weights; remove it")
         } else {
             try trainClipProxy()
         }
     }
 
     private func trainTeacher() throws {
-        var recipe = try YAMLDocument.read(TeacherTrainingConfig.self, from: config)
-        if let steps { recipe.training.steps = steps }
-        let unetPath = URL(fileURLWithPath: recipe.unet, relativeTo: URL(fileURLWithPath: config)).path
+        var settings = try YAMLDocument.read(TeacherTrainingConfig.self, from: config)
+        if let steps { settings.training.steps = steps }
+        let unetPath = URL(fileURLWithPath: settings.unet, relativeTo: URL(fileURLWithPath: config)).path
         let unetConfig = try DenoiserRegistry.config(json: AtomicFile.read(unetPath))
         let trainer = try TeacherTrainer(
-            recipe, unetConfig: unetConfig, from: from.map { (try $0.open(), try $0.fileReference().sha256) })
+            settings, unetConfig: unetConfig, from: from.map { (try $0.open(), try $0.fileReference().sha256) })
         let manifest = try Output.manifest(
-            models: from.map { [$0] } ?? [], inputs: [config, unetPath], seed: recipe.training.seed)
+            models: from.map { [$0] } ?? [], inputs: [config, unetPath], seed: settings.training.seed)
         try TrainingRun(
             loop: trainer.loop, output: output,
             inputs: [config, unetPath] + (try from.map { [try $0.path()] } ?? []), label: "training",
@@ -77,10 +80,10 @@ struct TrainCommand: ParsableCommand {
     }
 
     private func trainClipProxy() throws {
-        var recipe = try YAMLDocument.read(ClipProxyTrainingConfig.self, from: config)
-        if let steps { recipe.training.steps = steps }
-        let trainer = try ClipProxyTrainer(recipe)
-        let manifest = try Output.manifest(inputs: [config], seed: recipe.training.seed)
+        var settings = try YAMLDocument.read(ClipProxyTrainingConfig.self, from: config)
+        if let steps { settings.training.steps = steps }
+        let trainer = try ClipProxyTrainer(settings)
+        let manifest = try Output.manifest(inputs: [config], seed: settings.training.seed)
         try TrainingRun(
             loop: trainer.loop, output: output, inputs: [config], label: "training", saving: saving,
             common: common
@@ -94,7 +97,7 @@ struct TrainCommand: ParsableCommand {
         Output.line(
             String(
                 format:
-                    "cosine: matched %.3f, mismatched %.3f, one word wrong %.3f; right one ranked first: %.1f %%",
+                    "cosine: matched %.3f, mismatched %.3f, one word changed %.3f; correct one ranked first: %.1f %%",
                 accuracy.matched.mean, accuracy.mismatched.mean, accuracy.corrupted.mean,
                 100 * accuracy.ranking.mean))
     }

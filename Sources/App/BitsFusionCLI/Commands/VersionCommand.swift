@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `bitsfusion version`.
+// `bitsfusion version`: prints the version.
 
 import ArgumentParser
 import BitsFusion
@@ -8,10 +8,14 @@ struct VersionCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "version",
         abstract: "Print the version.",
+        usage: "bitsfusion version",
         discussion: """
-            Example:
+            Prints the version number alone, as `bitsfusion --version` does.
+
+            Examples:
 
               bitsfusion version
+              bitsfusion --version
             """)
 
     func run() throws {

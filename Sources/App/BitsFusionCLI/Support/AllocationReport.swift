@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an allocation came to, for people and for programs.
+// The report of `allocate`, as text and as JSON.
 
 import BitsFusion
 import Foundation
 
-/// What an allocation came to.
+/// The result of an allocation.
 struct AllocationReport: Encodable {
-    struct Width: Encodable {
+    struct LayerCount: Encodable {
         let bits: Int
         let layers: Int
         let weights: Int
@@ -14,14 +14,14 @@ struct AllocationReport: Encodable {
 
     let file: String
     let method: String
-    let sensitivity: String
+    let metric: String
     let averageBits: Double
     let smallestBudget: Double
     let largestBudget: Double
     let threshold: Double?
     let predictedError: Double?
     let lowerBound: Double?
-    /// What the budget was in.
+    /// The unit of the budget.
     private let unit: Unit
     private enum Unit { case bits, bytes, decibels }
     let predictedPSNR: Double?
@@ -29,12 +29,12 @@ struct AllocationReport: Encodable {
     let verified: [VerifiedRecipe]?
     let storedBytes: Int?
     let bonusBits: [String: Int]
-    let widths: [Width]
+    let bitWidths: [LayerCount]
 
     private enum CodingKeys: CodingKey {
-        case file, method, sensitivity, averageBits, smallestBudget, largestBudget, threshold, predictedError,
+        case file, method, metric, averageBits, smallestBudget, largestBudget, threshold, predictedError,
             lowerBound
-        case predictedPSNR, extrapolated, verified, storedBytes, bonusBits, widths
+        case predictedPSNR, extrapolated, verified, storedBytes, bonusBits, bitWidths
     }
 
     init(_ allocation: BitAllocation, table: SensitivityTable, file: String, limit: BudgetLimit) {
@@ -45,7 +45,7 @@ struct AllocationReport: Encodable {
         }
         self.file = file
         method = allocation.recipe.method ?? ""
-        sensitivity = allocation.metric.rawValue
+        metric = allocation.metric.rawValue
         averageBits = allocation.averageBits
         smallestBudget = allocation.attainable.lowerBound
         largestBudget = allocation.attainable.upperBound
@@ -64,54 +64,54 @@ struct AllocationReport: Encodable {
         var weights: [LayerID: Int] = [:]
         for layer in table.inventory?.layers ?? [] { weights[layer.path] = layer.weights }
         for layer in table.layers { weights[layer.path] = layer.weights }
-        widths = BitWidth.all.compactMap { width in
-            let layers = allocation.recipe.layers.filter { $0.value == width }.keys
+        bitWidths = BitWidth.all.compactMap { bits in
+            let layers = allocation.recipe.layers.filter { $0.value == bits }.keys
             guard !layers.isEmpty else { return nil }
-            return Width(
-                bits: width.rawValue, layers: layers.count,
+            return LayerCount(
+                bits: bits.rawValue, layers: layers.count,
                 weights: layers.reduce(0) { $0 + (weights[$1] ?? 0) })
         }
     }
 
     func print() {
         var lines = TextTable(["bits", "levels", "layers", "weights"], alignments: [.right])
-        for width in widths {
+        for row in bitWidths {
             lines.add([
-                "\(width.bits)", "\(BitWidth(width.bits).levels)", "\(width.layers)",
-                Numbers.grouped(width.weights),
+                "\(row.bits)", "\(BitWidth(row.bits).levels)", "\(row.layers)",
+                Numbers.grouped(row.weights),
             ])
         }
         lines.print()
         if let verified { print(verified) }
         Output.line(
-            "\(file): \(Numbers.fixed(averageBits, 4)) average bits, \(method) by \(sensitivity)"
+            "\(file): \(Numbers.fixed(averageBits, 4)) average bits, \(method) by \(metric)"
                 + (storedBytes.map { ", \(Numbers.bytes($0)) packed" } ?? "")
-                + (predictedError.map { String(format: ", sensitivity %.3e", $0) } ?? "")
+                + (predictedError.map { String(format: ", total error %.3e", $0) } ?? "")
                 + (predictedPSNR.map { " (\(Numbers.fixed($0, 2)) dB)" } ?? "") + proof)
         let (low, high) = (budget(smallestBudget, .up), budget(largestBudget, .down))
         if smallestBudget < largestBudget, low != high {
-            Output.line("budgets from \(low) to \(high) make a difference")
+            Output.line("useful budget range: \(low) to \(high)")
         } else {
-            Output.line("no budget makes a difference: there is one efficient recipe")
+            Output.line("only one efficient recipe exists; the budget has no effect")
         }
         if !extrapolated.isEmpty {
             Output.line(
-                "\(extrapolated.count) layers are wider than any width that was measured for them; each bit more was "
-                    + "taken for a quarter of the sensitivity")
+                "\(extrapolated.count) layers have more bits than were measured; each further bit was assumed to "
+                    + "divide the error by 4")
         }
     }
 
-    /// What is known of better recipes; with a PSNR for a budget the bound is of the bits.
+    /// The proof of optimality; for a PSNR budget the bound is of the bits.
     private var proof: String {
         guard let lowerBound else { return "" }
-        let reached = unit == .decibels ? averageBits : predictedError ?? lowerBound
-        let gap = reached - lowerBound
-        let what = unit == .decibels ? "the fewest bits" : "the least"
+        let value = unit == .decibels ? averageBits : predictedError ?? lowerBound
+        let gap = value - lowerBound
+        let minimum = unit == .decibels ? "the fewest bits" : "the minimum"
         return gap > 0
-            ? String(format: ", within %.1e of %@", gap / abs(reached), what) : ", proven \(what)"
+            ? String(format: ", within %.1e of %@", gap / abs(value), minimum) : ", proven \(minimum)"
     }
 
-    /// In bits, bytes or dB, rounded so that the budget is still one that makes a difference.
+    /// In bits, bytes or dB, rounded so that the budget stays within the useful range.
     private func budget(_ value: Double, _ rule: FloatingPointRoundingRule) -> String {
         switch unit {
         case .bytes: "\(Numbers.grouped(Int(value))) bytes"

@@ -1,35 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one place where general commands meet the shapes world: bundled models, calibration prompts, training data and the
-// scorer. Another world would be registered here.
+// The bundled data set for general commands: models, calibration prompts, training data and scorer of the shapes
+// world. All other files that import ShapesWorld are the commands `train`, `demo` and `evaluate`.
 
 import BitsFusion
 import ShapesWorld
 
-/// Models and data that come with the program, for commands that are not given files.
+/// Bundled models and data, the defaults of commands without input files.
 enum BundledWorld {
     /// Registers tokenizers; called once, before the first command.
     static func register() { ShapesWorldRegistration.register() }
 
-    /// The path of the bundled model `name`; nil where `name` is not one, but a path.
+    /// The path of the bundled model `name`; nil if `name` is a path.
     ///
-    /// - Throws: `ShippedModelError` where it is not installed.
+    /// - Throws: `ShippedModelError` if it is not installed.
     static func model(_ name: String) throws -> String? {
         name == ShippedModels.teacherName ? try ShippedModels.teacher() : nil
     }
 
-    /// Whether data and prompts for `pipeline` come with the program.
+    /// Whether there are bundled data and prompts for `pipeline`.
     static func covers(_ pipeline: DiffusionPipeline) -> Bool { pipeline.tokenizerName == ShapesTokenizer.name }
 
-    /// Calibration prompts for an analysis that is given none.
+    /// The default calibration prompts of an analysis.
     ///
     /// - Throws: as `CalibrationSet.init(promptCount:seed:pipeline:)`; `PipelineError.noTextEncoder`.
     static func calibrationSet(count: Int?, seed: UInt64, pipeline: DiffusionPipeline) throws -> CalibrationSet {
         try CalibrationSet(promptCount: count ?? PromptFamily.allCases.count, seed: seed, pipeline: pipeline)
     }
 
-    /// Training data, rendered on the fly; nil for models that need files.
+    /// Training data that is rendered on the fly; nil for models without bundled data.
     ///
-    /// The images differ from the evaluation's, and those of stage 2 from those of stage 1.
+    /// Its images differ from those of evaluations, and those of stage 2 from those of stage 1.
     static func distillationData(
         for pipeline: DiffusionPipeline, stage: DistillationStage, seed: UInt64
     ) throws -> (any DistillationData)? {
@@ -37,21 +37,21 @@ enum BundledWorld {
         return try ShapesDistillationData(.distillation(stage, seed: seed), pipeline: pipeline)
     }
 
-    /// Distillation settings for a run that is given no configuration file.
+    /// Distillation settings of a run without a configuration file.
     static func distillationOptions(for pipeline: DiffusionPipeline) -> DistillationOptions {
         covers(pipeline) ? .shapes : .paper
     }
 
-    /// Distillation settings that have a name.
+    /// Distillation settings with a name.
     static let namedDistillationOptions: [String: DistillationOptions] = ["paper": .paper, "shapes": .shapes]
 
-    /// Opens the image-text scorer at `path`.
+    /// Opens the image-text scorer in the file `path`.
     ///
     /// - Throws: `CheckpointError`, `ConfigError`, `ParameterError`.
     static func scorer(_ path: String) throws -> any PromptScorer { try ClipProxy(file: path) }
 
     /// The path of the bundled scorer.
     ///
-    /// - Throws: `ShippedModelError` where it is not installed.
+    /// - Throws: `ShippedModelError` if it is not installed.
     static func bundledScorer() throws -> String { try ShippedModels.clipProxy() }
 }

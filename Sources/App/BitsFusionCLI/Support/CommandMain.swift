@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one place where errors become words and exit statuses: `bitsfusion <command>: <what, where, what to do>`.
+// Runs a command and turns its error into one line and an exit status: `bitsfusion COMMAND: WHERE: WHAT; WHAT TO DO`.
 
 import ArgumentParser
 import BitsFusion
@@ -7,14 +7,14 @@ import Foundation
 
 /// Runs the program and ends it.
 enum CommandMain {
-    /// How a run ended.
+    /// The end of a run.
     struct Outcome: Equatable {
         var status: ExitStatus
-        /// One line for standard error, or, with `.success`, the text that was asked for (help, version).
+        /// One line for standard error, or, for `.success`, the requested text (help, version).
         var message: String?
     }
 
-    /// Runs the command of this process's arguments, prints what there is to say, and exits.
+    /// Runs the command of this process's arguments, prints its error, and exits.
     static func run() -> Never {
         let outcome = outcome(of: Array(CommandLine.arguments.dropFirst()))
         if let message = outcome.message {
@@ -51,14 +51,29 @@ enum CommandMain {
         if code.isSuccess { return Outcome(status: .success, message: BitsFusionCommand.message(for: error)) }
         if code == .validationFailure {
             if let name = unknownCommand(arguments) {
-                let text = "unknown command '\(name)'; see `bitsfusion --help`"
+                let text = "\(name): unknown command; see `bitsfusion --help`"
                 return Outcome(status: .usage, message: line(text, arguments))
             }
-            let text = BitsFusionCommand.message(for: error)
-            return Outcome(
-                status: .usage, message: line("\(text); see `\(helpCommand(arguments))`", arguments))
+            let text = usageText(BitsFusionCommand.message(for: error))
+            // Texts with a next step need no other one.
+            let nextStep = text.contains("; ") ? "" : "; see `\(helpCommand(arguments))`"
+            return Outcome(status: .usage, message: line(text + nextStep, arguments))
         }
         return Outcome(status: .internalError, message: line("internal error: \(error)", arguments))
+    }
+
+    /// The texts of ArgumentParser in the form of all others: `OPTION: what is wrong: expected X, found Y`.
+    private static func usageText(_ text: String) -> String {
+        let choice = #/The value '(.*)' is invalid for '([^ ']+)[^']*'\. Please provide one of (.*)\./#
+        if let match = text.wholeMatch(of: choice) {
+            return "\(match.2): invalid value: expected one of \(match.3), found '\(match.1)'"
+        }
+        if let match = text.wholeMatch(of: #/The value '(.*)' is invalid for '([^ ']+)[^']*'/#) {
+            return "\(match.2): invalid value: found '\(match.1)'"
+        }
+        if let match = text.wholeMatch(of: #/Missing expected argument '([^']*)'/#) { return "\(match.1): missing" }
+        if let match = text.wholeMatch(of: #/Unknown option '([^']*)'/#) { return "\(match.1): unknown option" }
+        return text
     }
 
     private static func line(_ text: String, _ arguments: [String]) -> String {

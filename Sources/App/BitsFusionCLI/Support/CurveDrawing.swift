@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The curve of all budgets as an image: sensitivity, on a logarithmic axis, over average bits.
+// The curve of all budgets as an image: total quantization error, on a logarithmic axis, over average bits.
 
 import BitsFusion
 import Foundation
@@ -8,7 +8,7 @@ import Foundation
 struct CurveDrawing {
     private let curve: AllocationCurve
     private let bits: ClosedRange<Double>
-    /// Decades of sensitivity.
+    /// Decades of the error.
     private let decades: ClosedRange<Double>
 
     private static let (width, height, margin) = (760.0, 480.0, 64.0)
@@ -19,11 +19,11 @@ struct CurveDrawing {
         let averages = points.map(\.averageBits)
         let low = averages.min() ?? 1
         bits = low...max(averages.max() ?? 2, low + 1e-3)
-        // Below a millionth of the largest, an image shows nothing more.
-        let sensitivities = points.map(\.predictedError).filter { $0 > 0 }
-        let most = log10(sensitivities.max() ?? 1)
-        let least = max(log10(sensitivities.min() ?? 0.1), most - 6)
-        decades = least.rounded(.down)...max(most.rounded(.up), least.rounded(.down) + 1)
+        // Errors below a millionth of the largest are drawn at the lower edge.
+        let errors = points.map(\.predictedError).filter { $0 > 0 }
+        let largest = log10(errors.max() ?? 1)
+        let smallest = max(log10(errors.min() ?? 0.1), largest - 6)
+        decades = smallest.rounded(.down)...max(largest.rounded(.up), smallest.rounded(.down) + 1)
     }
 
     var svg: String {
@@ -45,19 +45,19 @@ struct CurveDrawing {
             lines.append(Self.text(x(tick), height - margin + 20, Numbers.fixed(tick, 2), anchor: "middle"))
             tick += step
         }
-        lines.append(Self.text(width / 2, height - 14, "average bits of a weight", anchor: "middle"))
+        lines.append(Self.text(width / 2, height - 14, "average bits per weight", anchor: "middle"))
         lines.append(
-            Self.text(margin, 24, "sum of layer sensitivities (\(curve.metric.rawValue))", anchor: "start"))
-        for (index, (name, points, colour)) in [
+            Self.text(margin, 24, "total quantization error (\(curve.metric.rawValue))", anchor: "start"))
+        for (index, (name, points, color)) in [
             ("optimal", curve.optimal, "#1f6fb2"),
             ("threshold (the paper's rule)", curve.threshold, "#c44e1f"),
         ].enumerated() {
             let path = points.map { String(format: "%.2f,%.2f", x($0.averageBits), y($0.predictedError)) }
             lines.append(
-                "<polyline fill=\"none\" stroke=\"\(colour)\" stroke-width=\"1.6\" points=\""
+                "<polyline fill=\"none\" stroke=\"\(color)\" stroke-width=\"1.6\" points=\""
                     + path.joined(separator: " ") + "\"/>")
             let top = 44 + 20 * Double(index)
-            lines.append(Self.line(width - 250, top - 4, width - 225, top - 4, colour))
+            lines.append(Self.line(width - 250, top - 4, width - 225, top - 4, color))
             lines.append(Self.text(width - 218, top, name, anchor: "start"))
         }
         return (lines + ["</svg>"]).joined(separator: "\n") + "\n"
@@ -68,19 +68,19 @@ struct CurveDrawing {
         return Self.margin + share * (Self.width - 1.5 * Self.margin)
     }
 
-    private func y(_ sensitivity: Double) -> Double {
+    private func y(_ error: Double) -> Double {
         let decade = min(
-            max(log10(max(sensitivity, .leastNormalMagnitude)), decades.lowerBound), decades.upperBound)
+            max(log10(max(error, .leastNormalMagnitude)), decades.lowerBound), decades.upperBound)
         let share = (decade - decades.lowerBound) / (decades.upperBound - decades.lowerBound)
         return Self.height - Self.margin - share * (Self.height - 1.6 * Self.margin)
     }
 
-    private static func line(_ x1: Double, _ y1: Double, _ x2: Double, _ y2: Double, _ colour: String)
+    private static func line(_ x1: Double, _ y1: Double, _ x2: Double, _ y2: Double, _ color: String)
         -> String
     {
         String(
             format: "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"%@\"/>", x1, y1, x2, y2,
-            colour)
+            color)
     }
 
     private static func text(_ x: Double, _ y: Double, _ text: String, anchor: String) -> String {

@@ -1,39 +1,63 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model named on the command line: a file, or the word `shapes` for the shipped teacher.
+// Models on the command line: a file, or the word `shapes` for the shipped teacher.
 
 import ArgumentParser
 import BitsFusion
+import Foundation
 
 /// A model argument.
 struct ModelReference: ExpressibleByArgument, Hashable {
-    /// As it was given.
+    /// The argument.
     let name: String
 
     init(argument: String) { name = argument }
 
     init(_ name: String) { self.name = name }
 
-    /// Text for the help of every model argument.
-    static let help: ArgumentHelp = "A model, student or packed file, or `shapes` for the shipped teacher."
+    /// The help of every model argument.
+    static let help: ArgumentHelp = "Model, student or packed file, or `shapes` for the shipped teacher."
 
-    /// Where the file lies.
+    /// The path of the file.
     ///
-    /// - Throws: `ShippedModelError` where the shipped model is not installed.
+    /// - Throws: `ShippedModelError` if the shipped model is not installed.
     func path() throws -> String {
         try BundledWorld.model(name) ?? name
     }
 
-    /// Opens the model to make images with.
+    /// Opens the model.
     ///
-    /// - Throws: `CheckpointError`, `ShippedModelError`; `CommandError` for what is wrong with config and parameters.
+    /// - Throws: `CheckpointError`, `ShippedModelError`; `CommandError` for faulty configs and parameters.
     func open(precision: WeightPrecision = .float32) throws -> DiffusionPipeline {
-        try naming(name) { try DiffusionPipeline(contentsOf: path(), precision: precision) }
+        try addingFile(name) { try DiffusionPipeline(contentsOf: path(), precision: precision) }
     }
 
-    /// The name as given, and the SHA-256 of the file: how documents name the model that they belong to.
+    /// The argument and the SHA-256 of the file, as documents refer to their model.
     ///
     /// - Throws: `CheckpointError`, `ShippedModelError`.
     func fileReference() throws -> FileReference {
         FileReference(path: name, sha256: try FileDigest.sha256(ofFile: try path()))
+    }
+}
+
+extension DiffusionPipeline {
+    /// Whether defaults reduce memory and time: above 50 M parameters images are sampled one at a time, and analyses
+    /// compare noise predictions.
+    var isLarge: Bool { denoiser.store.elementCount > 50_000_000 }
+}
+
+extension DenoiserRegistry {
+    /// Reads a `config.json`.
+    ///
+    /// - Throws: `FileError`; `CommandError` naming the file and the key.
+    static func config(file path: String) throws -> any DenoiserConfig {
+        let data = try AtomicFile.read(path)
+        return try addingFile(path) { try config(json: data) }
+    }
+
+    /// The denoiser's config in a checkpoint with the name `name` on the command line.
+    ///
+    /// - Throws: `CommandError` naming the file and the key.
+    static func config(of checkpoint: CheckpointReader, named name: String) throws -> any DenoiserConfig {
+        try addingFile(name) { try config(json: checkpoint.header.config) }
     }
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The report of `info`: architecture, layers, and what a recipe costs, part by part, in bits of the budget and in bytes.
+// The report of `info`: architecture, layers, and the size of each part in average bits and in bytes.
 
 import BitsFusion
 
-/// Everything that `info` shows; its JSON form is what `--json` prints.
+/// The output of `info`; `--json` prints it as JSON.
 struct ModelReport: Encodable {
     struct Architecture: Encodable {
         let className: String
@@ -20,14 +20,14 @@ struct ModelReport: Encodable {
         let role: String
         let shape: [Int]
         let weights: Int
-        /// The nominal width; nil where the layer is not quantized.
+        /// Nominal bits; nil if the layer is not quantized.
         let bits: Int?
-        /// What a weight counts in the average: log2(2^bits + 1); nil where the layer is not quantized.
+        /// The bits of a weight in the average: log2(2^bits + 1); nil if the layer is not quantized.
         let averageBits: Double?
-        /// How a packed file holds it: the encoding of its codes, float32, or cached time features in its place; nil
-        /// where the model is not quantized.
+        /// The storage in a packed file: the encoding of the codes, `float32`, or `cached` for time features; nil if
+        /// the model is not quantized.
         let storage: String?
-        /// The weight's bytes in that file, scales included: as they lie there, else as forecast.
+        /// The stored bytes of the weight and its scales, or their forecast.
         let bytes: Int?
         /// The same in bits per weight.
         let storedBitsPerWeight: Double?
@@ -37,9 +37,9 @@ struct ModelReport: Encodable {
     struct Part: Encodable {
         let name: String
         let count: Int
-        /// Bits per weight of the whole model; nil for what the paper's average leaves out.
+        /// Bits per weight of the whole model; nil for parts that the paper's average does not count.
         let averageBits: Double?
-        /// With codes in the chosen encoding.
+        /// With codes in the given encoding.
         let bytes: Int
         /// Of all bytes, 0...1.
         let share: Double
@@ -53,7 +53,7 @@ struct ModelReport: Encodable {
         let parts: [Part]
         /// All parts together: the bytes of the packed file.
         let storedBytes: Int
-        /// Without the text encoder, which is not quantized; what bits per weight and float16's bytes compare with.
+        /// Without the text encoder, which is not quantized. Compared with `float16Bytes`.
         let unetBytes: Int
         let float16Bytes: Int
     }
@@ -68,47 +68,47 @@ struct ModelReport: Encodable {
     let layers: [Layer]
     let quantized: Quantized?
 
-    /// - Throws: `RecipeError` where the recipe does not suit the model.
+    /// - Throws: `RecipeError` if the recipe does not match the model.
     init(
-        _ subject: ModelSubject, recipe: BitRecipe?, storage: TimeFeatureStorage, encoding: PackingEncoding
+        _ model: ModelDescription, recipe: BitRecipe?, storage: TimeFeatureStorage, encoding: PackingEncoding
     ) throws {
-        let inventory = subject.inventory
-        name = subject.name
-        format = subject.format
-        architecture = Architecture(subject.config)
+        let inventory = model.inventory
+        name = model.name
+        format = model.format
+        architecture = Architecture(model.config)
         parameters = inventory.weightCount + inventory.otherParameters
         weights = inventory.weightCount
-        textEncoderParameters = subject.textEncoderParameters
-        fileBytes = subject.fileBytes
-        let found = recipe == subject.recipe ? subject.stored : [:]
+        textEncoderParameters = model.textEncoderParameters
+        fileBytes = model.fileBytes
+        let found = recipe == model.recipe ? model.stored : [:]
         var stored: [LayerID: StoredLayer] = [:]
         for layer in inventory.quantizedLayers {
-            guard let width = recipe?.layers[layer.path] else { continue }
+            guard let bits = recipe?.layers[layer.path] else { continue }
             stored[layer.path] =
                 found[layer.path]
                 ?? StoredLayer(
                     encoding: encoding,
                     codeBytes: packedByteCount(
-                        count: layer.weights, levels: width.levels, encoding: encoding),
+                        count: layer.weights, levels: bits.levels, encoding: encoding),
                     scaleBytes: layer.outputChannels * 4)
         }
         layers = inventory.layers.map { layer in
-            let (width, own) = (recipe?.layers[layer.path], stored[layer.path])
+            let (bits, storedLayer) = (recipe?.layers[layer.path], stored[layer.path])
             let isCached = layer.role.isTimeLayer && storage.cachedSteps > 0
-            let kept = recipe == nil || own != nil ? nil : isCached ? 0 : layer.weights * 4
-            let bytes = own?.bytes ?? kept
+            let kept = recipe == nil || storedLayer != nil ? nil : isCached ? 0 : layer.weights * 4
+            let bytes = storedLayer?.bytes ?? kept
             return Layer(
                 path: layer.path.rawValue, kind: layer.kind.rawValue, role: layer.role.rawValue,
-                shape: layer.shape, weights: layer.weights, bits: width?.rawValue, averageBits: width?.bits,
-                storage: own?.encoding.rawValue ?? kept.map { _ in isCached ? "cached" : "float32" },
+                shape: layer.shape, weights: layer.weights, bits: bits?.rawValue, averageBits: bits?.bits,
+                storage: storedLayer?.encoding.rawValue ?? kept.map { _ in isCached ? "cached" : "float32" },
                 bytes: bytes,
                 storedBitsPerWeight: bytes.map { 8 * Double($0) / Double(max(layer.weights, 1)) })
         }
         quantized = try recipe.map {
             try Quantized(
                 $0, inventory: inventory, storage: storage, stored: stored,
-                textEncoder: subject.textEncoderParameters,
-                fileBytes: found.isEmpty ? nil : subject.fileBytes
+                textEncoder: model.textEncoderParameters,
+                fileBytes: found.isEmpty ? nil : model.fileBytes
             )
         }
     }
@@ -179,10 +179,10 @@ extension ModelReport {
                 + "channels, \(size)" + (architecture.contextSize.map { ", context size \($0)" } ?? ""))
         Output.line("                 channels \(Self.list(architecture.blockOutChannels))")
         Output.line(
-            "  parameters     \(Numbers.grouped(parameters)), of these \(Numbers.grouped(weights)) weights of "
+            "  parameters     \(Numbers.grouped(parameters)), \(Numbers.grouped(weights)) of them weights of "
                 + "\(layers.count) linear and convolution layers")
         if textEncoderParameters > 0 {
-            Output.line("  text encoder   \(Numbers.grouped(textEncoderParameters)) parameters more")
+            Output.line("  text encoder   \(Numbers.grouped(textEncoderParameters)) more parameters")
         }
         if let fileBytes {
             Output.line("  file           \(Numbers.grouped(fileBytes)) bytes (\(Numbers.bytes(fileBytes)))")
@@ -193,8 +193,9 @@ extension ModelReport {
                 + (quantized.cachedSteps > 0
                     ? "(\(quantized.cachedSteps) cached steps)" : "(time layers kept)"))
         Output.line(
-            "  stored         \(Numbers.grouped(quantized.storedBytes)) bytes (\(Numbers.bytes(quantized.storedBytes))), "
-                + "\(Numbers.fixed(quantized.storedBitsPerWeight, 4)) bits per weight, \(quantized.encoding) encoding; "
+            "  stored         \(Numbers.grouped(quantized.storedBytes)) bytes "
+                + "(\(Numbers.bytes(quantized.storedBytes))), \(Numbers.fixed(quantized.storedBitsPerWeight, 4)) "
+                + "bits per weight, \(quantized.encoding) encoding; "
                 + "\(Numbers.fixed(Double(quantized.float16Bytes) / Double(quantized.unetBytes), 1))x smaller than "
                 + "float16")
         let others = quantized.parts.first { $0.name == "others" }?.count ?? 0
@@ -202,7 +203,7 @@ extension ModelReport {
             "  high precision \(Numbers.grouped(others)) values of norms, biases and embeddings in float32, "
                 + (quantized.cachedSteps > 0 ? "time features in float16" : "time layers in float32"))
         Output.line("")
-        var table = TextTable(["part", "values", "bits of the average", "bytes", "share"])
+        var table = TextTable(["part", "values", "average bits", "bytes", "share"])
         for part in quantized.parts {
             table.add([
                 part.name, Numbers.grouped(part.count), part.averageBits.map { Numbers.fixed($0, 4) } ?? "-",
@@ -214,7 +215,7 @@ extension ModelReport {
 
     private func printLayers() {
         var table = TextTable(
-            ["layer", "kind", "shape", "weights", "bits", "average", "stored bits", "bytes", "as"],
+            ["layer", "kind", "shape", "weights", "bits", "average", "stored bits", "bytes", "storage"],
             alignments: [.left, .left, .left])
         for layer in layers {
             table.add([

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The inputs of one noise prediction, read from a file and checked before they reach the model.
-// B batch, C channels, H W sample size, T context tokens, D context size, P pooled text width.
+// The inputs of one noise prediction, read from a safetensors file and checked.
+// B batch, C channels, H W sample size, T context tokens, D context dimension, P pooled text dimension.
 
 import BitsFusion
 
@@ -29,7 +29,7 @@ struct NoisePredictionInputs {
         }
         sample = try Self.floats("sample", of: file)
         let timestep = try Self.floats("timestep", of: file)
-        // A scalar timestep, as diffusers takes it, is one for the whole batch.
+        // diffusers accepts a scalar timestep for the whole batch.
         self.timestep = timestep.rank == 0 ? timestep.reshaped([1]) : timestep
         encoderHiddenStates = try optional("encoder_hidden_states")
         let (text, ids) = (try optional("text_embeds"), try optional("time_ids"))
@@ -43,16 +43,18 @@ struct NoisePredictionInputs {
         }
     }
 
-    /// Checks that a model with cached time features has those of this timestep.
+    /// Checks that a model with cached time features has those of these timesteps.
     ///
-    /// - Throws: `TimeFeatureError.timestepNotCached`; `CommandError` for a timestep between two whole numbers.
+    /// - Throws: `TimeFeatureError.timestepNotCached`; `CommandError` for a timestep that is not a whole number.
     func checkCached(by denoiser: any Denoiser) throws {
         guard let cache = denoiser.timeFeatures else { return }
         let whole = try timestep.values.map { value in
             guard let whole = Int(exactly: value) else {
                 throw CommandError(
                     .badData,
-                    "model input timestep: \(value) is no whole number, and only whole ones are cached")
+                    "timestep: not cached: expected a whole number, found \(value); the time features of this model "
+                        + "are cached"
+                )
             }
             return whole
         }
@@ -67,7 +69,7 @@ struct NoisePredictionInputs {
         }
     }
 
-    /// Floats as they are, integers (timesteps, sizes) as floats.
+    /// The tensor `key`, integers (timesteps, sizes) as floats.
     private static func floats(_ key: String, of file: SafetensorsReader) throws -> Tensor {
         guard let stored = file.stored(key) else {
             throw DenoiserInputError.missing(name: key, neededBy: "every model")
@@ -80,15 +82,15 @@ struct NoisePredictionInputs {
         }
     }
 
-    /// The general text for values that are not finite speaks of weights.
+    /// The general error for values that are not finite is about weights.
     private static func tensor(_ key: String, of file: SafetensorsReader) throws -> Tensor {
         do {
             return try file.tensor(key)
         } catch CheckpointError.notFinite(_, _, let index, let count) {
             throw CommandError(
                 .badData,
-                "\(file.path): input \(key) holds \(count) values that are NaN or infinite, the first at index "
-                    + "\(index); give finite inputs")
+                "\(file.path): \(key): not finite: expected finite values, found \(count) NaN or infinite ones, the "
+                    + "first at index \(index); give finite inputs")
         }
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What commands print and write: results on standard output, everything else on standard error, and the manifest that
-// every written file carries.
+// The output of commands: results on standard output, everything else on standard error, checks of output files, and
+// the manifest of written files.
 
 import BitsFusion
 import Foundation
@@ -20,7 +20,7 @@ enum Output {
         line(String(decoding: try encoder.encode(value), as: UTF8.self))
     }
 
-    /// Prints a line that is no result, whatever `--quiet` says: something that the user should know.
+    /// Prints a warning on standard error, also with `--quiet`.
     static func warning(_ text: String) {
         toStandardError("bitsfusion: warning: \(text)\n")
     }
@@ -29,31 +29,31 @@ enum Output {
         write(text, to: STDERR_FILENO)
     }
 
-    /// Checks before long work that a file can be created at `path`, and that none of the inputs lies there.
+    /// Checks before long work that a file can be created at `path`, and that it is not an input.
     ///
-    /// - Throws: `CheckpointError.cannotCreate`; `CommandError` where the output would take an input's place.
+    /// - Throws: `CheckpointError.cannotCreate`; `CommandError` if the output would replace an input.
     static func checkCanCreate(_ path: String, keeping inputs: [String] = []) throws {
         guard !path.isEmpty else {
             throw CommandError(
-                .usage, "expected the name of a file to write, found none; choose another --output")
+                .usage, "--output: expected a file name, found none; choose one")
         }
         for input in inputs where isSameFile(path, input) {
             throw CommandError(
-                .usage, "\(path): is also an input and would be lost; choose another --output")
+                .usage, "\(path): is an input and would be overwritten; choose another --output")
         }
         _ = try PendingFile(path)
     }
 
-    /// Whether two paths lead to one existing file.
+    /// Whether two paths refer to the same existing file.
     private static func isSameFile(_ first: String, _ second: String) -> Bool {
         var (a, b) = (stat(), stat())
         guard stat(first, &a) == 0, stat(second, &b) == 0 else { return false }
         return a.st_dev == b.st_dev && a.st_ino == b.st_ino
     }
 
-    /// Checks before long work that `bytes` fit on the disk that `path` lies on.
+    /// Checks before long work that the disk of `path` has `bytes` free.
     ///
-    /// - Throws: `CommandError`; nothing where the system does not tell.
+    /// - Throws: `CommandError`. Passes if the free space is unknown.
     static func checkSpace(for path: String, bytes: Int) throws {
         let folder = PathParts(path).folder
         let attributes = try? FileManager.default.attributesOfFileSystem(
@@ -61,17 +61,17 @@ enum Output {
         guard let free = attributes?[.systemFreeSize] as? NSNumber, free.int64Value < bytes else { return }
         throw CommandError(
             .inputOutput,
-            "\(path): needs \(Numbers.bytes(bytes)), and \(Numbers.bytes(Int(free.int64Value))) are free; "
-                + "choose another disk")
+            "\(path): not enough space: expected \(Numbers.bytes(bytes)), found "
+                + "\(Numbers.bytes(Int(free.int64Value))) free; choose another disk")
     }
 
-    /// The record of this run for a file that it writes. `--resume` is left out of its command line, so that a resumed
-    /// run ends with the bytes of an uninterrupted one.
+    /// The record of this run in the files that it writes. Its command line omits `--resume`, so that a resumed run
+    /// writes the same bytes as an uninterrupted one.
     ///
     /// - Parameters:
     ///   - models: models that were read.
     ///   - inputs: paths of the other files that were read.
-    ///   - seed: the seed of the run's random numbers, nil where it drew none.
+    ///   - seed: the seed of the run's random numbers, nil if it draws none.
     /// - Returns: the manifest, with the SHA-256 of every input.
     /// - Throws: `CheckpointError` where an input cannot be read.
     static func manifest(
@@ -85,16 +85,30 @@ enum Output {
             inputs: try models.map { try $0.fileReference() } + files)
     }
 
-    /// How to make the same again: whether a run was resumed makes no difference to what it writes.
+    /// The command line without `--resume`, which does not change the output.
     static var commandLine: [String] {
         ["bitsfusion"] + CommandLine.arguments.dropFirst().filter { $0 != "--resume" }
+    }
+
+    // MARK: Files
+
+    /// Writes float32 tensors to the safetensors file `path`, which appears when complete.
+    ///
+    /// - Throws: `CheckpointError.cannotCreate`, `.writeFailed`.
+    static func tensors(_ tensors: [(name: String, value: Tensor)], to path: String) throws {
+        let announced = tensors.map { ($0.name, StoredTensor(type: .float32, shape: $0.value.shape)) }
+        let writer = try SafetensorsWriter(path, tensors: Dictionary(uniqueKeysWithValues: announced))
+        for (name, value) in tensors {
+            try value.withUnsafeBufferPointer { try writer.write(name, UnsafeRawBufferPointer($0)) }
+        }
+        try writer.finish()
     }
 
     private static func write(_ text: String, to descriptor: Int32) {
         var rest = Array(text.utf8)[...]
         while !rest.isEmpty {
             let count = rest.withUnsafeBytes { Foundation.write(descriptor, $0.baseAddress, $0.count) }
-            // A reader that has gone, or a full disk behind a redirection: nobody is left to tell.
+            // A closed pipe or a full disk: the error cannot be reported.
             guard count > 0 || errno == EINTR else { return }
             rest = rest.dropFirst(max(count, 0))
         }

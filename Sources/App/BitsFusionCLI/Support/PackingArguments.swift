@@ -1,29 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
-// How packed models are written: the options that `quantize` and `pack` share, and what both print.
+// Packed files: the options and the report that `quantize` and `pack` share, and forecasts of their size.
 
 import ArgumentParser
 import BitsFusion
 import Foundation
 
+/// Where and how `quantize` and `pack` write their result.
+struct PackedOutputOptions: ParsableArguments {
+    @Option(name: .shortAndLong, help: "Packed file to write.")
+    var output = "packed.h5"
+
+    @Flag(help: "Print the result as JSON.")
+    var json = false
+}
+
+/// How `quantize` and `pack` encode a model.
 struct PackingArguments: ParsableArguments {
     @Option(
         help:
-            "How codes become bytes: entropy gives frequent codes fewer bits, radix joins several codes into one number, fixed gives each its own bits."
+            """
+            Encoding of the codes. entropy: fewer bits for frequent codes; radix: several codes in one number; fixed: \
+            one bit field per code.
+            """
     )
     var encoding = PackingEncoding.entropy
 
-    @Option(help: "Type of the scales: float32, or float16 for half the bytes.")
+    @Option(help: "Type of the scales: float32 or float16.")
     var scales = ElementType.float32
 
     @Option(
         parsing: .unconditional,
         help: """
-            Inference steps whose time features are cached in place of the time layers; 0 keeps the layers \
-            (default: as in the recipe, else 50).
+            Inference steps whose time features are cached instead of the time layers; 0 keeps the layers (default: \
+            as in the recipe, else 50).
             """)
     var cachedSteps: Int?
 
-    @Option(help: "The sampler whose timesteps are cached; ddim and pndm visit the same ones.")
+    @Option(help: "Sampler whose timesteps are cached; ddim and pndm have the same ones.")
     var sampler = SamplerKind.pndm
 
     func validate() throws {
@@ -33,19 +46,19 @@ struct PackingArguments: ParsableArguments {
         }
     }
 
-    /// The options for one model.
+    /// The packing options for one model.
     ///
     /// - Parameters:
     ///   - pipeline: the model.
-    ///   - recipeSteps: the steps that its recipe counts.
-    /// - Returns: what `writePacked` takes.
+    ///   - recipeSteps: the cached steps of its recipe.
+    /// - Returns: the options of `writePacked`.
     /// - Throws: `SamplerError`, `ConfigError`.
     func options(for pipeline: DiffusionPipeline, recipeSteps: Int?) throws -> PackingOptions {
         var options = PackingOptions(encoding: encoding, scaleType: scales, cachedTimesteps: nil)
         let steps = cachedSteps ?? recipeSteps ?? defaultCachedSteps
         if let addition = pipeline.denoiser.config.addedConditionsType {
             Output.warning(
-                "with addition_embed_type \(addition) time features depend on more than the timestep; "
+                "time features of SDXL (addition_embed_type=\(addition)) depend on more than the timestep; "
                     + "the time layers are kept")
         } else if steps > 0, !pipeline.denoiser.timeFeatureChannels.isEmpty {
             options.cachedTimesteps = try pipeline.samplerTimesteps([sampler], steps: steps)
@@ -53,7 +66,7 @@ struct PackingArguments: ParsableArguments {
         return options
     }
 
-    /// Packs a quantized model, and prints what it takes.
+    /// Packs a quantized model and prints its size.
     ///
     /// - Throws: as `writePacked`, and `Interrupted`.
     func write(
@@ -80,7 +93,7 @@ struct PackingArguments: ParsableArguments {
     }
 }
 
-/// What a packed model came to.
+/// The size of a packed model.
 private struct PackedReport: Encodable {
     let file: String
     let averageBits: Double
@@ -93,5 +106,47 @@ private struct PackedReport: Encodable {
         Output.line(
             "\(file): \(layers) packed layers, \(Numbers.fixed(averageBits, 4)) average bits, "
                 + Numbers.bytes(storedBytes))
+    }
+}
+
+// MARK: Forecasts
+
+extension TimeFeatureStorage {
+    /// The storage for `--cached-steps`: 0 keeps the time layers, as do models whose time features cannot be cached
+    /// (SDXL).
+    init(cachedSteps: Int, of inventory: ModelInventory) {
+        self = cachedSteps == 0 || !inventory.cachesTimeFeatures ? .layersKept : .cached(steps: cachedSteps)
+    }
+}
+
+/// The default of `--cached-steps` without a recipe; the paper's value.
+let defaultCachedSteps = 50
+
+/// Checks `--cached-steps`.
+///
+/// - Throws: `ValidationError`.
+func validateCachedSteps(_ steps: Int?) throws {
+    if let steps, !(0...1000).contains(steps) {
+        throw ValidationError("--cached-steps: expected 0 to 1000, found \(steps)")
+    }
+}
+
+extension StorageModel {
+    /// The bytes that packed files take.
+    static func packed(_ encoding: PackingEncoding, bytesPerScale: Int = 4) -> StorageModel {
+        StorageModel(bytesPerScale: bytesPerScale) { count, levels in
+            packedByteCount(count: count, levels: levels, encoding: encoding)
+        }
+    }
+}
+
+/// Checks that the size of codes can be forecast without the weights.
+///
+/// - Throws: `ValidationError`.
+func validateForecast(_ encoding: PackingEncoding) throws {
+    guard encoding.hasFixedSize else {
+        throw ValidationError(
+            "--encoding: the size of \(encoding.rawValue) codes depends on the weights; use radix, an upper bound"
+        )
     }
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Progress on standard error: one line that is redrawn on a terminal, a few plain lines in a log.
+// Progress on standard error: one line that is redrawn on a terminal, a few lines in a log. Interruption by signals.
 
+import BitsFusion
 import Foundation
+import Synchronization
 
-/// Reports how far a command has come.
+/// Reports the progress of a command.
 final class ProgressReporter {
     private let label: String
     private let total: Int
@@ -11,17 +13,17 @@ final class ProgressReporter {
     private let isQuiet: Bool
     private let isTerminal: Bool
     private let start = ContinuousClock.now
-    /// Steps that were done before this run (a resumed one), which say nothing about its speed.
+    /// Steps done before a resumed run, which do not count for its speed.
     private let first: Int
     private var lastDrawn: (time: ContinuousClock.Instant, done: Int)?
     private var hasLine = false
 
     /// - Parameters:
-    ///   - label: what is being done, such as "packing".
+    ///   - label: the activity, such as "packing".
     ///   - total: the number of steps.
-    ///   - unit: what a step is, in plural.
+    ///   - unit: the name of the steps, in the plural.
     ///   - isQuiet: prints nothing.
-    ///   - first: steps already done.
+    ///   - first: the number of steps already done.
     init(_ label: String, total: Int, unit: String, isQuiet: Bool, first: Int = 0) {
         self.label = label
         self.total = total
@@ -33,7 +35,7 @@ final class ProgressReporter {
 
     deinit { endLine() }
 
-    /// Reports that `done` steps of the total are done; `note` (a loss, a layer) is shown behind.
+    /// Reports that `done` steps of the total are done; `note` (a loss, a layer) follows.
     func update(_ done: Int, note: String = "") {
         guard !isQuiet, isDue(done) else { return }
         lastDrawn = (.now, done)
@@ -47,12 +49,12 @@ final class ProgressReporter {
         }
     }
 
-    /// Reports a share of the work, 0...1, of a reporter with a total.
+    /// Reports the fraction of the work that is done, 0...1.
     func update(share: Double, note: String = "") {
         update(Int((share * Double(total)).rounded()), note: note)
     }
 
-    /// Ends the line on a terminal, so that other output begins on a fresh one.
+    /// Ends the line on a terminal, so that other output starts on a new one.
     func endLine() {
         guard hasLine else { return }
         Output.toStandardError("\n")
@@ -61,7 +63,7 @@ final class ProgressReporter {
 
     private func isDue(_ done: Int) -> Bool {
         guard let lastDrawn else {
-            // What takes less than this needs no line in a log.
+            // Shorter work gets no line in a log.
             return isTerminal || start.duration(to: .now) > .seconds(10)
         }
         let waited = lastDrawn.time.duration(to: .now)
@@ -69,20 +71,19 @@ final class ProgressReporter {
             return done >= total ? hasLine || done > lastDrawn.done : waited > .milliseconds(100)
         }
         if done >= total { return done > lastDrawn.done }
-        let isFar = (done - lastDrawn.done) * 10 >= total
-        return waited > .seconds(60) || (waited > .seconds(10) && isFar)
+        let hasAdvanced = (done - lastDrawn.done) * 10 >= total
+        return waited > .seconds(60) || (waited > .seconds(10) && hasAdvanced)
     }
 
     private func line(_ done: Int, _ note: String) -> String {
-        let elapsed = start.duration(to: .now)
-        let seconds = Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) * 1e-18
+        let seconds = Numbers.seconds(start.duration(to: .now))
         var parts = ["\(label): \(done)/\(total) \(unit)"]
         if total > 0 { parts.append("\(100 * done / total) %") }
         if done > first, seconds > 0 {
             let rate = Double(done - first) / seconds
             parts.append(Self.rate(rate))
             let left = Double(total - done) / rate
-            parts.append(done < total ? "\(Self.time(left)) left" : "took \(Self.time(seconds))")
+            parts.append(done < total ? "\(Numbers.time(left)) left" : "took \(Numbers.time(seconds))")
         }
         if !note.isEmpty { parts.append(note) }
         return parts.joined(separator: ", ")
@@ -93,12 +94,45 @@ final class ProgressReporter {
         return perSecond >= 1
             ? "\(Numbers.fixed(perSecond, 1))/s" : "\(Numbers.fixed(1 / perSecond, 1)) s each"
     }
+}
 
-    /// `seconds` as `42 s`, `3:05 min` or `1:20 h`.
-    static func time(_ seconds: Double) -> String {
-        let whole = Int(min(seconds, 1e9).rounded())
-        if whole < 60 { return "\(whole) s" }
-        if whole < 3600 { return String(format: "%d:%02d min", whole / 60, whole % 60) }
-        return String(format: "%d:%02d h", whole / 3600, whole / 60 % 60)
+/// The run was stopped by a signal.
+struct Interrupted: CategorizedError {
+    /// What was saved, such as "state saved to stage1.h5; continue with --resume".
+    var note = "nothing was written"
+
+    var category: ErrorCategory { .interrupted }
+    var description: String { "interrupted; \(note)" }
+}
+
+private let isInterrupted = Atomic<Bool>(false)
+
+/// SIGINT and SIGTERM as a flag that long loops check between steps, so that they can save their state.
+enum InterruptFlag {
+    /// Turns the first SIGINT or SIGTERM into the flag. The second one kills the process, as does the first one in
+    /// commands that do not call this.
+    static func install() {
+        // Creates the lazily initialized global, which the signal handler must not do.
+        isInterrupted.store(false, ordering: .relaxed)
+        var action = sigaction()
+        #if canImport(Darwin)
+            action.__sigaction_u.__sa_handler = { _ in isInterrupted.store(true, ordering: .relaxed) }
+            action.sa_flags = Int32(SA_RESETHAND)
+        #else
+            action.__sigaction_handler.sa_handler = { _ in isInterrupted.store(true, ordering: .relaxed) }
+            action.sa_flags = Int32(bitPattern: UInt32(SA_RESETHAND))
+        #endif
+        sigaction(SIGINT, &action, nil)
+        sigaction(SIGTERM, &action, nil)
+    }
+
+    /// Whether a signal has arrived. Loops then finish their step, save, and throw `Interrupted`.
+    static var isSet: Bool { isInterrupted.load(ordering: .relaxed) }
+
+    /// Stops a loop without state to save.
+    ///
+    /// - Throws: `Interrupted`.
+    static func check() throws {
+        if isSet { throw Interrupted() }
     }
 }

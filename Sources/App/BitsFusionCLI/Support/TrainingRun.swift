@@ -1,28 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// What every training command does around its loop: refuse to overwrite an unfinished run, resume, report, save,
-// stop when asked to.
+// The shell of every training command: protects unfinished runs, resumes, reports, saves, and stops on signals.
 
-import ArgumentParser
 import BitsFusion
 import Foundation
 
-struct TrainingFileOptions: ParsableArguments {
-    @Flag(help: "Continue the unfinished run in the output file.")
-    var resume = false
-
-    @Flag(help: "Start anew even if the output file holds an unfinished run.")
-    var overwrite = false
-
-    func validate() throws {
-        if resume && overwrite { throw ValidationError("--resume and --overwrite exclude each other") }
-    }
-}
-
-/// One training run as a command sees it.
+/// One training run of a command.
 struct TrainingRun {
     let loop: TrainingLoop
     let output: String
-    /// Files that the run reads; none may be the output.
+    /// Files that the run reads; the output must not be one of them.
     let inputs: [String]
     let label: String
     let saving: TrainingFileOptions
@@ -32,10 +18,10 @@ struct TrainingRun {
         _ progress: (Int, Int, LossRecord) -> Void, _ save: () throws -> Void, _ shouldStop: () -> Bool
     ) throws -> Bool
 
-    /// Runs the steps that are left.
+    /// Runs the remaining steps.
     ///
     /// - Parameters:
-    ///   - resume: takes the state out of the file at a path; false where there is none.
+    ///   - resume: restores the state from the file at a path; false if the run is finished.
     ///   - train: the trainer's `run`.
     ///   - write: writes the output.
     /// - Throws: `Interrupted` after saving; what the trainer and the files throw.
@@ -44,15 +30,15 @@ struct TrainingRun {
         let exists = FileManager.default.fileExists(atPath: output)
         if saving.resume, exists {
             if try !resume(output) {
-                Output.line("\(output) is finished already")
+                Output.line("\(output): already finished")
                 return
             }
         } else if saving.resume {
-            Output.warning("\(output) does not exist yet; starting at step 0")
+            Output.warning("--resume: \(output) does not exist; starting from scratch")
         } else if exists, !saving.overwrite, try holdsUnfinishedRun() {
             throw CommandError(
                 .usage,
-                "\(output) holds an unfinished run; add --resume to continue it or --overwrite to drop it")
+                "\(output): is an unfinished run; pass --resume to continue it or --overwrite to discard it")
         }
         let progress = ProgressReporter(
             label, total: loop.options.steps, unit: "steps", isQuiet: common.quiet, first: loop.step)
@@ -63,7 +49,7 @@ struct TrainingRun {
         progress.endLine()
         guard isFinished else {
             throw Interrupted(
-                note: "step \(loop.step) of \(loop.options.steps) saved to \(output); add --resume to go on")
+                note: "step \(loop.step) of \(loop.options.steps) saved to \(output); continue with --resume")
         }
         let last = loop.history.last
         Output.line(
@@ -74,7 +60,7 @@ struct TrainingRun {
                 .joined() ?? ""))
     }
 
-    /// Whether the present output file is an interrupted run; a file of any other kind is not.
+    /// Whether the existing output file is an unfinished run.
     private func holdsUnfinishedRun() throws -> Bool {
         guard let checkpoint = try? CheckpointReader(output, formats: CheckpointFormat.allCases),
             let state = try? checkpoint.trainingState(),

@@ -22,8 +22,8 @@ struct KnapsackSolution {
     let choices: [Int]
     let cost: Int
     let penalty: Double
-    /// No choices within the capacity have a smaller penalty: the certificate. Equal to `penalty` if the solution is proven
-    /// optimal.
+    /// No choices within the capacity have a smaller penalty: the certificate. Equal to `penalty` if the solution is
+    /// proven optimal.
     let lowerBound: Double
     /// The bound of the continuous relaxation, from which the search starts.
     let relaxedBound: Double

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The continuous relaxation, in which the choices of a class may be mixed. It is solved by spending the budget where one unit
-// reduces the penalty most (Sinha and Zoltners, Operations Research 27, 1979). Every intermediate point is the exact optimum of
-// its own cost.
+// The continuous relaxation, in which the choices of a class may be mixed. It is solved by spending the budget where
+// one unit reduces the penalty most (Sinha and Zoltners, Operations Research 27, 1979). Every intermediate point is
+// the exact optimum of its own cost.
 
 /// The choices of a class that are worth their cost.
 struct EfficientChoices {
-    /// Indices of choices, by ascending cost and strictly descending penalty: no other choice is as cheap with as small a
-    /// penalty.
+    /// Indices of choices, by ascending cost and strictly descending penalty: no other choice is as cheap with as
+    /// small a penalty.
     let undominated: [Int]
     /// The positions in `undominated` of those on the lower convex hull.
     let hull: [Int]

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The exact solution: starts from the relaxed one and runs a dynamic program over the classes whose choice is undecided, those
-// nearest to the last step first. Partial solutions that a bound excludes are dropped (after Pisinger's minimal algorithm,
-// European Journal of Operational Research 83, 1995). The remaining solution is proven optimal.
+// The exact solution: starts from the relaxed one and runs a dynamic program over the classes whose choice is
+// undecided, those nearest to the last step first. Partial solutions that a bound excludes are dropped (after
+// Pisinger's minimal algorithm, European Journal of Operational Research 83, 1995). The remaining solution is proven
+// optimal.
 
 /// Solves one problem.
 struct KnapsackSolver {
@@ -52,8 +53,8 @@ private struct Search {
             next += 1
         }
         (self.base, baseCost, basePenalty) = (base, cost, penalty)
-        // Later steps that still fit give the first solution. The steps of a class are ordered: a skipped step excludes the
-        // later ones of its class.
+        // Later steps that still fit give the first solution. The steps of a class are ordered: a skipped step
+        // excludes the later ones of its class.
         var closed = Set<Int>()
         for step in relaxation.steps[next...] where !closed.contains(step.index) {
             if cost + step.cost <= problem.capacity {
@@ -201,8 +202,8 @@ private struct Search {
             \.candidate)
     }
 
-    /// A lower bound for all completions of a state: the capacity left over is spent at the best rate, and missing capacity is
-    /// saved at the best rate.
+    /// A lower bound for all completions of a state: the capacity left over is spent at the best rate, and missing
+    /// capacity is saved at the best rate.
     private func bound(_ cost: Int, _ penalty: Double, gain: Double, loss: Double) -> Double {
         let left = problem.capacity - cost
         // An infinite rate times 0 would be NaN.
@@ -244,7 +245,8 @@ private struct Search {
         return result
     }
 
-    /// Takes the best state that fits, with the base's choices for the undecided classes, if it is better than the best solution.
+    /// Takes the best state that fits, with the base's choices for the undecided classes, if it is better than the
+    /// best solution.
     private mutating func consider(_ states: States, _ nodes: [Node]) {
         // Penalties descend with cost: the last state that fits is the best.
         var (low, high) = (0, states.costs.count)

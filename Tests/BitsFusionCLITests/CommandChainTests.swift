@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One model through every command that needs no training, by the program itself.
+// One model through every command without training, by the built program.
 
 import BitsFusion
 import Foundation
@@ -7,9 +7,9 @@ import TestKit
 import Testing
 
 @Suite("The program, from a random model to a diffusers folder")
-struct WholeRoadTests {
-    @Test("init, info, quantize, predict, sample, export and import agree with each other")
-    func wholeRoad() throws {
+struct CommandChainTests {
+    @Test("init, info, quantize, predict, sample, export and import agree")
+    func commandChain() throws {
         let folder = try TemporaryFolder()
         try folder.makeModel()
         try folder.makeInputs()
@@ -70,7 +70,7 @@ struct WholeRoadTests {
         #expect(reader.stored("conv_in.weight")?.type?.rawValue == type)
     }
 
-    @Test("init depends on the seed alone, with unit norms, zero biases and the fan-in's deviation")
+    @Test("init depends on the seed only, with norms of 1, biases of 0 and the deviation of the fan-in")
     func randomModel() throws {
         let folder = try TemporaryFolder()
         try folder.makeModel()
@@ -87,7 +87,7 @@ struct WholeRoadTests {
         #expect(try models[0].tensor("conv_norm_out.bias").values.allSatisfy { $0 == 0 })
     }
 
-    @Test("the published recipe comes to 1.9885 average bits on Stable Diffusion 1.5's config")
+    @Test("the published recipe has 1.9885 average bits for the config of Stable Diffusion 1.5")
     func publishedRecipe() throws {
         let configs = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
             .deletingLastPathComponent().appendingPathComponent("Configs").path
@@ -107,7 +107,7 @@ struct WholeRoadTests {
         #expect(abs(parts.compactMap { $0["averageBits"] as? Double }.reduce(0, +) - average) < 1e-9)
     }
 
-    @Test("allocate reads sensitivity.json, writes recipe.json and keeps the model's name")
+    @Test("allocate reads sensitivity.json and writes recipe.json with the name of the model")
     func allocate() throws {
         let folder = try TemporaryFolder()
         let inventory = try UNet2DConditionConfig(json: Data(TinyModel.latentJSON.utf8)).inventory()

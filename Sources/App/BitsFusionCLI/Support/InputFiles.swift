@@ -1,11 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0
-// Configuration files in YAML (JSON is YAML too), with errors that name the file and the key.
+// Files that commands read besides models: YAML settings (JSON is YAML), prompts and recipes.
 
 import BitsFusion
 import Foundation
 import Yams
 
-/// A configuration file that cannot be followed.
+enum PromptFile {
+    /// The lines of the file at `path` without surrounding spaces and without empty lines.
+    ///
+    /// - Throws: `CheckpointError.missingFile`, `.unreadable`; `CommandError` if it is not text or has no prompt.
+    static func prompts(at path: String) throws -> [String] {
+        guard let text = String(data: try AtomicFile.read(path), encoding: .utf8) else {
+            throw CommandError(.badData, "\(path): expected UTF-8 text; give a file with one prompt per line")
+        }
+        let prompts = text.split(whereSeparator: \.isNewline)
+            .map { $0.trimmingCharacters(in: .whitespaces) }.filter { !$0.isEmpty }
+        guard !prompts.isEmpty else {
+            throw CommandError(.badData, "\(path): no prompts; give a file with one prompt per line")
+        }
+        return prompts
+    }
+}
+
+extension BitRecipe {
+    /// Reads the recipe that `argument` names: a file in any format, or FILE#NAME for one recipe of an Apple analysis.
+    ///
+    /// - Throws: `RecipeError`.
+    static func named(_ argument: String) throws -> BitRecipe {
+        let file = file(of: argument)
+        let name = argument == file ? nil : String(argument.dropFirst(file.count + 1))
+        return try load(anyFormat: URL(fileURLWithPath: file), name: name)
+    }
+
+    /// The file that `argument` names; an existing file may have a # in its name.
+    static func file(of argument: String) -> String {
+        guard !FileManager.default.fileExists(atPath: argument), let hash = argument.lastIndex(of: "#"),
+            hash != argument.startIndex
+        else { return argument }
+        return String(argument[..<hash])
+    }
+}
+
+/// An error of a configuration file.
 struct YAMLError: CategorizedError {
     let file: String
     let reason: String
@@ -15,21 +51,21 @@ struct YAMLError: CategorizedError {
 }
 
 enum YAMLDocument {
-    /// Reads a `Value` from the file at `path`; every key of the file must mean something to it.
+    /// Reads a `Value` from the file at `path`; the file must not have other keys.
     ///
-    /// - Throws: as `read(anyKeysIn:from:)`, and `YAMLError` where the file has a key that `Value` does not know.
+    /// - Throws: as `read(anyKeysIn:from:)`, and `YAMLError` for an unknown key.
     static func read<Value: Codable>(_ type: Value.Type, from path: String) throws -> Value {
         let value = try read(anyKeysIn: type, from: path)
-        // What the value writes are the keys that it knows.
+        // The keys that encoding the value writes are the known ones.
         let known = try Yams.compose(yaml: YAMLEncoder().encode(value))
         let given = try Yams.compose(yaml: String(decoding: AtomicFile.read(path), as: UTF8.self))
         if let given, let known, let key = unknownKey(in: given, known, at: []) {
-            throw YAMLError(file: path, reason: "\(key): unknown key; check its spelling or take it out")
+            throw YAMLError(file: path, reason: "\(key): unknown key; correct its spelling or remove it")
         }
         return value
     }
 
-    /// The first key, as a dotted path, that stands in `given` with a value and not in `known`.
+    /// The first key, as a dotted path, that has a value in `given` and is not in `known`.
     private static func unknownKey(in given: Node, _ known: Node, at path: [String]) -> String? {
         guard let mapping = given.mapping else { return nil }
         for (key, value) in mapping {
@@ -43,13 +79,13 @@ enum YAMLDocument {
         return nil
     }
 
-    /// Reads a `Value` from the file at `path`, whatever other keys it has.
+    /// Reads a `Value` from the file at `path`; the file may have other keys.
     ///
-    /// - Throws: `CheckpointError.missingFile`, `.unreadable`; `YAMLError` where it is no YAML or another document.
+    /// - Throws: `CheckpointError.missingFile`, `.unreadable`; `YAMLError` if it is not YAML or another document.
     static func read<Value: Decodable>(anyKeysIn type: Value.Type, from path: String) throws -> Value {
         let data = try AtomicFile.read(path)
         guard let text = String(data: data, encoding: .utf8) else {
-            throw YAMLError(file: path, reason: "not UTF-8 text; give a YAML file")
+            throw YAMLError(file: path, reason: "expected UTF-8 text; give a YAML file")
         }
         do {
             return try YAMLDecoder().decode(type, from: text)

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `info` looks at: a checkpoint of any kind, a diffusers folder, or a bare config. Of a packed file all of it is read
-// and held against its checksums; of other files the widths of quantized layers and the text encoder.
+// The input of `info`: a checkpoint of any kind, a diffusers folder, or a bare config. A packed file is read
+// completely and compared with its checksums; from other files only the bits of quantized layers and the text encoder
+// are read.
 
 import BitsFusion
 import Foundation
 
-/// What one quantized layer takes.
+/// The stored size of one quantized layer.
 struct StoredLayer {
     let encoding: PackingEncoding
     let codeBytes, scaleBytes: Int
@@ -13,24 +14,25 @@ struct StoredLayer {
     var bytes: Int { codeBytes + scaleBytes }
 }
 
-struct ModelSubject {
+/// A model of any kind, as far as `info` describes it.
+struct ModelDescription {
     let name: String
-    /// What the file is: `bitsfusion-model`, ..., `diffusers`, `config`.
+    /// The kind of input: `bitsfusion-model`, ..., `diffusers`, `config`.
     let format: String
     let config: any DenoiserConfig
     let inventory: ModelInventory
-    /// The widths of a student or packed file.
+    /// The bits of a student or packed file.
     let recipe: BitRecipe?
-    /// What the layers of a packed file take; empty for other files.
+    /// The stored sizes of the layers of a packed file; empty for other files.
     let stored: [LayerID: StoredLayer]
-    /// The steps that a packed file caches; nil for files that leave it open.
+    /// The steps that a packed file caches; nil for other files.
     let cachedSteps: Int?
-    /// Parameters of the text encoder; 0 where there is none.
+    /// Parameters of the text encoder; 0 without one.
     let textEncoderParameters: Int
     /// The bytes of the file; nil for folders and configs.
     let fileBytes: Int?
 
-    /// Looks at what lies at the model's path.
+    /// Reads the file or folder at the model's path.
     ///
     /// - Throws: `CheckpointError`, `ConfigError`, `RecipeError`, `ShippedModelError`.
     init(_ model: ModelReference) throws {
@@ -67,7 +69,7 @@ struct ModelSubject {
         self.name = name
         format = checkpoint.format.rawValue
         config = try DenoiserRegistry.config(of: checkpoint, named: name)
-        let encoder = try naming(name) { try CLIPTextModel(in: checkpoint) }
+        let encoder = try addingFile(name) { try CLIPTextModel(in: checkpoint) }
         inventory = try ModelInventory(
             of: config, textEncoder: encoder,
             tokenizerName: checkpoint.header.tokenizer, schedulerJSON: checkpoint.header.scheduler)
@@ -85,7 +87,7 @@ struct ModelSubject {
         }
         self.stored = stored
         recipe = layers.isEmpty ? nil : BitRecipe(layers: layers)
-        if let recipe { try naming(name) { [inventory] in try recipe.validate(against: inventory) } }
+        if let recipe { try addingFile(name) { [inventory] in try recipe.validate(against: inventory) } }
         cachedSteps = checkpoint.format == .packed ? try checkpoint.timeFeatures()?.timesteps.count ?? 0 : nil
         textEncoderParameters = encoder?.store.elementCount ?? 0
         fileBytes = Numbers.fileSize(checkpoint.path)
@@ -98,5 +100,49 @@ struct ModelSubject {
         let head = (try? file.read(upToCount: 64)) ?? Data()
         let blanks: Set<UInt8> = [0x20, 0x09, 0x0A, 0x0D, 0xEF, 0xBB, 0xBF]
         return head.first { !blanks.contains($0) } == UInt8(ascii: "{")
+    }
+}
+
+/// Size of one model file.
+struct ModelSize: Codable {
+    /// Bits per weight of all linear and convolution layers: the paper's formula for students and packed models, the
+    /// element type's for dense ones.
+    let averageBits: Double
+    /// Bytes of a dense or packed file; for a student, whose file has latent weights, the forecast for its packed file.
+    let packedBytes: Int
+    /// Bytes of the file.
+    let fileBytes: Int
+
+    /// - Throws: `RecipeError`.
+    init(of pipeline: DiffusionPipeline, file: String) throws {
+        fileBytes = Numbers.fileSize(file)
+        guard let recipe = pipeline.recipe else {
+            averageBits = Self.denseBits(pipeline)
+            packedBytes = fileBytes
+            return
+        }
+        let inventory = try pipeline.inventory()
+        let table = pipeline.denoiser.timeFeatures
+        let storage: TimeFeatureStorage =
+            table.map { .cached(steps: $0.timesteps.count) } ?? (inventory.cachesTimeFeatures ? .paper : .layersKept)
+        averageBits = try SizeAccounting(recipe: recipe, inventory: inventory, timeFeatures: storage)
+            .averageBits
+        let isPacked = table != nil || pipeline.isPacked
+        packedBytes =
+            isPacked
+            ? fileBytes
+            : try StorageModel.packed(.radix).storedBytes(
+                recipe: recipe, inventory: inventory, timeFeatures: storage)
+    }
+
+    /// The bits of the element type, averaged over weights.
+    private static func denseBits(_ pipeline: DiffusionPipeline) -> Double {
+        var (bits, count) = (0, 0)
+        for layer in pipeline.denoiser.store.weightedLayers {
+            let size = layer.weight.shape.reduce(1, *)
+            count += size
+            bits += size * ((layer.weight as? Weight16)?.type.bytesPerElement ?? 4) * 8
+        }
+        return count == 0 ? 0 : Double(bits) / Double(count)
     }
 }
