@@ -112,7 +112,7 @@ struct SampleCommand: ParsableCommand {
             try SafetensorsFile.write([("latents", samples)], to: latents)
             Output.line(latents)
         }
-        try PNGWriter.write(grid(of: samples, isLatent: isLatent).render(), to: output)
+        try PNGFile.write(grid(of: samples, isLatent: isLatent).render(), to: output)
         Output.line(output)
     }
 
