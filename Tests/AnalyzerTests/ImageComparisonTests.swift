@@ -78,7 +78,7 @@ import Testing
         func clamped(_ tensor: Tensor) -> Tensor {
             Tensor(tensor.values.map { min(max($0, -1), 1) }, shape: tensor.shape)
         }
-        let expected = clip.perceptualDistances(clamped(images + noise * 0.8), reference: clamped(images))
+        let expected = clip.perceptualReference(clamped(images)).distances(clamped(images + noise * 0.8))
         #expect(abs(found[2] - (expected[0] + expected[1]) / 2) < 1e-12)
     }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The reference values that Tests/Fixtures/make_evaluation_references.py wrote, and the comparison with them.
+// The reference values from NumPy. Fixture: python Tests/Fixtures/make_evaluation_references.py.
 
 import Foundation
 import Tensors
@@ -13,7 +13,7 @@ struct EvaluationReferences: Decodable {
     let imageErrors: [Double]
     let psnrRange2: Double
     let featuresA, featuresB: [Float]
-    let featureWidth: Int
+    let featureDimension: Int
     let covarianceA: [Double]
     let frechet: Double
     let xs: [Double]
@@ -32,8 +32,8 @@ struct EvaluationReferences: Decodable {
     var referenceTensor: Tensor { Tensor(reference, shape: imageShape) }
     var featureTensors: (a: Tensor, b: Tensor) {
         (
-            Tensor(featuresA, shape: [featuresA.count / featureWidth, featureWidth]),
-            Tensor(featuresB, shape: [featuresB.count / featureWidth, featureWidth])
+            Tensor(featuresA, shape: [featuresA.count / featureDimension, featureDimension]),
+            Tensor(featuresB, shape: [featuresB.count / featureDimension, featureDimension])
         )
     }
 }

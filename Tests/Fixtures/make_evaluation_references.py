@@ -66,7 +66,7 @@ document = {
     "psnrRange2": float(10 * np.log10(4 / image_errors.mean())),
     "featuresA": floats(a),
     "featuresB": floats(b),
-    "featureWidth": 6,
+    "featureDimension": 6,
     "covarianceA": floats(cov_a),
     "frechet": float(frechet),
     "xs": floats(xs),

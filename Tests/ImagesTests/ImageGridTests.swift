@@ -1,44 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// Grids, labels and PNG bytes. Decoding is left to libpng, so that encoder and test do not share a mistake.
+// Image grids and their labels.
 
-import CPNG
-import Checkpoints
 import Testing
 
 @testable import Images
-@testable import ShapesWorld
 
 @Suite struct ImageGridTests {
     private let red = RGBImage(width: 4, height: 4, filledWith: [1, 0, 0])
     private let blue = RGBImage(width: 4, height: 4, filledWith: [0, 0, 1])
 
-    @Test("images are enlarged by whole pixels and keep their order")
+    @Test("images are enlarged without interpolation and keep their order")
     func order() {
         let page = ImageGrid([red, blue, red], columns: 2, pixelScale: 3).render()
-        // Twice the padding of 8 around, 12 pixels an image, 8 between.
+        // Margins of 16, 12 per image, 8 between images.
         #expect(page.width == 16 + 12 + 8 + 12 + 16 && page.height == page.width)
         #expect(page[16, 16] == [1, 0, 0] && page[27, 27] == [1, 0, 0] && page[28, 16] == [1, 1, 1])
         #expect(page[36, 16] == [0, 0, 1] && page[16, 36] == [1, 0, 0] && page[40, 40] == [1, 1, 1])
     }
 
-    @Test("labels leave their mark in the margins and nowhere else")
+    @Test("labels change the margins only")
     func labels() {
         let plain = ImageGrid(rows: [[red], [blue]], pixelScale: 10).render()
-        let labelled = ImageGrid(
+        let labeled = ImageGrid(
             rows: [[red], [blue]], rowLabels: ["teacher", "post-training 1.99"],
             columnLabels: ["a red circle"],
             pixelScale: 10
         ).render()
-        // The labels push the images right and down; column labels end one padding above them.
-        let left = labelled.width - plain.width, top = labelled.height - plain.height
+        // Labels move the images to the right and down; column labels end one padding above the images.
+        let left = labeled.width - plain.width, top = labeled.height - plain.height
         #expect(left > 0 && top > 0)
         var ink = 0
-        for row in 0..<labelled.height {
-            for column in 0..<labelled.width {
+        for row in 0..<labeled.height {
+            for column in 0..<labeled.width {
                 if column >= left && row >= top + 8 {
-                    #expect(labelled[column, row] == plain[column - left, row - top])
-                } else if labelled[column, row] != [1, 1, 1] {
+                    #expect(labeled[column, row] == plain[column - left, row - top])
+                } else if labeled[column, row] != [1, 1, 1] {
                     ink += 1
                 }
             }
@@ -52,7 +48,7 @@ import Testing
         #expect(page.width == 32 && page.pixels.allSatisfy { $0 == 1 })
     }
 
-    @Test("text wraps at spaces, and only there")
+    @Test("text wraps at spaces only")
     func wrapping() {
         #expect(
             BitmapFont.wrap("a red circle left of a blue square", width: 12 * 6) == [
@@ -62,7 +58,7 @@ import Testing
         #expect(BitmapFont.wrap("", width: 12).isEmpty)
     }
 
-    @Test("every printable character but the space has its own glyph")
+    @Test("printable characters other than the space have different glyphs")
     func glyphs() {
         var seen: Set<[Float]> = []
         for code in UInt8(33)...126 {
@@ -71,32 +67,5 @@ import Testing
             #expect(image.pixels.contains(0))
             #expect(seen.insert(image.pixels).inserted, "\(UnicodeScalar(code))")
         }
-    }
-
-    @Test("PNG bytes decode to the rounded pixels")
-    func roundTrip() throws {
-        let image = RGBImage(
-            width: 3, height: 2, pixels: (0..<18).map { Float($0) / 17 * 1.4 - 0.2 })
-        let bytes = try PNGEncoder.encode(image)
-        #expect(bytes.prefix(8) == [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A])
-
-        var header = png_image()
-        header.version = png_uint_32(PNG_IMAGE_VERSION)
-        #expect(png_image_begin_read_from_memory(&header, bytes, bytes.count) != 0)
-        header.format = png_uint_32(PNG_FORMAT_RGB)
-        #expect(header.width == 3 && header.height == 2)
-        var decoded = [UInt8](repeating: 0, count: 18)
-        #expect(png_image_finish_read(&header, nil, &decoded, 0, nil) != 0)
-        for (offset, byte) in decoded.enumerated() {
-            let value = image.pixels[offset % 3 * 6 + offset / 3]
-            #expect(byte == UInt8((min(max(value, 0), 1) * 255).rounded()))
-        }
-    }
-
-    @Test("pixels that are not numbers are written as black")
-    func notANumber() throws {
-        let black = RGBImage(width: 2, height: 2, filledWith: .zero)
-        let broken = RGBImage(width: 2, height: 2, filledWith: SIMD3(repeating: .nan))
-        #expect(try PNGEncoder.encode(broken) == PNGEncoder.encode(black))
     }
 }

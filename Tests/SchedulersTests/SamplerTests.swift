@@ -56,7 +56,7 @@ private enum JSONScalar: Codable {
     }
 }
 
-/// The made-up model of the fixture: half the sample, half a direction of its own per call.
+/// The model of the fixture: the mean of the sample and a fixed direction per call.
 private func prediction(_ sample: Tensor, call: Int) -> Tensor {
     0.5 * sample + 0.5 * fixtureUnit("prediction.\(call)", sample.shape)
 }
@@ -83,7 +83,7 @@ private func prediction(_ sample: Tensor, call: Int) -> Tensor {
             "\(reference.sampler.rawValue) \(reference.steps) steps")
     }
 
-    @Test("the default options are Stable Diffusion's", arguments: SamplerKind.allCases)
+    @Test("the default options are those of Stable Diffusion's scheduler_config.json", arguments: SamplerKind.allCases)
     func defaults(kind: SamplerKind) throws {
         let json = """
             {"_class_name": "PNDMScheduler", "_diffusers_version": "0.6.0", "beta_end": 0.012,
@@ -127,7 +127,7 @@ private func prediction(_ sample: Tensor, call: Int) -> Tensor {
     }
 
     @Test(
-        "options that are not followed are errors that name the key and value",
+        "options that are not implemented are errors that name the key and value",
         arguments: [
             (#"{"use_karras_sigmas": true}"#, "use_karras_sigmas", "true"),
             (#"{"beta_schedule": "squaredcos_cap_v2"}"#, "beta_schedule", "\"squaredcos_cap_v2\""),
@@ -142,7 +142,7 @@ private func prediction(_ sample: Tensor, call: Int) -> Tensor {
         #expect(error?.description.hasPrefix("config key \(key): value \(value) is not supported") == true)
     }
 
-    @Test("impossible numbers of steps are errors")
+    @Test("numbers of steps out of range are errors")
     func impossibleSteps() {
         let config = SamplerConfig()
         for kind in SamplerKind.allCases {
@@ -152,8 +152,8 @@ private func prediction(_ sample: Tensor, call: Int) -> Tensor {
         #expect(throws: SamplerError.timestepBeyondSchedule(timestep: 1000, last: 999)) {
             try DDIMSampler(steps: 1000, config: config)
         }
-        var runge = config
-        runge.skipPRKSteps = false
-        #expect(throws: SamplerError.self) { try PNDMSampler(steps: 3, config: runge) }
+        var withRungeKutta = config
+        withRungeKutta.skipPRKSteps = false
+        #expect(throws: SamplerError.self) { try PNDMSampler(steps: 3, config: withRungeKutta) }
     }
 }

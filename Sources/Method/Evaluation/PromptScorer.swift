@@ -4,7 +4,7 @@
 
 import Tensors
 
-/// Scores images against prompts, and compares images with a reference.
+/// Scores images against prompts and compares images with reference images.
 public protocol PromptScorer {
     /// Checks that all of `prompts` can be scored.
     ///
@@ -14,23 +14,23 @@ public protocol PromptScorer {
     /// The cosine similarity of each image and its prompt.
     ///
     /// - Parameters:
-    ///   - images: `[K, 3, H, W]`, in [-1, 1].
-    ///   - prompts: K.
+    ///   - images: `[K, 3, H, W]`, range [-1, 1].
+    ///   - prompts: K prompts.
     /// - Returns: K values in -1...1.
     /// - Throws: as `validate(prompts:)`.
     func scores(of images: Tensor, prompts: [String]) throws -> [Double]
 
-    /// `images`, encoded once, to measure perceptual distances to.
+    /// Encodes reference images once, for perceptual distances to them.
     ///
-    /// - Parameter images: `[K, 3, H, W]`, in [-1, 1].
+    /// - Parameter images: `[K, 3, H, W]`, range [-1, 1].
     func perceptualReference(_ images: Tensor) -> any PerceptualDistance
 }
 
-/// Perceptual distances to fixed reference images, as LPIPS measures them (Zhang et al. 2018, arXiv:1801.03924).
+/// Perceptual distances to fixed reference images, in the manner of LPIPS (Zhang et al. 2018, arXiv:1801.03924).
 public protocol PerceptualDistance {
     /// The distance of each image to its reference image.
     ///
-    /// - Parameter images: of the reference's shape and range.
+    /// - Parameter images: the shape and range of the reference images.
     /// - Returns: K values, 0 for identical images.
     func distances(_ images: Tensor) -> [Double]
 }

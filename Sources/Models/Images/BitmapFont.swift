@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// A tiny font for labels in images, drawn by hand: printable ASCII, 5x7 pixels a glyph and two rows below the
-// baseline for descenders. Lengths are in font pixels, of which each becomes scale x scale image pixels.
+// A bitmap font for the labels of image grids: printable ASCII, 5x7 pixels per glyph, and two rows below the baseline
+// for descenders. Lengths are in font pixels; each becomes a square of `scale` x `scale` image pixels.
 
 /// Measures, wraps and draws text in a 5x7 bitmap font.
 enum BitmapFont {
-    /// Width of a glyph, the space to the next, and rows of a glyph with its descender.
+    /// The width of a glyph, the distance to the start of the next glyph, and the height with descender.
     static let glyphWidth = 5, advance = 6, glyphHeight = 9
-    /// Distance between the tops of two lines.
+    /// The distance between the tops of two lines.
     static let lineHeight = 11
 
     /// The width of one line, in font pixels.
@@ -20,7 +19,7 @@ enum BitmapFont {
         lines == 0 ? 0 : (lines - 1) * lineHeight + glyphHeight
     }
 
-    /// Breaks `text` at spaces into lines of at most `width` font pixels; a longer word gets its own line.
+    /// Splits `text` at spaces into lines of at most `width` font pixels. A longer word is a line of its own.
     static func wrap(_ text: String, width limit: Int) -> [String] {
         var lines: [String] = []
         for word in text.split(separator: " ") {
@@ -33,13 +32,13 @@ enum BitmapFont {
         return lines
     }
 
-    /// Draws one line with its top left corner at (`x`, `y`); characters outside ASCII show as "?", and pixels
-    /// outside the image are left out.
+    /// Draws one line with its top left corner at (`x`, `y`). Characters other than printable ASCII become "?"; pixels
+    /// outside the image are skipped.
     static func draw(
         _ line: String, x: Int, y: Int, scale: Int, color: SIMD3<Float>, into image: inout RGBImage
     ) {
-        for (position, character) in line.enumerated() {
-            let left = x + position * advance * scale
+        for (index, character) in line.enumerated() {
+            let left = x + index * advance * scale
             for (row, bits) in glyph(character).enumerated() {
                 for column in 0..<glyphWidth where bits[column] {
                     image.fill(
@@ -50,13 +49,13 @@ enum BitmapFont {
         }
     }
 
-    /// [9][5], true where there is ink.
+    /// `[9][5]`, true for the pixels of the glyph.
     private static func glyph(_ character: Character) -> [[Bool]] {
         let code = character.asciiValue.map(Int.init) ?? 63
         return glyphs[glyphs.indices.contains(code - 32) ? code - 32 : 63 - 32]
     }
 
-    /// Glyphs of the codes 32...126, cut out of `sheet`.
+    /// The glyphs of the codes 32...126, from `sheet`.
     private static let glyphs: [[[Bool]]] = {
         let bands = sheet.split(separator: "\n").map { line in
             line.split(separator: " ").map { $0.map { $0 == "#" } }
@@ -66,7 +65,7 @@ enum BitmapFont {
         }
     }()
 
-    /// The codes 32...126 in bands of 16, each glyph 9 rows of 5 pixels.
+    /// The glyphs of the codes 32...126 in bands of 16, each 9 rows of 5 pixels.
     private static let sheet = """
         ..... ..#.. .#.#. .#.#. ..#.. ##..# .##.. ..#.. ...#. .#... ..... ..... ..... ..... ..... ....#
         ..... ..#.. .#.#. .#.#. .#### ##..# #..#. ..#.. ..#.. ..#.. ..#.. ..#.. ..... ..... ..... ....#
@@ -131,7 +130,7 @@ enum BitmapFont {
 }
 
 extension RGBImage {
-    /// Fills a rectangle, as far as it lies inside the image.
+    /// Fills the part of a rectangle that is inside the image.
     package mutating func fill(x: Int, y: Int, width: Int, height: Int, with color: SIMD3<Float>) {
         let columns = max(x, 0)..<max(min(x + width, self.width), max(x, 0))
         for row in max(y, 0)..<max(min(y + height, self.height), max(y, 0)) {

@@ -1,27 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// Lays images out in labelled rows and columns, enlarged without smoothing, so that people can compare models
-// (rows) on the same prompts (columns).
+// A grid of labeled images, enlarged without interpolation, to compare models (rows) on the same prompts (columns).
 
-/// A table of images with labels.
+/// Images in rows and columns with labels.
 public struct ImageGrid: Sendable {
-    /// Row by row; rows may differ in length, images in size.
+    /// The images by row. Rows can differ in length, and images in size.
     public let rows: [[RGBImage]]
-    /// Labels to the left of the rows, from the top; missing ones are empty. They wrap where they are long.
+    /// Labels to the left of the rows, from the top; missing ones are empty. Long labels wrap.
     public var rowLabels: [String]
-    /// Labels above the columns, from the left; missing ones are empty. They wrap to the column's width.
+    /// Labels above the columns, from the left; missing ones are empty. They wrap at the width of the column.
     public var columnLabels: [String]
-    /// Every image pixel becomes a square of this many pixels, >= 1.
+    /// Each image pixel becomes a square with sides of this many pixels, >= 1.
     public var pixelScale: Int
-    /// Pixels between images; twice that around the table.
+    /// Pixels between images. The margin is twice as wide.
     public var padding = 8
 
-    private static let paper = SIMD3<Float>(repeating: 1)
+    private static let background = SIMD3<Float>(repeating: 1)
     private static let ink = SIMD3<Float>(0.13, 0.14, 0.17)
     /// Row labels wrap at this width, in font pixels.
     private static let rowLabelLimit = 13 * BitmapFont.advance
 
-    /// A table of `rows`, not yet drawn.
+    /// A grid of `rows`.
     public init(
         rows: [[RGBImage]], rowLabels: [String] = [], columnLabels: [String] = [], pixelScale: Int = 5
     ) {
@@ -32,7 +30,7 @@ public struct ImageGrid: Sendable {
         self.pixelScale = pixelScale
     }
 
-    /// `images` in reading order, `columns` in a row.
+    /// A grid of `images` in reading order, with `columns` images per row.
     public init(_ images: [RGBImage], columns: Int, pixelScale: Int = 5) {
         precondition(columns >= 1, "ImageGrid: \(columns) columns")
         let rows = stride(from: 0, to: images.count, by: columns).map {
@@ -41,10 +39,10 @@ public struct ImageGrid: Sendable {
         self.init(rows: rows, pixelScale: pixelScale)
     }
 
-    /// Draws the table on white.
+    /// Draws the grid on a white page.
     public func render() -> RGBImage {
         let layout = Layout(self)
-        var page = RGBImage(width: layout.width, height: layout.height, filledWith: Self.paper)
+        var page = RGBImage(width: layout.width, height: layout.height, filledWith: Self.background)
         for (column, lines) in layout.columnLines.enumerated() {
             let height = BitmapFont.height(lines: lines.count) * layout.textScale
             draw(
@@ -90,7 +88,7 @@ public struct ImageGrid: Sendable {
         }
     }
 
-    /// Where everything goes, in pixels of the finished page.
+    /// The positions of images and labels, in pixels of the page.
     private struct Layout {
         let textScale: Int
         let columnSpans: [Range<Int>], rowSpans: [Range<Int>]
@@ -105,7 +103,7 @@ public struct ImageGrid: Sendable {
                 (grid.rows.compactMap { $0.count > column ? $0[column].width : nil }.max() ?? 0) * scale
             }
             let heights = grid.rows.map { ($0.map(\.height).max() ?? 0) * scale }
-            // Text grows with the images, so that about 13 characters fit above a 32-pixel image.
+            // The text size follows the image size: about 13 characters fit above a 32-pixel image.
             let textScale = max((widths.max() ?? 0) / 80, 1)
             self.textScale = textScale
 

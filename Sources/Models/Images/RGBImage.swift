@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// An image in memory: planar RGB, channel by channel, row by row from the top (CHW).
+// RGB images in memory, channels first: `[3, height, width]`, rows from the top.
 
-/// An RGB image of any size, values in 0...1.
+/// An RGB image with values in 0...1.
 public struct RGBImage: Hashable, Sendable {
     public let width: Int
     public let height: Int
-    /// [3, height, width], Float32, 0 black ... 1 full. Values outside 0...1 are clamped where they are written.
+    /// `[3, height, width]`, 0 (black) to 1. Values out of range are clamped when the image is written to a file.
     public var pixels: [Float]
 
-    /// An image from its planes.
+    /// An image from its pixels, `[3, height, width]`.
     ///
     /// - Precondition: `pixels` holds 3 * `height` * `width` values.
     public init(width: Int, height: Int, pixels: [Float]) {
@@ -21,7 +20,7 @@ public struct RGBImage: Hashable, Sendable {
         self.pixels = pixels
     }
 
-    /// An image of one colour.
+    /// An image of one color.
     public init(width: Int, height: Int, filledWith rgb: SIMD3<Float>) {
         let area = width * height
         self.init(
@@ -29,17 +28,17 @@ public struct RGBImage: Hashable, Sendable {
             pixels: (0..<3).flatMap { Array(repeating: rgb[$0], count: area) })
     }
 
-    /// An image from a model's range [-1, 1]: p = (v + 1) / 2, clamped to 0...1.
+    /// An image from values v in a model's range [-1, 1]: (v + 1) / 2, clamped to 0...1.
     ///
-    /// - Precondition: `modelRange` holds 3 * `height` * `width` values, CHW.
+    /// - Precondition: `modelRange` holds 3 * `height` * `width` values, `[3, height, width]`.
     public init(width: Int, height: Int, modelRange: some Sequence<Float>) {
         self.init(width: width, height: height, pixels: modelRange.map { min(max(0.5 * $0 + 0.5, 0), 1) })
     }
 
-    /// The values in a model's range [-1, 1]: 2p - 1, CHW.
+    /// The pixels p in a model's range [-1, 1]: 2p - 1, `[3, height, width]`.
     public var modelRange: [Float] { pixels.map { 2 * $0 - 1 } }
 
-    /// The colour of the pixel in column `x` and row `y`.
+    /// The color of the pixel in column `x` and row `y`.
     public subscript(x: Int, y: Int) -> SIMD3<Float> {
         get {
             let area = width * height, offset = y * width + x

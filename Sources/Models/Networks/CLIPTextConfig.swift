@@ -31,7 +31,7 @@ public struct CLIPTextConfig: Sendable {
     public let layerNormEps: Float
     /// The token whose first position is pooled; 2 pools the position of the largest id instead.
     public let eosTokenID: Int
-    /// Extension, true in every CLIP model: each token attends to itself and the tokens before it. False: to all tokens.
+    /// Extension, true for the models of CLIP: a token attends to itself and to earlier tokens. False: to all tokens.
     public let causalAttention: Bool
 }
 
@@ -39,7 +39,7 @@ extension CLIPTextConfig {
     /// Reads transformers' `config.json`.
     ///
     /// An absent key has transformers' default. `"causal_attention": false`, an extension, removes the causal mask.
-    /// Keys without effect on the output, such as `attention_dropout`, `architectures` and `model_type`, are ignored, and
+    /// Keys without effect on the output, such as `attention_dropout`, `architectures` and `model_type`, are ignored;
     /// so are keys that begin with "_".
     ///
     /// - Parameter json: UTF-8 JSON (JSON5 is accepted).

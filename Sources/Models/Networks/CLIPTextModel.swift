@@ -14,8 +14,8 @@ public struct CLIPTextOutput {
     public let poolerOutput: Tensor
     /// L + 1 tensors `[B, T, D]` without the final layer norm: the embeddings, then the output of each layer.
     ///
-    /// Stable Diffusion XL's context is `hiddenStates[L - 1]`. With diffusers' `clip_skip` of n, Stable Diffusion 1's is
-    /// `finalLayerNorm(hiddenStates[L - n])`.
+    /// Stable Diffusion XL's context is `hiddenStates[L - 1]`. With diffusers' `clip_skip` n, the context of Stable
+    /// Diffusion 1 is `finalLayerNorm(hiddenStates[L - n])`.
     public let hiddenStates: [Tensor]
 }
 
@@ -98,8 +98,8 @@ public final class CLIPTextModel {
 
     /// The position in `ids` that is pooled, 0 where no token ends the text.
     ///
-    /// Configs of early checkpoints (Stable Diffusion 1 and XL among them) have `eos_token_id` 2, which is not the id of
-    /// CLIP's end token. For these, as in transformers, the position of the largest id counts: the end token has it.
+    /// Early checkpoints, Stable Diffusion 1 and XL among them, have `eos_token_id` 2 in their configs, which is not
+    /// the id of CLIP's end token. For 2, as in transformers, the largest id is pooled, which is that of the end token.
     private func endOfText(_ ids: ArraySlice<Int32>) -> Int {
         let endToken = config.eosTokenID == 2 ? ids.max() : Int32(config.eosTokenID)
         return ids.firstIndex { $0 == endToken }.map { $0 - ids.startIndex } ?? 0

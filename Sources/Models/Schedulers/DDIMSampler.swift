@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// DDIM without added noise (Song et al. 2020, arXiv:2010.02502, eq. 12 with σ = 0).
+// Deterministic DDIM (Song et al. 2020, arXiv:2010.02502, eq. 12 with σ = 0).
 // Matches diffusers `DDIMScheduler` (schedulers/scheduling_ddim.py) with eta 0.
 
 import Tensors
 
-/// Deterministic DDIM.
+/// DDIM without added noise. Makes one prediction per step.
 public struct DDIMSampler: DiffusionSampler {
     public let timesteps: [Int]
     private let config: SamplerConfig
     private let stride: Int
     private var position = 0
 
-    /// A sampler of `steps` steps, 1 ... trainTimesteps.
-    ///
+    /// - Parameters:
+    ///   - steps: number of inference steps, 1 ... `trainTimesteps`.
+    ///   - config: noise schedule and options.
     /// - Throws: `SamplerError`.
     public init(steps: Int, config: SamplerConfig = SamplerConfig()) throws(SamplerError) {
         timesteps = try config.ascendingTimesteps(steps).reversed()
@@ -21,7 +22,7 @@ public struct DDIMSampler: DiffusionSampler {
     }
 
     public mutating func step(_ prediction: Tensor, sample: Tensor) -> Tensor {
-        precondition(position < timesteps.count, "DDIM: all \(timesteps.count) steps are taken")
+        precondition(position < timesteps.count, "DDIM: step called more than \(timesteps.count) times")
         let timestep = timesteps[position]
         position += 1
         let now = config.alphaCumprod(timestep), next = config.alphaCumprod(timestep - stride)
@@ -41,7 +42,7 @@ public struct DDIMSampler: DiffusionSampler {
     }
 }
 
-/// `x` with every value moved into -limit ... limit; carries no gradient.
+/// `x` with every value clamped to -limit ... limit, without a gradient.
 private func clamped(_ x: Tensor, to limit: Float) -> Tensor {
     Tensor(x.values.map { min(max($0, -limit), limit) }, shape: x.shape)
 }

@@ -1,29 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 // DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095, algorithm 2). Matches diffusers
 // `DPMSolverMultistepScheduler` (schedulers/scheduling_dpmsolver_multistep.py) with `algorithm_type` dpmsolver++.
-// In its terms: alpha, sigma signal and noise scale, lambda = log(alpha / sigma), h step in lambda.
+// alpha: signal scale, sigma: noise scale, lambda = log(alpha / sigma), h: step in lambda.
 
 import Foundation
 import Tensors
 
-/// Second-order multistep solver in the predicted noiseless sample.
+/// DPM-Solver++(2M): a multistep solver of order 1 or 2 that predicts the noiseless sample.
 public struct DPMSolverMultistepSampler: DiffusionSampler {
     public let timesteps: [Int]
     private let config: SamplerConfig
-    /// Noise levels at the timesteps and behind the last one.
+    /// Noise levels at the timesteps, and the one after the last step.
     private let levels: [NoiseLevel]
     private var position = 0
     private var previous: Tensor?
 
-    /// A sampler of `steps` steps, 1 ... trainTimesteps - 1.
-    ///
+    /// - Parameters:
+    ///   - steps: number of inference steps, 1 ... `trainTimesteps` - 1.
+    ///   - config: noise schedule and options.
     /// - Throws: `SamplerError`.
     public init(steps: Int, config: SamplerConfig = SamplerConfig()) throws(SamplerError) {
         guard (1...2).contains(config.solverOrder) else {
             throw .unsupported(option: "solver_order", value: String(config.solverOrder), supported: "1, 2")
         }
         let count = config.schedule.trainTimesteps
-        // With one step per timestep two of them would be the same, and the step between them 0 long.
+        // With as many steps as timesteps, two timesteps would be equal and h would be 0.
         guard steps >= 1 && steps < count else { throw .steps(requested: steps, maximum: count - 1) }
         switch config.timestepSpacing ?? .linspace {
         case .linspace:
@@ -42,7 +43,7 @@ public struct DPMSolverMultistepSampler: DiffusionSampler {
     }
 
     public mutating func step(_ prediction: Tensor, sample: Tensor) -> Tensor {
-        precondition(position < timesteps.count, "DPM-Solver++: all \(timesteps.count) steps are taken")
+        precondition(position < timesteps.count, "DPM-Solver++: step called more than \(timesteps.count) times")
         let now = levels[position], next = levels[position + 1]
         let original = originalSample(prediction, sample, now)
         defer {
@@ -54,7 +55,7 @@ public struct DPMSolverMultistepSampler: DiffusionSampler {
             isLast
             && (config.eulerAtFinal || config.finalSigmas == .zero
                 || config.lowerOrderFinal && timesteps.count < 15)
-        // exp(-h) - 1; where no noise is left h is infinite and the step ends at the prediction.
+        // 1 - exp(-h). If the next noise level is 0, h is infinite and the step ends at the predicted sample.
         let h = next.lambda - now.lambda
         let gain = -expm1(-h)
         let base = Float(next.sigma / now.sigma) * sample + Float(next.alpha * gain) * original
@@ -75,17 +76,17 @@ public struct DPMSolverMultistepSampler: DiffusionSampler {
         }
     }
 
-    /// Noise-to-signal ratio at ā.
+    /// The noise-to-signal ratio at ā.
     private static func sigma(_ alphaCumprod: Float) -> Float {
         ((1 - alphaCumprod) / alphaCumprod).squareRoot()
     }
 }
 
-/// Signal and noise scale at one noise-to-signal ratio; alpha² + sigma² = 1.
+/// Signal and noise scale of one noise-to-signal ratio, with alpha² + sigma² = 1.
 private struct NoiseLevel {
     let alpha: Double
     let sigma: Double
-    /// Infinite where there is no noise.
+    /// log(alpha / sigma), infinite without noise.
     let lambda: Double
 
     init(_ ratio: Float) {

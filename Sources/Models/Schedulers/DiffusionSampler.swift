@@ -1,32 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
-// What all samplers share: a list of timesteps and a step between two of them.
+// The interface of all samplers, with the timesteps that they share. A sampler matches the scheduler of the same name
+// in diffusers (schedulers/): `timesteps` is its `set_timesteps`, `step` its `step`.
 
 import Files
 import Foundation
 import Tensors
 
-/// Walks from noise to a sample, one model prediction at a time. A value: copy it to start anew.
+/// Converts noise to a sample in steps, with one model prediction per step.
+///
+/// A sampler is a value with the state of one run; copy it before the first step to use it again.
 public protocol DiffusionSampler {
-    /// The timesteps to predict at, in order; PNDM asks for one of them twice.
+    /// The timesteps of the predictions, in order. PNDM has one of them twice.
     var timesteps: [Int] { get }
 
-    /// Moves `sample` to the noise level of the next timestep.
+    /// Computes the sample at the noise level of the next timestep.
     ///
     /// - Parameters:
     ///   - prediction: the model's output for `sample` at `timesteps[i]` in the i-th call; the shape of `sample`.
-    ///   - sample: the present sample.
+    ///   - sample: the sample at `timesteps[i]`.
     /// - Returns: the next sample, the shape of `sample`.
     /// - Precondition: called at most once per element of `timesteps`.
     mutating func step(_ prediction: Tensor, sample: Tensor) -> Tensor
 }
 
-/// A number of steps that a sampler cannot take.
+/// Why a sampler cannot be made from a config.
 public enum SamplerError: Error, Equatable, Sendable {
-    /// Not in 1 ... maximum.
+    /// The number of steps is not in 1 ... maximum.
     case steps(requested: Int, maximum: Int)
-    /// A timestep (`steps_offset` included) beyond the schedule's last one.
+    /// A timestep, `steps_offset` included, is above the last one of the schedule.
     case timestepBeyondSchedule(timestep: Int, last: Int)
-    /// An option that the sampler does not compute.
+    /// The sampler does not implement the value of an option.
     case unsupported(option: String, value: String, supported: String)
 }
 
@@ -36,7 +39,7 @@ extension SamplerError {
         case .steps(let requested, let maximum):
             "sampler: \(requested) steps requested; expected 1 to \(maximum)"
         case .timestepBeyondSchedule(let timestep, let last):
-            "sampler: timestep \(timestep) is beyond the last one, \(last); use fewer steps or a smaller steps_offset"
+            "sampler: timestep \(timestep) is above the last one, \(last); use fewer steps or a smaller steps_offset"
         case .unsupported(let option, let value, let supported):
             "sampler: \(option) \(value) is not supported; supported: \(supported)"
         }
@@ -44,7 +47,7 @@ extension SamplerError {
 }
 
 extension SamplerConfig {
-    /// The sampler `kind` with these options, for `steps` inference steps.
+    /// A sampler of `kind` with these options and `steps` inference steps.
     ///
     /// - Throws: `SamplerError`.
     public func sampler(_ kind: SamplerKind, steps: Int) throws(SamplerError) -> any DiffusionSampler {
@@ -55,7 +58,7 @@ extension SamplerConfig {
         }
     }
 
-    /// Ascending timesteps of DDIM and PNDM.
+    /// The timesteps of DDIM and PNDM, ascending.
     func ascendingTimesteps(_ steps: Int) throws(SamplerError) -> [Int] {
         let count = schedule.trainTimesteps
         guard (1...count).contains(steps) else { throw .steps(requested: steps, maximum: count) }
@@ -69,28 +72,30 @@ extension SamplerConfig {
         return timesteps
     }
 
-    /// Throws unless every timestep has a noise level.
+    /// Checks that the schedule has a noise level for every timestep.
+    ///
+    /// - Throws: `SamplerError.timestepBeyondSchedule`.
     func check(_ timesteps: [Int]) throws(SamplerError) {
         if let timestep = timesteps.first(where: { !schedule.alphasCumprod.indices.contains($0) }) {
             throw .timestepBeyondSchedule(timestep: timestep, last: schedule.trainTimesteps - 1)
         }
     }
 
-    /// ā at `timestep`, or behind the last step where it is negative.
+    /// ā at `timestep`; for a negative timestep, ā after the last step.
     func alphaCumprod(_ timestep: Int) -> Double {
         if timestep >= 0 { return Double(schedule.alphasCumprod[timestep]) }
         return setAlphaToOne ? 1 : Double(schedule.alphasCumprod[0])
     }
 }
 
-/// `count` integers from 0 to `last`, evenly spaced, rounded half to even (numpy.linspace, numpy.round).
+/// `numpy.linspace(0, last, count).round()`: rounds half to even.
 func roundedLinspace(to last: Int, count: Int) -> [Int] {
     guard count > 1 else { return [0] }
     let step = Double(last) / Double(count - 1)
     return (0..<count).map { $0 == count - 1 ? last : Int((Double($0) * step).rounded(.toNearestOrEven)) }
 }
 
-/// `round(arange(count, 0, -step)) - 1`, ascending.
+/// `numpy.round(numpy.arange(count, 0, -step)) - 1`, ascending.
 func trailingTimesteps(count: Int, step: Double) -> [Int] {
     let start = Double(count)
     // numpy.arange multiplies the difference of its first two values, which is not exactly -step.
@@ -105,7 +110,7 @@ extension SamplerError: CategorizedError {
     public var category: ErrorCategory {
         switch self {
         case .steps: .usage
-        // Options of the scheduler config that came with the model.
+        // These are options of the model's scheduler config.
         case .timestepBeyondSchedule, .unsupported: .badData
         }
     }

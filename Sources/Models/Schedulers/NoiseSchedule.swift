@@ -1,45 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0
-// The forward process of DDPM (Ho et al. 2020, arXiv:2006.11239): how much noise a sample holds at each timestep.
-// Matches the schedules of diffusers' schedulers, whose Float32 rounding of alphasCumprod is kept, because
-// 1 - alphasCumprod at small timesteps magnifies it. B batch.
+// The noise schedule of DDPM (Ho et al. 2020, arXiv:2006.11239). Matches `betas`, `alphas_cumprod`, `add_noise` and
+// `get_velocity` of diffusers' schedulers (schedulers/scheduling_ddpm.py), including the Float32 rounding of
+// `alphas_cumprod`: 1 - ā amplifies it at small timesteps. B batch.
 
 import Foundation
 import Tensors
 
-/// What a model is trained to predict.
+/// The quantity that a model predicts (`prediction_type`).
 public enum PredictionType: String, Codable, Sendable, CaseIterable {
     /// The noise.
     case epsilon
-    /// The velocity sqrt(ā) noise - sqrt(1 - ā) sample (Salimans and Ho 2022, arXiv:2202.00512).
+    /// The velocity v = sqrt(ā) noise - sqrt(1 - ā) x_0 (Salimans and Ho 2022, arXiv:2202.00512).
     case vPrediction = "v_prediction"
 }
 
-/// How beta grows with the timestep.
+/// How beta depends on the timestep (`beta_schedule`).
 public enum BetaSchedule: String, Codable, Sendable, CaseIterable {
-    /// Linearly from start to end.
+    /// Beta is linear in the timestep.
     case linear
-    /// Its square root does: latent diffusion.
+    /// The square root of beta is linear in the timestep, as in latent diffusion.
     case scaledLinear = "scaled_linear"
 }
 
-/// Noise levels by timestep:
+/// The noise level of each timestep t in `0 ..< trainTimesteps`:
 ///
 ///     x_t = sqrt(ā_t) x_0 + sqrt(1 - ā_t) noise,     ā_t = Π_{s ≤ t} (1 - beta_s)
 public struct NoiseSchedule: Sendable, Equatable {
     public let betaSchedule: BetaSchedule
-    /// Beta at timestep 0, in (0, 1).
+    /// Beta at timestep 0, in [0, 1).
     public let betaStart: Double
-    /// Beta at the last timestep, in (0, 1).
+    /// Beta at the last timestep, in [0, 1).
     public let betaEnd: Double
-    /// Number of timesteps; they are 0 ..< trainTimesteps.
+    /// The number of training timesteps (`num_train_timesteps`).
     public let trainTimesteps: Int
     public let predictionType: PredictionType
-    /// ā by timestep, `trainTimesteps` values, falling from about 1 towards 0.
+    /// ā of each timestep, `trainTimesteps` values that decrease from about 1 towards 0.
     public let alphasCumprod: [Float]
 
-    /// A schedule; the defaults are Stable Diffusion's.
+    /// Creates a schedule. The defaults are Stable Diffusion's.
     ///
-    /// - Precondition: `trainTimesteps` > 0 and both betas in (0, 1).
+    /// - Precondition: `trainTimesteps` > 0 and both betas in [0, 1).
     public init(
         betaSchedule: BetaSchedule = .scaledLinear, betaStart: Double = 0.00085, betaEnd: Double = 0.012,
         trainTimesteps: Int = 1000, predictionType: PredictionType = .epsilon
@@ -47,7 +47,7 @@ public struct NoiseSchedule: Sendable, Equatable {
         precondition(trainTimesteps > 0, "noise schedule: \(trainTimesteps) timesteps")
         precondition(
             (0..<1).contains(betaStart) && (0..<1).contains(betaEnd),
-            "noise schedule: betas \(betaStart), \(betaEnd) must lie in [0, 1)")
+            "noise schedule: betas \(betaStart), \(betaEnd) are not in [0, 1)")
         self.betaSchedule = betaSchedule
         self.betaStart = betaStart
         self.betaEnd = betaEnd
@@ -68,19 +68,21 @@ public struct NoiseSchedule: Sendable, Equatable {
         }
     }
 
-    /// The noisy sample at each row's timestep.
+    /// Adds noise to a sample, as diffusers' `add_noise`.
     ///
     /// - Parameters:
-    ///   - sample: `[B, ...]`, noiseless.
+    ///   - sample: `[B, ...]`, x_0.
     ///   - noise: the shape of `sample`, standard normal.
     ///   - timesteps: B values in `0 ..< trainTimesteps`.
-    /// - Returns: sqrt(ā) sample + sqrt(1 - ā) noise, the shape of `sample`.
+    /// - Returns: x_t, the shape of `sample`.
     public func addNoise(to sample: Tensor, noise: Tensor, timesteps: [Int]) -> Tensor {
         let (signal, scale) = coefficients(timesteps, of: sample)
         return signal * sample + scale * noise
     }
 
-    /// What the model should predict for `addNoise(to: sample, noise: noise, timesteps:)`: the noise or the velocity.
+    /// The training target of the prediction for `addNoise(to: sample, noise: noise, timesteps:)`.
+    ///
+    /// - Returns: the noise or the velocity, the shape of `sample`.
     public func target(sample: Tensor, noise: Tensor, timesteps: [Int]) -> Tensor {
         switch predictionType {
         case .epsilon:
@@ -91,10 +93,10 @@ public struct NoiseSchedule: Sendable, Equatable {
         }
     }
 
-    /// The noiseless sample that a prediction implies.
+    /// The noiseless sample x_0 that corresponds to a prediction.
     ///
     /// - Parameters:
-    ///   - noisy: `[B, ...]`, the model's input.
+    ///   - noisy: `[B, ...]`, x_t, the model's input.
     ///   - prediction: the model's output, the shape of `noisy`.
     ///   - timesteps: B values in `0 ..< trainTimesteps`.
     /// - Returns: the shape of `noisy`.
@@ -124,7 +126,7 @@ public struct NoiseSchedule: Sendable, Equatable {
         )
     }
 
-    /// `count` evenly spaced Float32 values, counted from the nearer end as torch.linspace does.
+    /// `torch.linspace` in Float32, which counts each half of the values from its own end.
     private static func linspace(_ start: Float, _ end: Float, _ count: Int) -> [Float] {
         guard count > 1 else { return [start] }
         let step = (end - start) / Float(count - 1)
@@ -143,7 +145,7 @@ extension NoiseSchedule: Codable {
         case predictionType = "prediction_type"
     }
 
-    /// Reads diffusers' scheduler keys, all of them.
+    /// Reads the keys of diffusers' `scheduler_config.json`; all five are required.
     ///
     /// - Throws: `DecodingError` for missing keys and values out of range.
     public init(from decoder: any Decoder) throws {
@@ -155,7 +157,9 @@ extension NoiseSchedule: Codable {
             throw DecodingError.dataCorrupted(
                 .init(
                     codingPath: decoder.codingPath,
-                    debugDescription: "noise schedule with betas \(start), \(end) and \(steps) timesteps"))
+                    debugDescription:
+                        "beta_start \(start), beta_end \(end), num_train_timesteps \(steps): expected betas "
+                        + "in [0, 1) and at least 1 timestep"))
         }
         try self.init(
             betaSchedule: container.decode(BetaSchedule.self, forKey: .betaSchedule), betaStart: start,
@@ -163,7 +167,7 @@ extension NoiseSchedule: Codable {
             predictionType: container.decode(PredictionType.self, forKey: .predictionType))
     }
 
-    /// Writes diffusers' scheduler keys.
+    /// Writes the keys of diffusers' `scheduler_config.json`.
     public func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(betaSchedule, forKey: .betaSchedule)

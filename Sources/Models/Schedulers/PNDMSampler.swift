@@ -1,29 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pseudo numerical methods (Liu et al. 2022, arXiv:2202.09778), the sampler of Stable Diffusion 1.x and of the
-// method's published results. Matches diffusers `PNDMScheduler` (schedulers/scheduling_pndm.py): linear multistep
-// (Adams-Bashforth) steps, begun either by refining the first of them (`skip_prk_steps`, n + 1 predictions for n
-// steps) or by three Runge-Kutta steps of four predictions each.
+// Pseudo numerical methods (Liu et al. 2022, arXiv:2202.09778), the sampler of Stable Diffusion 1 and of the results
+// in the BitsFusion paper. Matches diffusers `PNDMScheduler` (schedulers/scheduling_pndm.py).
 
 import Tensors
 
-/// PNDM.
+/// PNDM: linear multistep (Adams-Bashforth) steps of order 4.
+///
+/// The first steps have no history. With `skip_prk_steps`, the first step is repeated with a better prediction, and the
+/// order increases from 1 to 4: n + 1 predictions for n steps. Without it, the sampler begins with three Runge-Kutta
+/// steps of four predictions each.
 public struct PNDMSampler: DiffusionSampler {
     public let timesteps: [Int]
     private let config: SamplerConfig
-    /// Training timesteps per step.
+    /// The number of training timesteps per step.
     private let stride: Int
-    /// Predictions that belong to Runge-Kutta steps: 12 or 0.
+    /// The number of predictions in Runge-Kutta steps: 12 or 0.
     private let rungeKuttaCount: Int
     private var position = 0
-    /// The last four predictions at the beginning of a step, newest last.
+    /// The predictions at the start of the last four steps, newest last.
     private var history: [Tensor] = []
-    /// The sample at the beginning of the first multistep step, or of the present Runge-Kutta step.
+    /// The sample at the start of the first multistep step, or of the current Runge-Kutta step.
     private var start: Tensor?
-    /// Weighted sum of the present Runge-Kutta step's predictions.
+    /// The weighted sum of the predictions of the current Runge-Kutta step.
     private var sum: Tensor?
 
-    /// A sampler of `steps` steps, 1 ... trainTimesteps; with Runge-Kutta steps, at least 4.
-    ///
+    /// - Parameters:
+    ///   - steps: number of inference steps, 1 ... `trainTimesteps`; at least 4 with Runge-Kutta steps.
+    ///   - config: noise schedule and options.
     /// - Throws: `SamplerError`.
     public init(steps: Int, config: SamplerConfig = SamplerConfig()) throws(SamplerError) {
         let ascending = try config.ascendingTimesteps(steps)
@@ -31,7 +34,7 @@ public struct PNDMSampler: DiffusionSampler {
         self.stride = stride
         self.config = config
         if config.skipPRKSteps {
-            // The second timestep is visited twice: by the first step and by its refinement.
+            // The second timestep occurs twice: the first step is repeated.
             timesteps = (ascending.dropLast() + ascending.dropLast().suffix(1) + ascending.suffix(1))
                 .reversed()
             rungeKuttaCount = 0
@@ -40,7 +43,7 @@ public struct PNDMSampler: DiffusionSampler {
                 throw .unsupported(
                     option: "skip_prk_steps", value: "false", supported: "true for fewer than 4 steps")
             }
-            // Each step looks at its beginning, twice at its middle, and at its end.
+            // Each step predicts at its start, twice at its middle, and at its end.
             let ends = (steps - 4..<steps - 1).reversed()
             let rungeKutta = ends.flatMap { index in
                 let middle = ascending[index] + stride / 2
@@ -53,13 +56,13 @@ public struct PNDMSampler: DiffusionSampler {
     }
 
     public mutating func step(_ prediction: Tensor, sample: Tensor) -> Tensor {
-        precondition(position < timesteps.count, "PNDM: all \(timesteps.count) predictions are used")
+        precondition(position < timesteps.count, "PNDM: step called more than \(timesteps.count) times")
         defer { position += 1 }
         return position < rungeKuttaCount
             ? rungeKuttaStage(prediction, sample) : multistep(prediction, sample)
     }
 
-    /// One of the four predictions of a Runge-Kutta step; only the last one ends the step.
+    /// Uses one of the four predictions of a Runge-Kutta step. The fourth one completes the step.
     private mutating func rungeKuttaStage(_ prediction: Tensor, _ sample: Tensor) -> Tensor {
         let stage = position % 4
         let timestep = timesteps[position], begin = timesteps[position - stage]
@@ -70,7 +73,7 @@ public struct PNDMSampler: DiffusionSampler {
             start = sample
         }
         sum = stage == 3 ? nil : total
-        // The even stages look half a step further, the odd ones repeat the way to where they stand.
+        // Each stage moves the sample at the start: stages 0 and 1 to the middle of the step, 2 and 3 to its end.
         let end = stage % 2 == 0 ? timestep - stride / 2 : timestep
         return transfer(start ?? sample, stage == 3 ? total : prediction, from: begin, to: end)
     }
@@ -78,7 +81,7 @@ public struct PNDMSampler: DiffusionSampler {
     private mutating func multistep(_ prediction: Tensor, _ sample: Tensor) -> Tensor {
         let timestep = timesteps[position]
         if position == 1, let first = history.first, let start {
-            // Repeats the first step with the mean of the predictions at its two ends.
+            // Repeats the first step with the mean of the predictions at its start and end.
             return transfer(start, (prediction + first) / 2, from: timestep + stride, to: timestep)
         }
         history = history.suffix(3) + [prediction]
@@ -86,7 +89,7 @@ public struct PNDMSampler: DiffusionSampler {
         return transfer(sample, combined(), from: timestep, to: timestep - stride)
     }
 
-    /// Adams-Bashforth combination of the history, of the highest order that it allows.
+    /// The Adams-Bashforth combination of the history; its order is the number of predictions.
     private func combined() -> Tensor {
         let newest = Array(history.reversed())
         switch newest.count {
@@ -97,7 +100,7 @@ public struct PNDMSampler: DiffusionSampler {
         }
     }
 
-    /// Eq. 9: moves `sample` from one noise level to another along the prediction.
+    /// Eq. 9: the transfer of `sample` from one noise level to another with the predicted noise.
     private func transfer(_ sample: Tensor, _ prediction: Tensor, from: Int, to: Int) -> Tensor {
         let now = config.alphaCumprod(from), next = config.alphaCumprod(to)
         var epsilon = prediction

@@ -1,59 +1,60 @@
 // SPDX-License-Identifier: Apache-2.0
-// Options of the samplers, as diffusers' scheduler_config.json names them.
+// Options of the samplers, with the keys and defaults of diffusers' scheduler_config.json (scheduling_ddim.py,
+// scheduling_pndm.py and scheduling_dpmsolver_multistep.py in schedulers/).
 
 import Files
 import Foundation
 
-/// The samplers, by the names of the command line.
+/// The samplers. Raw values are the names on the command line.
 public enum SamplerKind: String, Codable, Sendable, CaseIterable {
     case ddim
     case pndm
     case dpmSolverMultistep = "dpm++"
 }
 
-/// How inference timesteps are picked from the training timesteps (Lin et al. 2023, arXiv:2305.08891, table 2).
+/// How inference timesteps are selected from the training timesteps (Lin et al. 2023, arXiv:2305.08891, table 2).
 public enum TimestepSpacing: String, Codable, Sendable, CaseIterable {
-    /// From 0 (plus `stepsOffset`) upwards in equal integer steps.
+    /// Equal integer steps from 0 upwards, plus `stepsOffset`.
     case leading
-    /// Evenly between the first and the last one.
+    /// Evenly spaced from the first to the last training timestep.
     case linspace
-    /// From the last one downwards.
+    /// Equal steps from the last training timestep downwards.
     case trailing
 }
 
-/// Solver of the second-order steps of DPM-Solver++.
+/// The second-order solver of DPM-Solver++ (`solver_type`).
 public enum DPMSolverType: String, Codable, Sendable, CaseIterable {
     case midpoint, heun
 }
 
-/// The noise level behind the last step of DPM-Solver++.
+/// The noise level after the last step of DPM-Solver++ (`final_sigmas_type`).
 public enum FinalSigmas: String, Codable, Sendable, CaseIterable {
     case zero
     case sigmaMin = "sigma_min"
 }
 
-/// What a sampler is configured with. The defaults are those of Stable Diffusion's scheduler_config.json.
+/// The options of all samplers. The defaults are those of Stable Diffusion's `scheduler_config.json`.
 public struct SamplerConfig: Sendable, Equatable, Codable {
     public var schedule = NoiseSchedule()
-    /// nil: the sampler's own default, `leading` for DDIM and PNDM, `linspace` for DPM-Solver++.
+    /// nil: the default of the sampler, `leading` for DDIM and PNDM, `linspace` for DPM-Solver++.
     public var timestepSpacing: TimestepSpacing?
-    /// Added to every timestep with `leading` spacing.
+    /// Added to each timestep with `leading` spacing.
     public var stepsOffset = 1
-    /// DDIM and PNDM: the last step ends without noise instead of at the noise level of timestep 0.
+    /// DDIM and PNDM: after the last step, ā is 1 instead of that of timestep 0.
     public var setAlphaToOne = false
-    /// DDIM: clips the predicted noiseless sample to ± this; nil for none.
+    /// DDIM: the predicted noiseless sample is clipped to ± this value; nil for no clipping.
     public var clipSampleRange: Double?
-    /// PNDM: begins with one refined step and rising orders instead of three Runge-Kutta steps.
+    /// PNDM: the first step is repeated once, in place of three Runge-Kutta steps.
     public var skipPRKSteps = true
-    /// DPM-Solver++: 1 or 2.
+    /// DPM-Solver++: the order, 1 or 2.
     public var solverOrder = 2
-    /// DPM-Solver++.
+    /// DPM-Solver++: the second-order solver.
     public var solverType = DPMSolverType.midpoint
-    /// DPM-Solver++: the last of fewer than 15 steps is of first order.
+    /// DPM-Solver++: with fewer than 15 steps, the last step has order 1.
     public var lowerOrderFinal = true
-    /// DPM-Solver++: the last step is always of first order.
+    /// DPM-Solver++: the last step always has order 1.
     public var eulerAtFinal = false
-    /// DPM-Solver++.
+    /// DPM-Solver++: the noise level after the last step.
     public var finalSigmas = FinalSigmas.zero
 
     /// Stable Diffusion's options.
@@ -61,11 +62,12 @@ public struct SamplerConfig: Sendable, Equatable, Codable {
 }
 
 extension SamplerConfig {
-    /// Reads diffusers' `scheduler_config.json` for the sampler `kind`; the file may be another sampler's.
+    /// Reads diffusers' `scheduler_config.json` for a sampler of `kind`. The file may belong to another scheduler.
     ///
-    /// Absent keys mean what they mean to diffusers' scheduler of that kind, not Stable Diffusion's values.
-    /// - Throws: `ConfigError`, naming the key and value, for a key that is unknown or set to something that
-    ///   these samplers do not compute.
+    /// An absent key has the default of diffusers' scheduler of that kind, not Stable Diffusion's value.
+    ///
+    /// - Throws: `ConfigError`, which names the key and its value, for an unknown key and for a value that these
+    ///   samplers do not implement.
     public init(json: Data, for kind: SamplerKind) throws(ConfigError) {
         let name = "scheduler_config.json"
         var reader = try ConfigReader(
@@ -91,12 +93,12 @@ extension SamplerConfig {
         lowerOrderFinal = try reader.bool("lower_order_final", default: true)
         eulerAtFinal = try reader.bool("euler_at_final", default: false)
         finalSigmas = try reader.choice("final_sigmas_type", as: FinalSigmas.self) ?? .zero
-        try Self.refuseOtherOptions(&reader)
+        try Self.rejectOtherOptions(&reader)
         try reader.finish()
     }
 
-    /// Options that these samplers follow only in their default, by diffusers' DDIM, PNDM and DPM-Solver schedulers.
-    private static func refuseOtherOptions(_ reader: inout ConfigReader) throws(ConfigError) {
+    /// Options of diffusers' DDIM, PNDM and DPM-Solver schedulers that are implemented for their default value only.
+    private static func rejectOtherOptions(_ reader: inout ConfigReader) throws(ConfigError) {
         try reader.mustBeDefault("thresholding", .bool(false))
         try reader.mustBeDefault("rescale_betas_zero_snr", .bool(false))
         try reader.mustBeDefault("algorithm_type", .string("dpmsolver++"))
@@ -108,7 +110,7 @@ extension SamplerConfig {
         try reader.mustBeDefault("use_dynamic_shifting", .bool(false))
         try reader.mustBeDefault("lambda_min_clipped", .number(-.infinity))
         try reader.mustBeDefault("variance_type")
-        // Read by diffusers only together with an option that is refused above.
+        // These have an effect only together with an option that is refused above.
         for key in ["dynamic_thresholding_ratio", "sample_max_value", "flow_shift"] {
             _ = try reader.number(key)
         }

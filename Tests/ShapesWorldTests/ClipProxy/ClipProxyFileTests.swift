@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// CLIP-proxies as files: what is written is read back, and nothing else is.
+// CLIP-proxies in files: contents after writing and reading, and errors.
 
 import Checkpoints
 import Evaluation
@@ -26,7 +26,7 @@ import Testing
         )
     }
 
-    @Test("a proxy reads back as it was written") func roundTrip() throws {
+    @Test("a proxy is equal after writing and reading") func roundTrip() throws {
         try TemporaryFolder.with { folder in
             let path = folder.file("clip.h5")
             try proxy.write(to: path, manifest: manifest)
@@ -40,7 +40,7 @@ import Testing
         }
     }
 
-    @Test("half precision takes half of the bytes and moves scores by less than a thousandth")
+    @Test("half precision changes scores by less than 0.001")
     func halfPrecision() throws {
         var random = Philox(seed: 1)
         let images = random.normal([4, 3, 8, 8])
@@ -59,7 +59,7 @@ import Testing
         }
     }
 
-    @Test("what else is written lies in the file, next to a proxy that still reads") func extra() throws {
+    @Test("a training state can be written to the file of a proxy") func extra() throws {
         try TemporaryFolder.with { folder in
             let path = folder.file("clip.h5")
             try proxy.write(to: path, manifest: manifest) { writer in
@@ -73,7 +73,7 @@ import Testing
         }
     }
 
-    @Test("a proxy's file is no UNet's, and says so") func otherKind() throws {
+    @Test("reading a proxy as a model is an error that names both formats") func otherKind() throws {
         try TemporaryFolder.with { folder in
             let path = folder.file("clip.h5")
             try proxy.write(to: path, manifest: manifest)
@@ -88,7 +88,7 @@ import Testing
         }
     }
 
-    @Test("an architecture that is not one is an error that names the key") func brokenConfig() throws {
+    @Test("an incomplete config is an error that names the missing key") func brokenConfig() throws {
         try TemporaryFolder.with { folder in
             let path = folder.file("clip.h5")
             let header = CheckpointHeader(
@@ -102,7 +102,7 @@ import Testing
         }
     }
 
-    @Test("parameters that the architecture lacks are an error") func unusedKeys() throws {
+    @Test("parameters that the architecture does not have are an error") func unusedKeys() throws {
         try TemporaryFolder.with { folder in
             let path = folder.file("clip.h5")
             try proxy.write(to: path, manifest: manifest) { try $0.write("extra", .zeros([1])) }

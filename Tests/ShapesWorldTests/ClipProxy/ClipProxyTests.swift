@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two towers: shapes, keys, scores. How well a trained one scores is tested where it is trained.
+// Shapes, keys and scores of a CLIP-proxy with random weights. ShippedClipProxyTests tests the trained one.
 
 import Checkpoints
 import Evaluation
@@ -32,7 +32,7 @@ import Testing
 
     private static func ids(_ count: Int) -> [Int32] { (0..<count * 5).map { Int32($0 * $0 % 9) } }
 
-    @Test("both towers end in unit vectors of the embedding's width") func embeddings() throws {
+    @Test("embeddings of images and captions are unit vectors of the projection size") func embeddings() throws {
         let proxy = try Self.proxy()
         let images = proxy.imageEmbeddings(Self.images(3))
         let captions = proxy.textEmbeddings(Self.ids(3), batch: 3)
@@ -44,7 +44,7 @@ import Testing
         }
     }
 
-    @Test("a score is the cosine of image and caption, however many are scored at once") func score() throws {
+    @Test("scores are cosines of image and caption, for any number of images") func score() throws {
         let proxy = try Self.proxy()
         let (images, ids) = (Self.images(70), Self.ids(70))
         let scores = proxy.score(images, ids: ids)
@@ -57,7 +57,7 @@ import Testing
         #expect(proxy.score(.zeros([0, 3, 8, 8]), ids: []).isEmpty)
     }
 
-    @Test("features are the mean of the last map, and every resolution has a map") func features() throws {
+    @Test("features are the mean of the last map, and each resolution has a map") func features() throws {
         let proxy = try Self.proxy()
         let images = Self.images(66)
         let maps = proxy.imageFeatureMaps(images)
@@ -70,7 +70,7 @@ import Testing
         )
     }
 
-    @Test("the perceptual distance is its formula on the maps") func perceptualFormula() throws {
+    @Test("the perceptual distance follows its formula") func perceptualFormula() throws {
         let proxy = try Self.proxy()
         let images = Self.images(2)
         let (one, other) = (images.sliced(axis: 0, 0..<1), images.sliced(axis: 0, 1..<2))
@@ -88,7 +88,7 @@ import Testing
                 }
             }
         }
-        expectClose(proxy.perceptualDistances(one, reference: other), [expected], within: 1e-5)
+        expectClose(proxy.perceptualReference(other).distances(one), [expected], within: 1e-5)
     }
 
     @Test("the perceptual distance is 0 for equal images and grows with noise") func perceptualNoise()
@@ -96,23 +96,23 @@ import Testing
     {
         let proxy = try Self.proxy()
         let images = Self.images(65)
-        #expect(proxy.perceptualDistances(images, reference: images) == [Double](repeating: 0, count: 65))
+        #expect(proxy.perceptualReference(images).distances(images) == [Double](repeating: 0, count: 65))
         var random = Philox(seed: 8)
         let noise = random.normal(images.shape)
         let means = [0.1, 0.3, 1].map { (deviation: Float) in
-            MeanEstimate(of: proxy.perceptualDistances(images + noise * deviation, reference: images)).mean
+            MeanEstimate(of: proxy.perceptualReference(images).distances(images + noise * deviation)).mean
         }
         #expect(means[0] > 0 && means[0] < means[1] && means[1] < means[2])
     }
 
-    @Test("word order matters to a caption's embedding") func wordOrder() throws {
+    @Test("the embedding of a caption depends on the order of words") func wordOrder() throws {
         let proxy = try Self.proxy()
         let embeddings = proxy.textEmbeddings([1, 2, 3, 4, 0, 1, 4, 3, 2, 0], batch: 2)
         let cosine = (embeddings.sliced(axis: 0, 0..<1) * embeddings.sliced(axis: 0, 1..<2)).sum().item
         #expect(cosine < 0.99999)
     }
 
-    @Test("keys name the parts as transformers' CLIP does") func keys() throws {
+    @Test("keys follow transformers' CLIPModel") func keys() throws {
         let keys = try Set(Self.proxy().store.entries.map(\.key))
         for key in [
             "logit_scale", "visual_projection.weight", "text_projection.weight",
@@ -124,7 +124,7 @@ import Testing
         #expect(!keys.contains("visual_projection.bias"))
     }
 
-    @Test("the default architecture stays below 0.4 M parameters") func size() throws {
+    @Test("the default architecture has 0.3 M parameters") func size() throws {
         let text = try TinyModel.textConfig(
             vocabSize: 26, maxPositionEmbeddings: 12, hiddenSize: 64, layers: 2, heads: 4)
         let proxy = try ClipProxy(
@@ -150,7 +150,7 @@ import Testing
             """.utf8)
     }
 
-    @Test("JSON gives the config, and the config the same JSON") func roundTrip() throws {
+    @Test("a config is equal after writing and reading") func roundTrip() throws {
         let config = try JSONDecoder().decode(ClipProxyConfig.self, from: Self.json())
         #expect(config.visionChannels == [8, 16])
         #expect(config.visionStrides == [1, 2])
@@ -163,7 +163,7 @@ import Testing
     }
 
     @Test(
-        "impossible sizes are errors that name the key",
+        "sizes out of range are errors that name the key",
         arguments: [
             (
                 json(strides: "[1]"),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Training of a tiny CLIP-proxy: it learns, repeats itself and resumes.
+// Training of a tiny CLIP-proxy: convergence, reproducibility, resumed runs, configs and batches.
 
 import Checkpoints
 import Evaluation
@@ -14,8 +14,8 @@ import Testing
 @testable import QAT
 @testable import ShapesWorld
 
-/// A recipe that trains in seconds, even without optimisation.
-private func tinyRecipe(steps: Int, batchSize: Int = 16, hardNegatives: Int = 1) throws -> ClipProxyTrainingConfig {
+/// A config that trains in seconds in a debug build.
+private func tinyConfig(steps: Int, batchSize: Int = 16, hardNegatives: Int = 1) throws -> ClipProxyTrainingConfig {
     let text = try TinyModel.textConfig(hiddenSize: 16)
     let model = try ClipProxyConfig(
         textConfig: text, visionChannels: [8, 16, 16], visionStrides: [2, 2, 2], normNumGroups: 4,
@@ -27,7 +27,7 @@ private func tinyRecipe(steps: Int, batchSize: Int = 16, hardNegatives: Int = 1)
             schedule: LearningRateSchedule(warmupSteps: 5), averageDecay: 0.9, seed: 3))
 }
 
-/// Runs a trainer to its end, or until `stop` steps are done.
+/// Runs a trainer to its end, or until `stop` steps are complete.
 private func run(_ trainer: ClipProxyTrainer, until stop: Int = .max) throws {
     try trainer.run(progress: { _, _, _ in }, save: {}, shouldStop: { trainer.loop.step >= stop })
 }
@@ -35,8 +35,8 @@ private func run(_ trainer: ClipProxyTrainer, until stop: Int = .max) throws {
 @Suite struct ClipProxyTrainerTests {
     private let manifest = RunManifest(toolVersion: "0", commandLine: ["test"], seed: 3, inputs: [])
 
-    @Test("a short run lowers the loss and tells captions of other images apart") func learns() throws {
-        let trainer = try ClipProxyTrainer(tinyRecipe(steps: 200))
+    @Test("a short run lowers the loss and separates true captions from those of other images") func learns() throws {
+        let trainer = try ClipProxyTrainer(tinyConfig(steps: 200))
         try run(trainer)
         let losses = trainer.loop.history.map(\.loss)
         #expect(losses.count == 4)
@@ -45,11 +45,11 @@ private func run(_ trainer: ClipProxyTrainer, until stop: Int = .max) throws {
         #expect(accuracy.matched.mean > accuracy.mismatched.mean + 0.05)
     }
 
-    @Test("the same recipe trains the same weights, another seed others") func repeats() throws {
+    @Test("weights depend on config and seed only") func repeats() throws {
         func weights(seed: UInt64) throws -> [[Float]] {
-            var recipe = try tinyRecipe(steps: 3)
-            recipe.training.seed = seed
-            let trainer = try ClipProxyTrainer(recipe)
+            var config = try tinyConfig(steps: 3)
+            config.training.seed = seed
+            let trainer = try ClipProxyTrainer(config)
             try run(trainer)
             return trainer.model.store.parameters.map(\.value.values)
         }
@@ -58,76 +58,76 @@ private func run(_ trainer: ClipProxyTrainer, until stop: Int = .max) throws {
         #expect(try weights(seed: 2) != first)
     }
 
-    @Test("a run resumed from its file ends bit-equal to an uninterrupted one") func resumes() throws {
-        let whole = try ClipProxyTrainer(tinyRecipe(steps: 6))
-        try run(whole)
-        let interrupted = try ClipProxyTrainer(tinyRecipe(steps: 6))
+    @Test("a resumed run ends with the same bits as an uninterrupted one") func resumes() throws {
+        let uninterrupted = try ClipProxyTrainer(tinyConfig(steps: 6))
+        try run(uninterrupted)
+        let interrupted = try ClipProxyTrainer(tinyConfig(steps: 6))
         try run(interrupted, until: 3)
         #expect(interrupted.loop.step == 3)
         try TemporaryFolder.with { folder in
             let path = folder.file("clip.h5")
             try interrupted.write(to: path, manifest: manifest)
-            let resumed = try ClipProxyTrainer(tinyRecipe(steps: 6))
+            let resumed = try ClipProxyTrainer(tinyConfig(steps: 6))
             #expect(try resumed.resume(from: path))
             #expect(resumed.loop.step == 3)
             try run(resumed)
-            for (one, other) in zip(whole.model.store.parameters, resumed.model.store.parameters) {
+            for (one, other) in zip(uninterrupted.model.store.parameters, resumed.model.store.parameters) {
                 #expect(one.value.values == other.value.values, "\(one.name)")
             }
             #expect(
-                whole.loop.average?.averages.mapValues(\.values)
+                uninterrupted.loop.average?.averages.mapValues(\.values)
                     == resumed.loop.average?.averages.mapValues(\.values))
-            #expect(whole.loop.history == resumed.loop.history)
+            #expect(uninterrupted.loop.history == resumed.loop.history)
         }
     }
 
-    @Test("a finished run leaves the averaged proxy and no state") func finished() throws {
-        let trainer = try ClipProxyTrainer(tinyRecipe(steps: 2))
+    @Test("the file of a finished run has the averaged weights and no training state") func finished() throws {
+        let trainer = try ClipProxyTrainer(tinyConfig(steps: 2))
         try run(trainer)
         try TemporaryFolder.with { folder in
             let path = folder.file("clip.h5")
             try trainer.write(to: path, manifest: manifest)
             let written = try ClipProxy(file: path).store.parameters.map(\.value.values)
             #expect(written == trainer.withFinalWeights { $0.store.parameters.map(\.value.values) })
-            #expect(try !ClipProxyTrainer(tinyRecipe(steps: 2)).resume(from: path))
+            #expect(try !ClipProxyTrainer(tinyConfig(steps: 2)).resume(from: path))
         }
     }
 
-    @Test("the file of another run is refused") func anotherRun() throws {
-        let trainer = try ClipProxyTrainer(tinyRecipe(steps: 4))
+    @Test("the file of a run with another config is rejected") func anotherRun() throws {
+        let trainer = try ClipProxyTrainer(tinyConfig(steps: 4))
         try run(trainer, until: 2)
         try TemporaryFolder.with { folder in
             let path = folder.file("clip.h5")
             try trainer.write(to: path, manifest: manifest)
-            let other = try ClipProxyTrainer(tinyRecipe(steps: 4, hardNegatives: 2))
+            let other = try ClipProxyTrainer(tinyConfig(steps: 4, hardNegatives: 2))
             #expect(throws: TrainingStateError.self) { try other.resume(from: path) }
-            var sparser = try tinyRecipe(steps: 4)
-            sparser.training.saveEvery += 1
-            #expect(try ClipProxyTrainer(sparser).resume(from: path))
+            var otherInterval = try tinyConfig(steps: 4)
+            otherInterval.training.saveEvery += 1
+            #expect(try ClipProxyTrainer(otherInterval).resume(from: path))
         }
     }
 
-    @Test("every trainable value, the temperature included, gets a gradient") func gradients() throws {
-        let trainer = try ClipProxyTrainer(tinyRecipe(steps: 1))
+    @Test("all parameters, the temperature included, have a gradient") func gradients() throws {
+        let trainer = try ClipProxyTrainer(tinyConfig(steps: 1))
         var random = Philox(seed: 3)
         trainer.loss(ofStep: 0, random: &random).total.backward()
         for parameter in trainer.model.store.parameters {
-            // Key biases shift all scores of a query alike, which softmax does not see.
+            // The bias of keys adds a constant to all scores of a query, and softmax is invariant to it.
             if parameter.name.hasSuffix("k_proj.bias") { continue }
             #expect(parameter.gradient?.values.contains { $0 != 0 } == true, "\(parameter.name)")
         }
     }
 
-    @Test("the loss's factor never exceeds the inverse of the lowest temperature") func temperature() throws {
-        let trainer = try ClipProxyTrainer(tinyRecipe(steps: 1))
+    @Test("the factor of the loss is at most the inverse of the minimum temperature") func temperature() throws {
+        let trainer = try ClipProxyTrainer(tinyConfig(steps: 1))
         trainer.model.logitScale.value = Tensor([7], shape: [1])
         var random = Philox(seed: 3)
         let loss = trainer.loss(ofStep: 0, random: &random)
         #expect(abs((loss.parts["scale"] ?? 0) - 100) < 1e-3)
     }
 
-    @Test("final weights are the moving average, and the values come back") func averages() throws {
-        let trainer = try ClipProxyTrainer(tinyRecipe(steps: 4))
+    @Test("the final weights are the moving average, and the current values are restored") func averages() throws {
+        let trainer = try ClipProxyTrainer(tinyConfig(steps: 4))
         try run(trainer)
         let values = trainer.model.store.parameters.map(\.value.values)
         let averages = trainer.withFinalWeights { $0.store.parameters.map(\.value.values) }
@@ -137,14 +137,14 @@ private func run(_ trainer: ClipProxyTrainer, until stop: Int = .max) throws {
 }
 
 @Suite struct ClipProxyTrainingConfigTests {
-    @Test("JSON carries the whole recipe") func roundTrip() throws {
-        let recipe = try tinyRecipe(steps: 7)
-        let again = try JSONDecoder().decode(ClipProxyTrainingConfig.self, from: JSONEncoder().encode(recipe))
-        #expect(again == recipe)
+    @Test("a config is equal after writing and reading") func roundTrip() throws {
+        let config = try tinyConfig(steps: 7)
+        let again = try JSONDecoder().decode(ClipProxyTrainingConfig.self, from: JSONEncoder().encode(config))
+        #expect(again == config)
     }
 
     @Test("values out of range are errors that name the key") func invalid() throws {
-        let recipe = try tinyRecipe(steps: 7)
+        let config = try tinyConfig(steps: 7)
         let changes: [(String, (inout ClipProxyTrainingConfig) throws -> Void)] = [
             ("hardNegatives", { $0.hardNegatives = -1 }),
             ("imageNoise", { $0.imageNoise = .nan }),
@@ -156,9 +156,9 @@ private func run(_ trainer: ClipProxyTrainer, until stop: Int = .max) throws {
             ("model.text_config.vocab_size", { $0.model = try Self.model(words: 25) }),
             ("model.text_config.max_position_embeddings", { $0.model = try Self.model(length: 8) }),
         ]
-        try recipe.validate()
+        try config.validate()
         for (key, change) in changes {
-            var changed = recipe
+            var changed = config
             try change(&changed)
             let error = #expect(throws: TrainingConfigError.self) { try changed.validate() }
             #expect(error?.description.contains(key) == true, "\(key)")
@@ -182,7 +182,7 @@ private func run(_ trainer: ClipProxyTrainer, until stop: Int = .max) throws {
             ShapesDataset(seed: 5), from: 32, count: 64, hardNegatives: 2, tokenizer: ShapesTokenizer())
     }
 
-    @Test("captions may match unless they contradict, and always match themselves") func mayMatch() {
+    @Test("captions match unless they contradict, and a caption matches itself") func mayMatch() {
         for i in 0..<64 {
             for j in 0..<64 {
                 let contradicts = dataset.caption(at: 32 + i).contradicts(dataset.caption(at: 32 + j))
@@ -193,7 +193,7 @@ private func run(_ trainer: ClipProxyTrainer, until stop: Int = .max) throws {
         #expect(batch.mayMatch.contains(false))
     }
 
-    @Test("hard negatives are false captions of their own image") func hardNegatives() throws {
+    @Test("hard negatives are false captions of their image") func hardNegatives() throws {
         let tokenizer = ShapesTokenizer()
         let length = tokenizer.length
         #expect(batch.hardNegatives.count == 128 * length)
@@ -204,10 +204,10 @@ private func run(_ trainer: ClipProxyTrainer, until stop: Int = .max) throws {
         }
     }
 
-    @Test("images and captions are the data set's") func pairs() {
+    @Test("images and captions are those of the data set") func pairs() {
         #expect(batch.pairs.pixels.shape == [64, 3, 32, 32])
-        let own = dataset.sample(at: 40)
-        #expect(Array(batch.pairs.tokens[8 * 12..<9 * 12]) == ShapesTokenizer().encode(own.caption))
-        #expect(batch.pairs.pixels.sliced(axis: 0, 8..<9).values == own.image.modelRange)
+        let sample = dataset.sample(at: 40)
+        #expect(Array(batch.pairs.tokens[8 * 12..<9 * 12]) == ShapesTokenizer().encode(sample.caption))
+        #expect(batch.pairs.pixels.sliced(axis: 0, 8..<9).values == sample.image.modelRange)
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The contrastive loss against its formula in double precision, its limits and its gradient.
+// The contrastive loss: its formula in double precision, limits and gradients.
 
 import Foundation
 import Tensors
@@ -13,7 +13,7 @@ import Testing
     private let images: Tensor
     private let captions: Tensor
     private let hardNegatives: Tensor
-    /// Images 0 and 2 fit each other's captions.
+    /// Images 0 and 2 match each other's captions.
     private let mayMatch = [true, false, true, false, true, false, true, false, true]
 
     init() {
@@ -36,8 +36,8 @@ import Testing
                 row += [2 * i, 2 * i + 1].map { exp(scale * cosine(images, i, hardNegatives, $0)) }
             }
             let column = candidates.map { exp(scale * cosine(images, $0, captions, i)) }
-            let own = scale * cosine(images, i, captions, i)
-            total += log(row.reduce(0, +)) + log(column.reduce(0, +)) - 2 * own
+            let matching = scale * cosine(images, i, captions, i)
+            total += log(row.reduce(0, +)) + log(column.reduce(0, +)) - 2 * matching
         }
         return total / 6
     }
@@ -59,22 +59,22 @@ import Testing
         }
     }
 
-    @Test("well separated pairs cost nothing, indistinguishable ones the logarithm of their number")
+    @Test("the loss is 0 for separated pairs, and the logarithm of their number for identical ones")
     func limits() {
-        let apart = Tensor([1, 0, 0, 1], shape: [2, 2])
-        let strangers = [false, false, false, false]
+        let separated = Tensor([1, 0, 0, 1], shape: [2, 2])
+        let noMatches = [false, false, false, false]
         let none = contrastiveLoss(
-            images: apart, captions: apart, hardNegatives: nil, scale: Tensor([100], shape: [1]),
-            mayMatch: strangers)
+            images: separated, captions: separated, hardNegatives: nil, scale: Tensor([100], shape: [1]),
+            mayMatch: noMatches)
         #expect(none.item == 0)
         let same = Tensor([1, 0, 1, 0], shape: [2, 2])
         let chance = contrastiveLoss(
             images: same, captions: same, hardNegatives: nil, scale: Tensor([100], shape: [1]),
-            mayMatch: strangers)
+            mayMatch: noMatches)
         expectClose([chance.item], [log(2.0)], .float32Golden)
     }
 
-    @Test("two pairs with the same caption do not push each other away") func duplicates() {
+    @Test("pairs that match each other do not contribute to the loss") func duplicates() {
         let same = Tensor([1, 0, 1, 0], shape: [2, 2])
         let loss = contrastiveLoss(
             images: same, captions: same, hardNegatives: nil, scale: Tensor([100], shape: [1]),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The perceptual distance on a tower so small that its maps are worked out by hand, and what any distance must do.
+// The perceptual distance on maps that are computed by hand, and its symmetry.
 
 import Evaluation
 import Foundation
@@ -16,7 +16,7 @@ import Testing
         textConfig: TinyModel.textConfig(vocabSize: 9, maxPositionEmbeddings: 5, hiddenSize: 16),
         visionChannels: [2], visionStrides: [1], normNumGroups: 1, projectionDim: 4)
 
-    /// One map of two channels: the centre of the 3x3 kernel copies red and green, a normalization over both channels
+    /// One map of two channels: the center of the 3x3 kernel copies red and green; a normalization over both channels
     /// and all pixels follows, then SiLU.
     private static func copyingTower() throws -> ClipProxy {
         let config = try #require(config)
@@ -35,29 +35,28 @@ import Testing
             parameters: ParameterPath(ParameterStore(provider: TensorParameterProvider(tensors))))
     }
 
-    /// Images of pixels (red, green), one row high; blue is 0.
+    /// An image of one row of pixels (red, green); blue is 0.
     private static func image(_ pixels: [(Float, Float)]) -> Tensor {
         Tensor(pixels.map(\.0) + pixels.map(\.1) + pixels.map { _ in 0 }, shape: [1, 3, 1, pixels.count])
     }
 
-    @Test("one pixel, red against green: the squared chord between two unit vectors")
+    @Test("the distance of a red and a green pixel is the squared distance of two unit vectors")
     func onePixel() throws {
         let tower = try Self.copyingTower()
-        // Normalized (1, -1) and (-1, 1); SiLU makes 0.731059 and -0.268941, so the cosine between both is
+        // Normalized to (1, -1) and (-1, 1); SiLU of 1 and -1 is 0.731059 and -0.268941, so that the cosine of both is
         // 2 · 0.731059 · -0.268941 / (0.731059² + 0.268941²) = -0.648054, and ‖u - v‖² = 2 - 2 cos.
-        let found = tower.perceptualDistances(
-            Self.image([(0.5, -0.5)]), reference: Self.image([(-0.5, 0.5)]))
+        let found = tower.perceptualReference(Self.image([(-0.5, 0.5)])).distances(Self.image([(0.5, -0.5)]))
         expectClose(found, [2 + 2 * 0.6480542736638855], within: 1e-4)
     }
 
-    @Test("where one of two pixels differs by as much, the mean over pixels is half of it")
+    @Test("the distance is the mean over pixels")
     func twoPixels() throws {
         let tower = try Self.copyingTower()
-        // Both images hold each value twice, so their normalization is the same.
+        // All images have the same values, so that their normalization is the same.
         let reference = Self.image([(1, -1), (-1, 1)])
-        let same = tower.perceptualDistances(reference, reference: reference)
-        let swapped = tower.perceptualDistances(Self.image([(-1, 1), (1, -1)]), reference: reference)
-        let half = tower.perceptualDistances(Self.image([(1, -1), (1, -1)]), reference: reference)
+        let same = tower.perceptualReference(reference).distances(reference)
+        let swapped = tower.perceptualReference(reference).distances(Self.image([(-1, 1), (1, -1)]))
+        let half = tower.perceptualReference(reference).distances(Self.image([(1, -1), (1, -1)]))
         #expect(same == [0])
         expectClose(swapped, [2 + 2 * 0.6480542736638855], within: 1e-4)
         expectClose(half, [1 + 0.6480542736638855], within: 1e-4)
@@ -73,21 +72,17 @@ import Testing
             parameters: ParameterPath(ParameterStore(provider: RandomParameterProvider(seed: 3))))
     }
 
-    @Test(
-        "the distance is symmetric, and the same for a reference that is kept, whatever the number of images"
-    )
+    @Test("the distance is symmetric, and does not depend on the number of images")
     func symmetric() throws {
         let tower = try Self.randomTower()
         var random = Philox(seed: 4)
         let (a, b) = (random.normal([66, 3, 8, 8]), random.normal([66, 3, 8, 8]))
-        let forwards = tower.perceptualDistances(a, reference: b)
-        #expect(forwards.count == 66 && forwards.allSatisfy { $0 > 0 && $0 <= 12 })
-        #expect(tower.perceptualDistances(b, reference: a) == forwards)
-        let reference = PerceptualReference(b, proxy: tower)
-        #expect(reference.distances(a) == forwards)
+        let reference = tower.perceptualReference(b)
+        let distances = reference.distances(a)
+        #expect(distances.count == 66 && distances.allSatisfy { $0 > 0 && $0 <= 12 })
+        #expect(tower.perceptualReference(a).distances(b) == distances)
         #expect(reference.distances(b) == [Double](repeating: 0, count: 66))
-        let last = tower.perceptualDistances(
-            a.sliced(axis: 0, 65..<66), reference: b.sliced(axis: 0, 65..<66))
-        expectClose(last, [forwards[65]], within: 1e-5)
+        let last = tower.perceptualReference(b.sliced(axis: 0, 65..<66)).distances(a.sliced(axis: 0, 65..<66))
+        expectClose(last, [distances[65]], within: 1e-5)
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The CLIP-proxy that the library ships, on images that it has not seen. Thresholds lie three standard errors or
-// more below what 4000 images gave.
+// The shipped CLIP-proxy on images that it was not trained on. Thresholds are at least three standard errors below the
+// result on 4000 images.
 
 import Checkpoints
 import Evaluation
@@ -25,7 +25,7 @@ import Testing
         return (batch.pixels, batch.tokens)
     }
 
-    @Test("true captions score high, false ones low, and the true one nearly always wins") func accuracy() {
+    @Test("true captions have higher scores than false ones") func accuracy() {
         let accuracy = ClipProxyAccuracy(of: proxy, on: dataset, samples: 400)
         #expect(accuracy.matched.mean > 0.75)
         #expect(accuracy.mismatched.mean < 0.15)
@@ -33,7 +33,7 @@ import Testing
         #expect(accuracy.ranking.mean >= 0.985)
     }
 
-    @Test("scores fall, and both distances grow, as images drown in noise") func noise() {
+    @Test("scores decrease and distances increase with the noise of images") func noise() {
         let (images, ids) = images(0..<200)
         var random = Philox(seed: 6)
         let noise = random.normal(images.shape)
@@ -46,24 +46,24 @@ import Testing
             scores.append(MeanEstimate(of: proxy.score(noisy, ids: ids).map(Double.init)).mean)
             frechet.append(frechetDistance(features: proxy.imageFeatures(noisy), reference: reference))
             perceptual.append(
-                MeanEstimate(of: proxy.perceptualDistances(noisy, reference: images)).mean)
+                MeanEstimate(of: proxy.perceptualReference(images).distances(noisy)).mean)
         }
         #expect(scores == scores.sorted(by: >))
         #expect(frechet == frechet.sorted())
         #expect(perceptual == perceptual.sorted())
     }
 
-    @Test("fresh images are nearer to others of their kind than coarse ones") func frechet() {
+    @Test("the Fréchet distance of images is smaller than that of their coarse versions") func frechet() {
         let reference = proxy.imageFeatures(images(0..<300).images)
-        let fresh = images(300..<600).images
-        let coarse = fresh.reshaped([300, 3, 8, 4, 8, 4]).mean(axes: [3, 5])
+        let sharp = images(300..<600).images
+        let coarse = sharp.reshaped([300, 3, 8, 4, 8, 4]).mean(axes: [3, 5])
             .upsampledNearest(toHeight: 32, width: 32)
         #expect(
-            frechetDistance(features: proxy.imageFeatures(fresh), reference: reference)
+            frechetDistance(features: proxy.imageFeatures(sharp), reference: reference)
                 < frechetDistance(features: proxy.imageFeatures(coarse), reference: reference))
     }
 
-    @Test("the file is small: half precision throughout, below a megabyte") func size() throws {
+    @Test("the file is smaller than 1 MB and has half precision") func size() throws {
         let path = try ShippedModels.clipProxy()
         let size = try FileManager.default.attributesOfItem(atPath: path)[.size] as? Int
         #expect(try #require(size) < 1_000_000)

@@ -21,7 +21,7 @@ import Testing
     {
         var config = TeacherTrainingConfig(
             unet: "unet.json", textEncoder: try TinyModel.textConfig(), schedule: NoiseSchedule(),
-            mixture: [.singleObject: 1], textDropping: 0.1, timesteps: .uniform,
+            mixture: [.singleObject: 1], textDropping: 0.1, timesteps: TimestepDistribution(alpha: 1, beta: 1),
             weighting: LossWeighting(maximumWeight: 5),
             training: TrainingOptions(
                 steps: steps, batchSize: 2, learningRate: 2e-3,

@@ -153,7 +153,7 @@ struct EvaluateCommand: ParsableCommand {
         }
         let labels = models.map { URL(fileURLWithPath: $0.name).deletingPathExtension().lastPathComponent }
         let image = ImageGrid(rows: rows, rowLabels: labels, columnLabels: [], pixelScale: 3).render()
-        try PNGWriter.write(image, to: path)
+        try PNGFile.write(image, to: path)
         Output.line(
             "\(path): columns are "
                 + shown.map { "\"\(suite.prompts[$0].caption.text)\"" }.joined(separator: ", "))

@@ -119,7 +119,7 @@ struct SampleCommand: ParsableCommand {
             try Output.tensors([("latents", samples)], to: latents)
             Output.line(latents)
         }
-        try PNGWriter.write(grid(of: samples, isLatent: isLatent).render(), to: output)
+        try PNGFile.write(grid(of: samples, isLatent: isLatent).render(), to: output)
         Output.line(output)
     }
 

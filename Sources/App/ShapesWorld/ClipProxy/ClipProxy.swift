@@ -1,24 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-// The stand-in for CLIP (Radford et al. 2021, arXiv:2103.00020) on the shapes world: an image tower and a text tower
-// that end in one space, where an image lies near its caption. Keys follow transformers' CLIPModel where the parts
-// correspond. N images, T tokens, D embedding width.
+// A small CLIP (Radford et al. 2021, arXiv:2103.00020) for the shapes world: an image encoder and a text encoder with a
+// common embedding space, in which images are close to their captions. Parameter names follow transformers' `CLIPModel`
+// (models/clip/modeling_clip.py) where the parts correspond.
+// N images, T tokens, D projection size, C channels, H W size.
 
 import BitsFusion
 
-/// A two-tower encoder of images and captions.
+/// Encodes images and captions as unit vectors.
+///
+/// It differs from CLIP in its convolutional image tower, and in its text embedding, which is the mean over all tokens.
 public final class ClipProxy {
     /// The architecture.
     public let config: ClipProxyConfig
-    /// Every parameter and every layer with an exchangeable weight.
+    /// All parameters, and all layers with a replaceable weight.
     public let store: ParameterStore
-    /// ln of what cosines are multiplied with in the training loss, `[1]`; scores do not use it.
+    /// The logarithm of the factor of cosines in the training loss, `[1]`. Scores do not use it.
     public let logitScale: Parameter
 
     private let vision: ClipProxyVision
     private let text: CLIPTextModel
     private let visualProjection, textProjection: Linear
 
-    /// Images that are encoded at once when no gradient is wanted: bounds the memory of their activations.
+    /// The number of images that are encoded at once without gradients, which bounds the memory of activations.
     private static let chunk = 64
 
     /// Builds the proxy from the parameters below `parameters` (the root of its state_dict).
@@ -37,31 +40,30 @@ public final class ClipProxy {
         logitScale = try parameters.parameter("logit_scale", shape: [1], initializer: .zeros)
     }
 
-    /// The points that images lie at, differentiable.
+    /// The embeddings of images, differentiable.
     ///
     /// - Parameter images: `[N, 3, H, W]`, range [-1, 1].
-    /// - Returns: `[N, D]`, rows of length 1.
+    /// - Returns: `[N, D]`, unit vectors.
     public func imageEmbeddings(_ images: Tensor) -> Tensor {
         visualProjection(vision(images)).l2Normalized()
     }
 
-    /// The points that captions lie at, differentiable: the mean over all token positions, padding included,
-    /// projected.
+    /// The embeddings of captions, differentiable: the projected mean over all tokens, padding included.
     ///
     /// - Parameters:
-    ///   - ids: N·T token ids, caption after caption, each padded to the same length.
+    ///   - ids: N·T token ids, caption after caption, padded to equal lengths.
     ///   - batch: N.
-    /// - Returns: `[N, D]`, rows of length 1.
+    /// - Returns: `[N, D]`, unit vectors.
     public func textEmbeddings(_ ids: [Int32], batch: Int) -> Tensor {
         textProjection(text(ids, batch: batch).mean(axes: [1])).l2Normalized()
     }
 
-    /// How well each image fits its caption: the cosine between the two, -1...1.
+    /// The cosine similarity of each image and its caption.
     ///
     /// - Parameters:
     ///   - images: `[N, 3, H, W]`, range [-1, 1].
     ///   - ids: N·T token ids, caption after caption.
-    /// - Returns: N cosines.
+    /// - Returns: N values in -1...1.
     /// - Precondition: the number of ids is a multiple of N.
     public func score(_ images: Tensor, ids: [Int32]) -> [Float] {
         let count = images.shape[0]
@@ -78,7 +80,7 @@ public final class ClipProxy {
         }
     }
 
-    /// The pooled image features before the projection, whose distribution the Fréchet distance compares.
+    /// The pooled image features before the projection, without gradients, for the Fréchet distance.
     ///
     /// - Parameter images: `[N, 3, H, W]`, range [-1, 1], N > 0.
     /// - Returns: `[N, featureChannels]`.
@@ -89,9 +91,9 @@ public final class ClipProxy {
         return parts.count == 1 ? parts[0] : Tensor.concatenated(parts, axis: 0)
     }
 
-    /// The image tower's maps, one per resolution, finest first: for distances that see where images differ.
+    /// The last map of the image tower at each resolution, finest first, without gradients, for perceptual distances.
     ///
-    /// - Parameter images: `[N, 3, H, W]`, range [-1, 1]; a few dozen at a time.
+    /// - Parameter images: `[N, 3, H, W]`, range [-1, 1]. The activations of all images are in memory at once.
     /// - Returns: `[N, C, H', W']` each.
     public func imageFeatureMaps(_ images: Tensor) -> [Tensor] {
         withoutGradients { vision.featureMaps(images) }
@@ -100,5 +102,50 @@ public final class ClipProxy {
     /// The ranges of images that are encoded at once.
     func chunks(of count: Int) -> [Range<Int>] {
         stride(from: 0, to: count, by: Self.chunk).map { $0..<min($0 + Self.chunk, count) }
+    }
+}
+
+/// The image tower: 3x3 convolutions with group normalization and SiLU, then the mean over pixels.
+///
+/// Its keys are `blocks.N.conv` and `blocks.N.norm`.
+private final class ClipProxyVision {
+    private let blocks: [(conv: Conv2d, norm: GroupNorm)]
+    private let config: ClipProxyConfig
+
+    /// Builds the blocks from the parameters below `parameters`.
+    init(_ parameters: ParameterPath, _ config: ClipProxyConfig) throws {
+        self.config = config
+        let inputs = [3] + config.visionChannels.dropLast()
+        blocks = try config.visionChannels.indices.map { index in
+            let block = parameters / "blocks" / index
+            let channels = config.visionChannels[index]
+            return (
+                try Conv2d(
+                    block / "conv", in: inputs[index], out: channels, kernel: 3,
+                    stride: config.visionStrides[index], padding: Padding(1)),
+                try GroupNorm(
+                    block / "norm", channels: channels, groups: config.normNumGroups, epsilon: 1e-5,
+                    activation: .silu)
+            )
+        }
+    }
+
+    /// `images` `[N, 3, H, W]` -> the last map of each resolution, `[N, C, H/2^i, W/2^i]`, finest first.
+    func featureMaps(_ images: Tensor) -> [Tensor] {
+        precondition(
+            images.rank == 4 && images.shape[1] == 3, "CLIP-proxy: images \(images.shape) are not [N, 3, H, W]")
+        var maps: [Tensor] = []
+        var hidden = images
+        for (index, block) in blocks.enumerated() {
+            if config.visionStrides[index] > 1, index > 0 { maps.append(hidden) }
+            hidden = block.norm(block.conv(hidden))
+        }
+        return maps + [hidden]
+    }
+
+    /// `images` `[N, 3, H, W]` -> `[N, C]`, the mean of the last map over its pixels.
+    func callAsFunction(_ images: Tensor) -> Tensor {
+        let maps = featureMaps(images)
+        return maps[maps.count - 1].mean(axes: [2, 3])
     }
 }

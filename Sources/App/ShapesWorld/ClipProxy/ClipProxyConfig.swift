@@ -1,25 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-// The architecture of the CLIP-proxy, as its JSON describes it.
+// The architecture of the CLIP-proxy. The JSON has the structure of transformers' `CLIPConfig`: `projection_dim`,
+// `text_config`, and keys of its own for the convolutional image tower.
 
 import BitsFusion
 import Foundation
 
-/// Sizes of a CLIP-proxy's two towers.
+/// The sizes of the image tower and the text tower.
 public struct ClipProxyConfig: Codable, Sendable, Equatable {
-    /// Output channels of every convolution, in order.
+    /// The output channels of each convolution.
     public let visionChannels: [Int]
-    /// Stride of every convolution, 1 or 2; as many as `visionChannels`.
+    /// The stride of each convolution, 1 or 2.
     public let visionStrides: [Int]
-    /// Groups of the normalization after every convolution; divides every channel count.
+    /// The number of groups of all normalizations; divides all of `visionChannels`.
     public let normNumGroups: Int
-    /// Width of the space that both towers end in.
+    /// D, the size of the embeddings.
     public let projectionDim: Int
-    /// The text tower before its projection.
+    /// The text encoder, without projection.
     public let textConfig: CLIPTextConfig
 
-    /// A config from its numbers; the defaults suit 32x32 images and give 0.3 M parameters.
+    /// A config with these values. The defaults are for 32x32 images and result in 0.3 M parameters.
     ///
-    /// - Throws: `ConfigError` for lists of different lengths and sizes that cannot be built.
+    /// - Throws: `ConfigError` for lists of different lengths and for sizes out of range.
     public init(
         textConfig: CLIPTextConfig, visionChannels: [Int] = [24, 32, 48, 64, 64, 96, 64],
         visionStrides: [Int] = [1, 2, 1, 2, 1, 2, 1], normNumGroups: Int = 8, projectionDim: Int = 64
@@ -34,7 +35,7 @@ public struct ClipProxyConfig: Codable, Sendable, Equatable {
 
     /// Reads the JSON keys `vision_channels`, `vision_strides`, `norm_num_groups`, `projection_dim` and `text_config`.
     ///
-    /// - Throws: `DecodingError` for missing keys, `ConfigError` for impossible values.
+    /// - Throws: `DecodingError` for missing keys, `ConfigError` for values out of range.
     public init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: CodingKeys.self)
         visionChannels = try container.decode([Int].self, forKey: .visionChannels)
@@ -45,7 +46,7 @@ public struct ClipProxyConfig: Codable, Sendable, Equatable {
         try validate()
     }
 
-    /// Channels of the pooled image features: of the last convolution.
+    /// C, the channels of the pooled image features.
     public var featureChannels: Int { visionChannels[visionChannels.count - 1] }
 
     private func validate() throws(ConfigError) {

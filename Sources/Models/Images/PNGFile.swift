@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// PNG files by libpng's simplified interface: 8 bits a channel, RGB, no alpha.
+// PNG files: 8-bit RGB without alpha, written with libpng's simplified interface.
 
 import CPNG
 import Files
 
-/// What can go wrong on the way from pixels to a PNG file.
+/// Why an image cannot be encoded as PNG.
 public enum PNGError: Error, Equatable, Sendable {
-    /// libpng refused an image of this size; `message` is its own.
+    /// libpng failed for an image of this size with this message.
     case encoding(width: Int, height: Int, message: String)
 }
 
@@ -20,11 +19,18 @@ extension PNGError {
     }
 }
 
-/// Turns images into PNG files.
-public enum PNGEncoder {
-    /// The bytes of a PNG file that shows `image`: values are clamped to 0...1 and rounded to 0...255.
+/// Encodes images as PNG and writes them to files.
+public enum PNGFile {
+    /// Writes `image` to the file at `path`, which is created or replaced as a whole.
     ///
-    /// - Throws: `PNGError.encoding` where libpng fails, in practice for lack of memory.
+    /// - Throws: `PNGError.encoding`; the errors of `AtomicFile.write`, after which an existing file is unchanged.
+    public static func write(_ image: RGBImage, to path: String) throws {
+        try AtomicFile.write(encode(image), to: path)
+    }
+
+    /// The bytes of a PNG file. Values are clamped to 0...1 and rounded to 0...255; NaN becomes 0.
+    ///
+    /// - Throws: `PNGError.encoding` if libpng fails, for example for lack of memory.
     public static func encode(_ image: RGBImage) throws(PNGError) -> [UInt8] {
         let rows = interleaved(image)
         var header = png_image()
@@ -34,7 +40,7 @@ public enum PNGEncoder {
         header.format = png_uint_32(PNG_FORMAT_RGB)
         defer { png_image_free(&header) }
 
-        // The first call compresses only to learn the size, the second one keeps the bytes.
+        // The first call determines the size, the second one writes the bytes.
         var size: png_alloc_size_t = 0
         guard png_image_write_to_memory(&header, nil, &size, 0, rows, 0, nil) != 0 else {
             throw failure(header, image)
@@ -46,13 +52,13 @@ public enum PNGEncoder {
         return Array(bytes.prefix(Int(size)))
     }
 
-    /// [height, width, 3] bytes from [3, height, width] floats.
+    /// `[3, height, width]` floats -> `[height, width, 3]` bytes.
     private static func interleaved(_ image: RGBImage) -> [UInt8] {
         let area = image.width * image.height
         var bytes = [UInt8](repeating: 0, count: 3 * area)
         for channel in 0..<3 {
             for offset in 0..<area {
-                // NaN compares false and becomes 0 rather than a trap.
+                // NaN > 0 is false, so that NaN becomes 0; its conversion to UInt8 would trap.
                 let value = image.pixels[channel * area + offset]
                 bytes[3 * offset + channel] = value > 0 ? UInt8((min(value, 1) * 255).rounded()) : 0
             }
