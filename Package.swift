@@ -31,7 +31,6 @@ let package = Package(
     products: [
         .library(name: "BitsFusion", targets: ["BitsFusion"]),
         .library(name: "ShapesWorld", targets: ["ShapesWorld"]),
-        .library(name: "ShapesWorld", targets: ["ShapesWorld"]),
         .executable(name: "bitsfusion", targets: ["BitsFusionCLI"]),
         .executable(name: "bitsfusion-bench", targets: ["BitsFusionBench"]),
     ],

@@ -82,6 +82,7 @@ struct ArchitectureMap {
     ///   - source: the text of the file.
     ///   - file: the path of the file, for the message.
     ///   - name: the target of the file.
+    /// - Returns: one violation for each such import, in order.
     func violations(in source: String, file: String, target name: String) -> [Violation] {
         guard let target = targets[name] else { return [.unknownTarget(name, file: file)] }
         return ImportScanner.imports(in: source)

@@ -19,9 +19,8 @@ public struct Tolerance: Sendable, CustomStringConvertible {
 
     public var description: String { "\(absolute) + \(relative)·|ref| + \(relativeToLargest)·max |ref|" }
 
-    /// True when `a` is close enough to `reference`; NaN and infinities only match themselves.
-    ///
-    /// - Parameter largest: max |ref| of all reference values.
+    /// Whether `a` is close to `reference`. NaN and infinities only match themselves. `largest` is max |ref| of all
+    /// reference values.
     public func admits(_ a: Double, _ reference: Double, largest: Double = 0) -> Bool {
         if reference.isNaN { return a.isNaN }
         if reference.isInfinite || a.isInfinite { return a == reference }
