@@ -106,11 +106,14 @@ def activations():
     for name, operation in [
         ("silu", F.silu),
         ("gelu", F.gelu),
-        ("geluTanh", lambda x: F.gelu(x, approximate="tanh")),
+        ("unused", None),
         ("quickGELU", lambda x: x * torch.sigmoid(1.702 * x)),
         ("mish", F.mish),
-        ("tanh", torch.tanh),
+        ("unused", None),
     ]:
+        if operation is None:
+            normal(*sweep.shape)  # a removed case; keeps the random numbers of the later ones
+            continue
         yield case({"name": name}, [sweep], operation)
 
     def geglu(x):

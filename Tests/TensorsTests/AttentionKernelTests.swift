@@ -43,7 +43,7 @@ private func attend(
     defer { withExtendedLifetime(buffers) {} }
     let heads: [UnsafePointer<Float>] = buffers.map { UnsafePointer($0.pointer + d) }
     let packed = [heads[1], heads[2]].map { head in
-        floats(size.keys * d) { kernels.attention_pack(head, $0, shape) }
+        floats(size.keys * d) { kernels.attention_prepack(head, $0, shape) }
     }
     let padded = (d + kernels.vector_width - 1) / kernels.vector_width * kernels.vector_width
     var result = AttentionResults()

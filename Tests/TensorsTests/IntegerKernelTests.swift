@@ -120,7 +120,7 @@ private struct IntegerLayer {
                     product.first_panel = firstPanel
                     product.panels = endPanel - firstPanel
                     if form > 0 { product.bias = UnsafePointer(bias.pointer) }
-                    if form > 3 { product.image_bias = UnsafePointer(channelBias.pointer) }
+                    if form > 3 { product.channel_bias = UnsafePointer(channelBias.pointer) }
                     if form & 2 == 2 { product.addend = UnsafePointer(form > 3 ? y : addend.pointer) }
                     product.y = y
                     product.y_step = step

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the kernel tests share: the tables that run here, awkward lengths, buffers with guard zones.
+// Shared by the kernel tests: the tables that this processor supports, awkward lengths, buffers with guard zones.
 
 import CKernels
 import Testing
@@ -9,24 +9,26 @@ import Testing
 /// A table of kernels under test, named by its instruction set.
 struct KernelTable: Sendable, CustomTestStringConvertible {
     let name: String
-    nonisolated(unsafe) let kernels: bf_kernel_table
+    nonisolated(unsafe) let table: UnsafePointer<bf_kernel_table>
+
+    var kernels: bf_kernel_table { table.pointee }
 
     var testDescription: String { name }
 
-    /// Every vectorised table that this processor runs.
+    /// Every vectorized table that this processor supports.
     static let available: [KernelTable] = ["portable", "avx2", "avx512"].compactMap { name in
-        bf_kernels_named(name).map { KernelTable(name: name, kernels: $0.pointee) }
+        bf_kernels_named(name).map { KernelTable(name: name, table: $0) }
     }
 }
 
-/// The scalar twins.
-nonisolated(unsafe) let reference: bf_kernel_table = bf_reference().pointee
+/// The scalar reference kernels.
+nonisolated(unsafe) let referenceTable: UnsafePointer<bf_kernel_table> = bf_reference()
+nonisolated(unsafe) let reference: bf_kernel_table = referenceTable.pointee
 
-/// Lengths around vector widths and unrolled blocks, empty included; 4097 passes the block of the sums.
+/// Lengths around vector widths and unrolled blocks, including 0; 4097 exceeds the block length of sums.
 let awkwardLengths = [0, 1, 2, 3, 5, 7, 8, 15, 16, 17, 31, 33, 63, 67, 4097]
 
-/// Runs `body` on a buffer of `count` elements, `initial` at first, and returns them; a write outside is
-/// reported.
+/// Runs `body` on a buffer that holds `initial` and returns its contents. Writes outside the buffer are reported.
 func output<T: Equatable & BitwiseCopyable>(
     _ initial: [T], guarded guardValue: T, sourceLocation: SourceLocation = #_sourceLocation,
     _ body: (UnsafeMutablePointer<T>) -> Void
@@ -53,16 +55,3 @@ func floats(
         initial ?? [Float](repeating: 0, count: count), guarded: 12345.5, sourceLocation: sourceLocation, body
     )
 }
-
-/// C arrays of function pointers arrive as tuples; as arrays they can be walked.
-func entries<Tuple, Element>(of tuple: Tuple, as type: Element.Type) -> [Element] {
-    withUnsafeBytes(of: tuple) { Array($0.bindMemory(to: Element.self)) }
-}
-
-typealias UnaryKernel = @convention(c) (UnsafePointer<Float>?, UnsafeMutablePointer<Float>?, Int) -> Void
-typealias BinaryKernel =
-    @convention(c) (UnsafePointer<Float>?, UnsafePointer<Float>?, UnsafeMutablePointer<Float>?, Int) -> Void
-typealias RightScalarKernel =
-    @convention(c) (UnsafePointer<Float>?, Float, UnsafeMutablePointer<Float>?, Int) -> Void
-typealias LeftScalarKernel =
-    @convention(c) (Float, UnsafePointer<Float>?, UnsafeMutablePointer<Float>?, Int) -> Void

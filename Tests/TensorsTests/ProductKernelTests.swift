@@ -38,10 +38,10 @@ import Testing
             let turnedA = try GuardedBuffer((0..<k * m).map { a[$0 % m * k + $0 / m] })
             let turnedB = try GuardedBuffer((0..<n * k).map { b[$0 % k * n + $0 / k] })
             let panels = packed(kernels, depth: k, columns: n) {
-                kernels.pack_panels(right.pointer, k, n, n, $0)
+                kernels.prepack(right.pointer, k, n, n, $0)
             }
             let fromTranspose = packed(kernels, depth: k, columns: n) {
-                kernels.pack_transposed(turnedB.pointer, n, k, k, $0)
+                kernels.prepack_transposed(turnedB.pointer, n, k, k, $0)
             }
             #expect(panels == fromTranspose, "packing of \(size)")
             for start in 0..<4 {
@@ -105,10 +105,10 @@ import Testing
                     reference.im2col(x.pointer, $0, shape, channels, first, count, count)
                 }
                 let expected = packed(kernels, depth: taps, columns: count) {
-                    kernels.pack_panels(columns, taps, count, count, $0)
+                    kernels.prepack(columns, taps, count, count, $0)
                 }
                 let result = packed(kernels, depth: taps, columns: count) {
-                    kernels.pack_image(x.pointer, shape, channels, first, count, $0)
+                    kernels.prepack_image(x.pointer, shape, channels, first, count, $0)
                 }
                 #expect(result == expected, "\(height)x\(width), kernel \(kernel), stride \(stride)")
             }

@@ -127,7 +127,7 @@ private struct Tiles {
             func pixels(_ tiles: Tiles) -> [Float] {
                 var place = tiles.placement(imageStep: step)
                 var epilogue = bf_epilogue(
-                    bias: bias.pointer, image_bias: channelBias.pointer, image_bias_step: tiles.channels,
+                    bias: bias.pointer, channel_bias: channelBias.pointer, channel_bias_step: tiles.channels,
                     addend: addend.pointer)
                 let laidOut = tiles.laidOut(products)
                 return floats(tiles.images * step) {

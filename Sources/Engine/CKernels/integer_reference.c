@@ -10,7 +10,7 @@
 #pragma clang fp contract(off)
 
 // The byte that holds code (o, s, k) and the lowest of its bits there.
-static size_t place_of_code(bf_integer_shape shape, size_t o, size_t s, size_t k, int *shift) {
+static size_t position_of_code(bf_integer_shape shape, size_t o, size_t s, size_t k, int *shift) {
     const size_t inputs = record_inputs(shape.bits), within = k % inputs;
     *shift = (int)(within / 4) * shape.bits;
     return o / BF_INTEGER_PANEL * panel_bytes(shape) + s * segment_bytes(shape) + k / inputs * BF_RECORD_BYTES +
@@ -19,8 +19,8 @@ static size_t place_of_code(bf_integer_shape shape, size_t o, size_t s, size_t k
 
 static int code_at(const uint8_t *panels, bf_integer_shape shape, size_t o, size_t s, size_t k) {
     int shift;
-    const size_t place = place_of_code(shape, o, s, k, &shift);
-    return panels[place] >> shift & ((1 << shape.bits) - 1);
+    const size_t position = position_of_code(shape, o, s, k, &shift);
+    return panels[position] >> shift & ((1 << shape.bits) - 1);
 }
 
 static void pack_panels(const uint8_t *codes, bf_integer_strides strides, bf_integer_shape shape, size_t first_panel,
@@ -31,9 +31,9 @@ static void pack_panels(const uint8_t *codes, bf_integer_strides strides, bf_int
         for (size_t s = 0; s < shape.segments; s++)
             for (size_t k = 0; k < shape.inputs; k++) {
                 int shift;
-                const size_t place = place_of_code(shape, o, s, k, &shift);
+                const size_t position = position_of_code(shape, o, s, k, &shift);
                 const uint8_t code = codes[o * strides.output + s * strides.segment + k * strides.input];
-                panels[place] = (uint8_t)(panels[place] | code << shift);
+                panels[position] = (uint8_t)(panels[position] | code << shift);
             }
 }
 
@@ -59,28 +59,28 @@ static void decode_rows(const uint8_t *panels, bf_integer_shape shape, size_t fi
 // One pixel: values `step` floats apart.
 static void quantize_pixel(const float *x, size_t count, size_t step, int8_t *out, size_t depth, float *scale,
                            int32_t *sum) {
-    float most = 0;
+    float largest = 0;
     bool finite = true;
     for (size_t k = 0; k < count; k++) {
         finite = finite && isfinite(x[k * step]);
-        most = fmaxf(most, fabsf(x[k * step]));
+        largest = fmaxf(largest, fabsf(x[k * step]));
     }
-    const bool kept = finite && most >= 0x1p-96f;
-    *scale = kept ? most / 127.0f : finite ? 0.0f : NAN;
+    const bool kept = finite && largest >= 0x1p-96f;
+    *scale = kept ? largest / 127.0f : finite ? 0.0f : NAN;
     *sum = 0;
     memset(out, 0, depth);
     if (!kept) return;
-    const float factor = 127.0f / most;
+    const float factor = 127.0f / largest;
     for (size_t k = 0; k < count; k++) {
         out[k] = (int8_t)rintf(x[k * step] * factor);
         *sum += out[k];
     }
 }
 
-static void quantize_rows(const float *x, size_t rows, size_t width, size_t ldx, int8_t *out, size_t depth,
+static void quantize_rows(const float *x, size_t rows, size_t channels, size_t ldx, int8_t *out, size_t depth,
                           float *scales, int32_t *sums) {
     for (size_t r = 0; r < rows; r++)
-        quantize_pixel(x + r * ldx, width, 1, out + r * depth, depth, scales + r, sums + r);
+        quantize_pixel(x + r * ldx, channels, 1, out + r * depth, depth, scales + r, sums + r);
 }
 
 static void quantize_image(const float *x, size_t channels, size_t plane, size_t first, size_t count, int8_t *out,
@@ -110,7 +110,7 @@ static void product(const bf_integer_product *p, void *scratch) {
                 total = s == 0 ? value : total + value;
             }
             total = total * p->weight_scales[o] + (p->bias ? p->bias[o] : 0.0f);
-            total = total + (p->image_bias ? p->image_bias[o] : 0.0f);
+            total = total + (p->channel_bias ? p->channel_bias[o] : 0.0f);
             const size_t to = p->channels_first ? o * p->y_step + r : r * p->y_step + o;
             p->y[to] = p->addend ? total + p->addend[to] : total;
         }

@@ -1,13 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernel table in use, and the cut of long elementwise passes over the threads.
+// The kernel tables in use, and the grain of elementwise passes.
 
 import CKernels
 
-/// Chosen once for this processor (`BITSFUSION_KERNELS` narrows the choice).
-package nonisolated(unsafe) let kernels: bf_kernel_table = bf_kernels().pointee
+/// The kernel table of this processor; `BITSFUSION_KERNELS` selects a narrower instruction set. Arrays of kernels are
+/// read with `bf_unary_kernel(kernelTable, BF_MISH)` and its siblings.
+package nonisolated(unsafe) let kernelTable: UnsafePointer<bf_kernel_table> = bf_kernels()
+
+/// A copy of the table, for kernels that are single entries.
+package nonisolated(unsafe) let kernels: bf_kernel_table = kernelTable.pointee
+
+/// The table of kernels for low-bit codes and int8 activations.
+nonisolated(unsafe) let integerKernels: bf_integer_table = bf_integer_kernels().pointee
 
 /// The name of the instruction set in use: `avx512`, `avx2` or `portable`.
 public var kernelInstructionSet: String { String(cString: kernels.name) }
 
-/// Elements that a thread takes at a time at least: some microseconds of work, many times what handing it out costs.
+/// Minimum number of elements per task of an elementwise pass: microseconds of work, many times the cost of scheduling.
 let elementwiseGrain = 1 << 13
+
+/// Rows of `elements` values each that make up `elementwiseGrain` elements, at least 1.
+func rowGrain(_ elements: Int) -> Int { max(elementwiseGrain / max(elements, 1), 1) }

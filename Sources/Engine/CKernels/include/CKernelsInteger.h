@@ -46,7 +46,7 @@ typedef struct {
 /// Rows [first_row, first_row + rows) and panels [first_panel, first_panel + panels) of
 ///
 ///     y[r][o] = sum over s of pixel_scales[p] * (sum over k of (code - offset) * pixels[p][k]) * weight_scales[o]
-///               + bias[o] + image_bias[o] + addend[r][o],        p = row_pixel[r] + segment_step[s]
+///               + bias[o] + channel_bias[o] + addend[r][o],        p = row_pixel[r] + segment_step[s]
 ///
 /// The inner sum is exact; the others are rounded one by one from left to right.
 typedef struct {
@@ -63,7 +63,7 @@ typedef struct {
     size_t first_row, rows;
     size_t first_panel, panels;
 
-    const float *bias, *image_bias;  // [outputs]; NULL: 0
+    const float *bias, *channel_bias;  // [outputs]; NULL: 0
     // Element (r, o) of y and of the addend: r * y_step + o, or o * y_step + r if channels_first.
     const float *addend;             // NULL: nothing is added; may be y
     float *y;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reverse-mode differentiation: each result remembers its inputs and how to push a gradient back to them.
 
+import CKernels
 import Synchronization
 
 /// One recorded operation, or a leaf.
@@ -107,8 +108,9 @@ extension Tensor? {
         let sum = total.isUniquelyOwned() ? total : Tensor(unsafeUninitialized: total.shape)
         let (a, b, to) = (total.pointer, incoming.pointer, sum.pointer)
         nonisolated(unsafe) let (left, right, result) = (a, b, to)
+        let add = bf_binary_kernel(kernelTable, BF_ADD)
         Threads.parallelFor(sum.count, grain: elementwiseGrain) { range in
-            kernels.binary.0(
+            add(
                 left + range.lowerBound, right + range.lowerBound, result + range.lowerBound, range.count)
         }
         self = sum

@@ -5,20 +5,17 @@ import CKernels
 
 extension Tensor {
     /// x · sigmoid(x) (also called swish).
-    public func silu() -> Tensor { unary("silu", kernels.unary.0, kernels.unary_grad.0) }
+    public func silu() -> Tensor { unary("silu", BF_SILU) }
     /// x · Φ(x), by erf.
-    public func gelu() -> Tensor { unary("gelu", kernels.unary.1, kernels.unary_grad.1) }
-    /// GELU's tanh approximation.
-    public func geluTanh() -> Tensor { unary("geluTanh", kernels.unary.2, kernels.unary_grad.2) }
+    public func gelu() -> Tensor { unary("gelu", BF_GELU) }
     /// x · sigmoid(1.702 x).
-    public func quickGELU() -> Tensor { unary("quickGELU", kernels.unary.3, kernels.unary_grad.3) }
-    public func relu() -> Tensor { unary("relu", kernels.unary.4, kernels.unary_grad.4) }
+    public func quickGELU() -> Tensor { unary("quickGELU", BF_QUICK_GELU) }
+    public func relu() -> Tensor { unary("relu", BF_RELU) }
     /// x · tanh(log(1 + eˣ)).
-    public func mish() -> Tensor { unary("mish", kernels.unary.5, kernels.unary_grad.5) }
-    public func exp() -> Tensor { unary("exp", kernels.unary.6, kernels.unary_grad.6) }
-    public func square() -> Tensor { unary("square", kernels.unary.7, kernels.unary_grad.7) }
-    public func sqrt() -> Tensor { unary("sqrt", kernels.unary.8, kernels.unary_grad.8) }
-    public func tanh() -> Tensor { unary("tanh", kernels.unary.9, kernels.unary_grad.9) }
+    public func mish() -> Tensor { unary("mish", BF_MISH) }
+    public func exp() -> Tensor { unary("exp", BF_EXP) }
+    public func square() -> Tensor { unary("square", BF_SQUARE) }
+    public func sqrt() -> Tensor { unary("sqrt", BF_SQRT) }
 
     /// `[..., 2D]` → `[..., D]`: the first half times gelu of the second (diffusers `GEGLU`; Shazeer 2020).
     public func geglu() -> Tensor {
@@ -46,14 +43,10 @@ extension Tensor {
         }
     }
 
-    private typealias Forward =
-        @convention(c) (UnsafePointer<Float>?, UnsafeMutablePointer<Float>?, Int) -> Void
-    private typealias Backward =
-        @convention(c) (UnsafePointer<Float>?, UnsafePointer<Float>?, UnsafeMutablePointer<Float>?, Int) ->
-        Void
-
-    private func unary(_ name: StaticString, _ forward: Forward, _ backward: @escaping Backward) -> Tensor {
+    private func unary(_ name: StaticString, _ function: bf_unary) -> Tensor {
         let x = detached()
+        let forward = bf_unary_kernel(kernelTable, function)
+        let backward = bf_unary_grad_kernel(kernelTable, function)
         return .customInPlace(name, inputs: [self], output: mapped { forward($0, $1, $2) }) { g in
             let gx = g.overwritable()
             Threads.parallelFor(x.count, grain: elementwiseGrain) { range in

@@ -40,20 +40,20 @@ extension Tensor {
     }
 
     public static func + (a: Tensor, b: Float) -> Tensor {
-        custom("add", inputs: [a], output: a.mapped { kernels.binary_scalar.0($0, b, $1, $2) }) { [$0] }
+        custom("add", inputs: [a], output: a.mapped(BF_ADD, b)) { [$0] }
     }
     public static func + (a: Float, b: Tensor) -> Tensor { b + a }
     public static func - (a: Tensor, b: Float) -> Tensor { a + (-b) }
     public static func - (a: Float, b: Tensor) -> Tensor {
-        custom("subtract", inputs: [b], output: b.mapped { kernels.scalar_binary.1(a, $0, $1, $2) }) { [-$0] }
+        custom("subtract", inputs: [b], output: b.mapped(a, BF_SUB)) { [-$0] }
     }
     public static func * (a: Tensor, b: Float) -> Tensor {
-        custom("scale", inputs: [a], output: a.mapped { kernels.binary_scalar.2($0, b, $1, $2) }) { [$0 * b] }
+        custom("scale", inputs: [a], output: a.mapped(BF_MUL, b)) { [$0 * b] }
     }
     public static func * (a: Float, b: Tensor) -> Tensor { b * a }
     public static func / (a: Tensor, b: Float) -> Tensor { a * (1 / b) }
     public static func / (a: Float, b: Tensor) -> Tensor {
-        let result = b.mapped { kernels.scalar_binary.3(a, $0, $1, $2) }
+        let result = b.mapped(a, BF_DIV)
         let divisor = b.detached()
         return custom("divide", inputs: [b], output: result) { [-($0 * result) / divisor] }
     }
@@ -98,6 +98,18 @@ extension Tensor {
         return result
     }
 
+    /// `self op b`, off the tape.
+    private func mapped(_ operation: bf_binary, _ b: Float) -> Tensor {
+        let kernel = bf_binary_scalar_kernel(kernelTable, operation)
+        return mapped { kernel($0, b, $1, $2) }
+    }
+
+    /// `a op self`, off the tape.
+    private func mapped(_ a: Float, _ operation: bf_binary) -> Tensor {
+        let kernel = bf_scalar_binary_kernel(kernelTable, operation)
+        return mapped { kernel(a, $0, $1, $2) }
+    }
+
     /// Memory for a result of this gradient's shape, computed element by element from it: its own where nobody else
     /// holds that, else new.
     mutating func overwritable() -> Tensor { isUniquelyOwned() ? self : Tensor(unsafeUninitialized: shape) }
@@ -124,7 +136,7 @@ func broadcastShape(_ a: [Int], _ b: [Int]) -> [Int] {
 
 /// `a op b` with broadcasting, off the tape.
 private func broadcast(_ a: Tensor, _ b: Tensor, _ operation: bf_binary) -> Tensor {
-    let vector = select(kernels.binary, operation)
+    let vector = bf_binary_kernel(kernelTable, operation)
     if a.shape == b.shape {
         let result = Tensor(unsafeUninitialized: a.shape)
         Threads.parallelFor(a.count, grain: elementwiseGrain) { range in
@@ -138,8 +150,8 @@ private func broadcast(_ a: Tensor, _ b: Tensor, _ operation: bf_binary) -> Tens
     let result = Tensor(unsafeUninitialized: shape)
     guard result.count > 0 else { return result }
     let plan = BroadcastPlan(a.shape, b.shape, result: shape)
-    let rightScalar = select(kernels.binary_scalar, operation),
-        leftScalar = select(kernels.scalar_binary, operation)
+    let rightScalar = bf_binary_scalar_kernel(kernelTable, operation)
+    let leftScalar = bf_scalar_binary_kernel(kernelTable, operation)
     let inner = plan.inner
     Threads.parallelFor(result.count / inner, grain: max(elementwiseGrain / inner, 1)) { rows in
         for row in rows {
@@ -206,15 +218,5 @@ private struct BroadcastPlan {
             y += index * outerStepsB[axis]
         }
         return (x, y)
-    }
-}
-
-/// C arrays of function pointers arrive as tuples.
-private func select<F>(_ table: (F, F, F, F), _ operation: bf_binary) -> F {
-    switch operation {
-    case BF_ADD: table.0
-    case BF_SUB: table.1
-    case BF_MUL: table.2
-    default: table.3
     }
 }

@@ -59,7 +59,7 @@ private struct AttentionHeads: Sendable {
         let result = Storage(count: batch * heads * shape.keys * width)
         Threads.parallelFor(batch * heads, grain: max(elementwiseGrain / max(shape.keys * width, 1), 1)) {
             for pair in $0 {
-                kernels.attention_pack(
+                kernels.attention_prepack(
                     x.pointer + start(of: pair, tokens: shape.keys),
                     result.pointer + pair * shape.keys * width, shape)
             }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Losses, each one pass.
 
+import CKernels
 import Foundation
 
 /// The mean of (a - b)² over all elements, shape `[]`.
@@ -22,13 +23,15 @@ public func meanSquaredError(_ a: Tensor, _ b: Tensor) -> Tensor {
 /// (a - b) · factor.
 private func scaledDifference(_ a: Tensor, _ b: Tensor, _ factor: Float) -> Tensor {
     let result = Tensor(unsafeUninitialized: a.shape)
+    let subtract = bf_binary_kernel(kernelTable, BF_SUB)
+    let multiply = bf_binary_scalar_kernel(kernelTable, BF_MUL)
     Threads.parallelFor((a.count + elementwiseGrain - 1) / elementwiseGrain) { blocks in
         for block in blocks {
             // Scaled while it is in the first-level cache.
             let start = block * elementwiseGrain, count = min(elementwiseGrain, a.count - start)
             let to = result.pointer + start
-            kernels.binary.1(a.pointer + start, b.pointer + start, to, count)
-            kernels.binary_scalar.2(to, factor, to, count)
+            subtract(a.pointer + start, b.pointer + start, to, count)
+            multiply(to, factor, to, count)
         }
     }
     return result

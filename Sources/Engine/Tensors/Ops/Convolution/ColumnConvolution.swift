@@ -64,11 +64,11 @@ struct ColumnConvolution {
         Threads.parallelFor(pixels.count, grain: PanelMatrix.panel) { range in
             let to = columns.pointer + range.lowerBound * geometry.taps
             if geometry.isPointwise {
-                kernels.pack_panels(
+                kernels.prepack(
                     source + pixels.lowerBound + range.lowerBound, geometry.inputs, range.count,
                     geometry.inputPlane, to)
             } else {
-                kernels.pack_image(
+                kernels.prepack_image(
                     source, geometry.shape, geometry.inputs, pixels.lowerBound + range.lowerBound,
                     range.count, to)
             }
@@ -141,13 +141,13 @@ struct ColumnConvolution {
     ) {
         let width = channels * geometry.kernelArea
         if geometry.isPointwise {
-            kernels.pack_transposed(
+            kernels.prepack_transposed(
                 source + pixels.lowerBound, width, pixels.count, geometry.inputPlane, turned.pointer)
             return
         }
         kernels.im2col(
             source, columns.pointer, geometry.shape, channels, pixels.lowerBound, pixels.count, pixels.count)
-        kernels.pack_transposed(columns.pointer, width, pixels.count, pixels.count, turned.pointer)
+        kernels.prepack_transposed(columns.pointer, width, pixels.count, pixels.count, turned.pointer)
     }
 }
 

@@ -89,8 +89,8 @@ struct ConvolutionEpilogue {
     func kernelEpilogue(from channel: Int, plane: Int) -> bf_epilogue {
         bf_epilogue(
             bias: bias.map { UnsafePointer($0.pointer + channel) },
-            image_bias: channelBias.map { UnsafePointer($0.pointer + channel) },
-            image_bias_step: channelBias.map { $0.shape[0] == 1 ? 0 : $0.shape[1] } ?? 0,
+            channel_bias: channelBias.map { UnsafePointer($0.pointer + channel) },
+            channel_bias_step: channelBias.map { $0.shape[0] == 1 ? 0 : $0.shape[1] } ?? 0,
             addend: addend.map { UnsafePointer($0.pointer + channel * plane) })
     }
 

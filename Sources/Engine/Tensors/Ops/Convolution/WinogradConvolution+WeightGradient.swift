@@ -138,7 +138,7 @@ extension WinogradConvolution {
                     channel: Self.turnedTiles, panel: panel)
                 transform(place, x.pointer, own, into: rows.pointer)
                 for product in 0..<products {
-                    kernels.pack_transposed(
+                    kernels.prepack_transposed(
                         rows.pointer + product * perProduct, own.count, part.count, Self.turnedTiles,
                         factors.pointer + product * packedInputs * range.count + first * range.count
                             + (start - range.lowerBound) * width)

@@ -4,12 +4,6 @@
 
 import CKernels
 
-/// Chosen once for this processor (`BITSFUSION_KERNELS` narrows the choice).
-nonisolated(unsafe) let integerKernels: bf_integer_table = bf_integer_kernels().pointee
-
-/// The name of the instruction set that integer products use: `avx512vnni`, `avx2`, `portable` or `reference`.
-public var integerInstructionSet: String { String(cString: integerKernels.name) }
-
 /// A weight `[OC, IC]` or `[OC, IC, KH, KW]` of codes 0..<L that stand for -(L-1)/2 ... (L-1)/2.
 public final class IntegerMatrix: Sendable {
     public let shape: [Int]

@@ -64,7 +64,7 @@ public func conv2d(
                 product.segment_step = tapSteps.isEmpty ? nil : tapSteps.baseAddress
                 let ending = epilogue.kernelEpilogue(from: 0, plane: plane)
                 product.bias = ending.bias
-                product.image_bias = ending.image_bias.map { $0 + image * ending.image_bias_step }
+                product.channel_bias = ending.channel_bias.map { $0 + image * ending.channel_bias_step }
                 product.addend = ending.addend.map { $0 + image * outputs * plane }
                 product.y = output.pointer + image * outputs * plane
                 product.y_step = plane

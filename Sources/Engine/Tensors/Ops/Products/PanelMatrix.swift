@@ -58,7 +58,7 @@ struct PanelMatrix {
     init(_ x: UnsafePointer<Float>, depth: Int, columns: Int, ld: Int) {
         self.init(depth: depth, columns: columns)
         fill { range in
-            kernels.pack_panels(x + range.lowerBound, depth, range.count, ld, panels(from: range.lowerBound))
+            kernels.prepack(x + range.lowerBound, depth, range.count, ld, panels(from: range.lowerBound))
         }
     }
 
@@ -76,7 +76,7 @@ struct PanelMatrix {
                 for column in stride(from: 0, to: columns, by: panel) {
                     let count = min(panel, columns - column)
                     let width = Self.floats(depth: 1, columns: count)
-                    kernels.pack_panels(
+                    kernels.prepack(
                         rows + column, part.count, count, columns,
                         panels(from: column) + part.lowerBound * width)
                 }
@@ -90,7 +90,7 @@ struct PanelMatrix {
         self.init(depth: depth, columns: columns)
         fill { range in
             weight.forEachRows(of: range, unit: Self.panel) { part, rows in
-                kernels.pack_transposed(rows, part.count, depth, depth, panels(from: part.lowerBound))
+                kernels.prepack_transposed(rows, part.count, depth, depth, panels(from: part.lowerBound))
             }
         }
     }
@@ -99,7 +99,7 @@ struct PanelMatrix {
     init(transposed x: UnsafePointer<Float>, columns: Int, depth: Int, ld: Int) {
         self.init(depth: depth, columns: columns)
         fill { range in
-            kernels.pack_transposed(
+            kernels.prepack_transposed(
                 x + range.lowerBound * ld, range.count, depth, ld, panels(from: range.lowerBound))
         }
     }
