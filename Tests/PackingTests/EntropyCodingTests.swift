@@ -5,8 +5,8 @@ import Testing
 
 @testable import Packing
 
-/// Standard normal numbers, quantized to the grid of `levels` points with the step that leaves the least squared
-/// error, as stored codes.
+/// Standard normal values, quantized to the grid of `levels` points with the step of the least squared error, as stored
+/// codes.
 func normalCodes(count: Int, levels: Int, seed: UInt64) -> [UInt16] {
     var random = SeededGenerator(state: seed)
     let values = (0..<count).map { _ in
@@ -34,7 +34,7 @@ func normalCodes(count: Int, levels: Int, seed: UInt64) -> [UInt16] {
         codes.reduce(into: [Int](repeating: 0, count: levels)) { $0[Int($1)] += 1 }
     }
 
-    /// Packs, unpacks and compares; nil where something is wrong.
+    /// Packs, unpacks and compares; nil if the result differs.
     private func packedByteCount(_ codes: [UInt16], levels: Int) throws -> Int? {
         let bytes = try packCodes(codes, levels: levels, encoding: .entropy)
         let back = try unpackCodes(
@@ -43,7 +43,7 @@ func normalCodes(count: Int, levels: Int, seed: UInt64) -> [UInt16] {
         return back == codes && bytes.count <= bound ? bytes.count : nil
     }
 
-    @Test("codes of every level count round-trip, and never take more than a byte above radix groups")
+    @Test("codes of every number of levels round-trip, and take at most one byte more than radix groups")
     func everyLevelCount() throws {
         for levels in PackingLayout.supportedLevels {
             for count in [0, 1, 2, 9, 67 + levels % 13, 500 + levels] {
@@ -68,24 +68,25 @@ func normalCodes(count: Int, levels: Int, seed: UInt64) -> [UInt16] {
         }
     }
 
-    @Test("one rare code, or none, among a million takes next to nothing", arguments: [2, 3, 5, 9, 17, 257])
+    @Test("a million codes with one rare code, or none, take a few bytes", arguments: [2, 3, 5, 9, 17, 257])
     func rareCodes(levels: Int) throws {
         let constant = [UInt16](repeating: UInt16(levels / 2), count: 1_000_000)
         #expect(try #require(try packedByteCount(constant, levels: levels)) <= 150)
         for index in [0, 123_456, 999_999] {
             var codes = constant
             codes[index] = 0
-            // The rarest frequency is 2^-14, so the common code takes 2^-14 / ln 2 bits at least: eleven bytes in all.
+            // The smallest frequency is 2^-14, so that the common code takes at least 2^-14 / ln 2 bits: eleven bytes
+            // in total.
             #expect(try #require(try packedByteCount(codes, levels: levels)) <= 400)
         }
     }
 
-    @Test("two codes far apart and uniform codes take their entropy", arguments: [3, 5, 9, 17, 100, 257])
+    @Test("codes with two distant values and uniform codes take their entropy", arguments: [3, 5, 9, 17, 100, 257])
     func flatDistributions(levels: Int) throws {
         var random = SeededGenerator(state: 9)
         let count = 200_000
         let pairs = (0..<count).map { _ in Bool.random(using: &random) ? UInt16(levels - 1) : 0 }
-        // Each code that does not occur takes half a byte in the table of frequencies.
+        // A code that does not occur takes half a byte in the table of frequencies.
         let table = Double(levels) / 2
         #expect(
             Double(try #require(try packedByteCount(pairs, levels: levels)))
@@ -106,7 +107,7 @@ func normalCodes(count: Int, levels: Int, seed: UInt64) -> [UInt16] {
         #expect(bytes > 0.995 * entropy)
     }
 
-    @Test("codes that depend on each other take less than their own entropy")
+    @Test("dependent codes take less than the entropy of single codes")
     func dependentCodes() throws {
         var random = SeededGenerator(state: 5)
         let codes = (0..<20_000).flatMap { _ in
@@ -116,7 +117,7 @@ func normalCodes(count: Int, levels: Int, seed: UInt64) -> [UInt16] {
         #expect(Double(try #require(try packedByteCount(codes, levels: 3))) < entropy / 4)
     }
 
-    @Test("the estimate is the entropy")
+    @Test("the reference computes the entropy")
     func estimate() {
         #expect(entropyEstimate(histogram: []) == 0)
         #expect(entropyEstimate(histogram: [0, 9, 0]) == 0)
@@ -135,7 +136,7 @@ func normalCodes(count: Int, levels: Int, seed: UInt64) -> [UInt16] {
             try unpackCodes(bytes, count: 30_000, levels: 9, encoding: .entropy, as: Int8.self) == signed)
     }
 
-    @Test("codes that are no levels are refused, those next to each other too")
+    @Test("codes outside the levels are rejected, also adjacent to each other")
     func noLevel() {
         #expect(throws: PackingError.codeOutOfRange(index: 2, stored: 255, levels: 3)) {
             try packCodes([0, 1, 255, 255] as [UInt8], levels: 3, encoding: .entropy)

@@ -14,7 +14,7 @@ import Testing
         }
     }
 
-    /// Codes of which 0 is the most frequent, by integer arithmetic alone.
+    /// Codes among which 0 is the most frequent, computed by integer arithmetic.
     private func skewedCodes(count: Int, levels: Int, seed: UInt64) -> [UInt8] {
         var random = SeededGenerator(state: seed)
         return (0..<count).map { _ in
@@ -22,16 +22,16 @@ import Testing
         }
     }
 
-    /// The stream with bytes in place of those from `index` on.
+    /// The stream with the bytes from `index` on replaced.
     private func replacing(_ bytes: [UInt8], at index: Int, with part: [UInt8]) -> [UInt8] {
         Array(bytes[..<index]) + part + Array(bytes[(index + part.count)...])
     }
 
     private let tuplesExample = (0..<64).map { UInt8([0, 0, 0, 16, 0, 0, 3, 0][$0 % 8]) }
 
-    // Streams that must never change, as files hold them.
+    // Streams that must never change, because files contain them.
 
-    @Test("the stream of a model of codes is the fixed one")
+    @Test("a stream with a model of codes equals the recorded one")
     func goldenCodes() throws {
         let codes = (0..<120).map { UInt8([1, 1, 1, 1, 0, 1, 2, 1, 1, 1, 1][$0 % 11 * ($0 / 11) % 11]) }
         let bytes = try packCodes(codes, levels: 3, encoding: .entropy)
@@ -43,7 +43,7 @@ import Testing
         #expect(try unpackCodes(bytes, count: 120, levels: 3, encoding: .entropy, as: UInt8.self) == codes)
     }
 
-    @Test("the stream of a constant is its frequencies and a state")
+    @Test("the stream of a constant consists of frequencies and a state")
     func goldenConstant() throws {
         let codes = [UInt8](repeating: 2, count: 1000)
         let bytes = try packCodes(codes, levels: 5, encoding: .entropy)
@@ -51,7 +51,7 @@ import Testing
         #expect(bytes == [0x81, 0, 0b0000_0000, 0b0000_1101, 0, 0, 0, 0, 1, 0])
     }
 
-    @Test("the stream of a model of tuples is the fixed one")
+    @Test("a stream with a model of tuples equals the recorded one")
     func goldenTuples() throws {
         let bytes = try packCodes(tuplesExample, levels: 17, encoding: .entropy)
         #expect(
@@ -62,7 +62,7 @@ import Testing
     }
 
     @Test(
-        "the streams of many lanes are the fixed ones",
+        "streams with many lanes equal the recorded ones",
         arguments: [
             (3, 300_000, 15_510_417_428_995_650_520), (5, 400_000, 5_616_525_013_323_673_591),
             (17, 50_000, 15_153_253_221_597_977_080),
@@ -90,7 +90,7 @@ import Testing
         }
     }
 
-    @Test("no codes take no bytes")
+    @Test("the stream of 0 codes is empty")
     func empty() throws {
         #expect(try packCodes([] as [UInt8], levels: 3, encoding: .entropy) == [])
         #expect(unpackError([], 0, 3) == nil)
@@ -98,7 +98,7 @@ import Testing
         #expect(unpackError([], 1, 3) == .streamCutOff(part: "header", bytes: 0))
     }
 
-    @Test("codes that nothing makes smaller are radix groups behind a zero")
+    @Test("incompressible codes are stored as radix groups after a zero byte")
     func radixGroups() throws {
         let bytes = try packCodes([1, 2, 0, 2, 1, 2, 0, 1] as [UInt8], levels: 3, encoding: .entropy)
         #expect(bytes == [0, 142, 11])
@@ -110,10 +110,10 @@ import Testing
                 == .groupOutOfRange(firstIndex: 0, found: 243, maximum: 242, levels: 3))
     }
 
-    // Damage. Checksums are the file's; here every byte that is read must be safe.
+    // Corrupted streams. Files have checksums; here every byte must be safe to read.
 
     @Test(
-        "headers that name nothing known are refused",
+        "unknown headers are rejected",
         arguments: [0x83, 0x71, 0xF1, 0x10, 0x84, 0x01] as [UInt8])
     func unknownHeader(first: UInt8) throws {
         var bytes = try packCodes([UInt8](repeating: 2, count: 1000), levels: 5, encoding: .entropy)
@@ -127,13 +127,13 @@ import Testing
         #expect(unpackError(bytes, 1000, 17) == .unknownStreamHeader(bytes: [0x81, 0]))
     }
 
-    @Test("frequencies that do not add up, or that bits follow, are refused")
+    @Test("frequencies with a wrong sum or nonzero padding are rejected")
     func wrongFrequencies() throws {
         let bytes = try packCodes([UInt8](repeating: 2, count: 1000), levels: 5, encoding: .entropy)
         #expect(
             unpackError(replacing(bytes, at: 4, with: [1]), 1000, 5)
                 == .wrongFrequencySum(found: 4096 + 16, expected: 4096))
-        // 17 numbers of 85 bits in all leave three bits of byte 2 + 10.
+        // 17 numbers with 85 bits in total leave three bits of byte 2 + 10.
         let padded = try packCodes(tuplesExample, levels: 17, encoding: .entropy)
         #expect(
             unpackError(replacing(padded, at: 12, with: [padded[12] | 0x80]), 64, 17)
@@ -141,7 +141,7 @@ import Testing
         #expect(unpackError(Array(bytes[..<3]), 1000, 5) == .streamCutOff(part: "frequencies", bytes: 1))
     }
 
-    @Test("states and words that cannot be are refused")
+    @Test("impossible states and words are rejected")
     func wrongStates() throws {
         let bytes = try packCodes([UInt8](repeating: 2, count: 1000), levels: 5, encoding: .entropy)
         #expect(unpackError(Array(bytes[..<9]), 1000, 5) == .streamCutOff(part: "states", bytes: 9))
@@ -161,9 +161,9 @@ import Testing
         }
     }
 
-    @Test("a last tuple that goes on with other codes is refused")
+    @Test("a last tuple with wrong padding is rejected")
     func wrongFilling() throws {
-        // The last tuple ends with two codes that differ: cut between them, the second is no filling.
+        // The last tuple ends with two different codes: truncated between them, the second one is wrong padding.
         let codes = skewedCodes(count: 1000, levels: 3, seed: 6)
         let bytes = try packCodes(codes, levels: 3, encoding: .entropy)
         let count = try #require((996..<1000).first { codes[$0 - 1] != codes[$0] })
@@ -173,7 +173,7 @@ import Testing
     }
 
     @Test(
-        "a stream with any byte replaced, or cut off anywhere, is an error or codes within the levels",
+        "a stream with any byte replaced, or truncated at any position, gives an error or codes within the levels",
         arguments: [(3, 300), (3, 15), (5, 200), (17, 100), (257, 40), (16, 120)])
     func damagedBytes(levels: Int, count: Int) throws {
         let codes = skewedCodes(count: count, levels: min(levels, 256), seed: 8)
@@ -194,12 +194,12 @@ import Testing
                 check(replacing(sound, at: index, with: [sound[index] ^ change]))
             }
         }
-        // Radix groups have next to no redundancy; a lane's last state has 16 bits of it.
+        // Radix groups have almost no redundancy; the last state of a lane has 16 bits of redundancy.
         #expect(sound[0] == 0 || accepted * 100 < tried)
     }
 
     @Test(
-        "random bytes in streams of many lanes are errors or codes within the levels",
+        "random bytes in streams with many lanes give errors or codes within the levels",
         arguments: [3, 9, 17, 200])
     func damagedLanes(levels: Int) throws {
         var random = SeededGenerator(state: 2)
@@ -209,7 +209,7 @@ import Testing
         for trial in 0..<400 {
             var bytes = sound
             for _ in 0..<(1 + trial % 3) {
-                // The head more often than the words.
+                // The header and frequencies more often than the words.
                 let end = trial % 2 == 0 ? bytes.count : 60
                 bytes[Int.random(in: 0..<end, using: &random)] = UInt8.random(in: 0...255, using: &random)
             }

@@ -17,10 +17,10 @@ struct SeededGenerator: RandomNumberGenerator {
     }
 }
 
-/// The encodings whose bytes are in groups; `EntropyCodingTests` is about the other.
+/// The encodings with groups; `EntropyCodingTests` tests the other one.
 let fixedSizeEncodings = PackingEncoding.allCases.filter(\.hasFixedSize)
 
-/// Patterns that reach the ends of every field and group.
+/// Patterns with the smallest and largest values of every field and group.
 func adversarialCodes(count: Int, levels: Int, seed: UInt64) -> [[UInt16]] {
     var random = SeededGenerator(state: seed)
     let largest = UInt16(levels - 1)
@@ -35,7 +35,7 @@ func adversarialCodes(count: Int, levels: Int, seed: UInt64) -> [[UInt16]] {
 }
 
 @Suite struct PackCodesTests {
-    @Test("three levels look like the drawing", arguments: fixedSizeEncodings)
+    @Test("three levels have the documented layout", arguments: fixedSizeEncodings)
     func drawing(encoding: PackingEncoding) throws {
         let codes: [UInt8] = [1, 2, 0, 2, 1, 2, 0, 1]
         let bytes = try packCodes(codes, levels: 3, encoding: encoding)
@@ -46,16 +46,16 @@ func adversarialCodes(count: Int, levels: Int, seed: UInt64) -> [[UInt16]] {
         }
     }
 
-    @Test("groups that end within a byte are followed by the next bit")
+    @Test("groups that end within a byte are followed directly by the next group")
     func unalignedGroups() throws {
-        // 11 codes of 17 levels take 45 bits: code 11 begins with bit 45, the sixth of byte 5, and takes five bits.
+        // 11 codes of 17 levels take 45 bits: code 11 starts at bit 45, the sixth bit of byte 5, and takes five bits.
         var codes = [UInt8](repeating: 0, count: 12)
         codes[11] = 0b1101
         let bytes = try packCodes(codes, levels: 17, encoding: .radix)
         #expect(bytes == [0, 0, 0, 0, 0, 0b1010_0000, 0b1])
     }
 
-    @Test("codes of every level count and length 0...67 round-trip", arguments: fixedSizeEncodings)
+    @Test("codes of every number of levels and length 0...67 round-trip", arguments: fixedSizeEncodings)
     func shortRoundTrips(encoding: PackingEncoding) throws {
         for levels in PackingLayout.supportedLevels {
             for count in 0...67 {
@@ -120,12 +120,13 @@ func adversarialCodes(count: Int, levels: Int, seed: UInt64) -> [[UInt16]] {
     }
 
     @Test(
-        "parts that are cut at aligned blocks pack and unpack on their own",
+        "parts divided at byte boundaries pack and unpack independently",
         arguments: fixedSizeEncodings)
     func alignedBlocks(encoding: PackingEncoding) throws {
         for levels in [3, 5, 9, 17, 33, 65, 129, 257] {
             let layout = try PackingLayout(levels: levels, encoding: encoding)
-            let cut = 3 * layout.codesPerAlignedBlock
+            // The smallest number of codes after which a group ends at a byte boundary, times 3.
+            let cut = 3 * layout.codesPerGroup * (8 >> min(layout.bitsPerGroup.trailingZeroBitCount, 3))
             let codes = try #require(adversarialCodes(count: cut + 41, levels: levels, seed: 7).last)
             let first = try packCodes(Array(codes[..<cut]), levels: levels, encoding: encoding)
             let second = try packCodes(Array(codes[cut...]), levels: levels, encoding: encoding)
@@ -133,7 +134,7 @@ func adversarialCodes(count: Int, levels: Int, seed: UInt64) -> [[UInt16]] {
         }
     }
 
-    @Test("codes that are no levels are refused with their place", arguments: PackingEncoding.allCases)
+    @Test("codes outside the levels are rejected with their index", arguments: PackingEncoding.allCases)
     func codeOutOfRange(encoding: PackingEncoding) {
         for count in [7, 5000] {
             var codes = [Int8](repeating: 1, count: count)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Damaged bytes of every encoding and level count: an error, or codes within the levels, never a crash, a hang or a read
-// out of bounds, which `make fuzz` lets the sanitizers look for.
+// Corrupted bytes of every encoding and number of levels give an error or codes within the levels, never a crash, a
+// hang or a read out of bounds; `make fuzz` runs these tests with sanitizers.
 
 import TestKit
 import Testing
@@ -8,7 +8,7 @@ import Testing
 @testable import Packing
 
 @Suite struct PackedCodesFuzzTests {
-    @Test("damaged codes of every encoding are errors or codes within the levels", arguments: 0..<4)
+    @Test("corrupted codes of every encoding give errors or codes within the levels", arguments: 0..<4)
     func fuzz(lane: UInt64) throws {
         var random = SeededGenerator(state: 400 + lane)
         var (tried, refused) = (0, 0)
@@ -19,13 +19,13 @@ import Testing
             let sound = try stream(levels: levels, encoding: encoding, using: &random)
             for _ in 0..<min(200, wanted - tried) {
                 let damaged = damage(sound.bytes, using: &random)
-                // A file may also lie about how many codes there are.
+                // The number of codes in a file may also be wrong.
                 let count =
                     Int.random(in: 0..<8, using: &random) == 0
                     ? Int.random(in: 0...4000, using: &random) : sound.count
                 tried += 1
                 do throws(PackingError) {
-                    // The types that packed models are decoded to, bytes where they suffice.
+                    // The types that packed models are decoded to: bytes if they are sufficient.
                     let largest =
                         levels <= 256
                         ? try largestCode(damaged, count, levels, encoding, as: UInt8.self)
@@ -54,11 +54,11 @@ import Testing
     }
 
     @Test(
-        "codes of every level count and length up to 1000 round-trip, whatever their distribution",
+        "codes of every number of levels and length up to 1000 round-trip, for several distributions",
         arguments: PackingEncoding.allCases)
     func fuzzRoundTrips(encoding: PackingEncoding) throws {
-        // An entropy coder weighs models against each other for each stream: a sample of all lengths here, each of them
-        // where the sanitizers run.
+        // The entropy coder compares models for each stream and is slow: a sample of lengths here, all lengths with
+        // sanitizers.
         let step = encoding.hasFixedSize || fuzzInputs(0) > 0 ? 1 : 41
         var random = SeededGenerator(state: 7)
         for levels in PackingLayout.supportedLevels {
@@ -78,7 +78,7 @@ import Testing
         }
     }
 
-    /// Even as they are, one code but for a few, few large among small ones, and all the same.
+    /// Uniform codes, a constant with few exceptions, few large codes among small ones, and a constant.
     private func distorted(_ codes: ArraySlice<UInt16>, kind: Int) -> [UInt16] {
         switch kind {
         case 0: Array(codes)
@@ -88,7 +88,7 @@ import Testing
         }
     }
 
-    /// Packed codes of a random distribution: even, skewed, or all the same but a few.
+    /// Packed codes with a random distribution: uniform, skewed, or a constant with few exceptions.
     private func stream(
         levels: Int, encoding: PackingEncoding, using random: inout SeededGenerator
     ) throws -> (bytes: [UInt8], count: Int) {
@@ -106,7 +106,7 @@ import Testing
         return (try packCodes(codes, levels: levels, encoding: encoding), count)
     }
 
-    /// Some bytes replaced, the head of the stream more often than the rest; then bytes cut off, added or moved.
+    /// Replaces bytes, at the start of the stream more often than later; then removes, adds or moves bytes.
     private func damage(_ sound: [UInt8], using random: inout SeededGenerator) -> [UInt8] {
         var bytes = sound
         if !bytes.isEmpty {

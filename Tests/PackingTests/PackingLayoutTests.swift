@@ -30,7 +30,7 @@ import Testing
             let layout = try PackingLayout(levels: levels, encoding: .radix)
             let field = try PackingLayout(levels: levels, encoding: .fixed)
             let ideal = log2(Double(levels))
-            // One part in 10^12 is far above log2's rounding and far below the gap of any real group.
+            // 1e-12 is much larger than the rounding error of log2 and much smaller than the gap of any group.
             #expect(ideal * Double(layout.codesPerGroup) <= Double(layout.bitsPerGroup) * (1 + 1e-12))
             #expect(layout.bitsPerGroup <= 64)
             let cost = Double(layout.bitsPerGroup) / Double(layout.codesPerGroup)
@@ -69,7 +69,7 @@ import Testing
         #expect(packedByteCountBound(count: 11, levels: 3, encoding: .fixed) == 3)
     }
 
-    @Test("level counts outside of 2...257 are refused", arguments: [-3, 0, 1, 258])
+    @Test("numbers of levels outside 2...257 are rejected", arguments: [-3, 0, 1, 258])
     func unsupported(levels: Int) {
         #expect(throws: PackingError.unsupportedLevels(found: levels)) {
             try PackingLayout(levels: levels, encoding: .radix)
@@ -79,7 +79,7 @@ import Testing
         }
     }
 
-    @Test("the stored bytes of the published recipe are those of its packed model")
+    @Test("the stored bytes of the published recipe agree with its packed model")
     func publishedRecipe() throws {
         let root = URL(filePath: #filePath)
             .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()

@@ -16,7 +16,7 @@ import Testing
         }
     }
 
-    @Test("too few and too many bytes are refused", arguments: fixedSizeEncodings)
+    @Test("too few and too many bytes are rejected", arguments: fixedSizeEncodings)
     func wrongByteCount(encoding: PackingEncoding) throws {
         for levels in [3, 5, 9, 17, 33, 65, 129, 257] {
             for count in [1, 67, 4096] {
@@ -34,7 +34,7 @@ import Testing
         #expect(unpackError([0], 0, 3, encoding) != nil)
     }
 
-    @Test("a field that is no level is refused with its place", arguments: [3, 700, 99_998])
+    @Test("a field outside the levels is rejected with its index", arguments: [3, 700, 99_998])
     func corruptedField(index: Int) throws {
         for (levels, width) in [(3, 2), (5, 3), (9, 4), (17, 5), (257, 9)] {
             var bytes = try packCodes(
@@ -46,7 +46,7 @@ import Testing
         }
     }
 
-    @Test("a group's number that is too large is refused with its place")
+    @Test("a group with a too large number is rejected with its index")
     func corruptedGroup() throws {
         for count in [10, 100_000] {
             var bytes = try packCodes([Int8](repeating: -1, count: count), levels: 3, encoding: .radix)
@@ -57,7 +57,7 @@ import Testing
             bytes[1] = 242
             #expect(unpackError(bytes, count, 3, .radix) == nil)
         }
-        // A last group of two codes of 3 levels has 4 bits, of which 9...15 are no codes.
+        // A last group of two codes of 3 levels has 4 bits; 9...15 are invalid.
         #expect(
             unpackError([0, 9], 7, 3, .radix)
                 == .groupOutOfRange(firstIndex: 5, found: 9, maximum: 8, levels: 3))
@@ -65,7 +65,7 @@ import Testing
     }
 
     @Test(
-        "bits after the last code are refused",
+        "nonzero bits after the last code are rejected",
         arguments: [
             (PackingEncoding.radix, 2, 7), (.radix, 7, 7), (.radix, 4002, 7), (.fixed, 7, 4),
             (.fixed, 4001, 4),
@@ -78,7 +78,7 @@ import Testing
                 == .nonZeroPadding(lastByte: bytes[bytes.count - 1], usedBits: usedBits))
     }
 
-    @Test("random bytes never give a code that is no level", arguments: fixedSizeEncodings)
+    @Test("random bytes never give a code outside the levels", arguments: fixedSizeEncodings)
     func randomBytes(encoding: PackingEncoding) throws {
         var random = SeededGenerator(state: 1)
         var accepted = 0
@@ -98,7 +98,7 @@ import Testing
         #expect(accepted > 0)
     }
 
-    @Test("every error is told on one line with its facts")
+    @Test("every error has a description of one line with its values")
     func descriptions() {
         let errors: [PackingError] = [
             .unsupportedLevels(found: 300),

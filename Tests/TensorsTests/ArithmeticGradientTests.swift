@@ -6,7 +6,7 @@ import Testing
 
 @testable import Tensors
 
-/// Pairs of shapes that cover each kind of NumPy broadcasting.
+/// Pairs of shapes for each kind of NumPy broadcasting.
 let broadcastPairs: [[[Int]]] = [
     [[2, 3], [2, 3]], [[2, 3], [3]], [[2, 3], [1]], [[2, 3], []], [[3], [2, 3]], [[2, 1], [1, 3]],
     [[2, 3, 4], [2, 1, 4]], [[2, 3, 4], [3, 1]], [[1, 3, 1, 1], [2, 3, 4, 5]],
@@ -15,7 +15,7 @@ let broadcastPairs: [[[Int]]] = [
 ]
 
 @Suite(.tags(.gradient)) struct ArithmeticGradientTests {
-    @Test("+ - * / have the right gradients under broadcasting", arguments: broadcastPairs)
+    @Test("+ - * / have correct gradientss under broadcasting", arguments: broadcastPairs)
     func broadcasting(_ shapes: [[Int]]) {
         let (a, b) = (normal(shapes[0], stream: 1), uniform(shapes[1], 1, 2, stream: 2))
         checkGradients([a, b], "add") { $0[0] + $0[1] }
@@ -25,7 +25,7 @@ let broadcastPairs: [[[Int]]] = [
         checkGradients([b, a], "subtract, sides exchanged") { $0[1] - $0[0] }
     }
 
-    @Test("arithmetic with a number has the right gradient")
+    @Test("arithmetic with a number has a correct gradient")
     func scalars() {
         let x = uniform([3, 5], 1, 2)
         checkGradients([x], "x + 2") { $0[0] + 2 }
@@ -39,13 +39,13 @@ let broadcastPairs: [[[Int]]] = [
         checkGradients([x], "-x") { -$0[0] }
     }
 
-    @Test("expanding has the right gradient")
+    @Test("expanding has a correct gradient")
     func expanding() {
         checkGradients([normal([3, 1])]) { $0[0].expanded([2, 3, 4]) }
         checkGradients([normal([])]) { $0[0].expanded([2, 3]) }
     }
 
-    @Test("moving elements has the right gradient")
+    @Test("moving elements has a correct gradient")
     func layout() {
         let x = normal([2, 3, 4, 5])
         checkGradients([x], "reshape") { $0[0].reshaped([6, -1]) }
@@ -63,14 +63,14 @@ let broadcastPairs: [[[Int]]] = [
         checkGradients([normal([17, 33])], "large transpose") { $0[0].transposed(0, 1) }
     }
 
-    @Test("resizing has the right gradient")
+    @Test("resizing has a correct gradient")
     func resizing() {
         let x = normal([2, 2, 3, 5])
         checkGradients([x], "2x") { $0[0].upsampledNearest2x() }
         checkGradients([x], "odd") { $0[0].upsampledNearest(toHeight: 5, width: 9) }
     }
 
-    @Test("sums and means have the right gradient")
+    @Test("sums and means have correct gradients")
     func reductions() {
         let x = normal([2, 3, 4, 5])
         checkGradients([x], "sum") { $0[0].sum() }
@@ -83,14 +83,14 @@ let broadcastPairs: [[[Int]]] = [
         }
     }
 
-    @Test("losses have the right gradient on both sides")
+    @Test("losses have correct gradients for both arguments")
     func losses() {
         checkGradients([normal([3, 7]), normal([3, 7], stream: 1)]) { meanSquaredError($0[0], $0[1]) }
         let labels: [Int32] = [2, 0, 6, 2]
         checkGradients([normal([4, 7])]) { crossEntropy($0[0], labels: labels) }
     }
 
-    @Test("an embedding adds up the gradients of repeated ids")
+    @Test("an embedding sums the gradients of repeated ids")
     func embeddings() {
         let ids: [Int32] = [4, 1, 1, 0, 4, 4]
         checkGradients([normal([5, 3])]) { embedding(ids, shape: [2, 3], weight: $0[0]) }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attention kernels of every table against the scalar twins: tails of queries, keys and widths, causal masks, extreme
-// scores. The head under test is the second of two, whose last token ends where memory ends.
+// Attention kernels of every table against the scalar reference: sizes that are not multiples of blocks, causal masks,
+// extreme scores. The tested head is the second of two; its last token ends at an inaccessible page.
 
 import CKernels
 import TestKit
@@ -10,39 +10,39 @@ import Testing
 
 /// Sizes of one head.
 struct AttentionCase: Sendable, CustomTestStringConvertible {
-    var queries, keys, width: Int
+    var queries, keys, headDim: Int
     var causal = false
 
-    var testDescription: String { "T \(queries) S \(keys) d \(width)\(causal ? " causal" : "")" }
+    var testDescription: String { "T \(queries) S \(keys) d \(headDim)\(causal ? " causal" : "")" }
 
-    /// Around vectors, register blocks (6, 9, 14) and tiles of keys (120, 126), and what SD 1.5 has.
+    /// Sizes around vectors, register blocks (6, 9, 14) and tiles of keys (120, 126), and those of SD 1.5.
     static let all: [AttentionCase] =
-        [1, 3, 8, 15, 16, 17, 24, 40, 65, 80].map { AttentionCase(queries: 5, keys: 7, width: $0) }
+        [1, 3, 8, 15, 16, 17, 24, 40, 65, 80].map { AttentionCase(queries: 5, keys: 7, headDim: $0) }
         + [1, 2, 6, 13, 14, 15, 77, 119, 120, 126, 127, 253].map {
-            AttentionCase(queries: 9, keys: $0, width: 5)
+            AttentionCase(queries: 9, keys: $0, headDim: 5)
         }
-        + [1, 7, 8, 9, 16, 31, 32, 33, 67].map { AttentionCase(queries: $0, keys: 20, width: 12) }
+        + [1, 7, 8, 9, 16, 31, 32, 33, 67].map { AttentionCase(queries: $0, keys: 20, headDim: 12) }
         + [1, 2, 15, 33, 130, 260].map {
-            AttentionCase(queries: $0, keys: $0, width: 6, causal: true)
+            AttentionCase(queries: $0, keys: $0, headDim: 6, causal: true)
         }
 }
 
-/// What one head computes.
+/// The results of one head.
 private struct AttentionResults {
     var output: [Float] = [], logSumExp: [Float] = [], gq: [Float] = [], gk: [Float] = [], gv: [Float] = []
 }
 
-/// Both directions of one head of width d, the second of two.
+/// Forward and backward pass of one head with d channels, the second of two.
 private func attend(
     _ kernels: bf_kernel_table, _ size: AttentionCase, q: [Float], k: [Float], v: [Float], gradient: [Float],
     scale: Float = 0.7, at statistics: AttentionResults? = nil
 ) throws -> AttentionResults {
-    let (d, stride) = (size.width, 2 * size.width)
-    let shape = bf_attention(keys: size.keys, width: d, stride: stride, scale: scale, causal: size.causal)
+    let (d, stride) = (size.headDim, 2 * size.headDim)
+    let shape = bf_attention(keys: size.keys, head_dim: d, stride: stride, scale: scale, causal: size.causal)
     let buffers = try [q, k, v, gradient].map { try GuardedBuffer($0) }
     defer { withExtendedLifetime(buffers) {} }
     let heads: [UnsafePointer<Float>] = buffers.map { UnsafePointer($0.pointer + d) }
-    let packed = [heads[1], heads[2]].map { head in
+    let panels = [heads[1], heads[2]].map { head in
         floats(size.keys * d) { kernels.attention_prepack(head, $0, shape) }
     }
     let padded = (d + kernels.vector_width - 1) / kernels.vector_width * kernels.vector_width
@@ -57,7 +57,7 @@ private func attend(
             result.output = floats(size.queries * stride) { output in
                 forTiles { first, count in
                     kernels.attention_forward(
-                        heads[0] + first * stride, packed[0], heads[2], output + d + first * stride,
+                        heads[0] + first * stride, panels[0], heads[2], output + d + first * stride,
                         logSumExp + first, first, count, shape, scratch)
                 }
             }
@@ -72,7 +72,7 @@ private func attend(
                         guard let output = output.baseAddress else { return }
                         forTiles { first, count in
                             kernels.attention_backward(
-                                heads[0] + first * stride, heads[1], packed[0], packed[1],
+                                heads[0] + first * stride, heads[1], panels[0], panels[1],
                                 output + d + first * stride, [Float](known.logSumExp[first...]),
                                 heads[3] + first * stride, gq + d + first * stride, gk, gv, first, count,
                                 shape,
@@ -97,29 +97,29 @@ private func attend(
 
 @Suite struct AttentionKernelTests {
     @Test(
-        "attention and its gradients agree with the twins", arguments: KernelTable.available,
+        "attention and its gradients agree with the scalar reference", arguments: KernelTable.available,
         AttentionCase.all)
     func agreement(table: KernelTable, size: AttentionCase) throws {
-        let stride = 2 * size.width
+        let stride = 2 * size.headDim
         let q = normal([size.queries * stride], stream: 1).values
         let k = normal([size.keys * stride], stream: 2).values
         let v = normal([size.keys * stride], stream: 3).values
         let g = normal([size.queries * stride], stream: 4).values
         let expected = try attend(reference, size, q: q, k: k, v: v, gradient: g)
         let got = try attend(table.kernels, size, q: q, k: k, v: v, gradient: g, at: expected)
-        let width = Double(size.width).squareRoot()
-        expectClose(got.output, expected.output, .attention.scaled(by: width), "output")
-        expectClose(got.logSumExp, expected.logSumExp, .attention.scaled(by: width), "log-sum-exp")
-        let limit = Tolerance.attentionGradient.scaled(by: width)
+        let scale = Double(size.headDim).squareRoot()
+        expectClose(got.output, expected.output, .attention.scaled(by: scale), "output")
+        expectClose(got.logSumExp, expected.logSumExp, .attention.scaled(by: scale), "log-sum-exp")
+        let limit = Tolerance.attentionGradient.scaled(by: scale)
         expectClose(got.gq, expected.gq, limit, "gradient of q")
         expectClose(got.gk, expected.gk, limit, "gradient of k")
         expectClose(got.gv, expected.gv, limit, "gradient of v")
     }
 
-    @Test("scores far apart neither overflow nor lose the largest", arguments: KernelTable.available)
+    @Test("scores that differ widely neither overflow nor lose the largest one", arguments: KernelTable.available)
     func extremes(table: KernelTable) throws {
-        let size = AttentionCase(queries: 1, keys: 200, width: 1)
-        // Keys grow along the tiles, so that every tile starts a new maximum; the last one takes all.
+        let size = AttentionCase(queries: 1, keys: 200, headDim: 1)
+        // Keys grow along the tiles, so that every tile has a new maximum; the last key gets probability 1.
         let k: [Float] = (0..<400).map { $0 % 2 == 0 ? 0 : Float($0 / 2) * 100 }
         let v: [Float] = (0..<400).map { $0 % 2 == 0 ? 0 : Float($0 / 2) }
         let got = try attend(table.kernels, size, q: [0, 1], k: k, v: v, gradient: [0, 1], scale: 1)
@@ -129,9 +129,9 @@ private func attend(
         #expect(got.gq[1] == 0 && got.gk.allSatisfy { $0 == 0 })
     }
 
-    @Test("later keys do not count at all under a causal mask", arguments: KernelTable.available)
+    @Test("later keys have no effect under a causal mask", arguments: KernelTable.available)
     func masked(table: KernelTable) throws {
-        let size = AttentionCase(queries: 40, keys: 40, width: 2, causal: true)
+        let size = AttentionCase(queries: 40, keys: 40, headDim: 2, causal: true)
         let q = normal([160], stream: 1).values, g = normal([160], stream: 4).values
         let k = normal([160], stream: 2).values, v = normal([160], stream: 3).values
         let whole = try attend(table.kernels, size, q: q, k: k, v: v, gradient: g)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Checkpointed parts: the same bits as parts that keep everything, in less memory.
+// Checkpointed parts: the same bits as without checkpointing, with less memory.
 
 import Synchronization
 import Testing
@@ -10,7 +10,8 @@ import Testing
     private typealias Part = ([Tensor], @escaping ([Tensor]) -> [Tensor]) -> [Tensor]
 
     /// A small network: two parts of two results each, with skips into and around the second part, an input that both
-    /// share, and a loss on everything. Gradients of all sums have three terms or more, so that their order shows.
+    /// share, and a loss on all results. Sums of gradients have at least three terms, so that their order affects the
+    /// bits.
     private func network(_ parameters: [Parameter], _ x: Tensor, _ part: Part) -> Tensor {
         let shared = parameters[0].tensor() * 0.3
         let first = part([x * parameters[1].tensor(), shared]) { given in
@@ -41,7 +42,7 @@ import Testing
         return ([loss] + parameters.compactMap(\.gradient)).map { $0.values.map(\.bitPattern) }
     }
 
-    @Test("loss and gradients are bit-equal, also of nested parts")
+    @Test("loss and gradients are bit-identical, also for nested parts")
     func bitEqual() {
         let plain = bits { $1($0) }
         #expect(plain.count == 6)
@@ -49,7 +50,7 @@ import Testing
         #expect(bits { inputs, body in checkpointed(inputs) { checkpointed($0, body) } } == plain)
     }
 
-    @Test("both runs see what a direct run sees: parameters on the tape")
+    @Test("parameters are on the tape in both runs")
     func sameRecording() {
         let p = Parameter("p", .ones([3]))
         let recorded = Mutex<[Bool]>([])
@@ -61,7 +62,7 @@ import Testing
         #expect(recorded.withLock { $0 } == [true, true, true, true])
     }
 
-    @Test("two passes through the same parts add their gradients as plain ones do")
+    @Test("two passes through the same parts accumulate gradients")
     func accumulates() {
         func twice(_ part: Part) -> [[Float]] {
             let parameters = parameters()
@@ -73,7 +74,7 @@ import Testing
         #expect(twice { checkpointed($0, $1) } == twice { $1($0) })
     }
 
-    @Test("the part runs once forward and once backward, and not at all where no gradient arrives")
+    @Test("a part runs once forward and once backward, and not again if no gradient arrives")
     func runs() {
         let runs = Atomic<Int>(0)
         let p = Parameter("p", .ones([3]))
@@ -93,7 +94,7 @@ import Testing
         #expect(runs.load(ordering: .relaxed) == 4)
     }
 
-    @Test("results that take no part in the loss, inputs handed through and frozen parameters are fine")
+    @Test("results without effect on the loss, inputs returned unchanged and frozen parameters are supported")
     func partial() {
         let (p, frozen) = (Parameter("p", .full([2], 3)), Parameter("f", .full([2], 5), isTrainable: false))
         let x = p.tensor() * 2
@@ -107,7 +108,7 @@ import Testing
         #expect(!constant[0].requiresGradient)
     }
 
-    @Test("a part keeps its inputs alone until the backward pass")
+    @Test("a part saves only its inputs until the backward pass")
     func memory() async {
         await #expect(processExitsWith: .success) {
             let n = 1 << 18, bytes = 4 * n
@@ -129,7 +130,7 @@ import Testing
         }
     }
 
-    @Test("a second backward pass traps, through another result of the same part too")
+    @Test("a second backward pass traps, also through another result of the same part")
     func secondUse() async {
         await #expect(processExitsWith: .failure) {
             let p = Parameter("p", .ones([2]))
@@ -139,7 +140,7 @@ import Testing
         }
     }
 
-    @Test("a part whose second run has other shapes traps")
+    @Test("a part whose second run gives other shapes traps")
     func unsteady() async {
         await #expect(processExitsWith: .failure) {
             let calls = Atomic<Int>(0)

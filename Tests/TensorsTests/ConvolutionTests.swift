@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// 3x3 convolutions by every algorithm as operations use them: cut over threads, with gradients, against sums in Double.
+// 3x3 convolutions by every algorithm, on several threads, with gradients, against sums in Double.
 // B images, IC/OC channels, H W space.
 
 import CKernels
@@ -8,7 +8,7 @@ import Testing
 
 @testable import Tensors
 
-/// Convolution with padding 1 by its definition, in Double. B images, IC to OC channels.
+/// Convolution with padding 1 by definition, in Double. B images, IC to OC channels.
 private struct NaiveConvolution {
     let (batch, inputs, outputs, height, width): (Int, Int, Int, Int, Int)
 
@@ -59,8 +59,8 @@ struct AlgorithmCase: Sendable, CustomTestStringConvertible {
 }
 
 @Suite struct ConvolutionTests {
-    /// B, IC, OC, H, W: fewer images than threads, and more; channels that fill no block; odd sizes; tiles that cross
-    /// rows and images; more tiles than a block takes.
+    /// B, IC, OC, H, W: fewer and more images than threads; channels that are not a multiple of a block; odd sizes;
+    /// tiles that cross rows and images; more tiles than a block has.
     private static let shapes: [[Int]] = [
         [1, 3, 5, 7, 16], [5, 4, 13, 3, 16], [2, 2, 25, 5, 32], [3, 1, 3, 1, 48], [1, 6, 7, 9, 24],
         [7, 5, 6, 8, 8], [2, 33, 17, 4, 5], [1, 1, 1, 1, 1], [1, 3, 2, 67, 70], [40, 2, 3, 9, 10],
@@ -70,13 +70,13 @@ struct AlgorithmCase: Sendable, CustomTestStringConvertible {
         algorithms.map { AlgorithmCase(shape: shape, algorithm: $0) }
     }
 
-    /// Sums of n products with magnitude m, times what Winograd's transforms magnify rounding errors by.
+    /// Sums of n products of magnitude m, times the error amplification of Winograd's transforms.
     private func tolerance(_ n: Int, _ magnitude: Double, _ algorithm: ConvolutionAlgorithm) -> Tolerance {
         let factor: Double = algorithm == .winograd(4) ? 24 : algorithm == .winograd(2) ? 4 : 1
         return .float32Reduction(n: n, magnitude: magnitude * factor)
     }
 
-    @Test("convolution, what is added to it and all gradients are those of the definition", arguments: cases)
+    @Test("convolution, added terms and all gradients agree with the definition", arguments: cases)
     func definition(of one: AlgorithmCase) {
         let shape = one.shape
         let naive = NaiveConvolution(
@@ -89,12 +89,12 @@ struct AlgorithmCase: Sendable, CustomTestStringConvertible {
             "residual", normal([naive.batch, naive.outputs, naive.height, naive.width], stream: 6))
         ConvolutionAlgorithm.$forced.withValue(one.algorithm) {
             let y = conv2d(
-                x.tensor(), weight: w.tensor(), bias: bias.tensor(), paddings: Padding(1),
+                x.tensor(), weight: w.tensor(), bias: bias.tensor(), padding: Padding(1),
                 channelBias: channelBias.tensor(), residual: residual.tensor())
             let plane = naive.height * naive.width
             let expected = naive.output(x.value.values, w.value.values, bias: bias.value.values).enumerated()
                 .map { $1 + Double(channelBias.value[$0 / plane]) + Double(residual.value[$0]) }
-            // Terms have mean magnitude 2/π; twice that bounds their sum's.
+            // Terms have mean magnitude 2/π; the bound uses twice that.
             expectClose(
                 y.values, expected,
                 tolerance(naive.inputs * 9 + 2, Double(naive.inputs) * 12 + 4, one.algorithm), "output")
@@ -139,11 +139,11 @@ struct AlgorithmCase: Sendable, CustomTestStringConvertible {
         #expect(run(1) == run(2))
     }
 
-    @Test("one image bias for all images, and a batch of none")
+    @Test("one channel bias for all images, and an empty batch")
     func broadcastAndEmpty() {
         let x = normal([2, 3, 6, 6], stream: 1), w = normal([4, 3, 3, 3], stream: 2)
         let shared = Parameter("shared", normal([1, 4], stream: 3))
-        let y = conv2d(x, weight: w, bias: nil, paddings: Padding(1), channelBias: shared.tensor())
+        let y = conv2d(x, weight: w, bias: nil, padding: Padding(1), channelBias: shared.tensor())
         let plain = conv2d(x, weight: w, bias: nil, padding: 1)
         expectClose(
             y.values, (plain + shared.value.reshaped([1, 4, 1, 1])).values.map(Double.init),
@@ -154,13 +154,13 @@ struct AlgorithmCase: Sendable, CustomTestStringConvertible {
         #expect(none.shape == [0, 4, 6, 6])
     }
 
-    @Test("turning Winograd off leaves columns for every shape")
+    @Test("with Winograd off, columns are selected for every shape")
     func winogradOff() {
         let wasOn = ConvolutionAlgorithm.usesWinograd
         defer { ConvolutionAlgorithm.usesWinograd = wasOn }
         func chosen() -> ConvolutionAlgorithm {
             .chosen(
-                x: [1, 320, 64, 64], weight: [320, 320, 3, 3], padding: Padding(1), isWeightKept: true)
+                x: [1, 320, 64, 64], weight: [320, 320, 3, 3], padding: Padding(1), isWeightCached: true)
         }
         ConvolutionAlgorithm.usesWinograd = true
         #expect(chosen() != .columns)
@@ -168,7 +168,7 @@ struct AlgorithmCase: Sendable, CustomTestStringConvertible {
         #expect(chosen() == .columns)
     }
 
-    @Test("what a frozen weight was transformed to is dropped when the weight changes")
+    @Test("the cached transform of a frozen weight is dropped when the weight changes")
     func keptForms() {
         let x = normal([1, 8, 16, 16], stream: 1)
         let weight = Parameter("w", normal([8, 8, 3, 3], stream: 2), isTrainable: false)
@@ -186,9 +186,9 @@ struct AlgorithmCase: Sendable, CustomTestStringConvertible {
         }
     }
 
-    @Test("an empty batch leaves a gradient of zeros", arguments: [nil, ConvolutionAlgorithm.winograd(4)])
+    @Test("an empty batch gives a zero gradient", arguments: [nil, ConvolutionAlgorithm.winograd(4)])
     func emptyBatch(algorithm: ConvolutionAlgorithm?) {
-        // What the pool hands out next is not zero.
+        // The next block from the pool is not zero.
         for _ in 0..<4 { _ = Tensor.full([24, 8, 3, 3], 7) * 2 }
         let weight = Parameter("w", normal([24, 8, 3, 3], stream: 1))
         ConvolutionAlgorithm.$forced.withValue(algorithm) {
@@ -198,14 +198,14 @@ struct AlgorithmCase: Sendable, CustomTestStringConvertible {
         #expect(weight.gradient?.values == [Float](repeating: 0, count: 24 * 8 * 9))
     }
 
-    @Test("negative padding cuts pixels off, by whatever algorithm is asked for")
+    @Test("negative padding crops the input, for every algorithm")
     func negativePadding() {
         let (x, weight) = (normal([1, 8, 12, 12], stream: 1), normal([9, 8, 3, 3], stream: 2))
         let cut = x.sliced(axis: 2, 1..<12).sliced(axis: 3, 2..<12)
-        let want = conv2d(cut, weight: weight, bias: nil, paddings: Padding(0))
+        let want = conv2d(cut, weight: weight, bias: nil, padding: Padding(0))
         ConvolutionAlgorithm.$forced.withValue(.winograd(2)) {
             let got = conv2d(
-                x, weight: weight, bias: nil, paddings: Padding(top: -1, left: -2, bottom: 0, right: 0))
+                x, weight: weight, bias: nil, padding: Padding(top: -1, left: -2, bottom: 0, right: 0))
             #expect(got.shape == want.shape)
             expectClose(got, want, .winogradTransform)
         }

@@ -8,7 +8,7 @@ import Testing
 
 @testable import Tensors
 
-/// One operation of PyTorch with what went in and what came out, both ways.
+/// One operation of PyTorch with inputs, output and gradients.
 struct GoldenCase: Decodable, Sendable {
     struct Values: Decodable, Sendable {
         let shape: [Int]
@@ -39,7 +39,7 @@ struct GoldenCase: Decodable, Sendable {
         return try JSONDecoder().decode(File.self, from: Data(contentsOf: url)).cases
     }
 
-    /// Runs `operation` forwards and backwards and compares output and gradients.
+    /// Runs `operation` forward and backward and compares output and gradients.
     func check(_ label: String, _ operation: ([Tensor]) throws -> Tensor) rethrows {
         let parameters = inputs.enumerated().map { Parameter("input \($0.offset)", $0.element.tensor) }
         let result = try operation(parameters.map { $0.tensor() })
@@ -49,7 +49,7 @@ struct GoldenCase: Decodable, Sendable {
         result.backward(upstream.tensor)
         for (parameter, gradient) in zip(parameters, gradients) {
             #expect(parameter.gradient?.shape == gradient.shape, "\(label)")
-            // Gradients of parameters are sums over all pixels: errors go with the largest of them.
+            // Gradients of parameters are sums over all pixels: errors are relative to the largest gradient.
             let largest = gradient.values.reduce(1) { max($0, abs($1)) }
             expectClose(
                 parameter.gradient?.values ?? [], gradient.values, .float32Golden.scaled(by: largest),
@@ -59,7 +59,7 @@ struct GoldenCase: Decodable, Sendable {
 }
 
 @Suite(.tags(.golden)) struct GoldenTests {
-    @Test("conv2d is PyTorch's")
+    @Test("conv2d agrees with PyTorch")
     func convolution() throws {
         for golden in try GoldenCase.cases("conv2d") {
             let pads = try #require(golden.options.paddings)
@@ -67,12 +67,12 @@ struct GoldenCase: Decodable, Sendable {
             golden.check("conv2d") {
                 conv2d(
                     $0[0], weight: $0[1], bias: $0[2], stride: stride,
-                    paddings: Padding(top: pads[0], left: pads[1], bottom: pads[2], right: pads[3]))
+                    padding: Padding(top: pads[0], left: pads[1], bottom: pads[2], right: pads[3]))
             }
         }
     }
 
-    @Test("group normalisation is PyTorch's, with and without SiLU")
+    @Test("group normalization agrees with PyTorch, with and without SiLU")
     func groups() throws {
         for golden in try GoldenCase.cases("group-norm") {
             let groups = try #require(golden.options.groups)
@@ -83,7 +83,7 @@ struct GoldenCase: Decodable, Sendable {
         }
     }
 
-    @Test("layer normalisation is PyTorch's, with and without parameters")
+    @Test("layer normalization agrees with PyTorch, with and without parameters")
     func layers() throws {
         for golden in try GoldenCase.cases("layer-norm") {
             golden.check("layerNorm") {
@@ -92,7 +92,7 @@ struct GoldenCase: Decodable, Sendable {
         }
     }
 
-    @Test("attention is PyTorch's")
+    @Test("attention agrees with PyTorch")
     func attention() throws {
         for golden in try GoldenCase.cases("attention") {
             let heads = try #require(golden.options.heads)
@@ -104,7 +104,7 @@ struct GoldenCase: Decodable, Sendable {
         }
     }
 
-    @Test("activations, softmax and L2 normalisation are PyTorch's")
+    @Test("activations, softmax and L2 normalization agree with PyTorch")
     func activations() throws {
         let operations: [String: (Tensor) -> Tensor] = [
             "silu": { $0.silu() }, "gelu": { $0.gelu() }, "quickGELU": { $0.quickGELU() }, "mish": { $0.mish() },
@@ -118,7 +118,7 @@ struct GoldenCase: Decodable, Sendable {
         }
     }
 
-    @Test("nearest-neighbour resizing is PyTorch's, odd sizes included")
+    @Test("nearest-neighbor resizing agrees with PyTorch, including odd sizes")
     func resizing() throws {
         for golden in try GoldenCase.cases("resizing") {
             let height = try #require(golden.options.height)

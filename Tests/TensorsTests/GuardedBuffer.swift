@@ -1,22 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory between two pages that cannot be touched: a kernel that reads or writes past an end of it does not get away
-// with it, the process stops.
+// Memory between two inaccessible pages: a kernel that reads or writes past the end stops the process.
 
 import Foundation
 import Testing
 
 @testable import Tensors
 
-/// `count` floats that end where an inaccessible page begins; another inaccessible page lies before them.
+/// `count` floats that end at an inaccessible page; another inaccessible page is before them.
 final class GuardedBuffer {
-    /// The first of the floats.
+    /// The address of the first float.
     let pointer: UnsafeMutablePointer<Float>
     let count: Int
     private let mapping: UnsafeMutableRawPointer
     private let mappedBytes: Int
     private let slack: Int
 
-    /// What lies between the page before and the first float, to notice writes there.
+    /// The values before the first float, to detect writes there.
     private static let canary: Float = 12345.5
 
     /// A buffer of `values`.

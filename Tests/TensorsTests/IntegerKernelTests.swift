@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Integer kernels of every table against the scalar reference: codes in panels, quantized activations, products. Equal
-// bits are asked for, floats included. Inputs end at inaccessible pages.
+// Integer kernels of every table against the scalar reference: codes in panels, quantized activations, products. Bits
+// must be equal, including floats. Inputs end at inaccessible pages.
 
 import CKernels
 import TestKit
@@ -15,18 +15,18 @@ struct IntegerTable: Sendable, CustomTestStringConvertible {
 
     var testDescription: String { name }
 
-    /// Every vectorised table that this processor runs.
+    /// Every vectorized table that this processor supports.
     static let available: [IntegerTable] = ["portable", "avx2", "avx512vnni"].compactMap { name in
         bf_integer_kernels_named(name).map { IntegerTable(name: name, kernels: $0.pointee) }
     }
 
-    /// The scalar twins.
+    /// The scalar reference.
     static func reference() throws -> bf_integer_table {
         try #require(bf_integer_kernels_named("reference")).pointee
     }
 }
 
-/// Values of any type that end where an inaccessible page begins.
+/// Values of any type that end at an inaccessible page.
 private final class GuardedValues<Element: BitwiseCopyable> {
     let pointer: UnsafeMutablePointer<Element>
     private let buffer: GuardedBuffer
@@ -43,14 +43,14 @@ private final class GuardedValues<Element: BitwiseCopyable> {
     }
 }
 
-/// Whole numbers in `low ... high`, different for each `stream`.
+/// Integers in `low ... high`, different for each `stream`.
 private func integers(_ count: Int, _ low: Int, _ high: Int, stream: UInt64) -> [Int] {
     uniform([count], Float(low), Float(high + 1), stream: stream).values.map {
         min(Int($0.rounded(.down)), high)
     }
 }
 
-/// A layer N outputs x S segments x K inputs, and the rows that it is applied to.
+/// A layer of N outputs x S segments x K inputs, and its input rows.
 private struct IntegerLayer {
     let shape: bf_integer_shape
     let rows: Int
@@ -94,8 +94,8 @@ private struct IntegerLayer {
         channelBias = try GuardedValues(normal([outputs], stream: 7).values)
     }
 
-    /// What `kernels` make of it, cut after `cutRow` rows and `cutPanel` panels; bit patterns. `form` chooses layout,
-    /// biases and addend.
+    /// The result of `kernels` as bit patterns, divided after `cutRow` rows and `cutPanel` panels. `form` selects
+    /// layout, biases and addend.
     func product(_ kernels: bf_integer_table, form: Int, cutRow: Int, cutPanel: Int) throws -> [UInt32] {
         let channelsFirst = form & 1 == 1
         let step = (channelsFirst ? rows : shape.outputs) + form % 3
@@ -136,7 +136,7 @@ private struct IntegerLayer {
 }
 
 @Suite struct IntegerKernelTests {
-    @Test("levels choose the smallest container that holds their codes")
+    @Test("codes are stored in the smallest container that fits their levels")
     func containers() {
         let expected: [Int32: Int32] = [
             1: 0, 2: 2, 3: 2, 4: 2, 5: 4, 9: 4, 16: 4, 17: 8, 33: 8, 129: 8, 130: 0,
@@ -147,7 +147,7 @@ private struct IntegerLayer {
     }
 
     @Test(
-        "codes come back from panels, and the panels are the reference's", arguments: IntegerTable.available)
+        "unpacked codes equal the packed ones, and the panels equal the reference's", arguments: IntegerTable.available)
     func panels(table: IntegerTable) throws {
         let (kernels, reference) = (table.kernels, try IntegerTable.reference())
         for bits in [2, 4, 8] {
@@ -162,7 +162,7 @@ private struct IntegerLayer {
                 let codes = integers(outputs * segments * inputs, 0, highest, stream: 1).map(UInt8.init)
                 let source = try GuardedValues(codes)
                 let scales = try GuardedValues(uniform([outputs], 0.01, 1, stream: 2).values)
-                // Inputs side by side, and the taps of a convolution side by side.
+                // Contiguous inputs, and contiguous taps of a convolution.
                 for strides in [
                     bf_integer_strides(output: segments * inputs, segment: inputs, input: 1),
                     bf_integer_strides(output: segments * inputs, segment: 1, input: segments),
@@ -197,7 +197,7 @@ private struct IntegerLayer {
         }
     }
 
-    /// Rows of numbers that are easy, halfway between codes, tiny, huge, zero or not numbers.
+    /// Rows of ordinary numbers, midpoints between codes, tiny and huge numbers, zeros and NaN.
     private func adversarial(rows: Int, width: Int) -> [[Float]] {
         let values = normal([rows, width], stream: 11).values
         return (0..<rows).map { row in
@@ -217,7 +217,7 @@ private struct IntegerLayer {
     }
 
     @Test(
-        "activations of tokens and images are quantized like the reference's",
+        "activations of tokens and images are quantized as in the reference",
         arguments: IntegerTable.available)
     func quantization(table: IntegerTable) throws {
         let (kernels, reference) = (table.kernels, try IntegerTable.reference())
@@ -255,7 +255,7 @@ private struct IntegerLayer {
     }
 
     @Test(
-        "a pixel's scale takes its largest magnitude to 127; halves go to even",
+        "the scale of a pixel maps its largest magnitude to 127; ties round to even",
         arguments: IntegerTable.available)
     func rounding(table: IntegerTable) throws {
         let x = try GuardedValues<Float>([127, 0.5, 1.5, -2.5, -0.5, -127])
@@ -272,7 +272,7 @@ private struct IntegerLayer {
     }
 
     @Test(
-        "products have the reference's bits, for any shape, layout and cut",
+        "products have the bits of the reference, for any shape, layout and division",
         arguments: IntegerTable.available)
     func products(table: IntegerTable) throws {
         let reference = try IntegerTable.reference()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Linear layers and convolutions on low-bit codes: against plain sums over the rounded inputs, in all the shapes that a UNet
-// asks for, and the same bits for any number of threads.
+// Linear layers and convolutions with low-bit codes: against plain sums over the quantized inputs, for all shapes of a
+// UNet, and the same bits for any number of threads.
 
 import TestKit
 import Testing
@@ -8,7 +8,7 @@ import Testing
 @testable import Tensors
 
 @Suite(.serialized) struct IntegerProductsTests {
-    /// A weight of random codes, and the same as floats in Double.
+    /// A weight of random codes, and the same weight in Double.
     private struct Sample {
         let weight: IntegerWeight
         let codes: [UInt8]
@@ -28,7 +28,7 @@ import Testing
         }
     }
 
-    /// Tokens or pixels as int8 makes them: 127 steps to the largest magnitude of each.
+    /// Tokens or pixels quantized to int8: 127 steps up to the largest magnitude of each.
     private func rounded(_ x: [Float]) -> [Double] {
         let largest = x.reduce(0) { max($0, abs($1)) }
         guard largest > 0 else { return x.map { _ in 0 } }
@@ -36,7 +36,7 @@ import Testing
     }
 
     @Test(
-        "a linear layer is the sum over rounded tokens",
+        "a linear layer is the sum over quantized tokens",
         arguments: [3, 5, 9, 17, 129], [[1, 7, 5], [3, 64, 40], [30, 96, 33], [130, 20, 64]])
     func linearSums(levels: Int, sizes: [Int]) {
         let (rows, inputs, outputs) = (sizes[0], sizes[1], sizes[2])
@@ -68,7 +68,7 @@ import Testing
     }
 
     @Test(
-        "a convolution is the sum over rounded pixels",
+        "a convolution is the sum over quantized pixels",
         arguments: [
             Convolution(x: [1, 5, 6, 7], weight: [4, 5, 3, 3]),
             Convolution(x: [2, 24, 9, 8], weight: [40, 24, 3, 3]),
@@ -91,11 +91,11 @@ import Testing
         let residual = normal(geometry.outputShape, stream: 15)
         let wanted = sums(shape, geometry, x, sample)
         let plain = conv2d(
-            x, weight: sample.weight, bias: nil, stride: shape.stride, paddings: shape.padding)
+            x, weight: sample.weight, bias: nil, stride: shape.stride, padding: shape.padding)
         expectClose(
             plain.values, wanted, .integerProduct, "\(shape.testDescription)")
         let whole = conv2d(
-            x, weight: sample.weight, bias: bias, stride: shape.stride, paddings: shape.padding,
+            x, weight: sample.weight, bias: bias, stride: shape.stride, padding: shape.padding,
             channelBias: channelBias, residual: residual)
         let (channels, plane) = (shape.weight[0], geometry.outputPlane)
         let ended = wanted.indices.map { index -> Double in
@@ -106,7 +106,7 @@ import Testing
         expectClose(whole.values, ended, .integerProductWithEpilogue, "with what follows")
     }
 
-    /// The convolution in Double over pixels rounded one by one.
+    /// The convolution in Double over quantized pixels.
     private func sums(
         _ shape: Convolution, _ geometry: ConvolutionGeometry, _ x: Tensor, _ sample: Sample
     ) -> [Double] {
@@ -154,19 +154,19 @@ import Testing
         for count in [1, 2, 3] {
             Threads.count = count
             let outputs = [
-                conv2d(image, weight: kernel.weight, bias: nil, paddings: Padding(1)),
+                conv2d(image, weight: kernel.weight, bias: nil, padding: Padding(1)),
                 linear(tokens, weight: matrix.weight, bias: nil),
                 linear(tokens.sliced(axis: 0, 0..<2), weight: matrix.weight, bias: nil),
-                // Few rows, which are cut by panels.
+                // Few rows, which are divided by panels.
                 linear(tokens.sliced(axis: 0, 0..<60), weight: matrix.weight, bias: nil),
-                conv2d(small, weight: wide.weight, bias: nil, paddings: Padding(1)),
+                conv2d(small, weight: wide.weight, bias: nil, padding: Padding(1)),
             ]
             seen.append(outputs.flatMap { $0.values.map(\.bitPattern) })
         }
         #expect(seen[0] == seen[1] && seen[1] == seen[2])
     }
 
-    @Test("codes come back from their panels, and so do the weights", arguments: [3, 5, 9, 17, 33, 65, 129])
+    @Test("codes and weights are recovered from panels", arguments: [3, 5, 9, 17, 33, 65, 129])
     func panels(levels: Int) {
         for shape in [[5, 3, 3, 3], [40, 33], [1, 1], [33, 70, 1, 1], [64, 16, 3, 3]] {
             let sample = Sample(shape, levels: levels, stream: 31)
@@ -179,7 +179,7 @@ import Testing
         #expect(!IntegerMatrix.supports(levels: 4, shape: [4, 4]))
     }
 
-    @Test("a value that is not finite spoils what it is part of, and nothing else")
+    @Test("a non-finite value affects only the outputs that depend on it")
     func notFinite() {
         let sample = Sample([6, 10], levels: 3, stream: 41)
         let sound = normal([3, 10], stream: 42)

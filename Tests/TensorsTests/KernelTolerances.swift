@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How far vectorised kernels may stray from their scalar twins, with the reason. u = 2⁻²⁴.
+// Tolerances of vectorized kernels relative to the scalar reference, and their derivation. u = 2⁻²⁴.
 
 import TestKit
 
@@ -25,24 +25,24 @@ extension Tolerance {
     /// x·Φ(x): the error of erf times |x|/2 for |x| ≤ 8, and of the products.
     static let geluFamily = Tolerance(absolute: 2e-6, relative: 4 * unitRoundoff)
 
-    /// Normalised rows: inputs of order 1 with mean and variance of some roundings, times weights of order 1;
+    /// Normalized rows: inputs of order 1 with mean and variance of some roundings, times weights of order 1;
     /// the sigmoid of SiLU on top.
     static let normalized = Tolerance(absolute: 4e-6, relative: 16 * unitRoundoff)
 
-    /// Gradients of normalisations: sums of products with random signs, n ≤ 4097, relative to the gradient's
+    /// Gradients of normalizations: sums of products with random signs, n ≤ 4097, relative to the gradient's
     /// size.
     static let normalizedGradient = Tolerance(absolute: 1e-5, relative: 32 * unitRoundoff)
 
-    /// Attention over values of order 1: scores of some units, wrong by 20u of their size, shift probabilities by that
-    /// much relative to themselves; averages of values err by it and by their own roundings.
+    /// Attention over values of order 1: scores of a few units with relative error 20u change probabilities by the same
+    /// relative amount; averages of values have this error and their own rounding errors.
     static let attention = Tolerance(absolute: 4e-6, relative: 32 * unitRoundoff)
 
-    /// Winograd transforms F(2) and F(4) of values of order 1: the rows of the transforms sum up to 20 in magnitude,
-    /// twice, so that intermediate values reach some hundreds and err by u of that each.
+    /// Winograd transforms F(2) and F(4) of values of order 1: the absolute row sums of both transforms are up to 20,
+    /// so that intermediate values are up to some hundreds, with an error of u relative to that.
     static let winogradTransform = Tolerance(absolute: 1e-4)
 
-    /// A product of int8 activations and low-bit codes: the sum of integers is exact; the scales of the token and of the
-    /// channel, and the conversion of results of order 10, are a handful of roundings.
+    /// A product of int8 activations and low-bit codes: the sum of integers is exact; the scales of the token and of
+    /// the channel, and the conversion of results of order 10, give a few roundings.
     static let integerProduct = Tolerance(absolute: 2e-5, relative: 1e-5)
 
     /// The same plus bias, channel bias and residual, three more roundings at the size of the result.

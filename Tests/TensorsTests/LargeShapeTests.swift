@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Operations that move or add numbers, on shapes large enough to be cut into parts, against walks over every element.
+// Operations that move or sum elements, on shapes that are divided into parts, against plain loops.
 
 import TestKit
 import Testing
@@ -12,7 +12,7 @@ import Testing
         var testDescription: String { "\(shape) by \(axes)" }
     }
 
-    /// Pixels to tokens and back, heads forward, reversals; lengths that are no multiples of a vector.
+    /// Pixels to tokens and back, heads first, reversals; lengths that are not multiples of a vector.
     static let orders = [
         Order(shape: [1, 48, 70, 41], axes: [0, 2, 3, 1]),
         Order(shape: [1, 70, 41, 48], axes: [0, 3, 1, 2]),
@@ -24,9 +24,9 @@ import Testing
         Order(shape: [1, 1, 1], axes: [2, 0, 1]), Order(shape: [2, 0, 3], axes: [2, 1, 0]),
     ]
 
-    @Test("permuting moves every element to its place", arguments: orders)
+    @Test("permuting moves every element to its position", arguments: orders)
     func permuting(order: Order) {
-        let x = Tensor.arange(order.shape.reduce(1, *)).reshaped(order.shape)
+        let x = arange(order.shape.reduce(1, *)).reshaped(order.shape)
         let got = x.permuted(order.axes)
         #expect(got.shape == order.axes.map { order.shape[$0] })
         var steps = [Int](repeating: 1, count: order.shape.count)
@@ -78,7 +78,7 @@ import Testing
             [meanSquaredError(x, y).item], [squares / Double(x.count)], .roundings(16), "mean square")
     }
 
-    @Test("joined parts get their own gradients back, in one piece or in many", arguments: 0..<3)
+    @Test("concatenated parts get their own gradients", arguments: 0..<3)
     func joining(axis: Int) {
         for shape in [[1, 50, 400], [4, 30, 200]] {
             var other = shape
@@ -95,7 +95,7 @@ import Testing
         }
     }
 
-    @Test("a gradient that is part of another's memory is added to without touching the rest")
+    @Test("accumulating into a gradient that shares memory with another tensor leaves that tensor unchanged")
     func sharedGradients() {
         let a = Parameter("a", normal([1, 5, 30])), b = Parameter("b", normal([1, 4, 30], stream: 1))
         let gradient = normal([1, 9, 30], stream: 2), kept = gradient.values

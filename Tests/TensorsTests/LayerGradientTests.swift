@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Gradients of activations, normalisations, products and attention against central differences.
+// Gradients of activations, normalizations, products and attention against central differences.
 
 import TestKit
 import Testing
@@ -7,7 +7,7 @@ import Testing
 @testable import Tensors
 
 @Suite(.tags(.gradient)) struct ActivationGradientTests {
-    @Test("activations have the right gradient")
+    @Test("activations have correct gradients")
     func activations() {
         let x = normal([5, 67]) * 2
         checkGradients([x], "silu") { $0[0].silu() }
@@ -17,13 +17,13 @@ import Testing
         checkGradients([x], "exp") { $0[0].exp() }
         checkGradients([x], "square") { $0[0].square() }
         checkGradients([uniform([41], 1, 3)], "sqrt") { $0[0].sqrt() }
-        // Kept away from the kink at zero.
+        // Away from the discontinuity of the slope at zero.
         let sign = Tensor((0..<40).map { $0 % 3 == 0 ? -1 : 1 }, shape: [40])
         checkGradients([uniform([40], 0.2, 2) * sign], "relu") { $0[0].relu() }
         checkGradients([normal([3, 2, 34])], "geglu") { $0[0].geglu() }
     }
 
-    @Test("softmax and L2 normalisation have the right gradient")
+    @Test("softmax and L2 normalization have correct gradients")
     func rows() {
         for width in [1, 3, 40] {
             checkGradients([normal([4, width])], "softmax \(width)") { $0[0].softmax() }
@@ -33,7 +33,7 @@ import Testing
 }
 
 @Suite(.tags(.gradient)) struct NormalizationGradientTests {
-    @Test("group normalisation has the right gradient, with and without SiLU", arguments: [false, true])
+    @Test("group normalization has a correct gradient, with and without SiLU", arguments: [false, true])
     func groups(silu: Bool) {
         for (shape, groups) in [([2, 6, 3, 5], 3), ([1, 8, 1, 1], 2), ([2, 4], 1), ([3, 8, 7], 2)] {
             let channels = shape[1]
@@ -44,7 +44,7 @@ import Testing
         }
     }
 
-    @Test("layer normalisation has the right gradient, with and without parameters")
+    @Test("layer normalization has a correct gradient, with and without parameters")
     func layers() {
         let (x, weight, bias) = (normal([3, 5, 37]), normal([37], stream: 1) + 1, normal([37], stream: 2))
         checkGradients([x, weight, bias], "both") { layerNorm($0[0], weight: $0[1], bias: $0[2]) }
@@ -60,7 +60,7 @@ import Testing
 }
 
 @Suite(.tags(.gradient)) struct ProductGradientTests {
-    @Test("matmul has the right gradient for every transposition and batch layout")
+    @Test("matmul has a correct gradient for every transposition and batch layout")
     func products() {
         for (transposeA, transposeB) in [(false, false), (true, false), (false, true), (true, true)] {
             for (lead, shared) in [
@@ -81,7 +81,7 @@ import Testing
         }
     }
 
-    @Test("linear has the right gradient with and without bias")
+    @Test("linear has a correct gradient with and without bias")
     func linears() {
         for lead in [[], [3], [2, 5]] {
             let (x, weight, bias) = (
@@ -96,7 +96,7 @@ import Testing
         }
     }
 
-    @Test("attention has the right gradient")
+    @Test("attention has a correct gradient")
     func attention() {
         for (t, s, heads, width, causal) in [
             (3, 5, 1, 4, false), (5, 3, 2, 3, false), (70, 9, 2, 5, false), (4, 520, 1, 8, false),
@@ -141,7 +141,7 @@ let convolutionCases: [ConvolutionCase] = {
                 ConvolutionCase(
                     batch: 1, inputs: 2, outputs: 3, height: 6, width: 8, kernel: kernel, stride: stride,
                     padding: Padding(top: 0, left: 0, bottom: 1, right: 1)))
-            // Planes above the size at which images are joined, and a batch that does not divide into groups.
+            // Large planes, and a batch that does not divide into groups.
             cases.append(
                 ConvolutionCase(
                     batch: 3, inputs: 5, outputs: 7, height: 25, width: 27, kernel: kernel, stride: stride,
@@ -163,16 +163,16 @@ let convolutionCases: [ConvolutionCase] = {
 }()
 
 @Suite(.tags(.gradient)) struct ConvolutionGradientTests {
-    @Test("conv2d has the right gradient", arguments: convolutionCases)
+    @Test("conv2d has a correct gradient", arguments: convolutionCases)
     func convolution(_ geometry: ConvolutionCase) {
         let x = normal([geometry.batch, geometry.inputs, geometry.height, geometry.width], stream: 1)
         let weight = normal([geometry.outputs, geometry.inputs, geometry.kernel, geometry.kernel], stream: 2)
         let bias = normal([geometry.outputs], stream: 3)
         checkGradients([x, weight, bias], sampled: 12) {
-            conv2d($0[0], weight: $0[1], bias: $0[2], stride: geometry.stride, paddings: geometry.padding)
+            conv2d($0[0], weight: $0[1], bias: $0[2], stride: geometry.stride, padding: geometry.padding)
         }
         checkGradients([x, weight], sampled: 4, "no bias") {
-            conv2d($0[0], weight: $0[1], bias: nil, stride: geometry.stride, paddings: geometry.padding)
+            conv2d($0[0], weight: $0[1], bias: nil, stride: geometry.stride, padding: geometry.padding)
         }
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kernels that move numbers or convert formats: exact against the scalar twins.
+// Kernels that move elements or convert formats, exactly equal to the scalar reference.
 
 import CKernels
 import Checkpoints
@@ -22,7 +22,7 @@ import Testing
         }
     }
 
-    @Test("doubled planes and sums of four agree with the twins", arguments: KernelTable.available)
+    @Test("upsampling and its gradient agree with the scalar reference", arguments: KernelTable.available)
     func resizing(table: KernelTable) {
         for width in awkwardLengths where width <= 67 {
             let (planes, height) = (2, 3)
@@ -93,7 +93,7 @@ import Testing
         #expect(zip(Self.allPatterns, bfloat).allSatisfy { UInt32($0) << 16 == $1.bitPattern })
     }
 
-    @Test("every pattern survives decoding and encoding", arguments: KernelTable.available)
+    @Test("decoding and encoding restores every pattern", arguments: KernelTable.available)
     func roundTrip(table: KernelTable) {
         let n = Self.allPatterns.count
         let half = floats(n) { table.kernels.float_from_half(Self.allPatterns, $0, n) }
@@ -110,7 +110,7 @@ import Testing
         #expect((0..<n).allSatisfy { !bfloat[$0].isNaN || (againBfloat[$0] & 0x7fff > 0x7f80) })
     }
 
-    /// Halves and bfloats, the midpoints above each (ties), and their Float32 neighbours.
+    /// 16-bit floats, the midpoints above each (ties), and their Float32 neighbors.
     static let roundingCases: [Float] = {
         let patterns = stride(from: 0, through: 0xfffe, by: 1).map(UInt16.init)
         var cases: [Float] = [
@@ -150,7 +150,7 @@ import Testing
         #endif
     }
 
-    @Test("NaN stays NaN with its sign, quiet and signalling ones alike", arguments: KernelTable.available)
+    @Test("NaN keeps its sign, quiet or signaling", arguments: KernelTable.available)
     func notANumber(table: KernelTable) {
         let patterns: [UInt32] = [
             0x7fc0_0000, 0xffc0_0000, 0x7f80_0001, 0xff80_0001, 0x7fff_ffff, 0x7f80_8000,

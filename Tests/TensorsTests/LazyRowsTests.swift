@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Weights that are made when they are read: the same results as from dense ones, bit by bit, without the dense one.
+// Lazy weights: the same bits as dense weights, without storing the dense weight.
 
 import Checkpoints
 import Synchronization
@@ -8,7 +8,7 @@ import Testing
 @testable import Tensors
 
 @Suite struct LazyRowsTests {
-    /// `dense`, made again whenever it is read.
+    /// `dense` as lazy rows.
     private func rows(_ dense: Tensor) -> Tensor {
         let width = dense.shape.dropFirst().reduce(1, *)
         return Tensor(dense.shape) { rows, values in
@@ -20,7 +20,7 @@ import Testing
     }
 
     @Test(
-        "values, copies and views are those of the rows",
+        "values, copies and views of lazy rows equal the dense ones",
         arguments: [[5, 7], [1], [0, 3], [3, 0], [300, 400]])
     func values(shape: [Int]) {
         let dense = normal(shape)
@@ -29,7 +29,7 @@ import Testing
         #expect(rows(dense).reshaped([dense.count]).values == dense.values)
     }
 
-    @Test("parts cover a range in order, a multiple of the unit long, without making the whole")
+    @Test("parts cover a range in order, in multiples of the unit, without materializing all rows")
     func parts() {
         let dense = normal([1000, 500])
         for unit in [1, 28, 32] {
@@ -52,7 +52,7 @@ import Testing
         }
     }
 
-    @Test("two threads that want the values at once make them once")
+    @Test("two concurrent readers materialize the values once")
     func once() {
         let calls = Atomic<Int>(0)
         let lazy = Tensor([4, 8]) { rows, values in
@@ -63,7 +63,7 @@ import Testing
         #expect(calls.load(ordering: .relaxed) == 4)
     }
 
-    /// Output and gradients of `operation` on a weight as it is or as rows.
+    /// Output and gradients of `operation` on a dense weight or on lazy rows.
     private func results(
         _ x: [Int], _ weight: [Int], asRows: Bool, _ operation: (Tensor, Tensor, Tensor) -> Tensor
     ) -> [[UInt32]] {
@@ -80,7 +80,7 @@ import Testing
     }
 
     @Test(
-        "linear layers compute the same bits from rows, narrow and wide",
+        "linear layers compute the same bits from lazy rows, for few and many tokens",
         arguments: [[3, 40, 50], [16, 33, 70], [40, 96, 64], [200, 130, 300], [1, 1, 1]])
     func linearLayers(sizes: [Int]) {
         let (tokens, inputs, outputs) = (sizes[0], sizes[1], sizes[2])
@@ -92,7 +92,7 @@ import Testing
     }
 
     @Test(
-        "convolutions compute the same bits from rows, by columns and by Winograd",
+        "convolutions compute the same bits from lazy rows, by columns and by Winograd",
         arguments: [ConvolutionAlgorithm.columns, .winograd(2), .winograd(4)],
         [[1, 20, 8, 8, 30], [2, 33, 9, 7, 17], [1, 64, 4, 4, 96]])
     func convolutions(algorithm: ConvolutionAlgorithm, sizes: [Int]) {
@@ -113,7 +113,7 @@ import Testing
         #expect(pointwise[0] == pointwise[1])
     }
 
-    @Test("half-precision weights as operands are what they are as tensors")
+    @Test("16-bit weights as lazy operands equal their dense tensors")
     func halves() {
         for type in [ElementType.float16, .bfloat16] {
             let bits = normal([40, 30]).withUnsafeBufferPointer { Float16Bits.encode($0, type) }
@@ -123,7 +123,7 @@ import Testing
         }
     }
 
-    @Test("a layer's weight is packed without lying in memory")
+    @Test("the weight of a layer is prepacked without being materialized")
     func memory() async {
         await #expect(processExitsWith: .success) {
             let weight = Weight16(
@@ -135,7 +135,7 @@ import Testing
             let before = BlockPool.shared.peakLiveBytes
             let output = linear(x, weight: weight.lazyTensor(), bias: nil)
             precondition(output[77] == 2048)
-            // The packed form is as large as the weight; the weight itself would come on top.
+            // The panels are as large as the weight; the dense weight would double the memory.
             precondition(BlockPool.shared.peakLiveBytes - before < 24 << 20, "the dense weight was made")
         }
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Matrix products: the same bits whatever the number of threads.
+// Matrix products: the same bits for any number of threads.
 
 import Testing
 

@@ -7,7 +7,7 @@ import Testing
 @testable import Tensors
 
 @Suite(.serialized) struct MemoryTests {
-    @Test("a size class holds what it must and wastes less than an eighth, or than 64 bytes")
+    @Test("a size class has room for the requested bytes and wastes less than an eighth, or less than 64 bytes")
     func sizeClasses() {
         var bytes = 1
         while bytes < 1 << 34 {
@@ -23,9 +23,9 @@ import Testing
         }
     }
 
-    @Test("a freed block is handed out again")
+    @Test("a freed block is reused")
     func reuse() {
-        // A size that no other test uses, so that the block cannot be taken by one running beside.
+        // A size that no other test uses, so that a concurrent test cannot take the block.
         let shape = [1_234_577]
         func address() -> UInt {
             Tensor.zeros(shape).withUnsafeBufferPointer { UInt(bitPattern: $0.baseAddress) }
@@ -35,7 +35,7 @@ import Testing
         #expect((0..<5).allSatisfy { _ in address() == first })
     }
 
-    @Test("a block lives as long as the last tensor on it, and never longer")
+    @Test("a block is freed with its last tensor")
     func lifetime() {
         let shape = [1_434_581]
         func address(_ tensor: Tensor) -> UInt {
@@ -49,9 +49,9 @@ import Testing
         #expect(address(Tensor.zeros(shape)) == held)
     }
 
-    @Test("a training step gives all its memory back")
+    @Test("a training step frees all its memory")
     func noLeak() async {
-        // Alone in a process, so that no other test's tensors are counted.
+        // In a separate process, so that tensors of other tests are not counted.
         await #expect(processExitsWith: .success) {
             let weight = Parameter("w", .ones([64, 32]))
             let input = Tensor.ones([100, 32])
@@ -63,7 +63,7 @@ import Testing
             step()
             let before = BlockPool.shared.liveBytes
             for _ in 0..<10 { step() }
-            // A tape that is never used is freed too.
+            // An unused tape is freed, too.
             for _ in 0..<10 { _ = linear(input, weight: weight.tensor(), bias: nil).silu() }
             precondition(BlockPool.shared.liveBytes == before, "memory is lost at every step")
             precondition(BlockPool.shared.peakLiveBytes > before, "the peak is not counted")
@@ -74,11 +74,11 @@ import Testing
         }
     }
 
-    @Test("blocks of sizes that are no longer asked for go back to the system; those in use stay")
+    @Test("blocks of unused sizes are returned to the system; blocks in use are not")
     func bounded() async {
         await #expect(processExitsWith: .success) {
             let pool = BlockPool.shared
-            // 8 to 31 MiB, one after the other: 300 MiB in all, were they kept.
+            // 8 to 31 MiB, one after the other: 300 MiB in total if all were cached.
             for step in 0..<72 {
                 _ = Tensor(unsafeUninitialized: [(8 + step % 24) << 18])
                 let steady = Tensor(unsafeUninitialized: [1 << 20])
@@ -93,14 +93,14 @@ import Testing
         }
     }
 
-    @Test("adding frees its operands before backward")
+    @Test("addition frees its operands before the backward pass")
     func additionKeepsNothing() async {
         await #expect(processExitsWith: .success) {
             let p = Parameter("p", .ones([1 << 20]))
             let before = BlockPool.shared.liveBytes
             var sum = p.tensor() + 1
             for _ in 0..<10 { sum = sum + Tensor.ones([1 << 20]) }
-            // The result, and at most a few operands in flight: not all eleven.
+            // The result and at most a few operands: not all eleven.
             precondition(BlockPool.shared.liveBytes - before < 3 << 22, "operands of + are kept")
             sum.sum().backward()
             precondition(p.gradient?[17] == 1, "wrong gradient")
@@ -108,7 +108,7 @@ import Testing
     }
 }
 
-/// Serialized: the number of threads is one for the whole process.
+/// Serialized, because the number of threads is a setting of the process.
 @Suite(.serialized) struct ThreadsTests {
     @Test("every index is visited exactly once", arguments: [1, 2, 3, 7, 16])
     func coverage(threads: Int) {
@@ -127,7 +127,7 @@ import Testing
         }
     }
 
-    @Test("loops inside loops run to their ends")
+    @Test("nested loops finish")
     func nesting() {
         let before = Threads.count
         defer { Threads.count = before }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Normalisation kernels of every table against the scalar twins, over awkward lengths.
+// Normalization kernels of every table against the scalar reference, over awkward lengths.
 
 import CKernels
 import TestKit
@@ -9,7 +9,7 @@ import Testing
 
 @Suite struct NormalizationKernelTests {
     @Test(
-        "group normalisation and its gradient agree with the twins", arguments: KernelTable.available,
+        "group normalization and its gradient agree with the scalar reference", arguments: KernelTable.available,
         awkwardLengths)
     func groups(table: KernelTable, inner: Int) {
         guard inner > 0 else { return }
@@ -41,8 +41,7 @@ import Testing
                 return [out, [statistics.0, statistics.1], gx, gweight, gbias]
             }
             let expected = run(reference)
-            // Both sides differentiate at the twin's statistics: near a vanishing variance they amplify their
-            // own error.
+            // Both gradients use the statistics of the reference, because a small variance amplifies their error.
             let got = run(table.kernels, mean: expected[1][0], rstd: expected[1][1])
             let rstd = Double(expected[1][1])
             let label = "\(channels)x\(inner) parameters \(hasParameters) silu \(silu)"
@@ -56,7 +55,7 @@ import Testing
     }
 
     @Test(
-        "layer normalisation and its gradient agree with the twins", arguments: KernelTable.available,
+        "layer normalization and its gradient agree with the scalar reference", arguments: KernelTable.available,
         awkwardLengths)
     func layers(table: KernelTable, d: Int) {
         guard d > 1 else { return }
@@ -95,7 +94,7 @@ import Testing
         }
     }
 
-    @Test("softmax and its gradient agree with the twins", arguments: KernelTable.available, awkwardLengths)
+    @Test("softmax and its gradient agree with the scalar reference", arguments: KernelTable.available, awkwardLengths)
     func softmax(table: KernelTable, d: Int) {
         let rows = 3
         let x = (normal([rows * d], stream: 1) * 5).values, g = normal([rows * d], stream: 2).values
@@ -111,7 +110,7 @@ import Testing
         #expect(far == [0, 0.5, 0.5])
     }
 
-    @Test("gradients may be written over those that they are made from", arguments: KernelTable.available)
+    @Test("gradients can be computed in place", arguments: KernelTable.available)
     func inPlace(table: KernelTable) {
         let (rows, d) = (3, 67)
         let x = normal([rows * d], stream: 1).values, g = normal([rows * d], stream: 2).values

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// AdamW's kernels of every table against the scalar twins, and the stochastic rounding of moments to bfloat16.
+// AdamW kernels of every table against the scalar reference, and the stochastic rounding of moments to bfloat16.
 
 import CKernels
 import TestKit
@@ -28,7 +28,7 @@ import Testing
         return [w, m, v, average]
     }
 
-    @Test("a step agrees with the twin", arguments: KernelTable.available, awkwardLengths)
+    @Test("a step agrees with the scalar reference", arguments: KernelTable.available, awkwardLengths)
     func float32(table: KernelTable, n: Int) {
         for averages in [false, true] where n > 0 || !averages {
             for (vector, scalar) in zip(
@@ -44,12 +44,12 @@ import Testing
         }
     }
 
-    @Test("sums of squares agree with the twin, and overflow to infinity", arguments: KernelTable.available)
+    @Test("sums of squares agree with the scalar reference, and overflow to infinity", arguments: KernelTable.available)
     func squares(table: KernelTable) {
         for n in awkwardLengths {
             let x = normal([n], stream: 7).values
             let expected = reference.squared_sum(x, n)
-            // Blocks of 4096 terms are added in Float32, at 32 places.
+            // Blocks of 4096 terms are summed in Float32 with 32 partial sums.
             expectClose(
                 [Float(table.kernels.squared_sum(x, n))], [expected],
                 .float32Reduction(n: min(n, 4096) / 32 + 1, magnitude: expected))
@@ -58,7 +58,7 @@ import Testing
         #expect(table.kernels.squared_sum([.nan, 1], 2).isNaN)
     }
 
-    /// Patterns of both moments after one bfloat16 step of `n` elements from element `first` on.
+    /// Bit patterns of both moments after one bfloat16 step of `n` elements from element `first` on.
     private func halves(
         _ kernels: bf_kernel_table, gradient: [Float], m: [UInt16], v: [UInt16], first: Int = 0,
         update: bf_adamw = update, key: (seed: UInt64, stream: UInt64, update: UInt32) = (3, 5 << 33 | 7, 11)
@@ -79,19 +79,19 @@ import Testing
         return (w, mean, square)
     }
 
-    /// An update whose moments are exact in Float32, so that tables cannot differ before they round.
+    /// An update whose moments are exact in Float32, so that tables cannot differ before rounding.
     private static let exact = bf_adamw(
         learning_rate: 0.01, beta1: 0.5, beta2: 0.5, epsilon: 1e-8, weight_decay: 0, correction1: 1,
         correction2: 1, gradient_scale: 1, minimum: -.infinity, average_rate: 0)
 
-    /// One for a moment of 1 in bfloat16.
+    /// The bfloat16 pattern of 1.
     private static let one: UInt16 = 0x3f80
 
     @Test(
-        "moments in bfloat16 round with the bits that the header names, however a parameter is cut",
+        "moments in bfloat16 are rounded with the bits documented in the header, for any division of a parameter",
         arguments: KernelTable.available, awkwardLengths + [64, 128, 1000])
     func rounding(table: KernelTable, n: Int) {
-        // 1 + k/1024 squared fits into Float32, and so do the means with 1.
+        // The square of 1 + k/1024 is exact in Float32, and so are its means with 1.
         let gradient = (0..<n).map { 1 + Float($0 % 97) / 1024 }
         let ones = [UInt16](repeating: Self.one, count: n)
         for first in [0, 64, 1 << 20] {
@@ -116,7 +116,7 @@ import Testing
         }
     }
 
-    @Test("the mean of rounded moments is the moment", arguments: KernelTable.available)
+    @Test("the expected value of a rounded moment is the moment", arguments: KernelTable.available)
     func unbiased(table: KernelTable) {
         let n = 1 << 16
         for gradient in [Float(1.003), -1.003] {
@@ -129,7 +129,7 @@ import Testing
             let square = 0.5 + 0.5 * Double(gradient * gradient)
             for (patterns, expected, sign) in [(result.m, mean, sign), (result.v, square, 0)] {
                 #expect(Set(patterns) == [Self.one | sign, (Self.one + 1) | sign])
-                // One of two neighbours, 1/128 apart, with the probability p of what is cut off.
+                // One of two neighbors with distance 1/128; p is the probability of rounding up.
                 let p = (abs(expected) - 1) * 128
                 let up = Double(patterns.count { $0 != Self.one | sign }) / Double(n)
                 #expect(abs(up - p) < 5 * (p * (1 - p) / Double(n)).squareRoot())
@@ -137,7 +137,7 @@ import Testing
         }
     }
 
-    @Test("zeros stay zeros, and the largest moments stay finite", arguments: KernelTable.available)
+    @Test("zeros stay zero, and the largest moments stay finite", arguments: KernelTable.available)
     func ends(table: KernelTable) {
         let n = 256
         let zeros = [UInt16](repeating: 0, count: n)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Philox 4x32-10 against the known answers of Random123 (kat_vectors), its distributions, and its
-// independence of cuts.
+// Philox 4x32-10 against the known answers of Random123 (kat_vectors), and its distributions; values depend on the
+// index only.
 
 import CKernels
 import Checkpoints
@@ -27,7 +27,7 @@ import Testing
             answer: [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]),
     ]
 
-    @Test("blocks are the published ones", arguments: knownAnswers)
+    @Test("blocks equal the published ones", arguments: knownAnswers)
     func blocks(_ known: KnownAnswer) {
         func joined(_ low: UInt32, _ high: UInt32) -> UInt64 { UInt64(high) << 32 | UInt64(low) }
         var block = [UInt32](repeating: 0, count: 4)
@@ -46,13 +46,13 @@ import Testing
         #expect(Set(together).count == 12)
     }
 
-    @Test("normals have mean 0, variance 1, kurtosis 3 and no correlation of neighbours")
+    @Test("normals have mean 0, variance 1, kurtosis 3 and no correlation of neighbors")
     func moments() {
         var random = Philox(seed: 42)
         let n = 1 << 20
         let x = random.normal([n]).values.map(Double.init)
         func mean(_ f: (Int) -> Double) -> Double { (0..<n).reduce(0) { $0 + f($1) } / Double(n) }
-        // Standard errors for n draws: mean 1/√n, variance √(2/n), fourth moment √(96/n); five of each.
+        // Five standard errors for n draws: mean 1/√n, variance √(2/n), fourth moment √(96/n).
         let unit = 1 / Double(n).squareRoot()
         #expect(abs(mean { x[$0] }) < 5 * unit)
         #expect(abs(mean { x[$0] * x[$0] } - 1) < 5 * 2.0.squareRoot() * unit)
@@ -73,7 +73,7 @@ import Testing
         #expect(bins.reduce(0) { $0 + (Double($1) - expected) * (Double($1) - expected) / expected } < 44)
     }
 
-    @Test("values depend on the index only: drawn whole or in pieces, they are the same")
+    @Test("values do not depend on the division into calls")
     func cuts() {
         let n = 50_001
         var wholeRandom = Philox(seed: 5, stream: 6), random = wholeRandom
@@ -85,7 +85,7 @@ import Testing
         #expect(random.position == UInt64(n))
     }
 
-    @Test("a stored generator resumes where it was")
+    @Test("a stored generator resumes at its position")
     func resuming() throws {
         var random = Philox(seed: 11, stream: 3)
         _ = random.normal([37])
@@ -95,7 +95,7 @@ import Testing
         #expect(resumed.nextUniform() == random.nextUniform())
     }
 
-    @Test("skipping to a block moves on to the next multiple of four, or stays there")
+    @Test("skipToBlock advances to the next multiple of four, or stays at one")
     func blocks() {
         let found = (0...9).map { position in
             var random = Philox(seed: 1, position: UInt64(position))
@@ -103,7 +103,7 @@ import Testing
             return random.position
         }
         #expect(found == [0, 4, 4, 4, 4, 8, 8, 8, 8, 12])
-        // Why: the first normal of a block is made of its first two uniform words.
+        // The first normal value of a block is computed from its first two uniform words.
         var random = Philox(seed: 1)
         let words = random.uniform([2]).values.map(Double.init)
         random.position = 0
@@ -111,7 +111,7 @@ import Testing
         #expect(abs(Double(random.nextNormal()) - radius * cos(2 * .pi * words[1])) < 1e-5)
     }
 
-    @Test("seeds and streams give different numbers")
+    @Test("different seeds and streams give different numbers")
     func independence() {
         func draw(_ seed: UInt64, _ stream: UInt64) -> [Float] {
             var random = Philox(seed: seed, stream: stream)
@@ -120,7 +120,7 @@ import Testing
         #expect(draw(1, 0) != draw(2, 0) && draw(1, 0) != draw(1, 1) && draw(1, 1 << 40) != draw(1, 0))
     }
 
-    @Test("whole numbers below a bound take every value about equally often", arguments: [1, 2, 7, 1000])
+    @Test("integers below a bound have a uniform distribution", arguments: [1, 2, 7, 1000])
     func wholeNumbers(bound: Int) {
         var random = Philox(seed: 8)
         let draws = 50 * bound

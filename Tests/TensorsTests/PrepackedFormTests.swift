@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Forms of frozen weights that are kept from use to use: never those of another shape, of other values, or of a part.
+// Cached forms of frozen weights: never used for another shape, for other values, or for a part of the weight.
 
 import TestKit
 import Testing
@@ -9,7 +9,7 @@ import Testing
 @Suite struct PrepackedFormTests {
     private func bits(_ tensor: Tensor) -> [UInt32] { tensor.values.map(\.bitPattern) }
 
-    @Test("a linear weight seen in another shape is not taken for the first one")
+    @Test("a reshaped linear weight does not use the cached form")
     func reshapedLinear() {
         let weight = Parameter("w", normal([64, 32], stream: 1), isTrainable: false)
         _ = linear(normal([40, 32], stream: 2), weight: weight.value, bias: nil)
@@ -18,7 +18,7 @@ import Testing
             bits(linear(x, weight: turned, bias: nil)) == bits(linear(x, weight: turned.copied(), bias: nil)))
     }
 
-    @Test("nor is a kernel", arguments: [2, 4])
+    @Test("a reshaped kernel does not use the cached form", arguments: [2, 4])
     func reshapedKernel(m: Int) {
         let weight = Parameter("w", normal([24, 16, 3, 3], stream: 1), isTrainable: false)
         ConvolutionAlgorithm.$forced.withValue(.winograd(m)) {
@@ -29,15 +29,15 @@ import Testing
         }
     }
 
-    @Test("a part of a weight keeps no forms")
+    @Test("a part of a weight has no cached forms")
     func parts() {
         let weight = Parameter("w", normal([64, 32], stream: 1), isTrainable: false)
-        #expect(weight.value.packsOnce)
-        #expect(!weight.value.sliced(axis: 0, 0..<32).packsOnce)
-        #expect(!Parameter("w", normal([4, 4], stream: 1)).tensor().packsOnce, "trainable ones keep none")
+        #expect(weight.value.isPrepackedOnce)
+        #expect(!weight.value.sliced(axis: 0, 0..<32).isPrepackedOnce)
+        #expect(!Parameter("w", normal([4, 4], stream: 1)).tensor().isPrepackedOnce, "trainable ones keep none")
     }
 
-    @Test("a weight that was written to is packed anew")
+    @Test("a weight is prepacked again after it was written to")
     func changed() {
         let weight = Parameter("w", normal([64, 32], stream: 1), isTrainable: false)
         let x = normal([40, 32], stream: 2)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Packed products of every table against the definition in Double. Operands end at inaccessible pages, so that a read
-// too far cannot go unnoticed. A [M, K] · B [K, N] → C [M, N].
+// Matrix products of every table against the definition in Double. Operands end at inaccessible pages, so that reads
+// past the end are detected. A [M, K] · B [K, N] → C [M, N].
 
 import CKernels
 import TestKit
@@ -9,14 +9,14 @@ import Testing
 @testable import Tensors
 
 @Suite struct ProductKernelTests {
-    /// M, N, K around blocks of rows, panels and slices of the depth; empty ones included.
+    /// M, N, K around blocks of rows, panels and slices of the depth, including empty matrices.
     private static let sizes: [[Int]] = [
         [1, 1, 1], [3, 5, 7], [14, 32, 20], [15, 33, 17], [29, 16, 40], [57, 31, 9], [6, 48, 641],
         [100, 65, 130],
         [28, 8, 1300], [5, 40, 0], [0, 4, 4], [4, 0, 4], [13, 3, 77], [43, 96, 64],
     ]
 
-    private func packed(
+    private func panels(
         _ table: bf_kernel_table, depth: Int, columns: Int, _ body: (UnsafeMutablePointer<Float>) -> Void
     )
         -> [Float]
@@ -26,7 +26,7 @@ import Testing
     }
 
     @Test(
-        "products are those of the definition, with every start and stride", arguments: KernelTable.available)
+        "products agree with the definition, for all initial values and strides", arguments: KernelTable.available)
     func definition(table: KernelTable) throws {
         let kernels = table.kernels
         for (index, size) in Self.sizes.enumerated() {
@@ -37,10 +37,10 @@ import Testing
             let (left, right) = (try GuardedBuffer(a), try GuardedBuffer(b))
             let turnedA = try GuardedBuffer((0..<k * m).map { a[$0 % m * k + $0 / m] })
             let turnedB = try GuardedBuffer((0..<n * k).map { b[$0 % k * n + $0 / k] })
-            let panels = packed(kernels, depth: k, columns: n) {
+            let panels = panels(kernels, depth: k, columns: n) {
                 kernels.prepack(right.pointer, k, n, n, $0)
             }
-            let fromTranspose = packed(kernels, depth: k, columns: n) {
+            let fromTranspose = panels(kernels, depth: k, columns: n) {
                 kernels.prepack_transposed(turnedB.pointer, n, k, k, $0)
             }
             #expect(panels == fromTranspose, "packing of \(size)")
@@ -84,7 +84,7 @@ import Testing
         }
     }
 
-    @Test("patches of images are the columns of im2col", arguments: KernelTable.available)
+    @Test("panels of image patches contain the columns of im2col", arguments: KernelTable.available)
     func patches(table: KernelTable) throws {
         let kernels = table.kernels
         for (height, width, kernel, stride, pad) in [
@@ -104,10 +104,10 @@ import Testing
                 let columns: [Float] = floats(taps * count) {
                     reference.im2col(x.pointer, $0, shape, channels, first, count, count)
                 }
-                let expected = packed(kernels, depth: taps, columns: count) {
+                let expected = panels(kernels, depth: taps, columns: count) {
                     kernels.prepack(columns, taps, count, count, $0)
                 }
-                let result = packed(kernels, depth: taps, columns: count) {
+                let result = panels(kernels, depth: taps, columns: count) {
                     kernels.prepack_image(x.pointer, shape, channels, first, count, $0)
                 }
                 #expect(result == expected, "\(height)x\(width), kernel \(kernel), stride \(stride)")

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Quantization kernels of every table against the scalar twins; rounding at ties.
+// Quantization kernels of every table against the scalar reference; rounding at ties.
 
 import CKernels
 import TestKit
@@ -14,7 +14,7 @@ import Testing
         }
     }
 
-    @Test("ties round to even and codes stop at the ends of the grid", arguments: KernelTable.available)
+    @Test("ties round to even and codes are clipped at the ends of the grid", arguments: KernelTable.available)
     func ties(table: KernelTable) {
         let w: [Float] = [
             -2.5, -1.5, -0.5, -0.49999997, 0, 0.49999997, 0.5, 0.50000006, 1.5, 2.5, 3.5, 100, -100,
@@ -25,10 +25,10 @@ import Testing
     }
 
     @Test(
-        "codes are those of the quotient w/s for scales that are no powers of two",
+        "codes are those of the quotient w/s for scales that are not powers of two",
         arguments: KernelTable.available)
     func quotients(table: KernelTable) {
-        // (k + 1/2)·s rounded to Float32, and its neighbours: just where a reciprocal would go astray.
+        // (k + 1/2)·s rounded to Float32, and its neighbors, where multiplication with the reciprocal would fail.
         for scale in [Float(0.1), 0.3, 0.0123, 7.7] {
             let middles = (-130...130).map { (Float($0) + 0.5) * scale }
             let w = middles + middles.map(\.nextUp) + middles.map(\.nextDown)
@@ -36,7 +36,7 @@ import Testing
         }
     }
 
-    @Test("quantization agrees with the twins", arguments: KernelTable.available, awkwardLengths)
+    @Test("quantization agrees with the scalar reference", arguments: KernelTable.available, awkwardLengths)
     func lengths(table: KernelTable, n: Int) {
         let w = normal([n], stream: 1).values, g = normal([n], stream: 2).values
         for q in [Float(1), 2, 4, 128] {
@@ -58,8 +58,7 @@ import Testing
                 shareOfScale.1 = reference.fake_quantize_grad(w, scale, q, $0, n)
             }
             expectClose(gw, expectedGW, .exact, "gw")
-            // Terms are g·(code − v): half a step at most inside, v itself carrying u·q; codes up to q
-            // outside.
+            // Terms are g·(code − v): at most half a step inside, with an error of u·q in v; codes up to q outside.
             let magnitude = g.reduce(0) { $0 + abs(Double($1)) } * Double(q)
             expectClose(
                 [shareOfScale.0], [shareOfScale.1], .float32Reduction(n: n, magnitude: magnitude),
@@ -74,7 +73,7 @@ import Testing
     }
 
     @Test(
-        "the straight-through gradient stops at the ends of the grid",
+        "the straight-through gradient is 0 from the ends of the grid on",
         arguments: KernelTable.available)
     func clipping(table: KernelTable) {
         let w: [Float] = [-2, -1, -0.99999994, -0.3, 0.99999994, 1, 5]

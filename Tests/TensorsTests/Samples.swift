@@ -14,3 +14,6 @@ func uniform(_ shape: [Int], _ low: Float, _ high: Float, stream: UInt64 = 0) ->
     var random = Philox(seed: 4333, stream: stream)
     return random.uniform(shape) * (high - low) + low
 }
+
+/// `0, 1, ... n - 1`, shape `[n]`.
+func arange(_ n: Int) -> Tensor { Tensor((0..<n).map(Float.init), shape: [n]) }

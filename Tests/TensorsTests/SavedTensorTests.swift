@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Operands that are made again instead of kept, and gradients that are written over instead of copied.
+// Operands that are recomputed instead of saved, and gradients that are overwritten instead of copied.
 
 import TestKit
 import Testing
@@ -11,7 +11,7 @@ import Testing
         tensor?.withUnsafeBufferPointer { UnsafeRawPointer($0.baseAddress) }
     }
 
-    @Test("a tensor that is made when it is read is not kept, any other one is")
+    @Test("the values of lazy tensors are not saved, those of other tensors are")
     func keeping() async {
         await #expect(processExitsWith: .success) {
             let before = BlockPool.shared.liveBytes
@@ -28,7 +28,7 @@ import Testing
         }
     }
 
-    @Test("a backward pass may write over the gradient that only it holds, and over no other")
+    @Test("a backward function overwrites a gradient only if it owns the memory")
     func inPlace() throws {
         func run(holding: Bool) -> (same: Bool, held: [Float]?, gradient: [Float]?) {
             let p = Parameter("p", .ones([4]))
@@ -57,7 +57,7 @@ import Testing
         #expect(shared.gradient == [2, 4, 6, 8])
     }
 
-    @Test("gradients add up in place, except where somebody holds the sum so far")
+    @Test("gradients accumulate in place unless the memory is shared")
     func accumulation() {
         let p = Parameter("p", .ones([3]))
         p.tensor().square().sum().backward()

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Values of tensors and of the operations that only move them, on shapes small enough to read; shape bugs
-// trap.
+// Values of tensors and of operations that move elements, on small shapes; shape errors trap.
 
 import TestKit
 import Testing
@@ -8,7 +7,7 @@ import Testing
 @testable import Tensors
 
 @Suite struct ShapeTests {
-    let x = Tensor.arange(24).reshaped([2, 3, 4])
+    let x = arange(24).reshaped([2, 3, 4])
 
     @Test("tensors know their shape and elements")
     func basics() {
@@ -19,13 +18,13 @@ import Testing
         #expect(x.isFinite && !Tensor([1, .nan], shape: [2]).isFinite)
     }
 
-    @Test("reshaping fills in one free axis")
+    @Test("reshaping infers one free axis")
     func reshaping() {
         #expect(x.reshaped([4, -1]).shape == [4, 6])
         #expect(x.reshaped([-1]).values == x.values)
     }
 
-    @Test("permuting puts axis axes[i] at place i")
+    @Test("permuting puts axis axes[i] at position i")
     func permuting() {
         let turned = x.permuted([2, 0, 1])
         #expect(turned.shape == [4, 2, 3])
@@ -37,7 +36,7 @@ import Testing
         #expect(x.permuted([1, 0, 2]).values.prefix(8) == [0, 1, 2, 3, 12, 13, 14, 15])
     }
 
-    @Test("slices and joins are inverse along every axis", arguments: 0..<3)
+    @Test("concatenation is the inverse of slicing along every axis", arguments: 0..<3)
     func slicing(axis: Int) {
         let length = x.shape[axis]
         let parts = [x.sliced(axis: axis, 0..<1), x.sliced(axis: axis, 1..<length)]
@@ -47,7 +46,7 @@ import Testing
 
     @Test("broadcasting follows NumPy")
     func broadcasting() {
-        let row = Tensor.arange(4), column = Tensor([10, 20, 30], shape: [3, 1])
+        let row = arange(4), column = Tensor([10, 20, 30], shape: [3, 1])
         #expect((column + row).shape == [3, 4])
         #expect((column + row).values == [10, 11, 12, 13, 20, 21, 22, 23, 30, 31, 32, 33])
         #expect((row - column).values.prefix(4) == [-10, -9, -8, -7])
@@ -56,7 +55,7 @@ import Testing
     }
 
     @Test(
-        "sums over any axes keep the others",
+        "sums over some axes keep the others",
         arguments: [[0], [1], [2], [0, 1], [0, 2], [1, 2], [0, 1, 2], []])
     func sums(axes: [Int]) {
         var expected: [[Int]: Float] = [:]
@@ -74,7 +73,7 @@ import Testing
             x.sum(axes: axes, keepDims: true).shape == (0..<3).map { axes.contains($0) ? 1 : x.shape[$0] })
     }
 
-    @Test("products of every transposition agree with the triple loop")
+    @Test("products with every transposition agree with the triple loop")
     func products() {
         let (m, k, n) = (3, 5, 4)
         let a = normal([2, m, k], stream: 1), b = normal([2, k, n], stream: 2)
@@ -104,13 +103,13 @@ import Testing
 
     @Test("an embedding picks rows")
     func embeddings() {
-        let table = Tensor.arange(6).reshaped([3, 2])
+        let table = arange(6).reshaped([3, 2])
         let picked = embedding([2, 0, 2, 1], shape: [2, 2], weight: table)
         #expect(picked.shape == [2, 2, 2])
         #expect(picked.values == [4, 5, 0, 1, 4, 5, 2, 3])
     }
 
-    @Test("losses have their textbook values")
+    @Test("losses agree with their definitions")
     func losses() {
         let a = Tensor([1, 2, 3], shape: [3]), b = Tensor([1, 4, 0], shape: [3])
         expectClose([meanSquaredError(a, b).item], [13.0 / 3], .roundings(2))
@@ -121,7 +120,7 @@ import Testing
 }
 
 @Suite struct ShapeTrapTests {
-    @Test("a count that does not fill the shape traps")
+    @Test("a number of values that does not match the shape traps")
     func construction() async {
         await #expect(processExitsWith: .failure) { _ = Tensor([1, 2, 3], shape: [2]) }
     }
@@ -159,7 +158,7 @@ import Testing
         await #expect(processExitsWith: .failure) { Parameter("p", .ones([2])).value = .ones([3]) }
     }
 
-    @Test("an own operation with a gradient of the wrong shape traps")
+    @Test("a custom operation with a gradient of the wrong shape traps")
     func ownOperation() async {
         await #expect(processExitsWith: .failure) {
             Tensor.custom("own", inputs: [Parameter("p", .ones([2])).tensor()], output: .zeros([2])) { _ in

@@ -17,7 +17,7 @@ import Testing
         }
     }
 
-    @Test("two results that share a used part trap as well")
+    @Test("a second backward pass through a shared part traps")
     func sharedPart() async {
         await #expect(processExitsWith: .failure) {
             let p = Parameter("p", .ones([2]))
@@ -28,7 +28,7 @@ import Testing
         }
     }
 
-    @Test("a gradient that somebody else holds keeps its values")
+    @Test("a gradient that another tensor shares keeps its values")
     func heldGradients() {
         let p = Parameter("p", normal([2, 6, 5])), ones = Tensor.ones([6]), five = Tensor.ones([5])
         let operations: [(Tensor) -> Tensor] = [
@@ -41,14 +41,14 @@ import Testing
             #expect(given.values == values)
             let alone = p.gradient?.values
             p.gradient = nil
-            // The same gradient, this time made by the tape and held by nobody.
+            // The same gradient, computed by the tape and not shared.
             (operation(p.tensor()) * given).sum().backward()
             #expect(p.gradient?.values == alone)
             p.gradient = nil
         }
     }
 
-    @Test("withoutGradients keeps no tape, and recording resumes behind it")
+    @Test("withoutGradients records nothing, and recording resumes after it")
     func off() {
         let p = Parameter("p", .ones([2]))
         let inside = withoutGradients { p.tensor() * 2 }
@@ -58,7 +58,7 @@ import Testing
         #expect((p.tensor() * 2).requiresGradient)
     }
 
-    @Test("frozen parameters get no gradient, and nothing is recorded above them alone")
+    @Test("frozen parameters get no gradient, and operations on them alone are not recorded")
     func frozen() {
         let frozen = Parameter("frozen", .full([2], 3), isTrainable: false)
         let trained = Parameter("trained", .full([2], 5))
@@ -87,7 +87,7 @@ import Testing
         #expect(p.gradient?.values == [12, 14, 16])
     }
 
-    @Test("a gradient that two parameters share is not changed by what one of them adds")
+    @Test("accumulating into one of two parameters with a shared gradient does not change the other")
     func noAliasing() {
         let (p, q) = (Parameter("p", .ones([3])), Parameter("q", .ones([3])))
         (p.tensor() + q.tensor()).sum().backward()
@@ -96,7 +96,7 @@ import Testing
         #expect(q.gradient?.values == [1, 1, 1])
     }
 
-    @Test("detached values take no part")
+    @Test("detached values get no gradient")
     func detaching() {
         let p = Parameter("p", .full([2], 3))
         (p.tensor().detached() * p.tensor()).sum().backward()
@@ -118,7 +118,7 @@ import Testing
         }
     }
 
-    @Test("an own operation passes its gradients on, and may give none")
+    @Test("a custom operation propagates its gradients, which may be nil")
     func custom() {
         let (p, q) = (Parameter("p", .ones([2])), Parameter("q", .ones([2])))
         let result = Tensor.custom("own", inputs: [p.tensor(), q.tensor()], output: .zeros([2])) {
@@ -129,7 +129,7 @@ import Testing
         #expect(q.gradient == nil)
     }
 
-    @Test("the tape of a long chain is freed without recursion trouble")
+    @Test("the tape of a long chain is freed without stack overflow")
     func longChain() {
         let p = Parameter("p", .ones([1]))
         var x = p.tensor()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// 16-bit floats that change in place.
+// Mutable arrays of 16-bit floats.
 
 import Checkpoints
 import Testing
@@ -8,7 +8,7 @@ import Testing
 
 @Suite struct Tensor16Tests {
     @Test(
-        "values go in rounded to nearest even and come out widened",
+        "values are rounded to nearest even and converted back exactly",
         arguments: [ElementType.float16, .bfloat16])
     func roundTrip(type: ElementType) {
         for shape in [[3, 7], [1], [0], [100_003]] {
@@ -26,7 +26,7 @@ import Testing
         }
     }
 
-    @Test("16-bit values take half the memory and give it back")
+    @Test("16-bit values take half the memory and free it")
     func memory() async {
         await #expect(processExitsWith: .success) {
             let before = BlockPool.shared.liveBytes

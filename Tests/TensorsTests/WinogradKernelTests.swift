@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Winograd's transforms of every table against the scalar twins, which build their matrices from the interpolation
+// Winograd's transforms of every table against the scalar reference, which computes its matrices from the interpolation
 // points. Pixels end at inaccessible pages.
 
 import CKernels
@@ -8,7 +8,7 @@ import Testing
 
 @testable import Tensors
 
-/// Tiles of some images, and where `table` lays their transforms out.
+/// Tiles of images, and the layout of their transforms in `table`.
 private struct Tiles {
     let table: bf_kernel_table
     let m: Int
@@ -29,12 +29,12 @@ private struct Tiles {
             product_step: channels * perChannel, channel_step: perChannel, panel_step: panel)
     }
 
-    /// The transforms of the range's tiles alone, [product][channel][tile].
+    /// The transforms of the tiles of the range, [product][channel][tile].
     func used(_ values: [Float]) -> [Float] {
         (0..<products * channels).flatMap { values[$0 * perChannel..<$0 * perChannel + range.count] }
     }
 
-    /// The inverse: `values` [product][channel][tile] as this table lays them out, NaN elsewhere.
+    /// The inverse: `values` [product][channel][tile] in the layout of this table, NaN elsewhere.
     func laidOut(_ values: [Float]) -> [Float] {
         var result = [Float](repeating: .nan, count: floatCount)
         for row in 0..<products * channels {
@@ -70,7 +70,7 @@ private struct Tiles {
         }
     }
 
-    @Test("weights and their gradients, turned or not", arguments: KernelTable.available, [false, true])
+    @Test("weights and their gradients, rotated or not", arguments: KernelTable.available, [false, true])
     func weights(table: KernelTable, flip: Bool) throws {
         for m in [2, 4] {
             for (rows, inputs) in [(1, 1), (3, 16), (2, 17), (5, 35)] {
@@ -97,7 +97,7 @@ private struct Tiles {
         }
     }
 
-    @Test("pixels to factors", arguments: KernelTable.available)
+    @Test("transforms of pixels", arguments: KernelTable.available)
     func input(table: KernelTable) throws {
         try forEachTiles(table.kernels) { tiles, twin in
             let plane = Int(tiles.shape.height * tiles.shape.width), step = tiles.channels * plane
@@ -116,7 +116,7 @@ private struct Tiles {
         }
     }
 
-    @Test("products to pixels, with all that is added", arguments: KernelTable.available)
+    @Test("transforms of products to pixels, with all added terms", arguments: KernelTable.available)
     func output(table: KernelTable) throws {
         try forEachTiles(table.kernels) { tiles, twin in
             let plane = Int(tiles.shape.out_height * tiles.shape.out_width), step = tiles.channels * plane
@@ -141,7 +141,7 @@ private struct Tiles {
     }
 
     @Test(
-        "gradients of pixels to gradients of products, zero past the last tile",
+        "gradients of products from gradients of pixels, zero past the last tile",
         arguments: KernelTable.available)
     func outputGradient(table: KernelTable) throws {
         try forEachTiles(table.kernels) { tiles, twin in

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The worker threads under stress: many short regions, nested ones, several callers, changing thread counts. Each test
-// has a process of its own, since the number of threads is one for the whole process.
+// Stress tests of the worker threads: many short regions, nested regions, several callers, changing thread counts. Each
+// test runs in a separate process, because the number of threads is a setting of the process.
 
 import Foundation
 import Synchronization
@@ -9,7 +9,7 @@ import Testing
 @testable import Tensors
 
 @Suite struct WorkerPoolTests {
-    @Test("every range of 200 000 regions runs exactly once, and before its region returns")
+    @Test("every range of 200,000 regions runs exactly once, before its region returns")
     func stress() async {
         await #expect(processExitsWith: .success) {
             let callers = 4, regions = 50_000
@@ -48,7 +48,7 @@ import Testing
         }
     }
 
-    @Test("work is shared: two ranges that wait for each other both run")
+    @Test("ranges run concurrently: two ranges that wait for each other both finish")
     func sharing() async {
         await #expect(processExitsWith: .success) {
             Threads.count = 2
@@ -58,7 +58,7 @@ import Testing
                     arrived.add(1, ordering: .sequentiallyConsistent)
                     while arrived.load(ordering: .sequentiallyConsistent) < 2 { sched_yield() }
                 }
-                // Long enough for the worker to fall asleep now and then.
+                // Long enough for the worker to sleep sometimes.
                 usleep(200)
             }
         }
@@ -69,7 +69,7 @@ import Testing
         await #expect(processExitsWith: .success) {
             Threads.count = 4
             for _ in 0..<1000 { Threads.parallelFor(64) { _ in } }
-            // The shortest of ten spans: what the test runner itself does falls into some of them only.
+            // The shortest of ten intervals, because the test runner itself uses CPU time in some of them.
             let spans = (0..<10).map { _ in
                 let before = clock()
                 usleep(40_000)

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// The symbols of the entropy coder: few levels are coded several codes at a time, so that each step of the coder is
-// worth about as much, and codes that take less than a bit can be told apart.
+// The symbols of the entropy coder. With few levels, several codes form one symbol, so that a coding step is worth
+// several bits and a code can take less than one bit.
 
-/// Tuples of k codes, the digits of one number in base L, the first code the lowest digit. k is the largest that keeps
-/// the L^k symbols at 256 or fewer, at least 1.
+/// Tuples of k codes, which are the digits of a number in base L, lowest digit first. k is the largest number with at
+/// most 256 symbols L^k, and at least 1.
 ///
 ///     levels    2     3     4     5     6     7...16    17...257
 ///     k         8     5     4     3     3     2         1
 ///     symbols   256   243   256   125   216   49...256  17...257
 ///
-/// The last tuple is filled up with the last code, over and over.
+/// The last tuple is padded with copies of the last code.
 struct CodeTuples {
     let levels: Int
     /// k.
@@ -29,20 +29,20 @@ struct CodeTuples {
         self.symbols = symbols
     }
 
-    /// The tuples that `count` codes take.
+    /// Number of tuples of `count` codes.
     func tuples(of count: Int) -> Int {
         (count + codes - 1) / codes
     }
 
-    /// The symbols of `codes`, each of which, plus `offset`, is in `0..<levels`.
+    /// The symbols of `codes`; a code plus `offset` is in `0..<levels`.
     func symbols<Pattern: FixedWidthInteger & UnsignedInteger>(
         of codes: UnsafeBufferPointer<Pattern>, offset: Pattern
     ) -> [UInt16] {
         let count = tuples(of: codes.count)
         let base = UInt32(levels)
         return [UInt16](unsafeUninitializedCapacity: count) { symbols, initialized in
-            let whole = codes.count / self.codes
-            for tuple in 0..<whole {
+            let completeTuples = codes.count / self.codes
+            for tuple in 0..<completeTuples {
                 var symbol: UInt32 = 0
                 var index = (tuple + 1) * self.codes
                 for _ in 0..<self.codes {
@@ -51,18 +51,18 @@ struct CodeTuples {
                 }
                 symbols[tuple] = UInt16(truncatingIfNeeded: symbol)
             }
-            if whole < count {
+            if completeTuples < count {
                 let symbol = (0..<self.codes).reversed().reduce(UInt32(0)) { symbol, digit in
-                    let index = min(whole * self.codes + digit, codes.count - 1)
+                    let index = min(completeTuples * self.codes + digit, codes.count - 1)
                     return symbol &* base &+ UInt32(truncatingIfNeeded: codes[index] &+ offset)
                 }
-                symbols[whole] = UInt16(truncatingIfNeeded: symbol)
+                symbols[completeTuples] = UInt16(truncatingIfNeeded: symbol)
             }
             initialized = count
         }
     }
 
-    /// The codes of every symbol, less `offset`, in rows of eight of which the first k count.
+    /// The codes of every symbol minus `offset`, in rows of eight; only the first k are used.
     func rows<Pattern: FixedWidthInteger & UnsignedInteger & SIMDScalar>(offset: Pattern) -> [SIMD8<Pattern>] {
         (0..<symbols).map { symbol in
             var row = SIMD8<Pattern>()
@@ -75,7 +75,7 @@ struct CodeTuples {
         }
     }
 
-    /// How often each code occurs in symbols that occur `symbolCounts` times.
+    /// The frequencies of codes, given the frequencies of symbols.
     func codeCounts(_ symbolCounts: [Int]) -> [Int] {
         var counts = [Int](repeating: 0, count: levels)
         for (symbol, occurrences) in symbolCounts.enumerated() {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Entropy-coded bytes -> codes, see `EntropyStream`. Whatever the bytes are, the work is bounded by the number of codes,
+// Decoding of entropy-coded bytes, see `EntropyStream`. For any bytes, the time is bounded by the number of codes,
 // reads stay within the bytes, and codes within the levels.
 
-/// Decodes `codes.count` codes, each less `offset`.
+/// Decodes `codes.count` codes minus `offset`.
 ///
-/// - Throws: `PackingError` where the bytes are no stream of that many codes.
+/// - Throws: `PackingError` if the bytes are not a stream of that many codes.
 func unpackEntropy<Pattern: FixedWidthInteger & UnsignedInteger & SIMDScalar>(
     _ bytes: UnsafeRawBufferPointer, levels: Int, offset: Pattern,
     into codes: UnsafeMutableBufferPointer<Pattern>
@@ -27,7 +27,7 @@ func unpackEntropy<Pattern: FixedWidthInteger & UnsignedInteger & SIMDScalar>(
     try decoder.decode(into: codes)
 }
 
-/// Who owns each number in 0..<2^P, and how its owner's step goes, in one word:
+/// For each number in 0..<2^P, the symbol that it belongs to and the symbol's decoding step, in one word:
 ///
 ///     bits    0...15             16...31     32...47
 ///             number - start     frequency   symbol
@@ -41,16 +41,16 @@ private func slots(_ model: FrequencyModel) -> [UInt64] {
     return slots
 }
 
-/// The lanes of a stream while it is read.
+/// The decoding state of a stream.
 private struct LaneDecoder<Pattern: FixedWidthInteger & UnsignedInteger & SIMDScalar> {
     let words: UnsafeRawBufferPointer
     var states: [UInt32]
-    /// 2^P of them, P <= 14.
+    /// 2^P words, P <= 14.
     let slots: [UInt64]
     let rows: [SIMD8<Pattern>]
     let codesPerTuple: Int
     let offset: Pattern
-    /// The bytes of `words` that are read.
+    /// The number of bytes read from `words`.
     var position = 0
 
     init(
@@ -67,7 +67,7 @@ private struct LaneDecoder<Pattern: FixedWidthInteger & UnsignedInteger & SIMDSc
 
     mutating func decode(into codes: UnsafeMutableBufferPointer<Pattern>) throws(PackingError) {
         if let row = onlyRow { return try fill(codes, with: row) }
-        // Rounds of all lanes go the fast way while each lane can read a word and store a row of eight codes.
+        // The fast path decodes rounds of all lanes while every lane can read a word and store a row of eight codes.
         var index = decodeQuickly(into: codes)
         var lane = 0
         while index < codes.count {
@@ -88,7 +88,7 @@ private struct LaneDecoder<Pattern: FixedWidthInteger & UnsignedInteger & SIMDSc
         }
     }
 
-    /// The row of a symbol that owns all numbers: it takes no words and leaves every state as it is.
+    /// The row of the only symbol, if all numbers belong to one: it reads no words and changes no state.
     private var onlyRow: SIMD8<Pattern>? {
         guard let first = slots.first, words.count == 0, slots.allSatisfy({ $0 >> 32 == first >> 32 }) else {
             return nil
@@ -96,8 +96,8 @@ private struct LaneDecoder<Pattern: FixedWidthInteger & UnsignedInteger & SIMDSc
         return rows[Int(first >> 32)]
     }
 
-    /// All codes from one symbol. A few bytes may claim any number of them, so that going through them one by one would take
-    /// minutes.
+    /// Fills `codes` from one symbol. A few bytes can encode any number of codes, so that decoding them one by one
+    /// could take minutes.
     private func fill(
         _ codes: UnsafeMutableBufferPointer<Pattern>, with row: SIMD8<Pattern>
     ) throws(PackingError) {
@@ -112,7 +112,7 @@ private struct LaneDecoder<Pattern: FixedWidthInteger & UnsignedInteger & SIMDSc
         }
     }
 
-    /// Reads a symbol from a lane, with every check.
+    /// Reads a symbol from a lane, with all checks.
     private mutating func nextRow(_ lane: Int) throws(PackingError) -> SIMD8<Pattern> {
         let slot = slots[Int(states[lane]) & (slots.count - 1)]
         var state = advanced(states[lane], slot, precision: UInt32(slots.count.trailingZeroBitCount))
@@ -126,9 +126,9 @@ private struct LaneDecoder<Pattern: FixedWidthInteger & UnsignedInteger & SIMDSc
         return rows[Int(slot >> 32)]
     }
 
-    /// Reads whole rounds of all lanes.
+    /// Reads complete rounds of all lanes.
     ///
-    /// - Returns: the codes that are done.
+    /// - Returns: the number of decoded codes.
     private mutating func decodeQuickly(into codes: UnsafeMutableBufferPointer<Pattern>) -> Int {
         let lanes = states.count
         let codesPerRound = lanes * codesPerTuple
@@ -153,7 +153,8 @@ private struct LaneDecoder<Pattern: FixedWidthInteger & UnsignedInteger & SIMDSc
                             let next = advanced(state, slot, precision: precision)
                             let word = UInt16(
                                 littleEndian: words.loadUnaligned(fromByteOffset: position, as: UInt16.self))
-                            // All ones where next < 2^16: half of the words are read, and no branch can foretell which.
+                            // All bits set if next < 2^16: about half of the words are read, which a branch could not
+                            // predict.
                             let isShort = UInt32(
                                 truncatingIfNeeded: (UInt64(next) &- UInt64(EntropyStream.firstState)) &>> 32)
                             states[lane] = next &<< (isShort & 16) | UInt32(word) & isShort
@@ -172,8 +173,8 @@ private struct LaneDecoder<Pattern: FixedWidthInteger & UnsignedInteger & SIMDSc
     }
 }
 
-/// A state without its lowest symbol: frequency * (x / 2^P) + x % 2^P - start. Below 2^32, as the symbols' numbers are
-/// 2^P together; at least 4, as states are 2^16 at least: one word brings it to 2^16 again.
+/// A state after removing its lowest symbol: frequency * (x / 2^P) + x % 2^P - start. It is below 2^32, because all
+/// frequencies sum to 2^P, and at least 4, because states are at least 2^16: one word makes it at least 2^16 again.
 @inline(__always)
 private func advanced(_ state: UInt32, _ slot: UInt64, precision: UInt32) -> UInt32 {
     let frequency = UInt32(truncatingIfNeeded: slot &>> 16) & 0xFFFF

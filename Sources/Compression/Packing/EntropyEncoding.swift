@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Codes -> entropy-coded bytes, see `EntropyStream`. Symbols are written from the last to the first, as the decoder's
-// lanes are stacks: it reads first what was written last.
+// Entropy coding of codes, see `EntropyStream`. Symbols are encoded from last to first, because the states of rANS are
+// stacks: the decoder reads first what was written last.
 
-/// The entropy-coded stream of `codes`, each of which, plus `offset`, is in `0..<levels`.
+/// The entropy-coded stream of `codes`; a code plus `offset` is in `0..<levels`.
 func packEntropy<Pattern: FixedWidthInteger & UnsignedInteger>(
     _ codes: UnsafeBufferPointer<Pattern>, levels: Int, offset: Pattern, radix: () -> [UInt8]
 ) -> [UInt8] {
@@ -11,12 +11,12 @@ func packEntropy<Pattern: FixedWidthInteger & UnsignedInteger>(
     let symbols = tuples.symbols(of: codes, offset: offset)
     let choice = FrequencyChoice(occurrences(symbols, of: tuples.symbols), tuples: tuples)
     let bound = packedByteCountBound(count: codes.count, levels: levels, encoding: .entropy)
-    // A lane takes about three bytes more than its words save: less than 0.1 % of the stream.
+    // A lane costs about three bytes; their number is limited to less than 0.1 % of the stream.
     let lanes = Int.bitWidth - 1 - (max(1, choice.byteCount >> 12)).leadingZeroBitCount
     let stream = EntropyStream(
         model: choice.model.stream, precision: choice.model.precision,
         laneLogarithm: min(lanes, EntropyStream.laneLogarithms.upperBound))
-    // The states' information makes up for at most two bytes of each lane.
+    // A state contains information of at most two bytes.
     if choice.byteCount + 2 * stream.lanes < bound {
         let bytes = encode(symbols, choice.model, stream)
         if bytes.count < bound { return bytes }
@@ -24,9 +24,9 @@ func packEntropy<Pattern: FixedWidthInteger & UnsignedInteger>(
     return [EntropyStream.radixHeader] + radix()
 }
 
-/// How often each of `count` symbols occurs.
+/// The frequencies of `count` symbols.
 private func occurrences(_ symbols: [UInt16], of count: Int) -> [Int] {
-    // Two tables, as equal symbols in a row would wait for each other's count.
+    // Two tables, so that increments of equal consecutive symbols do not depend on each other.
     var counts = [Int](repeating: 0, count: 2 * count)
     symbols.withUnsafeBufferPointer { symbols in
         counts.withUnsafeMutableBufferPointer { counts in
@@ -38,13 +38,13 @@ private func occurrences(_ symbols: [UInt16], of count: Int) -> [Int] {
     return (0..<count).map { counts[$0] + counts[count + $0] }
 }
 
-/// What the encoder needs of a symbol.
+/// The encoding step of a symbol.
 private struct SymbolStep {
-    /// States from here on give off a word: frequency * 2^(32 - P).
+    /// States of at least this value output a word first: frequency * 2^(32 - P).
     let limit: UInt64
-    /// floor(2^(32 + P) / frequency) + 1. For states x below `limit`, floor(x * reciprocal / 2^(32 + P)) is
-    /// floor(x / frequency), as the error is less than x / 2^(32 + P) < frequency / 2^(2P) <= 1 / frequency, and the
-    /// product is less than 2^64.
+    /// floor(2^(32 + P) / frequency) + 1. For states x below `limit`, floor(x * reciprocal / 2^(32 + P)) is floor(x /
+    /// frequency), because the error is less than x / 2^(32 + P) < frequency / 2^(2P) <= 1 / frequency, and the product
+    /// is less than 2^64.
     let reciprocal: UInt64
     let start: UInt64
     /// 2^P - frequency.
@@ -65,7 +65,7 @@ private func encode(_ symbols: [UInt16], _ model: FrequencyModel, _ stream: Entr
     let shift = 32 + precision
     let lanes = stream.lanes
     var states = [UInt64](repeating: UInt64(EntropyStream.firstState), count: lanes)
-    // A symbol gives off a word at most; one more place, as words are stored before it is known whether they count.
+    // A symbol outputs at most one word; one extra element, because a word is stored before its position advances.
     var firstWord = symbols.count + 1
     let words = [UInt16](unsafeUninitializedCapacity: symbols.count + 1) { words, initialized in
         steps.withUnsafeBufferPointer { steps in

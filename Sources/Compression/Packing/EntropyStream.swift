@@ -1,44 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0
-// The stream of the entropy coder: what its bytes mean, and its header. Static range asymmetric numeral systems (rANS,
-// Duda, arXiv 1311.2540) with interleaved lanes (Giesen, arXiv 1402.3392).
+// The format of entropy-coded streams, and their header. Static range asymmetric numeral systems (rANS; Duda,
+// arXiv:1311.2540) with interleaved lanes (Giesen, arXiv:1402.3392).
 
-/// A stream of entropy-coded codes. No codes take no bytes. All numbers are little-endian.
+/// A stream of entropy-coded codes. The stream of 0 codes is empty. All numbers are little-endian.
 ///
 ///     byte 0    bits 0...3   model: 0 radix, 1 codes, 2 tuples
-///               bits 4...7   model 1 and 2: P, where frequencies add up to M = 2^P, P = 8...14; model 0: 0
-///     model 0, where nothing else is smaller:
-///     byte 1...              the codes as `PackingEncoding.radix` has them
+///               bits 4...7   model 1 and 2: P, frequencies sum to M = 2^P, P = 8...14; model 0: 0
+///     model 0 (if no other model is smaller):
+///     byte 1...              the codes, encoded as `PackingEncoding.radix`
 ///     model 1 and 2:
 ///     byte 1                 log2 of the number of lanes, 0...8
-///     ...                    frequencies, see `FrequencyModel`, up to the next byte
-///     ...                    the lanes' states, uint32 each, each >= 2^16
+///     ...                    frequencies, see `FrequencyModel`, padded to a byte
+///     ...                    states of the lanes, uint32 each, each >= 2^16
 ///     ...                    words, uint16 each
 ///
-/// Symbol s (see `CodeTuples`) owns the `frequency[s]` numbers from `start[s]`, the sum of the frequencies before it,
-/// among 0..<M. Tuple t is in lane t % lanes. To read a symbol from a lane's state x, in the order of the tuples:
+/// The `frequency[s]` numbers from `start[s]` on, among 0..<M, belong to symbol s (see `CodeTuples`); `start[s]` is the
+/// sum of the frequencies of earlier symbols. Tuple t is in lane t % lanes. To decode a symbol from the state x of a
+/// lane, in the order of the tuples:
 ///
-///     s = the owner of x % M
+///     s = the symbol that x % M belongs to
 ///     x = frequency[s] * (x / M) + x % M - start[s]
 ///     x = 2^16 x + the next word       if x < 2^16
 ///
-/// After the last symbol every state is 2^16 and no word is left.
+/// After the last symbol, every state is 2^16 and all words have been read.
 struct EntropyStream {
-    /// What says how frequent symbols are.
+    /// The frequency model of a stream.
     enum Model: UInt8 {
-        /// Nothing does: radix groups follow.
+        /// None: radix groups follow.
         case radix
-        /// Frequencies of the codes, which are independent of each other.
+        /// Frequencies of independent codes.
         case codes
-        /// Frequencies of the tuples.
+        /// Frequencies of tuples.
         case tuples
     }
 
-    /// The P that streams may have.
+    /// The supported values of P.
     static let precisions = 8...14
-    /// The binary logarithms of the numbers of lanes that streams may have. Many lanes are what vector instructions
-    /// and NumPy decode fast; each costs about three bytes.
+    /// The supported binary logarithms of the number of lanes. Many lanes can be decoded faster by vector instructions
+    /// and NumPy; each lane costs about three bytes.
     static let laneLogarithms = 0...8
-    /// The state in which lanes begin when they are written and end when they are read.
+    /// The initial state of lanes when encoding, and the final state when decoding.
     static let firstState: UInt32 = 1 << 16
 
     let model: Model
@@ -53,7 +54,7 @@ struct EntropyStream {
         [model.rawValue | UInt8(precision) << 4, UInt8(laneLogarithm)]
     }
 
-    /// The single byte before radix groups.
+    /// The header byte of radix groups.
     static var radixHeader: UInt8 { Model.radix.rawValue }
 
     init(model: Model, precision: Int, laneLogarithm: Int) {
@@ -62,7 +63,7 @@ struct EntropyStream {
         self.laneLogarithm = laneLogarithm
     }
 
-    /// Reads the header of a stream that is not in radix groups.
+    /// Reads the header of a stream of model 1 or 2.
     ///
     /// - Throws: `PackingError.streamCutOff`, `.unknownStreamHeader`.
     init(_ bytes: UnsafeRawBufferPointer, tuples: CodeTuples) throws(PackingError) {

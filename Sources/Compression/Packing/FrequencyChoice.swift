@@ -1,37 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which frequencies a stream gets: those under which the codes and the frequencies themselves take the fewest bytes.
-// Integer arithmetic only, as files depend on the outcome.
+// The choice of the frequency model of a stream: the model for which codes and frequencies together take the fewest
+// bytes. Integer arithmetic only, because the bytes depend on the result.
 
-/// Frequencies for symbols that occur so and so often, and what the stream will take.
+/// A frequency model for given symbol counts, and the resulting size of the stream.
 struct FrequencyChoice {
     let model: FrequencyModel
-    /// The bits of the symbols, in units of 2^-16 bits, rounded; less than what their states add.
+    /// Number of bits of the symbols, in units of 2^-16 bits, rounded, without the overhead of states.
     let symbolCost: Int
 
-    /// The bytes of frequencies and symbols, without header and states.
+    /// Number of bytes of frequencies and symbols, without header and states.
     var byteCount: Int { (model.bitCount + 7) / 8 + (symbolCost >> 19) }
 
-    /// The best model and precision for `symbolCounts`, which are not all zero.
+    /// The best model and precision for `symbolCounts`, which must not all be zero.
     ///
-    /// Among those that come within 1/4096 of the smallest the one of the lowest precision, whose tables are the
-    /// smallest: 2^P words, which fit the first-level cache at P = 12.
+    /// Among all within 1/4096 of the smallest size, the one with the lowest precision, because its tables are the
+    /// smallest: 2^P words, which fit into the first-level cache for P = 12.
     init(_ symbolCounts: [Int], tuples: CodeTuples) {
         let weights =
             tuples.codes == 1
             ? nil
-            : sharedOut(
+            : apportioned(
                 tuples.codeCounts(symbolCounts), total: 1 << FrequencyModel.weightBits(tuples))
         let candidates = EntropyStream.precisions.flatMap { precision in
             [
                 weights.map { FrequencyModel(weights: $0, tuples: tuples, precision: precision) },
-                sharedOut(symbolCounts, total: 1 << precision)
+                apportioned(symbolCounts, total: 1 << precision)
                     .map { FrequencyModel(frequencies: $0, precision: precision) },
             ].compactMap { model in
                 model.map { FrequencyChoice(model: $0, symbolCost: cost(symbolCounts, $0)) }
             }
         }
         let smallest = candidates.map(\.byteCount).min() ?? 0
-        // There is one: 257 symbols find room at every precision from 9 on.
+        // There is always a candidate: 257 symbols fit into every precision from 9 on.
         let chosen = candidates.first { $0.byteCount <= smallest + (smallest >> 12) }
         guard let chosen else {
             preconditionFailure("FrequencyChoice: \(symbolCounts.count) symbols have no frequencies")
@@ -45,13 +45,14 @@ struct FrequencyChoice {
     }
 }
 
-/// Shares `total` out in proportion to `counts`, at least 1 for each that is not zero.
+/// Apportions `total` to symbols in proportion to `counts`, at least 1 for each nonzero count.
 ///
-/// One more for symbol s saves about counts[s] / (share[s] + 1/2) / ln 2 bits; so the largest of these gets what
-/// rounding down leaves, and the smallest gives up what the ones take. Of equals the first.
+/// Increasing the share of symbol s by 1 saves about counts[s] / (share[s] + 1/2) / ln 2 bits. The remainder after
+/// rounding down goes to the symbols with the largest savings; an excess caused by the minimum of 1 is taken from those
+/// with the smallest. Ties go to the first symbol.
 ///
-/// - Returns: nil where more than `total` counts are not zero.
-func sharedOut(_ counts: [Int], total: Int) -> [Int]? {
+/// - Returns: the shares; nil if more than `total` counts are not zero.
+func apportioned(_ counts: [Int], total: Int) -> [Int]? {
     guard counts.count(where: { $0 > 0 }) <= total else { return nil }
     let sum = counts.reduce(0, +)
     var shares = counts.map { $0 == 0 ? 0 : max(1, mulDiv($0, total, sum)) }
@@ -63,11 +64,11 @@ func sharedOut(_ counts: [Int], total: Int) -> [Int]? {
                 best = symbol
                 continue
             }
-            // Gain of one more: counts / (2 share + 1); loss of one less: counts / (2 share - 1).
+            // Gain of an increment: counts / (2 share + 1); loss of a decrement: counts / (2 share - 1).
             let step = rest > 0 ? 1 : -1
-            let mine = counts[symbol].multipliedFullWidth(by: 2 * shares[best] + step)
-            let others = counts[best].multipliedFullWidth(by: 2 * shares[symbol] + step)
-            if rest > 0 ? mine > others : mine < others { best = symbol }
+            let symbolGain = counts[symbol].multipliedFullWidth(by: 2 * shares[best] + step)
+            let bestGain = counts[best].multipliedFullWidth(by: 2 * shares[symbol] + step)
+            if rest > 0 ? symbolGain > bestGain : symbolGain < bestGain { best = symbol }
         }
         shares[best] += rest > 0 ? 1 : -1
         rest += rest > 0 ? -1 : 1
@@ -80,9 +81,9 @@ private func mulDiv(_ value: Int, _ factor: Int, _ divisor: Int) -> Int {
     divisor.dividingFullWidth(value.multipliedFullWidth(by: factor)).quotient
 }
 
-/// What the symbols take, in 2^-16 bits.
+/// Number of bits of the symbols, in units of 2^-16 bits.
 ///
-/// - Precondition: symbols that occur have a frequency.
+/// - Precondition: symbols with a nonzero count have a nonzero frequency.
 private func cost(_ symbolCounts: [Int], _ model: FrequencyModel) -> Int {
     zip(symbolCounts, model.frequencies).reduce(0) { sum, symbol in
         guard symbol.0 > 0 else { return sum }
@@ -90,12 +91,12 @@ private func cost(_ symbolCounts: [Int], _ model: FrequencyModel) -> Int {
     }
 }
 
-/// log2(number), rounded down to a multiple of 2^-16, in units of it.
+/// log2(number) in units of 2^-16, rounded down.
 ///
 /// - Precondition: 1 <= number < 2^31.
 func binaryLogarithm(_ number: Int) -> Int {
     let exponent = Int.bitWidth - 1 - number.leadingZeroBitCount
-    // The mantissa in [1, 2) with 31 bits behind the point: each squaring shifts one bit of its logarithm out.
+    // The mantissa in [1, 2) with 31 fraction bits: each squaring gives one more bit of its logarithm.
     var mantissa = UInt64(number) << UInt64(31 - exponent)
     var logarithm = exponent
     for _ in 0..<16 {

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// The frequencies of an entropy-coded stream, as numbers that are stored and as frequencies of symbols.
+// The frequencies of an entropy-coded stream, and the numbers that represent them in the stream.
 
-/// Frequencies of symbols, and the numbers in the stream that give them.
+/// Frequencies of symbols, and the numbers in the stream that represent them.
 ///
-/// Model `tuples` stores the frequency of every symbol; they add up to M = 2^P. Model `codes` stores a weight w for
-/// every code; weights add up to W = 2^R, R = min(12, 50 / k rounded down). A tuple's product is that of its codes'
-/// weights. Where it is zero, so is the frequency; the others share M in the order of the symbols,
+/// Model `tuples` stores the frequency of every symbol; frequencies sum to M = 2^P. Model `codes` stores a weight w for
+/// every code; weights sum to W = 2^R, R = min(12, 50 / k rounded down). The product of a tuple is the product of the
+/// weights of its codes. A symbol with product 0 has frequency 0. The frequencies of all other symbols follow from
 ///
-///     start[s] = (symbols before s whose product is not zero: n) + (sum of the products before s) (M - n_all) / W^k
+///     start[s] = n[s] + (sum of the products of symbols before s) (M - n) / W^k, rounded down
 ///
-/// rounded down, where n_all counts all symbols whose product is not zero: so each of them has a frequency of 1 at least,
-/// and rounding errors do not add up.
+/// where n[s] is the number of symbols before s with a nonzero product, and n the number of all symbols with a nonzero
+/// product. Each of these has a frequency of at least 1, and rounding errors do not accumulate.
 ///
-/// Numbers are stored in a stream of bits, lowest bit first: the number of bits b of the number in 4 bits, and, where b
-/// exceeds 1, the number's lowest b - 1 bits. Zero bits fill the last byte.
+/// Numbers are stored in a bit stream, lowest bit first: the bit length b of the number in 4 bits and, if b > 1, the
+/// lowest b - 1 bits of the number. The last byte is padded with zero bits.
 ///
 ///     number   0      1      2       3       4         7         100 = 0b1100100
 ///     bits     0000   1000   0100 0  0100 1  1100 00   1100 11   1110 001001
@@ -21,19 +21,19 @@ struct FrequencyModel {
     let stream: EntropyStream.Model
     /// P.
     let precision: Int
-    /// The numbers that are stored.
+    /// The numbers in the stream.
     let numbers: [Int]
-    /// By symbol; they add up to 2^P.
+    /// Indexed by symbol; the sum is 2^P.
     let frequencies: [Int]
 
-    /// R: weights of codes add up to 2^R. The sum of all products times 2^P stays below 2^64.
+    /// R: the weights of codes sum to 2^R. The sum of all products times 2^P is below 2^64.
     static func weightBits(_ tuples: CodeTuples) -> Int {
         min(12, 50 / tuples.codes)
     }
 
     /// Frequencies of symbols.
     ///
-    /// - Precondition: they add up to 2^precision.
+    /// - Precondition: their sum is 2^precision.
     init(frequencies: [Int], precision: Int) {
         stream = .tuples
         self.precision = precision
@@ -41,9 +41,10 @@ struct FrequencyModel {
         self.frequencies = frequencies
     }
 
-    /// Weights of codes, of which tuples have two at least: so there are 2^8 tuples at most, and a frequency for each.
+    /// Weights of codes, for tuples of at least two codes; there are at most 2^8 tuples, so that each can have a
+    /// frequency.
     ///
-    /// - Precondition: they add up to 2^weightBits(tuples).
+    /// - Precondition: their sum is 2^weightBits(tuples).
     init(weights: [Int], tuples: CodeTuples, precision: Int) {
         let products = Self.products(weights, tuples)
         let occurring = products.count { $0 > 0 }
@@ -70,7 +71,7 @@ struct FrequencyModel {
 
     /// Reads the numbers from `bytes`.
     ///
-    /// - Returns: the model and the bytes that it took.
+    /// - Returns: the model and its number of bytes.
     /// - Throws: `PackingError.streamCutOff`, `.wrongFrequencySum`, `.nonZeroFrequencyPadding`.
     static func read(
         _ bytes: UnsafeRawBufferPointer, _ stream: EntropyStream, tuples: CodeTuples
@@ -105,12 +106,12 @@ struct FrequencyModel {
         return (model, position / 8)
     }
 
-    /// The bits that the numbers take, without the zeros that fill the last byte.
+    /// Number of bits of the numbers, without padding.
     var bitCount: Int {
         numbers.reduce(0) { $0 + 4 + max(0, bitLength($1) - 1) }
     }
 
-    /// The numbers as they are stored.
+    /// The encoded numbers.
     var bytes: [UInt8] {
         var bytes = [UInt8](repeating: 0, count: (bitCount + 7) / 8)
         var position = 0

@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-// Codes -> bytes. `PackingLayout` says where each code goes; `ReferencePacking` is the slow twin that the tests compare
-// this with.
+// Packing of codes into bytes; see `PackingLayout` for the layout.
 
 /// Packs `codes` into bytes.
 ///
 /// - Parameters:
 ///   - codes: stored codes (unsigned types) or grid codes (signed types), see `PackableCode`; may be empty.
 ///   - levels: L, in `PackingLayout.supportedLevels`.
-///   - encoding: how the codes become bits.
-/// - Returns: `packedByteCount(count: codes.count, levels: levels, encoding: encoding)` bytes, for an encoding without
+///   - encoding: the encoding of the codes.
+/// - Returns: `packedByteCount(count: codes.count, levels: levels, encoding: encoding)` bytes; for an encoding without
 ///   fixed size at most `packedByteCountBound(...)`. Equal codes give equal bytes.
 /// - Throws: `PackingError.unsupportedLevels`; `PackingError.codeOutOfRange` for the first code that is not one of the
 ///   L levels.
-/// - Precondition: `Code` holds L levels.
-/// - Complexity: O(n), one pass; `entropy` takes three, and up to 4n bytes of memory.
+/// - Precondition: `Code` can represent L levels.
+/// - Complexity: O(n) in one pass; `entropy` needs three passes and up to 4n bytes of memory.
 public func packCodes<Code: PackableCode>(
     _ codes: UnsafeBufferPointer<Code>, levels: Int, encoding: PackingEncoding
 ) throws(PackingError) -> [UInt8] {
-    // What entropy coding cannot make smaller is stored in radix groups.
+    // Codes that entropy coding does not make smaller are stored in radix groups.
     let layout = try PackingLayout(levels: levels, encoding: encoding.hasFixedSize ? encoding : .radix)
-    Code.requireRoom(levels: levels, "packCodes")
+    Code.preconditionFits(levels: levels, "packCodes")
     let groups = BitGroups(layout)
     let offset = Code.offset(levels: levels)
-    // A signed code plus its offset, in wrapping arithmetic, has the bits of the stored code: two loops serve all types.
+    // In wrapping arithmetic, a signed code plus its offset has the bits of the stored code: two loops suffice for all
+    // types.
     let raw = UnsafeRawBufferPointer(codes)
     let packed =
         MemoryLayout<Code>.size == 1
@@ -36,7 +36,7 @@ public func packCodes<Code: PackableCode>(
 
 /// Packs `codes` into bytes; see the function on buffers.
 ///
-/// - Throws: as the function on buffers does.
+/// - Throws: as the function on buffers.
 public func packCodes<Code: PackableCode>(
     _ codes: [Code], levels: Int, encoding: PackingEncoding
 ) throws(PackingError) -> [UInt8] {
@@ -52,7 +52,7 @@ private func firstFault<Code: PackableCode>(
     return .codeOutOfRange(index: index, stored: Int(codes[index]) + offset, levels: levels)
 }
 
-/// Packs without checking; the caller looks at the largest stored code, which a negative one makes large, before it
+/// Packs without checks. The caller must check the largest stored code, which is large for negative codes, before it
 /// uses the bytes.
 private func pack<Pattern: FixedWidthInteger & UnsignedInteger>(
     _ codes: UnsafeBufferPointer<Pattern>, _ groups: BitGroups, offset: Pattern, _ encoding: PackingEncoding
@@ -71,7 +71,7 @@ private func packGroups<Pattern: FixedWidthInteger & UnsignedInteger>(
 ) -> (bytes: [UInt8], largestCode: Int) {
     let byteCount = groups.layout.byteCount(codes.count)
     var largest: Pattern = 0
-    // Numbers are written as nine bytes each: eight hold the number's low bits, the ninth what the shift pushed out.
+    // A number is written as nine bytes: eight for its low bits, the ninth for the bits that the shift moved out.
     let bytes = [UInt8](unsafeUninitializedCapacity: byteCount + 9) { buffer, initialized in
         var writer = BitWriter(UnsafeMutableRawBufferPointer(buffer))
         let base = groups.base
@@ -92,7 +92,8 @@ private func packGroups<Pattern: FixedWidthInteger & UnsignedInteger>(
     return (bytes, Int(largest))
 }
 
-/// Appends numbers to a stream of bits, lowest bit first. Keeps the unfinished byte in a register and only ever stores.
+/// Appends numbers to a bit stream, lowest bit first. Keeps the unfinished byte in a register and never reads the
+/// target.
 private struct BitWriter {
     private let target: UnsafeMutableRawBufferPointer
     private var byte = 0
@@ -108,7 +109,7 @@ private struct BitWriter {
     mutating func append(_ value: UInt64, bits: Int) {
         let shift = UInt64(pendingBits)
         let low = pending | (value &<< shift)
-        // Two shifts, as one by 64 would leave the value as it is.
+        // Two shifts, because a masked shift by 64 does not change the value.
         let high = (value &>> 1) &>> (63 - shift)
         target.storeBytes(of: low.littleEndian, toByteOffset: byte, as: UInt64.self)
         target[byte + 8] = UInt8(truncatingIfNeeded: high)

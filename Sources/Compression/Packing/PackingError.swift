@@ -1,93 +1,93 @@
 // SPDX-License-Identifier: Apache-2.0
-// What can be wrong with codes or with packed bytes. Cases carry facts; the text is made here once.
+// Errors of packing and unpacking.
 
 import Files
 
 /// An error of packing codes or unpacking bytes.
 public enum PackingError: Error, Equatable, Sendable {
-    /// A level count outside of `PackingLayout.supportedLevels`.
+    /// A number of levels outside `PackingLayout.supportedLevels`.
     case unsupportedLevels(found: Int)
-    /// The bytes are not as many as `count` codes take.
+    /// The number of bytes does not match `count` codes.
     case wrongByteCount(count: Int, levels: Int, encoding: PackingEncoding, expected: Int, found: Int)
-    /// A code outside of `0..<levels`; `stored` is the unsigned code.
+    /// A code outside `0..<levels`; `stored` is the unsigned code.
     case codeOutOfRange(index: Int, stored: Int, levels: Int)
-    /// A group's number is larger than its codes can make; `firstIndex` is the first of them.
+    /// The number of a group is larger than that of any codes; `firstIndex` is the index of its first code.
     case groupOutOfRange(firstIndex: Int, found: UInt64, maximum: UInt64, levels: Int)
-    /// The bits after the last code, in the last byte, are not all zero.
+    /// The padding bits of the last byte are not all zero.
     case nonZeroPadding(lastByte: UInt8, usedBits: Int)
-    /// A layout was asked for of an encoding that has none, as the codes themselves decide about its bytes.
+    /// The encoding has no layout of fixed size.
     case noFixedSize(encoding: PackingEncoding)
-    /// The bytes at the start of an entropy-coded stream name no model, precision or number of lanes.
+    /// The header of an entropy-coded stream has an unknown model, precision or number of lanes.
     case unknownStreamHeader(bytes: [UInt8])
-    /// An entropy-coded stream ends within its frequencies, its lanes' states or its words.
+    /// An entropy-coded stream ends within its frequencies, states or words.
     case streamCutOff(part: String, bytes: Int)
-    /// The frequencies of an entropy-coded stream do not add up.
+    /// The frequencies of an entropy-coded stream have the wrong sum.
     case wrongFrequencySum(found: Int, expected: Int)
-    /// The bits after the last frequency, up to the next byte, are not all zero.
+    /// The padding bits after the last frequency are not all zero.
     case nonZeroFrequencyPadding(bits: Int)
-    /// Lanes of an entropy-coded stream begin in a state below 2^16.
+    /// Lanes of an entropy-coded stream have an initial state below 2^16.
     case wrongStreamStart(faultyLanes: Int, lanes: Int)
-    /// An entropy-coded stream's lanes do not end where they began, or bytes are left over.
+    /// Lanes of an entropy-coded stream do not end in the state 2^16, or bytes are left over.
     case wrongStreamEnd(unreadBytes: Int, faultyLanes: Int, lanes: Int)
-    /// The last tuple of an entropy-coded stream is not filled up with its last code; stored codes.
+    /// The last tuple of an entropy-coded stream is not padded with its last code; stored codes.
     case wrongFilling(lastCode: Int, found: Int)
 }
 
 extension PackingError {
-    /// One line: what, where, expected and found, what to do.
+    /// One line: what is wrong, where, expected and found values, and what to do.
     public var description: String {
         switch self {
         case .unsupportedLevels(let found):
             return "levels: expected \(PackingLayout.supportedLevels), found \(found)"
         case .wrongByteCount(let count, let levels, let encoding, let expected, let found):
             return
-                "packed codes: \(count) codes of \(levels) levels (\(encoding.rawValue)) take \(expected) bytes, "
-                + "found \(found); the file is cut off or its shape, levels or encoding is wrong"
+                "packed codes: \(count) codes of \(levels) levels (\(encoding.rawValue)): expected \(expected) bytes, "
+                + "found \(found); the file is truncated, or its shape, levels or encoding is wrong"
         case .codeOutOfRange(let index, let stored, let levels):
             return
-                "code \(index): expected 0..<\(levels), found \(stored); the data is corrupted or the level count "
+                "code \(index): expected 0..<\(levels), found \(stored); the data is corrupted, or the number of levels "
                 + "is wrong"
         case .groupOutOfRange(let firstIndex, let found, let maximum, let levels):
             return
                 "packed codes from \(firstIndex) on: expected at most \(maximum) for \(levels) levels, found "
-                + "\(found); the data is corrupted or the level count is wrong"
+                + "\(found); the data is corrupted, or the number of levels is wrong"
         case .nonZeroPadding(let lastByte, let usedBits):
             return
-                "packed codes: the last byte has \(usedBits) used bits and zeros above, found \(lastByte); "
+                "packed codes: last byte: expected zeros above the lowest \(usedBits) bits, found \(lastByte); "
                 + "the data is corrupted"
         case .noFixedSize(let encoding):
             return
-                "packed codes: \(encoding.rawValue) has no groups of fixed size; expected one of "
+                "packed codes: encoding without fixed size: found \(encoding.rawValue), expected one of "
                 + PackingEncoding.allCases.filter(\.hasFixedSize).map(\.rawValue).joined(separator: ", ")
         case .unknownStreamHeader(let bytes):
             return
                 "entropy-coded stream: expected a header with a known model, precision and number of lanes, found "
-                + "\(bytes); the data is corrupted or was written by a newer version"
+                + "\(bytes); the data is corrupted, or was written by a newer version"
         case .streamCutOff(let part, let bytes):
             return
-                "entropy-coded stream: its \(bytes) bytes end within its \(part); the file is cut off or its shape "
-                + "or level count is wrong"
+                "entropy-coded stream: its \(bytes) bytes end within its \(part); the file is truncated, or its shape "
+                + "or number of levels is wrong"
         case .wrongFrequencySum(let found, let expected):
             return
-                "entropy-coded stream: frequencies that add up to \(expected) expected, found \(found); the data is "
-                + "corrupted or the level count is wrong"
+                "entropy-coded stream: sum of frequencies: expected \(expected), found \(found); the data is "
+                + "corrupted, or the number of levels is wrong"
         case .nonZeroFrequencyPadding(let bits):
             return
-                "entropy-coded stream: expected zeros up to the next byte after the frequencies, found \(bits); the "
-                + "data is corrupted or the level count is wrong"
+                "entropy-coded stream: padding after the frequencies: expected 0, found \(bits); the data is "
+                + "corrupted, or the number of levels is wrong"
         case .wrongStreamStart(let faultyLanes, let lanes):
             return
                 "entropy-coded stream: expected states of at least 65536, found \(faultyLanes) of \(lanes) below; the "
-                + "data is corrupted or the level count is wrong"
+                + "data is corrupted, or the number of levels is wrong"
         case .wrongStreamEnd(let unreadBytes, let faultyLanes, let lanes):
             return
-                "entropy-coded stream: after the last code expected no bytes and every lane in its first state, found "
-                + "\(unreadBytes) bytes and \(faultyLanes) of \(lanes) lanes in another; the data is corrupted or its "
-                + "shape or level count is wrong"
+                "entropy-coded stream: after the last code: expected 0 bytes and all lanes in the state 65536, found "
+                + "\(unreadBytes) bytes and \(faultyLanes) of \(lanes) lanes in another state; the data is corrupted, or "
+                + "its shape or number of levels is wrong"
         case .wrongFilling(let lastCode, let found):
             return
-                "entropy-coded stream: expected the last tuple to be filled up with the last code, \(lastCode), found "
-                + "\(found); the data is corrupted or its shape is wrong"
+                "entropy-coded stream: padding of the last tuple: expected the last code, \(lastCode), found \(found); "
+                + "the data is corrupted, or its shape is wrong"
         }
     }
 }

@@ -1,33 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
-// How codes lie in bytes. Codes are joined into groups, a group is one number, and the numbers follow each other in a
-// stream of bits, lowest bit first. BitsFusion (arXiv 2406.04333, appendix) packs groups of symbols for the same reason.
+// The layout of codes in bytes. Codes are combined into groups, a group is one number, and the numbers form a bit
+// stream, lowest bit first. BitsFusion (arXiv:2406.04333, appendix) packs groups of symbols for the same reason.
 
-/// How codes become bits. L levels, codes c in `0..<L`.
+/// The encoding of codes as bits. L levels, codes c in `0..<L`.
 ///
-/// `fixed`: each code in a field of its own of ceil(log2 L) bits. L = 3, 2 bits a code:
+/// `fixed`: a field of ceil(log2 L) bits per code. L = 3, 2 bits per code:
 ///
 ///     byte    | 0                       | 1
 ///     bit     | 7 6 | 5 4 | 3 2 | 1 0   | 7 6 | 5 4 | 3 2 | 1 0
 ///     code    | c3  | c2  | c1  | c0    | c7  | c6  | c5  | c4
 ///
 /// `radix`: k codes are the digits of one number in base L, the first code the lowest digit, in w bits. L = 3, k = 5,
-/// w = 8, so 1.6 bits a code where log2(3) = 1.585:
+/// w = 8: 1.6 bits per code, compared with log2(3) = 1.585:
 ///
 ///     byte    | 0                                   | 1
 ///     value   | c0 + 3 c1 + 9 c2 + 27 c3 + 81 c4    | c5 + 3 c6 + 9 c7 + 27 c8 + 81 c9
 ///
-/// Groups need not end with a byte: L = 17 has w = 45, so group 0 takes bits 0...44 of the stream and group 1 bits
-/// 45...89, where bit j of the stream is bit j % 8 of byte j / 8.
+/// Groups need not end at a byte boundary: for L = 17, w = 45, group 0 is in bits 0...44 of the stream and group 1 in
+/// bits 45...89. Bit j of the stream is bit j % 8 of byte j / 8.
 ///
-/// `entropy`: frequent codes take fewer bits than rare ones, close to the entropy of the codes on average, so the bytes
-/// are as many as the codes make them, see `EntropyStream`. Never more than one byte longer than `radix`.
+/// `entropy`: frequent codes take fewer bits than rare codes, on average close to the entropy of the codes, so that the
+/// number of bytes depends on the codes; see `EntropyStream`. At most one byte longer than `radix`.
 public enum PackingEncoding: String, Codable, Sendable, CaseIterable {
     case fixed
     case radix
     case entropy
 
-    /// Whether the number of codes and levels alone say how many bytes they take; where they do not,
-    /// `packedByteCountBound` gives the largest number of bytes.
+    /// Whether the number of bytes depends only on the number of codes and levels; otherwise `packedByteCountBound` is
+    /// the maximum.
     public var hasFixedSize: Bool {
         switch self {
         case .fixed, .radix: true
@@ -44,22 +44,22 @@ public enum PackingEncoding: String, Codable, Sendable, CaseIterable {
 ///     bits per code    1.600   2.333   3.200   4.091   5.091   6.100   7.111   8.143
 ///     log2(levels)     1.585   2.322   3.170   4.087   5.044   6.022   7.011   8.006
 ///
-/// The last group may hold fewer codes, r < k; it takes ceil(log2(L^r)) bits. Zero bits fill the last byte.
+/// The last group may have fewer codes, r < k; it takes ceil(log2(L^r)) bits. The last byte is padded with zero bits.
 public struct PackingLayout: Hashable, Sendable {
-    /// The level counts that can be packed.
+    /// The supported numbers of levels.
     public static let supportedLevels = 2...257
 
     public let levels: Int
     public let encoding: PackingEncoding
-    /// k: the codes of one group.
+    /// k: the number of codes of a group.
     public let codesPerGroup: Int
-    /// w: the bits of one group, at most 64.
+    /// w: the number of bits of a group, at most 64.
     public let bitsPerGroup: Int
 
-    /// Works out the groups.
+    /// Computes the sizes of groups.
     ///
-    /// - Throws: `PackingError.unsupportedLevels` outside of `supportedLevels`; `PackingError.noFixedSize` for an
-    ///   encoding that has no groups.
+    /// - Throws: `PackingError.unsupportedLevels` for levels outside `supportedLevels`; `PackingError.noFixedSize` for
+    ///   an encoding without groups.
     public init(levels: Int, encoding: PackingEncoding) throws(PackingError) {
         guard Self.supportedLevels.contains(levels) else { throw .unsupportedLevels(found: levels) }
         self.levels = levels
@@ -75,27 +75,21 @@ public struct PackingLayout: Hashable, Sendable {
         }
     }
 
-    /// The bits of a group of `codes` codes, at most `codesPerGroup`.
+    /// Number of bits of a group of `codes` codes, at most `codesPerGroup`.
     func bits(ofGroupWith codes: Int) -> Int {
         codes == codesPerGroup ? bitsPerGroup : bitsNeeded(base: UInt64(levels), digits: codes)
     }
 
-    /// The bytes of `count` codes.
+    /// Number of bytes of `count` codes.
     public func byteCount(_ count: Int) -> Int {
         let (groups, rest) = count.quotientAndRemainder(dividingBy: codesPerGroup)
         let bits = groups * bitsPerGroup + (rest == 0 ? 0 : self.bits(ofGroupWith: rest))
         return (bits + 7) / 8
     }
 
-    /// The smallest number of codes after which the stream stands at the start of a byte. A stream may be cut at its
-    /// multiples into parts that pack and unpack on their own, on several threads for example.
-    public var codesPerAlignedBlock: Int {
-        codesPerGroup * (8 >> min(bitsPerGroup.trailingZeroBitCount, 3))
-    }
-
-    /// The densest group that ends with a byte if it is within 1 % of the densest of all, failing that the densest of
-    /// all: whole bytes are what other programs read most easily. Of equally dense groups the shortest. Integer
-    /// arithmetic, as files depend on the outcome.
+    /// The densest group that ends at a byte boundary if it is within 1 % of the densest group of all, because other
+    /// programs read whole bytes most easily; otherwise the densest group of all. The shortest of equally dense groups.
+    /// Integer arithmetic, because the file format depends on the result.
     private static func radixGroup(base: UInt64) -> (codes: Int, bits: Int) {
         var densest = (codes: 1, bits: UInt64.bitWidth)
         var densestAligned = densest
@@ -113,7 +107,7 @@ public struct PackingLayout: Hashable, Sendable {
     }
 }
 
-/// The bytes that `count` codes of `levels` values take.
+/// Number of bytes of `count` codes of `levels` levels.
 ///
 /// - Precondition: `count >= 0`; `levels` in `PackingLayout.supportedLevels`; `encoding.hasFixedSize`.
 public func packedByteCount(count: Int, levels: Int, encoding: PackingEncoding) -> Int {
@@ -126,8 +120,7 @@ public func packedByteCount(count: Int, levels: Int, encoding: PackingEncoding) 
     return layout.byteCount(count)
 }
 
-/// The most bytes that `count` codes of `levels` values can take, whatever the codes: for encodings of fixed size the
-/// bytes that they do take.
+/// Maximum number of bytes of `count` codes of `levels` levels; the exact number for encodings of fixed size.
 ///
 /// - Precondition: `count >= 0`; `levels` in `PackingLayout.supportedLevels`.
 public func packedByteCountBound(count: Int, levels: Int, encoding: PackingEncoding) -> Int {
@@ -135,12 +128,12 @@ public func packedByteCountBound(count: Int, levels: Int, encoding: PackingEncod
     case .fixed, .radix:
         packedByteCount(count: count, levels: levels, encoding: encoding)
     case .entropy:
-        // One byte that says so, and the codes in radix groups.
+        // A header byte, and the codes in radix groups.
         count == 0 ? 0 : 1 + packedByteCount(count: count, levels: levels, encoding: .radix)
     }
 }
 
-/// base^digits - 1, the largest number of that many digits.
+/// base^digits - 1, the largest number with `digits` digits.
 ///
 /// - Precondition: base^digits <= 2^64.
 func largestNumber(base: UInt64, digits: Int) -> UInt64 {

@@ -1,27 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bytes -> codes, with every check that corrupted bytes can be told by. `PackingLayout` says where each code lies;
-// `ReferencePacking` is the slow twin that the tests compare this with.
+// Unpacking of bytes to codes, with all checks that can detect corrupted bytes; see `PackingLayout` for the layout.
 
 /// Unpacks `codes.count` codes from `bytes` into `codes`.
 ///
 /// - Parameters:
-///   - bytes: what `packCodes` made: exactly `packedByteCount(count: codes.count, levels: levels, encoding: encoding)`
-///     bytes where that is fixed. Any other bytes are safe to try.
+///   - bytes: the result of `packCodes`: exactly `packedByteCount(count: codes.count, levels: levels, encoding: encoding)`
+///     bytes for encodings of fixed size. Any other bytes are safe and give an error or wrong codes.
 ///   - levels: L, in `PackingLayout.supportedLevels`.
-///   - encoding: how the codes became bits.
-///   - codes: where they go: stored codes (unsigned types) or grid codes (signed types), see `PackableCode`. Its
-///     content is unspecified after an error.
+///   - encoding: the encoding of the codes.
+///   - codes: the target: stored codes (unsigned types) or grid codes (signed types), see `PackableCode`. The contents
+///     are unspecified after an error.
 /// - Throws: `PackingError.unsupportedLevels`; `.wrongByteCount`; for corrupted bytes `.codeOutOfRange`,
-///   `.groupOutOfRange` or `.nonZeroPadding`, and for `entropy` any of the cases that tell of its stream.
-/// - Precondition: `Code` holds L levels; the buffers do not overlap.
-/// - Complexity: O(n), one pass; builds a table of at most 2048 words first, for `entropy` of 2^14.
+///   `.groupOutOfRange` or `.nonZeroPadding`, and for `entropy` the cases for entropy-coded streams.
+/// - Precondition: `Code` can represent L levels; the buffers do not overlap.
+/// - Complexity: O(n) in one pass; builds a table of at most 2048 words first (2^14 words for `entropy`).
 public func unpackCodes<Code: PackableCode>(
     _ bytes: UnsafeRawBufferPointer, levels: Int, encoding: PackingEncoding,
     into codes: UnsafeMutableBufferPointer<Code>
 ) throws(PackingError) {
     let layout = try PackingLayout(levels: levels, encoding: encoding.hasFixedSize ? encoding : .radix)
-    Code.requireRoom(levels: levels, "unpackCodes")
-    // A stored code less the offset, in wrapping arithmetic, has the bits of the signed code: two loops serve all types.
+    Code.preconditionFits(levels: levels, "unpackCodes")
+    // In wrapping arithmetic, a stored code minus the offset has the bits of the signed code: two loops suffice for all
+    // types.
     let raw = UnsafeMutableRawBufferPointer(codes)
     let groups = BitGroups(layout)
     let offset = Code.offset(levels: levels)
@@ -35,12 +35,12 @@ public func unpackCodes<Code: PackableCode>(
 /// Unpacks `count` codes from `bytes`; see the function on buffers.
 ///
 /// - Returns: `count` codes.
-/// - Throws: as the function on buffers does.
+/// - Throws: as the function on buffers.
 public func unpackCodes<Code: PackableCode>(
     _ bytes: [UInt8], count: Int, levels: Int, encoding: PackingEncoding, as type: Code.Type = Code.self
 ) throws(PackingError) -> [Code] {
     var fault: PackingError?
-    // Not filled before: codes that nobody has written are never seen, as an error leaves the array empty.
+    // Not initialized: after an error the array is empty, so that unwritten codes are never visible.
     let codes = [Code](unsafeUninitializedCapacity: count) { target, initialized in
         do throws(PackingError) {
             try bytes.withUnsafeBufferPointer { source throws(PackingError) in
@@ -61,7 +61,7 @@ private func unpack<Pattern: FixedWidthInteger & UnsignedInteger & SIMDScalar>(
     _ bytes: UnsafeRawBufferPointer, _ groups: BitGroups, offset: Pattern, _ encoding: PackingEncoding,
     into codes: UnsafeMutableBufferPointer<Pattern>
 ) throws(PackingError) {
-    // An entropy-coded stream may be one byte that says so, and radix groups; no codes take no bytes.
+    // An entropy-coded stream may consist of a header byte and radix groups; the stream of 0 codes is empty.
     let isEntropyCoded = encoding == .entropy && !codes.isEmpty
     if isEntropyCoded, bytes.first != EntropyStream.radixHeader {
         return try unpackEntropy(bytes, levels: groups.levels, offset: offset, into: codes)
@@ -81,7 +81,7 @@ private func unpackGroups<Pattern: FixedWidthInteger & UnsignedInteger>(
     into codes: UnsafeMutableBufferPointer<Pattern>
 ) throws(PackingError) {
     let reader = BitReader(bytes)
-    // Blocks go the fast way while whole words can be read and written, the last few go digit by digit.
+    // The fast path processes blocks while whole words can be read and written; the last blocks go digit by digit.
     let quick = unpackQuickly(reader, groups, offset: offset, into: codes)
     var bit = quick * groups.bits
     for start in stride(from: quick * groups.codes, to: codes.count, by: groups.codes) {
@@ -96,7 +96,7 @@ private func unpackGroups<Pattern: FixedWidthInteger & UnsignedInteger>(
     }
 }
 
-/// Writes the codes of one block one by one, and checks each.
+/// Writes the codes of one block one by one, with checks.
 private func unpackCarefully<Pattern: FixedWidthInteger & UnsignedInteger>(
     _ value: UInt64, _ groups: BitGroups, offset: Pattern, into codes: UnsafeMutableBufferPointer<Pattern>,
     _ range: Range<Int>
@@ -117,16 +117,16 @@ private func unpackCarefully<Pattern: FixedWidthInteger & UnsignedInteger>(
     }
 }
 
-/// Writes the codes of as many blocks as whole words can be read and written for.
+/// Writes the codes of all blocks for which whole words can be read and written.
 ///
-/// - Returns: the number of blocks that are done; 0 where one of them is faulty, so that the careful way finds it.
+/// - Returns: the number of processed blocks; 0 if one of them is invalid, so that the careful path reports the error.
 private func unpackQuickly<Pattern: FixedWidthInteger & UnsignedInteger>(
     _ reader: BitReader, _ groups: BitGroups, offset: Pattern, into codes: UnsafeMutableBufferPointer<Pattern>
 ) -> Int {
     let readable = reader.bytes.count < 9 ? 0 : ((reader.bytes.count - 9) * 8 + 7) / groups.bits + 1
     let writable = (codes.count - 8) / groups.codes
     let blocks = min(readable, writable)
-    // Building the table costs as much as a few dozen blocks.
+    // Building the table takes as long as a few dozen blocks.
     guard blocks >= 64 else { return 0 }
     let chunks = DigitChunks(groups, offset: offset)
     let chunksPerBlock = (groups.codes + chunks.digits - 1) / chunks.digits
@@ -156,7 +156,7 @@ private func unpackQuickly<Pattern: FixedWidthInteger & UnsignedInteger>(
     return faults & DigitChunks<Pattern>.fault == 0 ? blocks : 0
 }
 
-/// Reads numbers from a stream of bits, lowest bit first.
+/// Reads numbers from a bit stream, lowest bit first.
 private struct BitReader {
     let bytes: UnsafeRawBufferPointer
 
@@ -166,18 +166,18 @@ private struct BitReader {
 
     /// The `bits` bits from bit `position` on, 1...64 of them.
     ///
-    /// - Precondition: nine bytes from byte `position / 8` on are there.
+    /// - Precondition: there are nine bytes from byte `position / 8` on.
     @inline(__always)
     func quick(at position: Int, bits: Int) -> UInt64 {
         let shift = UInt64(position & 7)
         let low = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: position >> 3, as: UInt64.self))
         let high = UInt64(bytes[(position >> 3) + 8])
-        // Two shifts, as one by 64 would leave the value as it is.
+        // Two shifts, because a masked shift by 64 does not change the value.
         let value = (low &>> shift) | ((high &<< 1) &<< (63 - shift))
         return value & (UInt64.max &>> UInt64(64 - bits))
     }
 
-    /// As `quick`, at any place; bits after the last byte are zero.
+    /// As `quick`, at any position; bits after the last byte are zero.
     func careful(at position: Int, bits: Int) -> UInt64 {
         var value: UInt64 = 0
         for bit in 0..<bits where (position + bit) >> 3 < bytes.count {

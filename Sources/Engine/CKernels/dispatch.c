@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Chooses the kernel table once, at first use.
+// Selects the kernel table once, at first use.
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,9 +33,9 @@ const bf_kernel_table *bf_kernels_named(const char *name) {
 }
 
 static const bf_kernel_table *choose(void) {
-    const char *wish = getenv("BITSFUSION_KERNELS");
-    if (wish != NULL) {
-        const bf_kernel_table *named = bf_kernels_named(wish);
+    const char *requested = getenv("BITSFUSION_KERNELS");
+    if (requested != NULL) {
+        const bf_kernel_table *named = bf_kernels_named(requested);
         if (named != NULL) return named;
     }
 #if defined(__x86_64__)
@@ -46,7 +46,7 @@ static const bf_kernel_table *choose(void) {
 }
 
 const bf_kernel_table *bf_kernels(void) {
-    // Racing first calls compute the same pointer, so a relaxed atomic is enough.
+    // Concurrent first calls compute the same pointer, so that a relaxed atomic is sufficient.
     static const bf_kernel_table *chosen;
     const bf_kernel_table *table = __atomic_load_n(&chosen, __ATOMIC_RELAXED);
     if (table == NULL) {

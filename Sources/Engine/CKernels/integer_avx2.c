@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// The integer kernels compiled for AVX2; only ever called after the run-time check in integer_dispatch.c.
+// The integer kernels compiled for AVX2; called only after the run-time check in integer_dispatch.c.
 #if defined(__x86_64__)
 #include <immintrin.h>
 #pragma clang attribute push(__attribute__((target("avx2,fma,bmi2"))), apply_to = function)
 #define BF_INTEGER_TABLE bf_integer_table_avx2
 #define BF_NAME "avx2"
 #define BF_VECTOR 8
-// Rows of a packed block and of a tile: 8 sums and the four vectors of codes of a record leave three registers.
+// Rows of a block of transposed activations and of a tile: 8 sums and 4 vectors of codes leave three registers.
 #define BF_BLOCK_ROWS 8
 #define BF_TILE_ROWS 8
 #define BF_TILE_VECTORS 1
 #define BF_FEW_PANELS(ROWS) 1
-// Codes <= 128 and activations within +-127 keep the sum of two products within +-32512, so that it never saturates.
+// With codes <= 128 and activations within +-127, the sum of two products is within +-32512 and does not saturate.
 #define BF_PAIRS(codes, four) ((bf_shorts)_mm256_maddubs_epi16((__m256i)(codes), (__m256i)(four)))
 #define BF_ADD_PAIRS(sums, pairs) ((sums) + (bf_ints)_mm256_madd_epi16((__m256i)(pairs), _mm256_set1_epi16(1)))
 #include "integer.inc"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Chooses the table of integer kernels once, at first use.
+// Selects the table of integer kernels once, at first use.
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,10 +34,10 @@ const bf_integer_table *bf_integer_kernels_named(const char *name) {
 }
 
 static const bf_integer_table *choose(void) {
-    const char *wish = getenv("BITSFUSION_KERNELS");
-    // "avx512" asks for the widest there is: without its dot product of bytes, that is AVX2.
-    if (wish != NULL && strcmp(wish, "avx512") != 0) {
-        const bf_integer_table *named = bf_integer_kernels_named(wish);
+    const char *requested = getenv("BITSFUSION_KERNELS");
+    // "avx512" selects the widest supported table: AVX2 on processors without VNNI.
+    if (requested != NULL && strcmp(requested, "avx512") != 0) {
+        const bf_integer_table *named = bf_integer_kernels_named(requested);
         if (named != NULL) return named;
     }
 #if defined(__x86_64__)
@@ -48,7 +48,7 @@ static const bf_integer_table *choose(void) {
 }
 
 const bf_integer_table *bf_integer_kernels(void) {
-    // Racing first calls compute the same pointer, so a relaxed atomic is enough.
+    // Concurrent first calls compute the same pointer, so that a relaxed atomic is sufficient.
     static const bf_integer_table *chosen;
     const bf_integer_table *table = __atomic_load_n(&chosen, __ATOMIC_RELAXED);
     if (table == NULL) {

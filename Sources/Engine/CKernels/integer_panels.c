@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sizes of panels, and the way of codes into and out of them, four inputs at a time. Layout: integer_panels.h.
+// Sizes of panels, and packing and unpacking of codes, four inputs at a time. Layout: integer_panels.h.
 #include "integer_panels.h"
 
 #include <string.h>
 
-// Four codes in a row of memory are the bytes of a dword from the lowest up.
+// Four consecutive codes in memory are the bytes of a dword, lowest byte first.
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "panels are packed by dwords");
 
 int bf_integer_bits(int levels) {
@@ -22,7 +22,7 @@ size_t bf_integer_panel_bytes(bf_integer_shape shape) {
     return panel_bytes(shape) * bf_integer_panels(shape.outputs);
 }
 
-// Codes of BF_INTEGER_DEPTH inputs of one output, `used` of them, zeros behind.
+// Codes of `used` inputs of one output, padded with zeros to BF_INTEGER_DEPTH.
 static inline void gather_codes(const uint8_t *codes, size_t step, size_t used, uint8_t *out) {
     if (used == BF_INTEGER_DEPTH && step == 1) {
         memcpy(out, codes, BF_INTEGER_DEPTH);

@@ -3,12 +3,14 @@
 #define BF_INTEGER_TABLE bf_integer_table_portable
 #define BF_NAME "portable"
 #define BF_VECTOR 4
-// Rows of a packed block and of a tile, whose sums, two vectors each, leave room for codes and activations.
+// Rows of a block of transposed activations and of a tile; sums of two vectors per row leave registers for codes and
+// activations.
 #define BF_BLOCK_ROWS 4
 #define BF_TILE_ROWS 4
 #define BF_TILE_VECTORS 2
 #define BF_FEW_PANELS(ROWS) 1
-// Bytes 0 and 2 of a lane meet as shorts, and so do 1 and 3; two products of at most 128 * 127 fit a short.
+// Bytes 0 and 2 of a lane are multiplied as shorts, and so are bytes 1 and 3; the sum of two products of at most
+// 128 * 127 fits into a short.
 #define BF_LOW_BYTES(words) ((bf_shorts)((words) & (bf_words)0x00ff00ffu))
 #define BF_PAIRS(codes, four)                                            \
     (BF_LOW_BYTES(codes) * ((bf_shorts)((bf_shorts)(four) << 8) >> 8) + \

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The scalar twin of every integer kernel: one plain loop each. Float operations are those that CKernelsInteger.h
-// promises, one by one, so that the tests can ask for equal bits.
+// The scalar reference of every integer kernel: one plain loop each. Float operations are those documented in
+// CKernelsInteger.h, in the same order, so that the tests can require equal bits.
 #include <math.h>
 #include <string.h>
 
@@ -9,7 +9,7 @@
 
 #pragma clang fp contract(off)
 
-// The byte that holds code (o, s, k) and the lowest of its bits there.
+// The byte offset of code (o, s, k), and the position of its lowest bit.
 static size_t position_of_code(bf_integer_shape shape, size_t o, size_t s, size_t k, int *shift) {
     const size_t inputs = record_inputs(shape.bits), within = k % inputs;
     *shift = (int)(within / 4) * shape.bits;
@@ -56,7 +56,7 @@ static void decode_rows(const uint8_t *panels, bf_integer_shape shape, size_t fi
                     scales[o] * (float)(code_at(panels, shape, o, s, k) - shape.offset);
 }
 
-// One pixel: values `step` floats apart.
+// One pixel; its values have stride `step`.
 static void quantize_pixel(const float *x, size_t count, size_t step, int8_t *out, size_t depth, float *scale,
                            int32_t *sum) {
     float largest = 0;

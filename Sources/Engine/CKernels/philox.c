@@ -31,7 +31,7 @@ void bf_philox(uint64_t seed, uint64_t stream, uint64_t counter, uint32_t *out, 
     for (size_t i = 0; i < blocks; i++) philox_block(seed, stream, counter + i, out + 4 * i);
 }
 
-// (0, 1]: the logarithm below must not see zero.
+// Uniform in (0, 1], so that the logarithm below is finite.
 static inline float open_unit(uint32_t x) { return ((float)(x >> 8) + 1.0f) * 0x1p-24f; }
 
 static inline void normal_pair(uint32_t a, uint32_t b, float out[2]) {

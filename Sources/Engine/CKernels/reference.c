@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The scalar twin of every kernel: one plain loop each, in double precision with libm, one rounding at the end.
-// Slow, obviously right, and never used by the library: the tests hold every other table against it.
+// The scalar reference of every kernel: one plain loop each, in double precision with libm, rounded once at the end.
+// Not used by the library; the tests compare every other table with it.
 #include <math.h>
 #include <string.h>
 

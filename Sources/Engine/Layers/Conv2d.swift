@@ -35,17 +35,17 @@ public final class Conv2d: WeightedLayer {
 
     /// `x` `[B, IC, H, W]` -> `[B, OC, OH, OW]`, with `OH = (H + padding - K) / stride + 1`, rounded down.
     ///
-    /// `channelBias` `[B or 1, OC]` is added to whole channels and `residual` `[B, OC, OH, OW]` to every value, as outputs
-    /// are stored.
+    /// `channelBias` `[B or 1, OC]` is added to whole channels and `residual` `[B, OC, OH, OW]` to every value, as
+    /// outputs are stored.
     public func callAsFunction(_ x: Tensor, channelBias: Tensor? = nil, residual: Tensor? = nil) -> Tensor {
         let bias = bias?.tensor()
         if let integer = weight.integer, !needsGradient(x, bias, channelBias, residual) {
             return conv2d(
-                x, weight: integer, bias: bias, stride: stride, paddings: padding, channelBias: channelBias,
+                x, weight: integer, bias: bias, stride: stride, padding: padding, channelBias: channelBias,
                 residual: residual)
         }
         return conv2d(
-            x, weight: weight.lazyTensor(), bias: bias, stride: stride, paddings: padding,
+            x, weight: weight.lazyTensor(), bias: bias, stride: stride, padding: padding,
             channelBias: channelBias, residual: residual)
     }
 }

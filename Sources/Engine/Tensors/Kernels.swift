@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernel tables in use, and the grain of elementwise passes.
+// The kernel tables in use.
 
 import CKernels
 
@@ -15,9 +15,3 @@ nonisolated(unsafe) let integerKernels: bf_integer_table = bf_integer_kernels().
 
 /// The name of the instruction set in use: `avx512`, `avx2` or `portable`.
 public var kernelInstructionSet: String { String(cString: kernels.name) }
-
-/// Minimum number of elements per task of an elementwise pass: microseconds of work, many times the cost of scheduling.
-let elementwiseGrain = 1 << 13
-
-/// Rows of `elements` values each that make up `elementwiseGrain` elements, at least 1.
-func rowGrain(_ elements: Int) -> Int { max(elementwiseGrain / max(elements, 1), 1) }

@@ -148,17 +148,18 @@ typedef struct {
 
     // One (image, group): x, out [channels, inner]; weight, bias [channels] or NULL.
     void (*_Nonnull group_norm)(const float *x, const float *weight, const float *bias, float *out, size_t channels,
-                       size_t inner, float epsilon, bool silu, float *mean, float *rstd);
+                                size_t inner, float epsilon, bool silu, float *mean, float *rstd);
     // gweight, gbias [channels] are overwritten with the gradients from this image; gx may be gy.
-    void (*_Nonnull group_norm_grad)(const float *x, const float *gy, const float *weight, const float *bias, float mean,
-                            float rstd, bool silu, float *gx, float *gweight, float *gbias, size_t channels,
-                            size_t inner);
+    void (*_Nonnull group_norm_grad)(const float *x, const float *gy, const float *weight, const float *bias,
+                                     float mean, float rstd, bool silu, float *gx, float *gweight, float *gbias,
+                                     size_t channels, size_t inner);
     // rows of `d`; weight, bias may be NULL; mean, rstd [rows]
-    void (*_Nonnull layer_norm)(const float *x, const float *weight, const float *bias, float *out, size_t rows, size_t d,
-                       float epsilon, float *mean, float *rstd);
+    void (*_Nonnull layer_norm)(const float *x, const float *weight, const float *bias, float *out, size_t rows,
+                                size_t d, float epsilon, float *mean, float *rstd);
     // gweight, gbias [d] are added to (NULL: skipped); gx may be gy
     void (*_Nonnull layer_norm_grad)(const float *x, const float *gy, const float *weight, const float *mean,
-                            const float *rstd, float *gx, float *gweight, float *gbias, size_t rows, size_t d);
+                                     const float *rstd, float *gx, float *gweight, float *gbias, size_t rows,
+                                     size_t d);
     void (*_Nonnull softmax)(const float *x, float *out, size_t rows, size_t d);
     // gx may be gy
     void (*_Nonnull softmax_grad)(const float *y, const float *gy, float *gx, size_t rows, size_t d);
@@ -174,25 +175,25 @@ typedef struct {
                                        float *scratch);
     // gy: the gradient of out. gk, gv are added to: [keys, d rounded up to vector_width], contiguous.
     void (*_Nonnull attention_backward)(const float *q, const float *k, const float *k_panels, const float *v_panels,
-                                        const float *out, const float *logsumexp, const float *gy, float *gq, float *gk,
-                                        float *gv, size_t first_query, size_t queries, bf_attention shape,
+                                        const float *out, const float *logsumexp, const float *gy, float *gq,
+                                        float *gk, float *gv, size_t first_query, size_t queries, bf_attention shape,
                                         float *scratch);
 
     // Columns [first, first + count) of output pixels: col [channels * kh * kw, count] (leading dimension ld).
-    void (*_Nonnull im2col)(const float *x, float *col, bf_conv_shape shape, size_t channels, size_t first, size_t count,
-                   size_t ld);
+    void (*_Nonnull im2col)(const float *x, float *col, bf_conv_shape shape, size_t channels, size_t first,
+                            size_t count, size_t ld);
     // Adds the columns [channels * kh * kw, oh * ow] of one image to x, which the caller has set to zero.
     void (*_Nonnull col2im)(const float *col, float *x, bf_conv_shape shape, size_t channels);
     size_t vector_width;  // floats per vector
     // C = A B with B in prepacked panels.
     void (*_Nonnull gemm)(const bf_gemm *product);
-    // Panels of B [depth, columns], leading dimension ld. `panels` has room for depth floats per column, with the number
-    // of columns rounded up to a multiple of vector_width.
+    // Panels of B [depth, columns], leading dimension ld. `panels` has room for depth floats per column, with the
+    // number of columns rounded up to a multiple of vector_width.
     void (*_Nonnull prepack)(const float *x, size_t depth, size_t columns, size_t ld, float *panels);
     // Panels of B, given as its transpose x [columns, depth].
     void (*_Nonnull prepack_transposed)(const float *x, size_t columns, size_t depth, size_t ld, float *panels);
-    // Panels of the patches of one image [channels, height, width]: B is [channels * kh * kw, count], column j is output
-    // pixel first + j.
+    // Panels of the patches of one image [channels, height, width]: B is [channels * kh * kw, count], column j is
+    // output pixel first + j.
     void (*_Nonnull prepack_image)(const float *x, bf_conv_shape shape, size_t channels, size_t first, size_t count,
                                    float *panels);
 
@@ -222,8 +223,8 @@ typedef struct {
 
     // LSQ fake quantization of one output channel: out = s * clip(round_half_even(w / s), -q, q)
     void (*_Nonnull fake_quantize)(const float *w, float scale, float q, float *out, size_t n);
-    // g, in place: the upstream gradient is kept inside the clipping range and set to 0 outside and at its ends. Returns
-    // the gradient of the scale, without LSQ's gradient scale factor.
+    // g, in place: the upstream gradient is kept inside the clipping range and set to 0 outside and at its ends.
+    // Returns the gradient of the scale, without LSQ's gradient scale factor.
     float (*_Nonnull fake_quantize_grad)(const float *w, float scale, float q, float *g, size_t n);
     // codes clip(round_half_even(w / s)), and the inner products <w, codes> and <codes, codes> of the optimal scale
     void (*_Nonnull quantize)(const float *w, float scale, float q, int16_t *codes, size_t n);
@@ -239,10 +240,11 @@ typedef struct {
     // y[i] += rate * (x[i] - y[i])
     void (*_Nonnull lerp)(float *y, const float *x, float rate, size_t n);
 
+    // Conversions from float16 and bfloat16, and to them with rounding to nearest even.
     void (*_Nonnull float_from_half)(const uint16_t *x, float *out, size_t n);
-    void (*_Nonnull half_from_float)(const float *x, uint16_t *out, size_t n);     // round to nearest even
+    void (*_Nonnull half_from_float)(const float *x, uint16_t *out, size_t n);
     void (*_Nonnull float_from_bfloat)(const uint16_t *x, float *out, size_t n);
-    void (*_Nonnull bfloat_from_float)(const float *x, uint16_t *out, size_t n);   // round to nearest even
+    void (*_Nonnull bfloat_from_float)(const float *x, uint16_t *out, size_t n);
 } bf_kernel_table;
 
 /// Tells the processor that the caller polls a value that another core will change.

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// The memory pool: size-classed free lists of blocks. Reusing a block costs no page faults, which for tensors
-// above 32 MB are an order of magnitude dearer than the arithmetic on them.
+// The memory pool: free lists of blocks by size class. Reusing a block avoids page faults, which for tensors above
+// 32 MB cost ten times as much as the arithmetic on them.
 
 import Foundation
 import Synchronization
 
-/// Hands out blocks of Float32 and keeps returned ones for reuse.
+/// Allocates blocks of memory and caches returned blocks for reuse.
 ///
-/// Size classes are an eighth of a power of two apart, so a block wastes less than 12.5 % (or 64 bytes). Blocks
-/// of 1 MiB and more are aligned to 2 MiB and offered to the kernel as huge pages. What is kept is bounded: a new block
-/// is not asked for while live and kept blocks together exceed the largest need so far by half of it and 64 MiB; then
-/// blocks of the classes that were asked for least recently go back to the system first. Thread-safe.
+/// Size classes are an eighth of a power of two apart, so that a block wastes less than 12.5 % (or 64 bytes). Blocks of
+/// 1 MiB and more are aligned to 2 MiB and marked for transparent huge pages. The cache is bounded: live and cached
+/// blocks together take at most 1.5 times the peak of live bytes plus 64 MiB when a new block is allocated; cached
+/// blocks of the least recently used classes are returned to the system first. Thread-safe.
 package final class BlockPool: Sendable {
     package static let shared = BlockPool()
 
     private struct SizeClass {
         var blocks: [UnsafeMutableRawPointer] = []
-        /// The pool's clock when a block was last asked for.
+        /// The pool's clock at the last request for a block of this class.
         var lastUse = 0
     }
 
@@ -28,7 +28,7 @@ package final class BlockPool: Sendable {
         var peakLiveBytes = 0
         var allocations = 0
 
-        /// Takes out what exceeds the bound, oldest classes first.
+        /// Removes the blocks that exceed the bound, least recently used classes first.
         mutating func excess() -> [UnsafeMutableRawPointer] {
             let bound = peakLiveBytes + peakLiveBytes / 2 + 64 << 20
             var excess: [UnsafeMutableRawPointer] = []
@@ -46,19 +46,20 @@ package final class BlockPool: Sendable {
         }
     }
 
-    // The pointers inside are owned by the lists alone, so guarding the lists guards them.
+    // Only the lists own the pointers in them, so that the lock of the lists protects both.
     private struct Guarded: @unchecked Sendable { var lists = FreeLists() }
     private let state = Mutex(Guarded())
 
-    /// Bytes handed out now, and the most at any time.
+    /// Bytes in use.
     package var liveBytes: Int { state.withLock { $0.lists.liveBytes } }
+    /// The maximum of `liveBytes` so far.
     package var peakLiveBytes: Int { state.withLock { $0.lists.peakLiveBytes } }
-    /// Blocks that were asked from the system because none was kept for reuse.
+    /// Number of blocks allocated from the system because no cached block fitted.
     package var allocations: Int { state.withLock { $0.lists.allocations } }
-    /// Bytes kept for reuse.
+    /// Bytes of cached blocks.
     package var cachedBytes: Int { state.withLock { $0.lists.cachedBytes } }
 
-    /// The capacity in bytes of the class that holds `bytes`.
+    /// The capacity in bytes of the size class of `bytes`.
     package static func capacity(for bytes: Int) -> Int {
         let least = max(bytes, 64)
         let power = Int.bitWidth - 1 - least.leadingZeroBitCount
@@ -66,7 +67,7 @@ package final class BlockPool: Sendable {
         return (least + step - 1) / step * step
     }
 
-    /// A block of at least `bytes` bytes, uninitialised, 64-byte aligned.
+    /// A block of at least `bytes` bytes, uninitialized, 64-byte aligned.
     func take(bytes: Int) -> (pointer: UnsafeMutableRawPointer, capacity: Int) {
         let capacity = Self.capacity(for: bytes)
         struct Taken: @unchecked Sendable {
@@ -90,7 +91,7 @@ package final class BlockPool: Sendable {
         return (taken.block ?? Self.allocate(capacity), capacity)
     }
 
-    /// Takes a block back.
+    /// Returns a block to the pool.
     func give(_ pointer: UnsafeMutableRawPointer, capacity: Int) {
         nonisolated(unsafe) let block = pointer
         state.withLock { guarded in
@@ -117,7 +118,7 @@ package final class BlockPool: Sendable {
         var block: UnsafeMutableRawPointer?
         let status = posix_memalign(&block, isLarge ? hugePage : 64, capacity)
         guard status == 0, let block else {
-            fatalError("out of memory: a block of \(capacity) bytes was refused (error \(status))")
+            fatalError("out of memory: allocating \(capacity) bytes failed (error \(status))")
         }
         #if os(Linux)
             if isLarge { madvise(block, capacity, Int32(MADV_HUGEPAGE)) }

@@ -1,33 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
-// Frozen weights in the forms that kernels read, made at first use and kept with the weight until it changes.
+// Frozen weights in the memory layouts that kernels read (prepacked panels, Winograd transforms), made at first use and
+// cached with the weight until it changes.
 
 import Foundation
 import Synchronization
 
-/// A form of a weight that a kernel reads.
+/// A memory layout of a weight that a kernel reads.
 enum PrepackedForm: Hashable, Sendable {
     /// `[OC, IC]` as the right operand of x Wᵀ.
     case linear(outputs: Int, inputs: Int)
-    /// The same as the right operand of g W, which gives the gradient of x.
+    /// `[OC, IC]` as the right operand of g W, the gradient of x.
     case linearGradient(outputs: Int, inputs: Int)
     /// `[OC, IC, 3, 3]` transformed for F(m x m, 3 x 3): [(m + 2)², OC, IC].
     case winograd(m: Int, outputs: Int, inputs: Int)
-    /// The same turned by 180 degrees, which gives the gradient of an input: [(m + 2)², IC, OC].
+    /// The same with kernels rotated by 180 degrees, for the gradient of the input: [(m + 2)², IC, OC].
     case winogradGradient(m: Int, outputs: Int, inputs: Int)
 }
 
-/// The forms kept for one weight; empty as soon as somebody writes to it.
+/// The cached forms of one weight; emptied when the weight is written to.
 final class PrepackedForms: Sendable {
     private let forms = Mutex<[PrepackedForm: Storage]>([:])
 
-    /// The kept form, or what `make` packs, which is kept while the budget lasts.
+    /// The cached form, or the result of `make`, which is cached if the memory limit allows.
     func form(_ form: PrepackedForm, floats: Int, make: () -> Storage) -> Storage {
-        if let kept = forms.withLock({ $0[form] }) { return kept }
+        if let cached = forms.withLock({ $0[form] }) { return cached }
         let made = make()
         let bytes = floats * MemoryLayout<Float>.stride
         guard PanelCache.reserve(bytes) else { return made }
         let isNew = forms.withLock { $0.updateValue(made, forKey: form) == nil }
-        // Two first uses at once pack twice; the second copy takes the first one's place.
+        // Two concurrent first uses prepack twice; the second copy replaces the first.
         if !isNew { PanelCache.release(bytes) }
         return made
     }
@@ -35,9 +36,9 @@ final class PrepackedForms: Sendable {
     func holds(_ form: PrepackedForm) -> Bool { forms.withLock { $0[form] != nil } }
 
     func drop() {
-        let dropped = forms.withLock { kept -> [PrepackedForm: Storage] in
-            defer { kept = [:] }
-            return kept
+        let dropped = forms.withLock { cached -> [PrepackedForm: Storage] in
+            defer { cached = [:] }
+            return cached
         }
         for storage in dropped.values { PanelCache.release(storage.count * MemoryLayout<Float>.stride) }
     }
@@ -45,22 +46,22 @@ final class PrepackedForms: Sendable {
     deinit { drop() }
 }
 
-/// The memory that packed weights may take.
+/// The memory limit of all cached forms.
 public enum PanelCache {
     private static let used = Atomic<Int>(0)
     private static let limit = Atomic<Int>(Int(ProcessInfo.processInfo.physicalMemory / 3))
     private static let crowdedBytes = Int(ProcessInfo.processInfo.physicalMemory / 2)
 
-    /// Bytes that packed forms of frozen weights may take together, a third of the machine's memory unless set. Weights
-    /// beyond it are packed at each use, and so are all that come when tensors fill half of the machine already: training
-    /// a large model needs the memory more.
+    /// Maximum number of bytes of all cached forms of frozen weights; by default a third of physical memory. Weights
+    /// beyond the limit are prepacked at each use. So are all weights first used while tensors take more than half of
+    /// physical memory, because training a large model needs that memory.
     public static var memoryLimit: Int {
         get { limit.load(ordering: .relaxed) }
         set { limit.store(newValue, ordering: .relaxed) }
     }
 
-    /// Bytes that they take now.
-    public static var memoryInUse: Int { used.load(ordering: .relaxed) }
+    /// Bytes of all cached forms.
+    static var memoryInUse: Int { used.load(ordering: .relaxed) }
 
     static func reserve(_ bytes: Int) -> Bool {
         let total = used.wrappingAdd(bytes, ordering: .relaxed).newValue

@@ -3,17 +3,17 @@
 
 import Synchronization
 
-/// A pooled block of Float32; returned to the pool when the last tensor on it goes.
+/// A pooled block of Float32; returned to the pool with the last reference.
 final class Storage: @unchecked Sendable {
-    /// Floats asked for.
+    /// Number of floats requested.
     let count: Int
-    /// Makes the values; nil where they were written.
+    /// Computes the values when they are first read; nil for ordinary storage.
     let lazyRows: LazyRows?
-    /// Set for the values of parameters: forms that kernels read are worth keeping. Set before the storage is shared.
+    /// The cache of prepacked forms, for values of parameters. Set before the storage is shared.
     var prepackedForms: PrepackedForms?
 
     private let capacity: Int
-    /// Where the block lies; 0 until the values are made.
+    /// The address of the block; 0 until lazy values are materialized.
     private let address: Atomic<UInt>
 
     init(count: Int) {
@@ -24,9 +24,9 @@ final class Storage: @unchecked Sendable {
         lazyRows = nil
     }
 
-    /// Values that `lazyRows` makes; memory for all of them is taken when somebody asks for their address.
+    /// Values computed by `lazyRows`; memory is allocated when `pointer` is first read.
     init(_ lazyRows: LazyRows) {
-        count = lazyRows.rows * lazyRows.width
+        count = lazyRows.rows * lazyRows.rowLength
         capacity = BlockPool.capacity(for: Self.bytes(count))
         address = Atomic(0)
         self.lazyRows = lazyRows
@@ -35,17 +35,17 @@ final class Storage: @unchecked Sendable {
     private static func bytes(_ count: Int) -> Int { max(count, 1) * MemoryLayout<Float>.stride }
 
     var pointer: UnsafeMutablePointer<Float> {
-        UnsafeMutablePointer(bitPattern: address.load(ordering: .acquiring)) ?? make()
+        UnsafeMutablePointer(bitPattern: address.load(ordering: .acquiring)) ?? materialize()
     }
 
-    /// Whether the values lie in memory.
-    var isMade: Bool { address.load(ordering: .relaxed) != 0 }
+    /// Whether the values are in memory.
+    var isMaterialized: Bool { address.load(ordering: .relaxed) != 0 }
 
-    private func make() -> UnsafeMutablePointer<Float> {
-        guard let lazyRows else { preconditionFailure("a storage has a block or makes one") }
+    private func materialize() -> UnsafeMutablePointer<Float> {
+        guard let lazyRows else { preconditionFailure("Storage: neither a block nor lazy rows") }
         return lazyRows.exclusively {
-            if let made = UnsafeMutablePointer<Float>(bitPattern: address.load(ordering: .acquiring)) {
-                return made
+            if let existing = UnsafeMutablePointer<Float>(bitPattern: address.load(ordering: .acquiring)) {
+                return existing
             }
             let block = BlockPool.shared.take(bytes: Self.bytes(count)).pointer
             let values = block.assumingMemoryBound(to: Float.self)
@@ -59,5 +59,14 @@ final class Storage: @unchecked Sendable {
         if let block = UnsafeMutableRawPointer(bitPattern: address.load(ordering: .relaxed)) {
             BlockPool.shared.give(block, capacity: capacity)
         }
+    }
+}
+
+extension Storage {
+    /// A block of bytes.
+    convenience init(byteCount: Int) { self.init(count: (byteCount + 3) / 4) }
+
+    var bytes: UnsafeMutablePointer<UInt8> {
+        UnsafeMutableRawPointer(pointer).assumingMemoryBound(to: UInt8.self)
     }
 }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Activations and other elementwise functions.
+// Activation functions and other elementwise functions.
 
 import CKernels
 
 extension Tensor {
     /// x · sigmoid(x) (also called swish).
     public func silu() -> Tensor { unary("silu", BF_SILU) }
-    /// x · Φ(x), by erf.
+    /// x · Φ(x), computed with erf.
     public func gelu() -> Tensor { unary("gelu", BF_GELU) }
     /// x · sigmoid(1.702 x).
     public func quickGELU() -> Tensor { unary("quickGELU", BF_QUICK_GELU) }
@@ -17,26 +17,26 @@ extension Tensor {
     public func square() -> Tensor { unary("square", BF_SQUARE) }
     public func sqrt() -> Tensor { unary("sqrt", BF_SQRT) }
 
-    /// `[..., 2D]` → `[..., D]`: the first half times gelu of the second (diffusers `GEGLU`; Shazeer 2020).
+    /// `[..., 2D]` → `[..., D]`: the first half times GELU of the second half (diffusers `GEGLU`; Shazeer 2020).
     public func geglu() -> Tensor {
         precondition(rank > 0 && shape[rank - 1] % 2 == 0, "geglu: the last axis of \(shape) is not even")
-        let width = shape[rank - 1] / 2
+        let channels = shape[rank - 1] / 2
         let x = detached()
-        let output = Tensor(unsafeUninitialized: shape.dropLast() + [width])
-        guard width > 0 else { return output }
-        let rows = count / (2 * width)
-        Threads.parallelFor(rows, grain: max(elementwiseGrain / (2 * width), 1)) { range in
+        let output = Tensor(unsafeUninitialized: shape.dropLast() + [channels])
+        guard channels > 0 else { return output }
+        let rows = count / (2 * channels)
+        Threads.parallelFor(rows, grain: Threads.rowGrain(2 * channels)) { range in
             for row in range {
-                kernels.geglu(x.pointer + 2 * row * width, output.pointer + row * width, width)
+                kernels.geglu(x.pointer + 2 * row * channels, output.pointer + row * channels, channels)
             }
         }
         return .custom("geglu", inputs: [self], output: output) { g in
             let gx = Tensor(unsafeUninitialized: x.shape)
-            Threads.parallelFor(rows, grain: max(elementwiseGrain / (2 * width), 1)) { range in
+            Threads.parallelFor(rows, grain: Threads.rowGrain(2 * channels)) { range in
                 for row in range {
                     kernels.geglu_grad(
-                        x.pointer + 2 * row * width, g.pointer + row * width, gx.pointer + 2 * row * width,
-                        width)
+                        x.pointer + 2 * row * channels, g.pointer + row * channels, gx.pointer + 2 * row * channels,
+                        channels)
                 }
             }
             return [gx]

@@ -5,7 +5,7 @@ import CKernels
 
 extension Tensor {
     public static func + (a: Tensor, b: Tensor) -> Tensor {
-        // Only shapes are captured: the operands' memory is free as soon as nobody else needs it.
+        // The closure captures shapes only, so that the operands can be freed.
         custom("add", inputs: [a, b], output: broadcast(a, b, BF_ADD)) {
             [shapes = (a.shape, b.shape), needs = (a.node != nil, b.node != nil)] g in
             [needs.0 ? g.reduced(to: shapes.0) : nil, needs.1 ? g.reduced(to: shapes.1) : nil]
@@ -31,10 +31,10 @@ extension Tensor {
         let (x, y) = (a.detached(), b.detached())
         return custom("divide", inputs: [a, b], output: broadcast(a, b, BF_DIV)) {
             [needs = (a.node != nil, b.node != nil)] g in
-            let shareOfNumerator = g / y
+            let numeratorGradient = g / y
             return [
-                needs.0 ? shareOfNumerator.reduced(to: x.shape) : nil,
-                needs.1 ? (-(shareOfNumerator * x) / y).reduced(to: y.shape) : nil,
+                needs.0 ? numeratorGradient.reduced(to: x.shape) : nil,
+                needs.1 ? (-(numeratorGradient * x) / y).reduced(to: y.shape) : nil,
             ]
         }
     }
@@ -61,14 +61,14 @@ extension Tensor {
 
     /// The tensor repeated along axes of length 1 (or new leading axes) to `shape`.
     ///
-    /// - Precondition: NumPy's broadcasting rule.
+    /// - Precondition: `shape` follows from NumPy's broadcasting rules.
     public func expanded(_ shape: [Int]) -> Tensor {
         precondition(
             broadcastShape(self.shape, shape) == shape,
             "expanded: \(self.shape) does not broadcast to \(shape)")
-        let own = self.shape
+        let inputShape = self.shape
         let output = repeated(shape)
-        return .custom("expand", inputs: [self], output: output) { [$0.reduced(to: own)] }
+        return .custom("expand", inputs: [self], output: output) { [$0.reduced(to: inputShape)] }
     }
 
     private func repeated(_ target: [Int]) -> Tensor {
@@ -76,7 +76,7 @@ extension Tensor {
         guard result.count > 0 else { return result }
         let plan = BroadcastPlan(shape, target, result: target)
         let inner = plan.inner
-        Threads.parallelFor(result.count / inner, grain: max(elementwiseGrain / inner, 1)) { rows in
+        Threads.parallelFor(result.count / inner, grain: Threads.rowGrain(inner)) { rows in
             for row in rows {
                 let from = pointer + plan.offsets(row).0, to = result.pointer + row * inner
                 if plan.innerStepA == 1 {
@@ -85,15 +85,6 @@ extension Tensor {
                     to.update(repeating: from.pointee, count: inner)
                 }
             }
-        }
-        return result
-    }
-
-    /// One pass of `kernel(source, destination, count)` over all elements, cut over the threads.
-    func mapped(_ kernel: (UnsafePointer<Float>, UnsafeMutablePointer<Float>, Int) -> Void) -> Tensor {
-        let result = Tensor(unsafeUninitialized: shape)
-        Threads.parallelFor(count, grain: elementwiseGrain) { range in
-            kernel(pointer + range.lowerBound, result.pointer + range.lowerBound, range.count)
         }
         return result
     }
@@ -110,11 +101,7 @@ extension Tensor {
         return mapped { kernel(a, $0, $1, $2) }
     }
 
-    /// Memory for a result of this gradient's shape, computed element by element from it: its own where nobody else
-    /// holds that, else new.
-    mutating func overwritable() -> Tensor { isUniquelyOwned() ? self : Tensor(unsafeUninitialized: shape) }
-
-    /// Sums away what broadcasting added, back to `target`.
+    /// The sum over the axes that broadcasting added or expanded; has shape `target`.
     func reduced(to target: [Int]) -> Tensor {
         guard shape != target else { return self }
         let lead = rank - target.count
@@ -123,7 +110,7 @@ extension Tensor {
     }
 }
 
-/// NumPy's rule: axes are aligned at the right; equal, or one of them is 1.
+/// The shape of a broadcast by NumPy's rules: axes are aligned at the right; lengths are equal, or one of them is 1.
 func broadcastShape(_ a: [Int], _ b: [Int]) -> [Int] {
     let rank = max(a.count, b.count)
     return (0..<rank).map { i in
@@ -153,7 +140,7 @@ private func broadcast(_ a: Tensor, _ b: Tensor, _ operation: bf_binary) -> Tens
     let rightScalar = bf_binary_scalar_kernel(kernelTable, operation)
     let leftScalar = bf_scalar_binary_kernel(kernelTable, operation)
     let inner = plan.inner
-    Threads.parallelFor(result.count / inner, grain: max(elementwiseGrain / inner, 1)) { rows in
+    Threads.parallelFor(result.count / inner, grain: Threads.rowGrain(inner)) { rows in
         for row in rows {
             let (x, y) = plan.offsets(row)
             let out = result.pointer + row * inner
@@ -167,9 +154,9 @@ private func broadcast(_ a: Tensor, _ b: Tensor, _ operation: bf_binary) -> Tens
     return result
 }
 
-/// How a broadcast falls into rows on which each operand is either contiguous or constant.
+/// The division of a broadcast into rows in which each operand is either contiguous or constant.
 private struct BroadcastPlan {
-    /// Elements of a row, and the step (1 or 0) of each operand inside it.
+    /// Number of elements of a row, and the step (1 or 0) of each operand inside a row.
     var inner = 1
     var innerStepA = 1, innerStepB = 1
     private var outerShape: [Int] = []
@@ -187,7 +174,7 @@ private struct BroadcastPlan {
             return steps
         }
         let (stepsA, stepsB) = (steps(a), steps(b))
-        // Trailing axes join the row while both operands go on in the same manner.
+        // Trailing axes are merged into the row while both operands stay contiguous or constant.
         var axis = rank - 1
         while axis >= 0 && result[axis] == 1 { axis -= 1 }
         if axis >= 0 {

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// Table look-up.
+// Table lookup.
 
-/// Rows of `weight` `[V, D]` by `ids` (row-major for `shape`) → `shape + [D]`.
+/// The rows of `weight` `[V, D]` with indices `ids` (row-major for `shape`) → `shape + [D]`.
 ///
 /// - Precondition: every id is in `0..<V`.
 public func embedding(_ ids: [Int32], shape: [Int], weight: Tensor) -> Tensor {
     precondition(weight.rank == 2, "embedding: weight \(weight.shape) is not [V, D]")
     precondition(ids.count == shape.reduce(1, *), "embedding: \(ids.count) ids for shape \(shape)")
-    let (rows, width) = (weight.shape[0], weight.shape[1])
-    let output = Tensor(unsafeUninitialized: shape + [width])
+    let (rows, channels) = (weight.shape[0], weight.shape[1])
+    let output = Tensor(unsafeUninitialized: shape + [channels])
     for (position, id) in ids.enumerated() {
         precondition(id >= 0 && id < rows, "embedding: id \(id) outside a table of \(rows) rows")
-        (output.pointer + position * width).update(from: weight.pointer + Int(id) * width, count: width)
+        (output.pointer + position * channels).update(from: weight.pointer + Int(id) * channels, count: channels)
     }
     return .custom("embedding", inputs: [weight], output: output) { g in
-        let gw = Tensor.zeros([rows, width])
+        let gw = Tensor.zeros([rows, channels])
         for (position, id) in ids.enumerated() {
-            kernels.axpy(1, g.pointer + position * width, gw.pointer + Int(id) * width, width)
+            kernels.axpy(1, g.pointer + position * channels, gw.pointer + Int(id) * channels, channels)
         }
         return [gw]
     }

@@ -1,23 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reshaping, slicing and joining.
+// Reshaping, slicing and concatenation.
 
 extension Tensor {
-    /// The same elements under another shape (one axis may be -1: what is left). Shares storage.
+    /// The same elements with another shape; one axis may be -1 and is then inferred. Shares storage.
     public func reshaped(_ shape: [Int]) -> Tensor {
         var target = shape
         if let free = target.firstIndex(of: -1) {
             let known = target.enumerated().reduce(1) { $0 * ($1.offset == free ? 1 : $1.element) }
-            precondition(known > 0 && count % known == 0, "reshaped: \(self.shape) does not fill \(shape)")
+            precondition(
+                known > 0 && count % known == 0, "reshaped: \(self.shape) to \(shape): the number of elements differs")
             target[free] = count / known
         }
-        precondition(target.reduce(1, *) == count, "reshaped: \(self.shape) does not fill \(shape)")
-        let own = self.shape
+        precondition(
+            target.reduce(1, *) == count, "reshaped: \(self.shape) to \(shape): the number of elements differs")
+        let inputShape = self.shape
         return .custom(
             "reshape", inputs: [self], output: Tensor(storage: storage, offset: offset, shape: target)
-        ) { [$0.reshaped(own)] }
+        ) { [$0.reshaped(inputShape)] }
     }
 
-    /// The part `range` of one axis.
+    /// The elements with indices `range` along one axis.
     public func sliced(axis: Int, _ range: Range<Int>) -> Tensor {
         let axis = self.axis(axis)
         precondition(
@@ -32,9 +34,9 @@ extension Tensor {
         copyRows(
             outer, from: self, first * inner, length * inner, to: output, 0, range.count * inner,
             range.count * inner)
-        let own = shape
+        let inputShape = shape
         return .custom("slice", inputs: [self], output: output) { g in
-            let gx = Tensor.zeros(own)
+            let gx = Tensor.zeros(inputShape)
             copyRows(
                 outer, from: g, 0, range.count * inner, to: gx, first * inner, length * inner,
                 range.count * inner)
@@ -42,7 +44,7 @@ extension Tensor {
         }
     }
 
-    /// Tensors joined along one axis; the other axes agree.
+    /// The concatenation of tensors along one axis; all other axes must agree.
     public static func concatenated(_ parts: [Tensor], axis: Int) -> Tensor {
         guard let head = parts.first else { preconditionFailure("concatenated: no tensors") }
         let axis = head.axis(axis)
@@ -51,7 +53,7 @@ extension Tensor {
             precondition(a.count == b.count, "concatenated: \(part.shape) and \(head.shape)")
             a[axis] = 0
             b[axis] = 0
-            precondition(a == b, "concatenated: \(part.shape) and \(head.shape) differ off axis \(axis)")
+            precondition(a == b, "concatenated: \(part.shape) and \(head.shape) differ in an axis other than \(axis)")
         }
         let lengths = parts.map { $0.shape[axis] }
         var target = head.shape
@@ -70,7 +72,7 @@ extension Tensor {
             var start = 0
             return lengths.map { length in
                 defer { start += length }
-                // Parts that lie in one piece need no copy.
+                // Contiguous parts need no copy.
                 guard outer > 1 else {
                     let shape = g.shape.enumerated().map { $0.offset == axis ? length : $0.element }
                     return Tensor(storage: g.storage, offset: g.offset + start * inner, shape: shape)
@@ -81,14 +83,14 @@ extension Tensor {
     }
 }
 
-/// Copies `rows` runs of `length` elements between strided places of two tensors; long runs in pieces.
+/// Copies `rows` runs of `length` elements between strided positions of two tensors; long runs are split.
 private func copyRows(
     _ rows: Int, from source: Tensor, _ sourceStart: Int, _ sourceStep: Int, to target: Tensor,
     _ targetStart: Int, _ targetStep: Int, _ length: Int
 ) {
     let piece = min(max(length, 1), 2 * elementwiseGrain)
     let pieces = (length + piece - 1) / piece
-    Threads.parallelFor(rows * pieces, grain: max(elementwiseGrain / piece, 1)) { range in
+    Threads.parallelFor(rows * pieces, grain: Threads.rowGrain(piece)) { range in
         for index in range {
             let (row, first) = (index / pieces, index % pieces * piece)
             (target.pointer + targetStart + row * targetStep + first).update(

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Losses, each one pass.
+// Loss functions.
 
 import CKernels
 import Foundation
@@ -27,7 +27,7 @@ private func scaledDifference(_ a: Tensor, _ b: Tensor, _ factor: Float) -> Tens
     let multiply = bf_binary_scalar_kernel(kernelTable, BF_MUL)
     Threads.parallelFor((a.count + elementwiseGrain - 1) / elementwiseGrain) { blocks in
         for block in blocks {
-            // Scaled while it is in the first-level cache.
+            // Scaled while the block is in the first-level cache.
             let start = block * elementwiseGrain, count = min(elementwiseGrain, a.count - start)
             let to = result.pointer + start
             subtract(a.pointer + start, b.pointer + start, to, count)

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Axes in another order: runs of axes that stay together count as one, and what is left is copies of rows or 2-D
-// transposes.
+// Permutation of axes. Adjacent axes that stay adjacent are merged; the rest is copies of rows or 2-D transposes.
 
 import CKernels
 
 extension Tensor {
-    /// The axes in another order: result axis i is axis `axes[i]` of this tensor.
+    /// The tensor with permuted axes: axis i of the result is axis `axes[i]` of this tensor.
     public func permuted(_ axes: [Int]) -> Tensor {
         precondition(
-            axes.sorted() == Array(0..<rank), "permuted: \(axes) is no order of the axes of \(shape)")
+            axes.sorted() == Array(0..<rank), "permuted: \(axes) is not a permutation of the axes of \(shape)")
         var inverse = axes
         for (position, axis) in axes.enumerated() { inverse[axis] = position }
         return .custom("permute", inputs: [self], output: permutedWithoutTape(axes)) { [inverse] in
@@ -16,7 +15,7 @@ extension Tensor {
         }
     }
 
-    /// Two axes exchanged.
+    /// The tensor with two axes exchanged.
     public func transposed(_ a: Int, _ b: Int) -> Tensor {
         var axes = Array(0..<rank)
         axes.swapAt(axis(a), axis(b))
@@ -36,9 +35,9 @@ extension Tensor {
     }
 }
 
-/// An order of axes, with axes of length 1 dropped and neighbours that stay neighbours joined.
+/// A permutation of axes, without axes of length 1 and with merged adjacent axes.
 private struct Permutation: Sendable {
-    /// Lengths of the result's axes, and how far apart neighbours along them are in source and result.
+    /// The lengths of the axes of the result, and their strides in source and result.
     private var lengths: [Int] = []
     private var sourceSteps: [Int] = [], resultSteps: [Int] = []
 
@@ -60,10 +59,10 @@ private struct Permutation: Sendable {
         }
     }
 
-    /// Whether result rows are rows of the source.
+    /// Whether rows of the result are contiguous in the source.
     var keepsRows: Bool { sourceSteps.last ?? 1 == 1 }
 
-    /// Where the part with index `part` among all combinations of `axes` begins.
+    /// The offsets of the part with index `part` among all combinations of indices of `axes`.
     private func offsets(_ part: Int, _ axes: [Int]) -> (source: Int, result: Int) {
         var (rest, source, result) = (part, 0, 0)
         for axis in axes.reversed() {
@@ -78,9 +77,8 @@ private struct Permutation: Sendable {
     func copyRows(from source: UnsafePointer<Float>, to result: UnsafeMutablePointer<Float>) {
         let inner = lengths.last ?? 1
         let outer = Array(lengths.indices.dropLast())
-        nonisolated(unsafe) let (source, result) = (source, result)
         Threads.parallelFor(
-            outer.reduce(1) { $0 * lengths[$1] }, grain: max(elementwiseGrain / inner, 1)
+            outer.reduce(1) { $0 * lengths[$1] }, grain: Threads.rowGrain(inner)
         ) { rows in
             for row in rows {
                 let start = offsets(row, outer)
@@ -89,18 +87,18 @@ private struct Permutation: Sendable {
         }
     }
 
-    /// The source's last axis and the result's span 2-D transposes; all other axes number them.
+    /// Transposes 2-D planes spanned by the last axis of the source and the last axis of the result, one for each
+    /// combination of indices of the other axes.
     func transpose(from source: UnsafePointer<Float>, to result: UnsafeMutablePointer<Float>) {
         guard let along = sourceSteps.firstIndex(of: 1) else { return }
         let last = lengths.count - 1
         let planes = lengths.indices.filter { $0 != along && $0 != last }
-        // Few large planes are cut into bands of source columns, which are whole rows of the result.
+        // Planes are split into bands of source columns, which are whole rows of the result.
         let (rows, columns) = (lengths[last], lengths[along])
         let band = max(4 * elementwiseGrain / rows / 16 * 16, 64)
         let bands = (columns + band - 1) / band
         let count = planes.reduce(1) { $0 * lengths[$1] }
-        nonisolated(unsafe) let (source, result) = (source, result)
-        Threads.parallelFor(count * bands, grain: max(elementwiseGrain / (rows * min(band, columns)), 1)) {
+        Threads.parallelFor(count * bands, grain: Threads.rowGrain(rows * min(band, columns))) {
             for part in $0 {
                 let (start, first) = (offsets(part / bands, planes), part % bands * band)
                 kernels.transpose(

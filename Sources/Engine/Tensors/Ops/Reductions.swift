@@ -6,9 +6,9 @@ import CKernels
 extension Tensor {
     /// The sum of all elements, shape `[]`.
     public func sum() -> Tensor {
-        let own = shape
+        let inputShape = shape
         let output = Tensor(scalar: Float(totalInBlocks(count) { Double(kernels.sum(pointer + $0, $1)) }))
-        return .custom("sum", inputs: [self], output: output) { [.full(own, $0.item)] }
+        return .custom("sum", inputs: [self], output: output) { [.full(inputShape, $0.item)] }
     }
 
     /// The mean of all elements, shape `[]`.
@@ -25,13 +25,13 @@ extension Tensor {
         let axes = Set(axes.map(axis))
         let kept = shape.enumerated().map { axes.contains($0.offset) ? 1 : $0.element }
         let target = keepDims ? kept : shape.enumerated().filter { !axes.contains($0.offset) }.map(\.element)
-        let own = shape
+        let inputShape = shape
         return .custom("sum", inputs: [self], output: summedWithoutTape(axes).reshaped(target)) { g in
-            [g.reshaped(kept).expanded(own)]
+            [g.reshaped(kept).expanded(inputShape)]
         }
     }
 
-    /// Sums axis runs one at a time, the innermost by a reduction, outer ones by adding rows.
+    /// Sums runs of adjacent axes one at a time: the innermost by a reduction, outer ones by adding rows.
     private func summedWithoutTape(_ axes: Set<Int>) -> Tensor {
         var current = detached()
         var axis = rank - 1
@@ -60,17 +60,17 @@ extension Tensor {
             return result
         }
         if inner == 1 {
-            Threads.parallelFor(outer, grain: max(elementwiseGrain / max(length, 1), 1)) { range in
+            Threads.parallelFor(outer, grain: Threads.rowGrain(length)) { range in
                 for row in range { result.pointer[row] = kernels.sum(pointer + row * length, length) }
             }
             return result
         }
-        // Rows are added in parts that depend on the shape alone, then the parts.
+        // Rows are summed in parts that depend on the shape only, then the parts are summed.
         let part = max(4 * elementwiseGrain / max(inner, 1), 64)
         let parts = max((length + part - 1) / part, 1)
         let sums = parts == 1 ? result : Tensor.zeros([outer, parts, inner])
         Threads.parallelFor(
-            outer * parts, grain: max(elementwiseGrain / max(min(part, length) * inner, 1), 1)
+            outer * parts, grain: Threads.rowGrain(min(part, length) * inner)
         ) { range in
             for index in range {
                 let (row, first) = (index / parts, index % parts * part)
@@ -87,16 +87,16 @@ extension Tensor {
     }
 }
 
-/// The sum of `body(start, count)` over blocks of `0..<count`, added in order, whatever the number of threads.
+/// The sum of `body(start, count)` over blocks of `0..<count`, in a fixed order that does not depend on the number of
+/// threads.
 func totalInBlocks(_ count: Int, _ body: (_ start: Int, _ count: Int) -> Double) -> Double {
     let block = 8 * elementwiseGrain
     let blocks = (count + block - 1) / block
     guard blocks > 1 else { return count > 0 ? body(0, count) : 0 }
     let totals = [Double](unsafeUninitializedCapacity: blocks) { buffer, initialized in
         guard let totals = buffer.baseAddress else { return }
-        nonisolated(unsafe) let cells = totals
         Threads.parallelFor(blocks) { range in
-            for index in range { cells[index] = body(index * block, min(block, count - index * block)) }
+            for index in range { totals[index] = body(index * block, min(block, count - index * block)) }
         }
         initialized = blocks
     }

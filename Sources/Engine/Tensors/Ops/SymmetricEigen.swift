@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Eigenvalues and eigenvectors of a symmetric matrix in double precision, by LAPACK's dsyevd. For statistics on
-// a few hundred features, not for the tape. D order of the matrix.
+// Eigenvalues and eigenvectors of a symmetric matrix in double precision, by LAPACK's dsyevd. For statistics of a few
+// hundred features; not differentiable. D order of the matrix.
 
 import COpenBLAS
 
@@ -13,7 +13,7 @@ public struct SymmetricEigen: Sendable {
     /// `[D, D]`: row i is v_i, of length 1 and orthogonal to the other rows.
     public let vectors: [Double]
 
-    /// Decomposes `matrix`, of which only the upper triangle is read.
+    /// Decomposes `matrix`; only the upper triangle is read.
     ///
     /// - Parameters:
     ///   - matrix: `[D, D]`, row-major, finite.
@@ -29,7 +29,7 @@ public struct SymmetricEigen: Sendable {
         var vectors = matrix
         var values = [Double](repeating: 0, count: order)
         var (n, info) = (blasint(order), blasint(0))
-        // The work space that LAPACK's documentation asks for when eigenvectors are wanted.
+        // Workspace sizes from the documentation of dsyevd for jobz = 'V'.
         var workCount = blasint(1 + 6 * order + 2 * order * order)
         var integerCount = blasint(3 + 5 * order)
         var work = [Double](repeating: 0, count: Int(workCount))
@@ -45,7 +45,7 @@ public struct SymmetricEigen: Sendable {
         self.vectors = vectors
     }
 
-    /// Σ f(λ_i) v_i v_iᵀ, `[D, D]` row-major: the matrix function that belongs to `f`.
+    /// Σ f(λ_i) v_i v_iᵀ, `[D, D]` row-major: the matrix function f(A).
     public func matrix(applying f: (Double) -> Double) -> [Double] {
         let mapped = values.map(f)
         var result = [Double](repeating: 0, count: order * order)

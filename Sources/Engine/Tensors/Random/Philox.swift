@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Seeded random numbers: Philox 4x32-10, a function of (seed, stream, index) and of nothing else.
+// Seeded random numbers: Philox 4x32-10. A value is a function of (seed, stream, index) only.
 
 import CKernels
 
-/// A counter-based random stream (Salmon et al. 2011): reproducible for any thread count, resumable by position.
+/// A counter-based random stream (Salmon et al. 2011): reproducible for any number of threads, resumable by position.
 public struct Philox: Sendable, Codable, Equatable {
     public let seed: UInt64
     public let stream: UInt64
@@ -16,8 +16,8 @@ public struct Philox: Sendable, Codable, Equatable {
         self.position = position
     }
 
-    /// Moves on to the next block of four values, unless a block begins here. A normal value is made of two of the
-    /// words that uniform values of the same block are made of; values on two sides of this call share none.
+    /// Advances to the next multiple of four. Normal and uniform values of the same block of four use the same random
+    /// words; values before and after this call share none.
     public mutating func skipToBlock() { position = (position + 3) / 4 * 4 }
 
     /// Standard normal values.
@@ -42,7 +42,7 @@ public struct Philox: Sendable, Codable, Equatable {
         return value
     }
 
-    /// A whole number in `0..<bound`.
+    /// An integer in `0..<bound`.
     public mutating func nextInt(below bound: Int) -> Int {
         precondition(bound > 0, "nextInt: bound \(bound) is not positive")
         return min(Int(Double(nextUniform()) * Double(bound)), bound - 1)

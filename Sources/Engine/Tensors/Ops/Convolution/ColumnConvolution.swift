@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Convolutions of any shape as one product: the patches of the image are the columns, packed into panels as they are
-// read, so that no column matrix ever lies in memory whole; the weight is read in place.
-// N images, IC/OC channels, P output pixels of an image, K = IC · KH · KW taps.
+// Convolutions of any shape as one matrix product. The patches of the image are the columns; they are written directly
+// to panels, so that the complete column matrix is never stored. The weight is read in place. N images, IC/OC channels,
+// P output pixels of an image, K = IC · KH · KW taps.
 
 import CKernels
 
@@ -9,10 +9,10 @@ import CKernels
 struct ColumnConvolution {
     let geometry: ConvolutionGeometry
 
-    /// Floats of packed columns that a thread works on at a time.
+    /// Number of floats of column panels that a thread computes at a time.
     private static let columnBudget = 160 << 10
-    /// Floats of a weight that a thread makes at a time, where it is made as it is read: they lie in the third-level cache,
-    /// and the columns, which are read again for each part, are read seldom.
+    /// Number of floats of a lazy weight that a thread computes at a time: they fit into the third-level cache, and the
+    /// columns, which are read once for each part of the weight, are read few times.
     private static let weightBudget = 2 << 20
 
     init(_ geometry: ConvolutionGeometry) { self.geometry = geometry }
@@ -30,12 +30,12 @@ struct ColumnConvolution {
             let (image, first) = (task / groups, task % groups * group)
             let count = min(group, plane - first)
             let columns = Storage(count: PanelMatrix.floats(depth: taps, columns: count))
-            pack(x, image: image, pixels: first..<first + count, into: columns)
+            prepack(x, image: image, pixels: first..<first + count, into: columns)
             let at = image * outputs * plane + first
             Threads.parallelFor(outputs, grain: 28) { range in
                 biases[image].withPointer { bias in
                     weight.forEachRows(of: range, unit: 28, floats: Self.weightBudget) { rows, filters in
-                        packedProduct(
+                        panelProduct(
                             rows: rows.count, columns: count, depth: taps, LeftOperand(filters, row: taps),
                             columns.pointer, into: output.pointer + at + rows.lowerBound * plane, row: plane,
                             ProductStart(
@@ -48,9 +48,9 @@ struct ColumnConvolution {
             }
         }
         let tasks = geometry.batch * groups
-        // A weight that is read more than once is made once.
+        // A lazy weight that is read more than once is materialized.
         if tasks > 1 { weight.materialized() }
-        // Inner loops run inline where the outer one is parallel.
+        // Loops inside `compute` run on the calling thread if the outer loop is parallel.
         if tasks >= Threads.count {
             Threads.parallelFor(tasks) { for task in $0 { compute(task) } }
         } else {
@@ -58,8 +58,8 @@ struct ColumnConvolution {
         }
     }
 
-    /// Packs the columns of `pixels`, whole panels of them in parallel.
-    private func pack(_ x: Tensor, image: Int, pixels: Range<Int>, into columns: Storage) {
+    /// Writes the panels of the columns of `pixels` in parallel.
+    private func prepack(_ x: Tensor, image: Int, pixels: Range<Int>, into columns: Storage) {
         let source = x.pointer + image * geometry.inputs * geometry.inputPlane
         Threads.parallelFor(pixels.count, grain: PanelMatrix.panel) { range in
             let to = columns.pointer + range.lowerBound * geometry.taps
@@ -75,19 +75,19 @@ struct ColumnConvolution {
         }
     }
 
-    /// The gradient of the input where no convolution gives it: columns Wᵀ g, added back image by image.
+    /// The gradient of the input if it is not a convolution: columns Wᵀ g, added to the pixels of each image.
     func gradientOfInputByColumns(_ g: Tensor, _ weight: Tensor) -> Tensor {
         let (outputs, plane, taps) = (geometry.outputs, geometry.outputPlane, geometry.taps)
         let gx = Tensor.zeros(geometry.inputShape)
         let area = geometry.kernelArea
         let filters = weight.pointer
-        // Channels of an image belong to one task each, so that nobody adds to another's pixels.
+        // Each channel of an image belongs to one task, so that tasks write to different pixels.
         for image in 0..<geometry.batch {
             let gradient = PanelMatrix(
                 g.pointer + image * outputs * plane, depth: outputs, columns: plane, ld: plane)
             Threads.parallelFor(geometry.inputs, grain: max(84 / area, 1)) { channels in
                 let columns = Storage(count: channels.count * area * plane)
-                packedProduct(
+                panelProduct(
                     rows: channels.count * area, columns: plane, depth: outputs,
                     .transposed(filters + channels.lowerBound * area, columns: taps),
                     gradient.storage.pointer, into: columns.pointer, row: plane)
@@ -100,33 +100,33 @@ struct ColumnConvolution {
         return gx
     }
 
-    /// `g` `[N, OC, OH, OW]`, `x` `[N, IC, H, W]` → `gradient` `[OC, IC, KH, KW]`. Each task owns input channels and adds
-    /// up images and pixels in order: same bits for any number of threads.
+    /// `g` `[N, OC, OH, OW]`, `x` `[N, IC, H, W]` → `gradient` `[OC, IC, KH, KW]`. Each task computes some
+    /// input channels and sums over images and pixels in order: the same bits for any number of threads.
     func gradientOfWeight(_ g: Tensor, _ x: Tensor, into gradient: Tensor) {
         let (inputs, outputs, plane, taps) = (
             geometry.inputs, geometry.outputs, geometry.outputPlane, geometry.taps
         )
         let (area, panel) = (geometry.kernelArea, PanelMatrix.panel)
-        // Few taps give few panels; then channels are cut finer than the cache asks for.
-        let wanted = max(Self.columnBudget / max(min(plane, 512) * area, 1), 1)
-        let channels = min(wanted, max((inputs + 3) / 4, (panel + area - 1) / area))
+        // With few taps there are few panels; then blocks have fewer channels than fit into the cache.
+        let fitting = max(Self.columnBudget / max(min(plane, 512) * area, 1), 1)
+        let channels = min(fitting, max((inputs + 3) / 4, (panel + area - 1) / area))
         let blocks = (inputs + channels - 1) / channels
         Threads.parallelFor(blocks) { range in
             for block in range {
-                let own = block * channels..<min((block + 1) * channels, inputs)
-                let width = own.count * area
+                let blockChannels = block * channels..<min((block + 1) * channels, inputs)
+                let blockTaps = blockChannels.count * area
                 let step = 512
-                let columns = Storage(count: PanelMatrix.floats(depth: width, columns: min(step, plane)))
-                let turned = Storage(count: PanelMatrix.floats(depth: min(step, plane), columns: width))
+                let columns = Storage(count: PanelMatrix.floats(depth: blockTaps, columns: min(step, plane)))
+                let panels = Storage(count: PanelMatrix.floats(depth: min(step, plane), columns: blockTaps))
                 for image in 0..<geometry.batch {
-                    let source = x.pointer + (image * inputs + own.lowerBound) * geometry.inputPlane
+                    let source = x.pointer + (image * inputs + blockChannels.lowerBound) * geometry.inputPlane
                     for first in stride(from: 0, to: plane, by: step) {
                         let count = min(step, plane - first)
-                        turn(source, own.count, first..<first + count, columns, into: turned)
-                        packedProduct(
-                            rows: outputs, columns: width, depth: count,
+                        prepackTaps(source, blockChannels.count, first..<first + count, columns, into: panels)
+                        panelProduct(
+                            rows: outputs, columns: blockTaps, depth: count,
                             LeftOperand(g.pointer + image * outputs * plane + first, row: plane),
-                            turned.pointer, into: gradient.pointer + own.lowerBound * area, row: taps,
+                            panels.pointer, into: gradient.pointer + blockChannels.lowerBound * area, row: taps,
                             ProductStart(accumulates: image > 0 || first > 0))
                     }
                 }
@@ -135,24 +135,24 @@ struct ColumnConvolution {
     }
 
     /// The columns of `pixels` as panels over the taps: [tap panel][pixel][tap of the panel].
-    private func turn(
+    private func prepackTaps(
         _ source: UnsafePointer<Float>, _ channels: Int, _ pixels: Range<Int>, _ columns: Storage,
-        into turned: Storage
+        into panels: Storage
     ) {
-        let width = channels * geometry.kernelArea
+        let taps = channels * geometry.kernelArea
         if geometry.isPointwise {
             kernels.prepack_transposed(
-                source + pixels.lowerBound, width, pixels.count, geometry.inputPlane, turned.pointer)
+                source + pixels.lowerBound, taps, pixels.count, geometry.inputPlane, panels.pointer)
             return
         }
         kernels.im2col(
             source, columns.pointer, geometry.shape, channels, pixels.lowerBound, pixels.count, pixels.count)
-        kernels.prepack_transposed(columns.pointer, width, pixels.count, pixels.count, turned.pointer)
+        kernels.prepack_transposed(columns.pointer, taps, pixels.count, pixels.count, panels.pointer)
     }
 }
 
 extension Optional where Wrapped == [Float] {
-    /// Runs `body` with the address of the values, nil for none.
+    /// Calls `body` with the address of the values, or nil.
     fileprivate func withPointer<R>(_ body: (UnsafePointer<Float>?) -> R) -> R {
         switch self {
         case .none: body(nil)

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which algorithm computes a convolution: a model of its cost, in cycles of one core, from the shape alone. What the
-// model chooses can be held against the clock with `bitsfusion-bench kernels`.
+// Selection of the algorithm of a convolution by a cost model, in cycles of one core, that depends on the shape only.
+// `bitsfusion-bench kernels` compares the selection with measured times.
 
 import CKernels
 import Foundation
 import Synchronization
 
-/// How a convolution is computed.
+/// The algorithm of a convolution.
 public enum ConvolutionAlgorithm: Hashable, Sendable, CustomStringConvertible {
-    /// One product with the patches of the image as columns; right for every shape.
+    /// One matrix product with the patches of the image as columns; supports every shape.
     case columns
     /// F(m x m, 3 x 3) with m = 2 or 4: 2.25 or 4 times fewer multiplications.
     case winograd(Int)
@@ -23,33 +23,33 @@ public enum ConvolutionAlgorithm: Hashable, Sendable, CustomStringConvertible {
     private static let winogradIsOn = Atomic<Bool>(
         ProcessInfo.processInfo.environment["BITSFUSION_WINOGRAD"] != "0")
 
-    /// Whether Winograd's algorithms may be chosen; `BITSFUSION_WINOGRAD=0` turns them off.
+    /// Whether Winograd's algorithms may be selected; `BITSFUSION_WINOGRAD=0` disables them.
     public static var usesWinograd: Bool {
         get { winogradIsOn.load(ordering: .relaxed) }
         set { winogradIsOn.store(newValue, ordering: .relaxed) }
     }
 
-    /// The algorithm to take wherever it is possible, for measurements and tests; nil: the model's choice.
+    /// Overrides the cost model for shapes that support the algorithm; for benchmarks and tests.
     @TaskLocal public static var forced: ConvolutionAlgorithm?
 
-    static func forForward(_ geometry: ConvolutionGeometry, isWeightKept: Bool) -> ConvolutionAlgorithm {
-        choose(geometry) { ConvolutionCost(geometry).forward($0, isWeightKept: isWeightKept) }
+    static func forForward(_ geometry: ConvolutionGeometry, isWeightCached: Bool) -> ConvolutionAlgorithm {
+        select(geometry) { ConvolutionCost(geometry).forward($0, isWeightCached: isWeightCached) }
     }
 
     static func forWeightGradient(_ geometry: ConvolutionGeometry) -> ConvolutionAlgorithm {
-        choose(geometry) { ConvolutionCost(geometry).weightGradient($0) }
+        select(geometry) { ConvolutionCost(geometry).weightGradient($0) }
     }
 
-    /// What the model chooses for `x` ∗ `weight`, shapes as in `conv2d`; `isWeightKept`: frozen, so that its transform
-    /// is paid for once.
-    public static func chosen(
-        x: [Int], weight: [Int], stride: Int = 1, padding: Padding, isWeightKept: Bool
+    /// The selection of the cost model for `x` ∗ `weight`, with shapes as in `conv2d`. `isWeightCached`: the weight is
+    /// frozen, so that it is transformed once.
+    public static func selected(
+        x: [Int], weight: [Int], stride: Int = 1, padding: Padding, isWeightCached: Bool
     ) -> ConvolutionAlgorithm {
         forForward(
-            ConvolutionGeometry(x, weight, stride: stride, padding: padding), isWeightKept: isWeightKept)
+            ConvolutionGeometry(x, weight, stride: stride, padding: padding), isWeightCached: isWeightCached)
     }
 
-    private static func choose(
+    private static func select(
         _ geometry: ConvolutionGeometry, cost: (ConvolutionAlgorithm) -> Double
     ) -> ConvolutionAlgorithm {
         guard geometry.suitsWinograd else { return .columns }
@@ -60,35 +60,22 @@ public enum ConvolutionAlgorithm: Hashable, Sendable, CustomStringConvertible {
     }
 }
 
-extension ConvolutionGeometry {
-    /// 3x3 with stride 1, and no pixels cut off in place of padding.
-    var suitsWinograd: Bool {
-        shape.kernel_height == 3 && shape.kernel_width == 3 && shape.stride == 1 && shape.pad_top >= 0
-            && shape.pad_left >= 0
-    }
-
-    /// Tiles of m x m outputs of all images.
-    func tiles(_ m: Int) -> Int {
-        batch * ((Int(shape.out_height) + m - 1) / m) * ((Int(shape.out_width) + m - 1) / m)
-    }
-}
-
-/// Cycles of one core that an algorithm takes, from counts of vector operations and of bytes that leave the caches. The
-/// constants were fitted on Zen 5 and only their ratios matter.
+/// Estimated cycles of one core, from the numbers of vector operations and of bytes that exceed the caches. The
+/// constants were fitted on Zen 5; only their ratios matter.
 private struct ConvolutionCost {
     private let inputs, outputs, pixels, taps: Double
     private let geometry: ConvolutionGeometry
     private let lanes = Double(kernels.vector_width)
 
-    /// Multiply-add vectors a cycle in the products.
+    /// Vector multiply-adds per cycle in the products.
     private let productRate = 1.75
-    /// Cycles of a group's input and output transforms per channel, of the weight's per vector of filters, and of
-    /// packing a vector of columns.
+    /// Cycles of the input and output transforms of a group of tiles per channel, of the weight transform per vector of
+    /// filters, and of prepacking a vector of columns.
     private let inputGroup = [2: 110.0, 4: 330.0], outputGroup = [2: 90.0, 4: 300.0]
     private let weightVector = [2: 150.0, 4: 210.0]
-    private let packedVector = 6.0
+    private let columnVector = 6.0
 
-    /// Transformed weights (floats) whose making counts little beside their use.
+    /// Transformed weights up to this size (floats) take little time to compute compared with their use.
     private static let smallWeight = 1048576.0
 
     init(_ geometry: ConvolutionGeometry) {
@@ -97,21 +84,21 @@ private struct ConvolutionCost {
         pixels = Double(geometry.batch * geometry.outputPlane)
     }
 
-    func forward(_ algorithm: ConvolutionAlgorithm, isWeightKept: Bool) -> Double {
+    func forward(_ algorithm: ConvolutionAlgorithm, isWeightCached: Bool) -> Double {
         switch algorithm {
         case .columns:
             let columns = (pixels / lanes).rounded(.up)
-            return taps * outputs * columns / productRate + taps * columns * packedVector
+            return taps * outputs * columns / productRate + taps * columns * columnVector
                 + reading(taps * outputs)
         case .winograd(let m):
             let (groups, products) = groupsAndProducts(m)
             let weights = outputs * (inputs / lanes).rounded(.up)
-            // Small weights are judged as if kept, so that training and inference compute the same bits.
-            let isWeightKept = isWeightKept || products * inputs * outputs <= Self.smallWeight
+            // Small weights count as cached, so that training and inference select the same algorithm.
+            let isWeightCached = isWeightCached || products * inputs * outputs <= Self.smallWeight
             return products * inputs * outputs * groups / productRate
                 + inputs * groups * (inputGroup[m] ?? 0) + outputs * groups * (outputGroup[m] ?? 0)
-                + (isWeightKept ? 0 : weights * (weightVector[m] ?? 0))
-                + reading(products * inputs * outputs) * (isWeightKept ? 1 : 2)
+                + (isWeightCached ? 0 : weights * (weightVector[m] ?? 0))
+                + reading(products * inputs * outputs) * (isWeightCached ? 1 : 2)
         }
     }
 
@@ -119,28 +106,28 @@ private struct ConvolutionCost {
         switch algorithm {
         case .columns:
             let columns = (taps / lanes).rounded(.up)
-            return pixels * outputs * columns / productRate + pixels * columns * packedVector * 1.5
+            return pixels * outputs * columns / productRate + pixels * columns * columnVector * 1.5
                 + reading(taps * outputs)
         case .winograd(let m):
             let (groups, products) = groupsAndProducts(m)
-            let width = (inputs / lanes).rounded(.up)
-            let isShared = WinogradConvolution.sharesOutKernel(
+            let inputVectors = (inputs / lanes).rounded(.up)
+            let isTiled = WinogradConvolution.tilesGradient(
                 products: Int(products), tiles: geometry.tiles(m), inputs: geometry.inputs,
                 outputs: geometry.outputs)
-            return products * groups * lanes * outputs * width / productRate
+            return products * groups * lanes * outputs * inputVectors / productRate
                 + inputs * groups * ((inputGroup[m] ?? 0) + products * 6)
-                + outputs * groups * (outputGroup[m] ?? 0) + outputs * width * (weightVector[m] ?? 0)
-                + (isShared ? 0 : reading(products * inputs * outputs) * 2)
+                + outputs * groups * (outputGroup[m] ?? 0) + outputs * inputVectors * (weightVector[m] ?? 0)
+                + (isTiled ? 0 : reading(products * inputs * outputs) * 2)
         }
     }
 
-    /// Reading a weight once: from memory where it is larger than what the last cache keeps from use to use.
+    /// Cycles to read a weight once: from memory if it is too large to stay in the last-level cache.
     private func reading(_ floats: Double) -> Double {
         let bytes = floats * 4
         return bytes > 16e6 ? bytes * 0.25 : bytes * 0.03
     }
 
-    /// Groups of tiles, whole panels of them where there is more than one, and products a tile.
+    /// The number of groups of tiles (whole panels if there is more than one), and the number of products per tile.
     private func groupsAndProducts(_ m: Int) -> (Double, Double) {
         let groups = (Double(geometry.tiles(m)) / lanes).rounded(.up)
         return (groups > 1 ? (groups / 2).rounded(.up) * 2 : 1, Double((m + 2) * (m + 2)))

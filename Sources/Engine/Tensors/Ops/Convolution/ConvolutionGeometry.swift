@@ -1,15 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sizes of one convolution, and its three products handed to the algorithm that is fastest for them.
+// The padding and the sizes of one convolution.
 
 import CKernels
+
+/// Zero padding of a convolution, in pixels; negative values crop the input. An integer literal is the padding of all
+/// sides.
+public struct Padding: Sendable, Equatable, ExpressibleByIntegerLiteral {
+    public var top, left, bottom, right: Int
+
+    public init(top: Int, left: Int, bottom: Int, right: Int) {
+        (self.top, self.left, self.bottom, self.right) = (top, left, bottom, right)
+    }
+
+    /// The same padding on all sides.
+    public init(_ all: Int) { self.init(top: all, left: all, bottom: all, right: all) }
+    public init(integerLiteral all: Int) { self.init(all) }
+}
 
 /// The sizes of one convolution.
 struct ConvolutionGeometry: Sendable {
     let batch, inputs, outputs: Int
     let shape: bf_conv_shape
-    /// Pixels of an input and of an output plane.
+    /// Number of pixels of an input plane and of an output plane.
     let inputPlane, outputPlane: Int
-    /// Rows of the column matrix: IC · KH · KW.
+    /// Number of rows of the column matrix: IC · KH · KW.
     let taps: Int
 
     init(_ x: [Int], _ weight: [Int], stride: Int, padding: Padding) {
@@ -43,14 +57,14 @@ struct ConvolutionGeometry: Sendable {
     var weightShape: [Int] { [outputs, inputs, Int(shape.kernel_height), Int(shape.kernel_width)] }
     var kernelArea: Int { Int(shape.kernel_height * shape.kernel_width) }
 
-    /// A 1x1 convolution without padding reads its input as the column matrix.
+    /// A 1x1 convolution with stride 1 and without padding: the input is the column matrix.
     var isPointwise: Bool {
         kernelArea == 1 && shape.stride == 1 && shape.pad_top == 0 && shape.pad_left == 0
             && inputPlane == outputPlane
     }
 
-    /// The convolution of `g` `[N, OC, OH, OW]` with the kernel turned by 180 degrees that gives the gradient of the
-    /// input; nil where none does (a stride above 1, or more padding than the kernel reaches).
+    /// The convolution of `g` `[N, OC, OH, OW]` with the kernel rotated by 180 degrees that is the gradient of the
+    /// input; nil if there is none (for a stride above 1, or a padding larger than the kernel size - 1).
     var reversed: ConvolutionGeometry? {
         let (top, left) = (weightShape[2] - 1 - Int(shape.pad_top), weightShape[3] - 1 - Int(shape.pad_left))
         guard shape.stride == 1, top >= 0, left >= 0 else { return nil }
@@ -61,73 +75,14 @@ struct ConvolutionGeometry: Sendable {
             padding: Padding(top: top, left: left, bottom: bottom, right: right))
     }
 
-    func forward(_ x: Tensor, _ weight: Tensor, _ epilogue: ConvolutionEpilogue) -> Tensor {
-        let output = Tensor(unsafeUninitialized: outputShape)
-        guard output.count > 0 else { return output }
-        switch ConvolutionAlgorithm.forForward(self, isWeightKept: weight.packsOnce) {
-        case .winograd(let m):
-            let factors = WinogradWeight(m, outputs: outputs, inputs: inputs).factors(of: weight)
-            WinogradConvolution(self, m).forward(x, factors, epilogue, into: output)
-        case .columns: ColumnConvolution(self).forward(x, weight, epilogue, into: output)
-        }
-        return output
+    /// 3x3 with stride 1, without cropping.
+    var suitsWinograd: Bool {
+        shape.kernel_height == 3 && shape.kernel_width == 3 && shape.stride == 1 && shape.pad_top >= 0
+            && shape.pad_left >= 0
     }
 
-    /// `isFrozen`: `weight` is not trained, so that its transform is worth keeping.
-    func gradientOfInput(_ g: Tensor, _ weight: Tensor, isFrozen: Bool) -> Tensor {
-        guard let reversed else { return ColumnConvolution(self).gradientOfInputByColumns(g, weight) }
-        let isKept = isFrozen && weight.packsOnce
-        let algorithm = ConvolutionAlgorithm.forForward(reversed, isWeightKept: isKept)
-        // Turning a weight larger than the images costs more than adding up their columns.
-        if algorithm == .columns, outputs > batch * outputPlane {
-            return ColumnConvolution(self).gradientOfInputByColumns(g, weight)
-        }
-        let gx = Tensor(unsafeUninitialized: inputShape)
-        guard gx.count > 0 else { return gx }
-        switch algorithm {
-        case .winograd(let m):
-            let factors = WinogradWeight(m, outputs: outputs, inputs: inputs).turnedFactors(
-                of: weight, isKept: isKept)
-            WinogradConvolution(reversed, m).forward(g, factors, .init(), into: gx)
-        case .columns:
-            ColumnConvolution(reversed).forward(g, turned(weight), .init(), into: gx)
-        }
-        return gx
-    }
-
-    func gradientOfWeight(_ g: Tensor, _ x: Tensor) -> Tensor {
-        let gradient = Tensor(unsafeUninitialized: weightShape)
-        guard gradient.count > 0 else { return gradient }
-        guard batch > 0 else { return .zeros(weightShape) }
-        switch ConvolutionAlgorithm.forWeightGradient(self) {
-        case .winograd(let m): WinogradConvolution(self, m).gradientOfWeight(g, x, into: gradient)
-        case .columns: ColumnConvolution(self).gradientOfWeight(g, x, into: gradient)
-        }
-        return gradient
-    }
-
-    /// `weight` `[OC, IC, KH, KW]` with its channels exchanged and each kernel turned by 180 degrees.
-    private func turned(_ weight: Tensor) -> Tensor {
-        let area = kernelArea
-        let filters = weight.pointer
-        let turned = Tensor(unsafeUninitialized: [inputs, outputs, weightShape[2], weightShape[3]])
-        if area == 1 {
-            Threads.parallelFor(inputs, grain: max(elementwiseGrain / max(outputs, 1), 1)) { range in
-                kernels.transpose(
-                    filters + range.lowerBound, turned.pointer + range.lowerBound * outputs, outputs,
-                    range.count, inputs, outputs)
-            }
-            return turned
-        }
-        Threads.parallelFor(inputs, grain: max(elementwiseGrain / max(outputs * area, 1), 1)) { range in
-            for input in range {
-                for output in 0..<outputs {
-                    let from = filters + (output * inputs + input) * area
-                    let to = turned.pointer + (input * outputs + output) * area
-                    for tap in 0..<area { to[tap] = from[area - 1 - tap] }
-                }
-            }
-        }
-        return turned
+    /// Number of tiles of m x m outputs in all images.
+    func tiles(_ m: Int) -> Int {
+        batch * ((Int(shape.out_height) + m - 1) / m) * ((Int(shape.out_width) + m - 1) / m)
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// 3x3 convolutions with stride 1 by Winograd's algorithm: pixels are transformed tile by tile, (m + 2)² products over the
-// channels follow, and their sums are transformed back while they are still in the cache.
+// 3x3 convolutions with stride 1 by Winograd's algorithm: pixels are transformed tile by tile, multiplied with the
+// transformed weight in (m + 2)² matrix products over the channels, and transformed back while still in the cache.
 // N images, IC/OC channels, T tiles of m x m outputs.
 
 import CKernels
@@ -11,16 +11,17 @@ struct WinogradConvolution {
     let m: Int
     /// (m + 2)².
     let products: Int
-    /// Tiles of all images.
+    /// Number of tiles of all images.
     let tiles: Int
 
-    /// Floats of transformed inputs, and of products, that a thread works on at a time.
+    /// Number of floats of transformed inputs, and of products, that a thread computes at a time.
     private static let inputBudget = 160 << 10, productBudget = 80 << 10
-    /// Transformed weights above this (floats) are read once by sharing out their rows, not once a thread.
+    /// Transformed weights above this size (floats) are divided over the threads by rows, so that they are read once
+    /// and not once per thread.
     private static let sharedWeight = 6 << 20
 
     init(_ geometry: ConvolutionGeometry, _ m: Int) {
-        precondition(m == 2 || m == 4, "winograd: F(\(m)x\(m)) is not among F(2x2) and F(4x4)")
+        precondition(m == 2 || m == 4, "winograd: expected F(2x2) or F(4x4), found F(\(m)x\(m))")
         self.geometry = geometry
         self.m = m
         products = (m + 2) * (m + 2)
@@ -32,12 +33,12 @@ struct WinogradConvolution {
     func forward(
         _ x: Tensor, _ factors: Storage, _ epilogue: ConvolutionEpilogue, into output: Tensor
     ) {
-        // The kernels hold addresses alone.
+        // The kernels hold addresses only.
         defer { withExtendedLifetime(factors) {} }
         let left = UnsafePointer(factors.pointer)
         let perBlock = tilesPerBlock
         let blocks = (tiles + perBlock - 1) / perBlock
-        // Inner loops run inline where the outer one is parallel.
+        // Loops inside `compute` run on the calling thread if the outer loop is parallel.
         if blocks >= Threads.count {
             Threads.parallelFor(blocks) { range in
                 for block in range {
@@ -53,7 +54,7 @@ struct WinogradConvolution {
         block * perBlock..<min((block + 1) * perBlock, tiles)
     }
 
-    /// Whole panels, as many as keep the transformed inputs near, and a block for each thread.
+    /// Tiles of a block: whole panels whose transformed inputs fit into the cache, and at least one block per thread.
     private var tilesPerBlock: Int {
         let panel = PanelMatrix.panel
         func wholePanels(_ count: Int) -> Int { max((count + panel - 1) / panel, 1) * panel }
@@ -64,39 +65,39 @@ struct WinogradConvolution {
         return min(fitting, wholePanels((tiles + Threads.count - 1) / Threads.count), 8 * panel)
     }
 
-    /// One block of tiles: inputs transformed, then for each band of output channels products and outputs.
+    /// One block of tiles: transforms the inputs, then computes products and outputs for each band of output channels.
     private func compute(
         tiles range: Range<Int>, _ x: Tensor, _ left: UnsafePointer<Float>,
         _ epilogue: ConvolutionEpilogue, _ output: Tensor
     ) {
         let (inputs, outputs, panel) = (geometry.inputs, geometry.outputs, PanelMatrix.panel)
         let columns = paddedColumns(range.count)
-        let width = min(columns, panel)
-        let perProduct = Self.spread(inputs * columns)
+        let panelColumns = min(columns, panel)
+        let perProduct = Self.paddedStride(inputs * columns)
         let factors = Storage(count: products * perProduct)
-        let source = placement(
-            range, imageStep: inputs * geometry.inputPlane, product: perProduct, channel: width,
-            panel: inputs * width)
+        let source = layout(
+            range, imageStep: inputs * geometry.inputPlane, product: perProduct, channel: panelColumns,
+            panel: inputs * panelColumns)
         Threads.parallelFor(inputs, grain: 8) { channels in
-            transform(source, x.pointer, channels, into: factors.pointer + channels.lowerBound * width)
+            transform(source, x.pointer, channels, into: factors.pointer + channels.lowerBound * panelColumns)
         }
         let band = max(min(Self.productBudget / (products * columns) / 28 * 28, outputs), 14)
         let bands = (outputs + band - 1) / band
-        Threads.parallelFor(bands) { mine in
-            let perSum = Self.spread(band * columns)
+        Threads.parallelFor(bands) { taskBands in
+            let perSum = Self.paddedStride(band * columns)
             let sums = Storage(count: products * perSum)
-            for index in mine {
+            for index in taskBands {
                 let rows = index * band..<min((index + 1) * band, outputs)
                 for product in 0..<products {
-                    packedProduct(
+                    panelProduct(
                         rows: rows.count, columns: columns, depth: inputs,
                         LeftOperand(
-                            left + product * Self.spread(inputs * outputs) + rows.lowerBound * inputs,
+                            left + product * Self.paddedStride(inputs * outputs) + rows.lowerBound * inputs,
                             row: inputs),
                         factors.pointer + product * perProduct,
                         into: sums.pointer + product * perSum, row: columns)
                 }
-                var target = placement(
+                var target = layout(
                     range, imageStep: outputs * geometry.outputPlane, product: perSum,
                     channel: columns, panel: panel)
                 var ending = epilogue.kernelEpilogue(from: rows.lowerBound, plane: geometry.outputPlane)
@@ -107,14 +108,15 @@ struct WinogradConvolution {
         }
     }
 
-    /// Floats from one product's matrix of `count` floats to the next one's: whole cache lines, but no whole number of
-    /// pages, since the transforms write to all products at once and would find them in one set of the cache.
-    static func spread(_ count: Int) -> Int {
+    /// Number of floats from the matrix of one product, of `count` floats, to the next: whole cache lines plus one,
+    /// because the transforms write to all products in turn, and a multiple of the page size would map them to one
+    /// cache set.
+    static func paddedStride(_ count: Int) -> Int {
         let line = 16
         return (count + line - 1) / line * line + line
     }
 
-    /// Columns that `count` tiles take in products: one vector, or whole panels, so that all have one width.
+    /// Number of matrix columns of `count` tiles: one vector, or whole panels.
     func paddedColumns(_ count: Int) -> Int {
         let panel = PanelMatrix.panel
         return count <= panel / 2 ? panel / 2 : (count + panel - 1) / panel * panel
@@ -122,16 +124,16 @@ struct WinogradConvolution {
 
     /// Transforms the pixels of `channels` of `x`.
     func transform(
-        _ place: bf_winograd, _ x: UnsafePointer<Float>, _ channels: Range<Int>,
+        _ tiles: bf_winograd, _ x: UnsafePointer<Float>, _ channels: Range<Int>,
         into factors: UnsafeMutablePointer<Float>
     ) {
-        var place = place
-        let scratch = Storage(count: kernels.winograd_scratch(&place))
+        var tiles = tiles
+        let scratch = Storage(count: kernels.winograd_scratch(&tiles))
         kernels.winograd_input(
-            &place, x + channels.lowerBound * geometry.inputPlane, channels.count, factors, scratch.pointer)
+            &tiles, x + channels.lowerBound * geometry.inputPlane, channels.count, factors, scratch.pointer)
     }
 
-    func placement(
+    func layout(
         _ range: Range<Int>, imageStep: Int, product: Int, channel: Int, panel: Int
     ) -> bf_winograd {
         bf_winograd(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A 3x3 kernel as the products of Winograd's algorithm read it: (m + 2)² matrices, each with the channels that are summed
-// over along its rows, both for the convolution and for the one that gives the gradient of its input.
+// The transform of a 3x3 kernel for Winograd's algorithm: (m + 2)² matrices whose rows run along the channels of the
+// sum, for the convolution and for the gradient of its input.
 
 import CKernels
 
@@ -8,28 +8,28 @@ import CKernels
 struct WinogradWeight {
     let m, outputs, inputs: Int
 
-    /// Filters turned at a time: a line of the turned matrix, and as many of its rows.
-    private static let turnedOutputs = 16, turnedInputs = 64
+    /// Output and input channels of the filters that are transposed at a time: a cache line of 64 rows.
+    private static let transposedOutputs = 16, transposedInputs = 64
 
     init(_ m: Int, outputs: Int, inputs: Int) { (self.m, self.outputs, self.inputs) = (m, outputs, inputs) }
 
     private var products: Int { (m + 2) * (m + 2) }
-    /// Floats from one product's matrix to the next one's.
-    private var perProduct: Int { WinogradConvolution.spread(outputs * inputs) }
+    /// Number of floats from the matrix of one product to the next.
+    private var perProduct: Int { WinogradConvolution.paddedStride(outputs * inputs) }
 
-    /// [(m + 2)², OC, IC]; kept with a weight that is frozen.
+    /// [(m + 2)², OC, IC]; cached with a frozen weight.
     func factors(of weight: Tensor) -> Storage {
-        weight.packed(
+        weight.prepacked(
             .winograd(m: m, outputs: outputs, inputs: inputs), floats: products * perProduct,
             make: { transformed(weight) })
     }
 
-    /// [(m + 2)², IC, OC] of the kernels turned by 180 degrees; kept with the weight where `isKept`.
-    func turnedFactors(of weight: Tensor, isKept: Bool) -> Storage {
-        guard isKept else { return turned(weight) }
-        return weight.packed(
+    /// [(m + 2)², IC, OC] of the kernels rotated by 180 degrees; cached with the weight if `isCached`.
+    func rotatedFactors(of weight: Tensor, isCached: Bool) -> Storage {
+        guard isCached else { return rotated(weight) }
+        return weight.prepacked(
             .winogradGradient(m: m, outputs: outputs, inputs: inputs), floats: products * perProduct,
-            make: { turned(weight) })
+            make: { rotated(weight) })
     }
 
     private func transformed(_ weight: Tensor) -> Storage {
@@ -44,13 +44,13 @@ struct WinogradWeight {
         return factors
     }
 
-    /// Filters are transformed into a scratch that stays in the second-level cache and turned from there, a line at a time:
-    /// the product then reads rows, where it would cross a page with every step along the outputs.
-    private func turned(_ weight: Tensor) -> Storage {
+    /// Filters are transformed to scratch memory in the second-level cache and transposed from there, a cache line at a
+    /// time. Without the transpose, each step of the product along the outputs would access another page.
+    private func rotated(_ weight: Tensor) -> Storage {
         let factors = Storage(count: products * perProduct)
-        let (lines, width) = (Self.turnedOutputs, Self.turnedInputs)
+        let (lines, columns) = (Self.transposedOutputs, Self.transposedInputs)
         let bands = (outputs + lines - 1) / lines
-        let perScratch = WinogradConvolution.spread(lines * width)
+        let perScratch = WinogradConvolution.paddedStride(lines * columns)
         Threads.parallelFor(bands) { range in
             let scratch = Storage(count: products * perScratch)
             let rows = range.lowerBound * lines..<min(range.upperBound * lines, outputs)
@@ -58,18 +58,18 @@ struct WinogradWeight {
                 for first in stride(from: part.lowerBound, to: part.upperBound, by: lines) {
                     let band = first..<min(first + lines, part.upperBound)
                     let source = filters + (first - part.lowerBound) * inputs * 9
-                    for input in stride(from: 0, to: inputs, by: width) {
-                        let count = min(width, inputs - input)
+                    for input in stride(from: 0, to: inputs, by: columns) {
+                        let count = min(columns, inputs - input)
                         for row in 0..<band.count {
                             kernels.winograd_weights(
                                 Int32(m), source + (row * inputs + input) * 9,
-                                scratch.pointer + row * width, 1, count, perScratch, true)
+                                scratch.pointer + row * columns, 1, count, perScratch, true)
                         }
                         for product in 0..<products {
                             kernels.transpose(
                                 scratch.pointer + product * perScratch,
                                 factors.pointer + product * perProduct + input * outputs + first, band.count,
-                                count, width, outputs)
+                                count, columns, outputs)
                         }
                     }
                 }

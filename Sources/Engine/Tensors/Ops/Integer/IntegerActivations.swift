@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Activations rounded to int8 when they are used: one scale for each token, or for each pixel over its channels.
+// Dynamic activation quantization to int8: one scale per token, or per pixel over its channels.
 // K channels, D bytes of a token or pixel: K rounded up.
 
 import CKernels
 
-/// Tokens or pixels in int8, D bytes each, with a scale and the sum of the values of each.
+/// Tokens or pixels in int8, D bytes each, and the scale and the sum of the values of each.
 struct IntegerActivations {
     let depth: Int
     private let values, scaleValues, sumValues: Storage
@@ -27,55 +27,53 @@ struct IntegerActivations {
     /// Rows `[rows, channels]`.
     init(rows x: UnsafePointer<Float>, rows: Int, channels: Int) {
         self.init(count: rows, channels: channels)
-        let own = self
-        nonisolated(unsafe) let x = x
-        Threads.parallelFor(rows, grain: max(elementwiseGrain / max(channels, 1), 1)) { range in
+        let target = self
+        Threads.parallelFor(rows, grain: Threads.rowGrain(channels)) { range in
             let first = range.lowerBound
             integerKernels.quantize_rows(
-                x + first * channels, range.count, channels, channels, own.pixels + first * own.depth,
-                own.depth, own.scales + first, own.sums + first)
+                x + first * channels, range.count, channels, channels, target.pixels + first * target.depth,
+                target.depth, target.scales + first, target.sums + first)
         }
     }
 
     /// One image `[K, H, W]` with its padding: pixel (y, x) of the input is pixel (y + top) * width + x + left.
-    init(image x: UnsafePointer<Float>, _ place: PaddedImage, channels: Int) {
-        self.init(count: place.rows * place.width, channels: channels)
-        let own = self
-        nonisolated(unsafe) let x = x
-        let plane = place.height * place.inputWidth
-        guard place.isPadded else {
+    init(image x: UnsafePointer<Float>, _ padded: PaddedImage, channels: Int) {
+        self.init(count: padded.rows * padded.width, channels: channels)
+        let target = self
+        let plane = padded.height * padded.inputWidth
+        guard padded.isPadded else {
             Threads.parallelFor(plane, grain: max(elementwiseGrain / max(channels, 1), 16)) { range in
-                own.quantize(x, channels, plane, range, at: range.lowerBound)
+                target.quantize(x, channels, plane, range, at: range.lowerBound)
             }
             return
         }
         Threads.parallelFor(
-            place.rows, grain: max(elementwiseGrain / max(channels * place.inputWidth, 1), 1)
+            padded.rows, grain: Threads.rowGrain(channels * padded.inputWidth)
         ) { rows in
             for row in rows {
-                let (start, y) = (row * place.width, row - place.top)
-                guard (0..<place.height).contains(y) else {
-                    own.clear(start..<start + place.width)
+                let (start, y) = (row * padded.width, row - padded.top)
+                guard (0..<padded.height).contains(y) else {
+                    target.clear(start..<start + padded.width)
                     continue
                 }
-                let inside = start + place.left
-                own.clear(start..<inside)
-                own.quantize(
-                    x, channels, plane, y * place.inputWidth..<(y + 1) * place.inputWidth, at: inside)
-                own.clear(inside + place.inputWidth..<start + place.width)
+                let inside = start + padded.left
+                target.clear(start..<inside)
+                target.quantize(
+                    x, channels, plane, y * padded.inputWidth..<(y + 1) * padded.inputWidth, at: inside)
+                target.clear(inside + padded.inputWidth..<start + padded.width)
             }
         }
     }
 
     private func quantize(
-        _ x: UnsafePointer<Float>, _ channels: Int, _ plane: Int, _ range: Range<Int>, at target: Int
+        _ x: UnsafePointer<Float>, _ channels: Int, _ plane: Int, _ range: Range<Int>, at position: Int
     ) {
         integerKernels.quantize_image(
-            x, channels, plane, range.lowerBound, range.count, pixels + target * depth, depth,
-            scales + target, sums + target)
+            x, channels, plane, range.lowerBound, range.count, pixels + position * depth, depth,
+            scales + position, sums + position)
     }
 
-    /// Pixels of zeros.
+    /// Sets pixels to zero.
     private func clear(_ range: Range<Int>) {
         (pixels + range.lowerBound * depth).update(repeating: 0, count: range.count * depth)
         (scales + range.lowerBound).update(repeating: 0, count: range.count)
@@ -83,12 +81,13 @@ struct IntegerActivations {
     }
 }
 
-/// Where an image lies in itself and its padding.
+/// The sizes of an image with its padding.
 struct PaddedImage {
-    /// Of the input.
+    /// Size of the input.
     let height, inputWidth: Int
+    /// Position of the input in the padded image.
     let top, left: Int
-    /// Of the input with its padding.
+    /// Size of the padded image.
     let rows, width: Int
 
     init(_ geometry: ConvolutionGeometry, _ padding: Padding) {

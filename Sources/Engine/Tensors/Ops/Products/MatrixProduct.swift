@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Matrix products on OpenBLAS, one thread a call, cut over our own threads.
+// Matrix products with OpenBLAS. Each OpenBLAS call uses one thread; products are divided over our own threads.
 
 import COpenBLAS
 
@@ -18,11 +18,12 @@ func gemm(
         blasint(ldc))
 }
 
-/// Which core OpenBLAS computes for, e.g. `Cooperlake`; the environment variable OPENBLAS_CORETYPE chooses it.
+/// The CPU type of the OpenBLAS kernels in use, e.g. `Cooperlake`; the environment variable OPENBLAS_CORETYPE selects
+/// it.
 public var openBLASCoreName: String { String(cString: openblas_get_corename()) }
 
-/// One product cut into bands of rows or columns, whichever is longer: bands of a size that does not depend on the number
-/// of threads, since OpenBLAS rounds differently where sizes differ.
+/// One product divided into bands of rows or columns, whichever is longer. The size of a band does not depend on the
+/// number of threads, because the rounding of OpenBLAS depends on sizes.
 func parallelGEMM(
     _ transposeA: Bool, _ transposeB: Bool, _ m: Int, _ n: Int, _ k: Int, _ a: UnsafePointer<Float>,
     _ b: UnsafePointer<Float>, _ c: UnsafeMutablePointer<Float>
@@ -46,10 +47,10 @@ func parallelGEMM(
     }
 }
 
-/// `[..., M, K]` · `[..., K, N]` → `[..., M, N]`; leading axes are equal, or `b` is one matrix for all.
+/// `[..., M, K]` · `[..., K, N]` → `[..., M, N]`; leading axes are equal, or `b` is a single matrix.
 public func matmul(_ a: Tensor, _ b: Tensor, transposeA: Bool = false, transposeB: Bool = false) -> Tensor {
     precondition(
-        a.rank >= 2 && b.rank >= 2, "matmul: lhs \(a.shape) · rhs \(b.shape): both need two axes or more")
+        a.rank >= 2 && b.rank >= 2, "matmul: lhs \(a.shape) · rhs \(b.shape): at least two axes are required")
     let (a0, a1) = (a.shape[a.rank - 2], a.shape[a.rank - 1]),
         (b0, b1) = (b.shape[b.rank - 2], b.shape[b.rank - 1])
     let (m, k) = transposeA ? (a1, a0) : (a0, a1)
@@ -69,7 +70,7 @@ public func matmul(_ a: Tensor, _ b: Tensor, transposeA: Bool = false, transpose
     return .custom("matmul", inputs: [a, b], output: output) { g in
         var ga: Tensor?, gb: Tensor?
         if needs.0 {
-            // d/dA of C = op(A) op(B): dA = dC op(B)ᵀ, or its transpose where A came transposed.
+            // C = op(A) op(B): dA = dC op(B)ᵀ, or its transpose if A is transposed.
             ga =
                 transposeA
                 ? matmul(
@@ -87,7 +88,7 @@ public func matmul(_ a: Tensor, _ b: Tensor, transposeA: Bool = false, transpose
     }
 }
 
-/// matmul whose left operand may be one matrix for all batches.
+/// matmul whose left operand may be a single matrix for all batches.
 private func matmul(
     _ a: Tensor, _ b: Tensor, transposeA: Bool, transposeB: Bool, broadcastingLeft: Bool, lead: [Int]
 ) -> Tensor {

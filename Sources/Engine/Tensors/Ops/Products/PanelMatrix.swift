@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The right operand of a product in the panels that the kernels read, and the product itself cut over the threads.
-// A [M, K] (read in place, any strides) · B [K, N] (packed) → C [M, N].
+// The right operand of a matrix product as prepacked panels, and the product itself, divided over the threads.
+// A [M, K] (read in place, any strides) · B [K, N] (prepacked) → C [M, N].
 
 import CKernels
 
@@ -19,13 +19,15 @@ struct LeftOperand {
     }
 }
 
-/// What a product starts from.
+/// The initial value of C in a product; the terms are added.
 struct ProductStart {
-    /// Added to each row, to each column (`[M]`, `[N]`), and elementwise (as C lies).
+    /// `[M]`.
     var rowBias: UnsafePointer<Float>?
+    /// `[N]`.
     var columnBias: UnsafePointer<Float>?
+    /// `[M, N]`, with the strides of C.
     var addend: UnsafePointer<Float>?
-    /// Add to what C holds.
+    /// The present contents of C.
     var accumulates = false
 }
 
@@ -38,7 +40,7 @@ struct PanelMatrix {
     /// Columns of a panel.
     static let panel = 2 * kernels.vector_width
 
-    /// Floats that `columns` packed columns of `depth` rows take.
+    /// Number of floats of the panels of `columns` columns and `depth` rows.
     static func floats(depth: Int, columns: Int) -> Int {
         let vector = kernels.vector_width
         return depth * ((columns + vector - 1) / vector * vector)
@@ -49,12 +51,12 @@ struct PanelMatrix {
         storage = Storage(count: Self.floats(depth: depth, columns: columns))
     }
 
-    /// Panels packed before.
+    /// Existing panels.
     init(_ storage: Storage, depth: Int, columns: Int) {
         (self.storage, self.depth, self.columns) = (storage, depth, columns)
     }
 
-    /// Packs a row-major [K, N] whose rows lie `ld` apart.
+    /// Prepacks a row-major [K, N] with leading dimension `ld`.
     init(_ x: UnsafePointer<Float>, depth: Int, columns: Int, ld: Int) {
         self.init(depth: depth, columns: columns)
         fill { range in
@@ -62,7 +64,7 @@ struct PanelMatrix {
         }
     }
 
-    /// Packs a weight [K, N], its rows in parts where they are made as they are read.
+    /// Prepacks a weight [K, N]; the rows of a lazy weight are read in parts.
     init(_ weight: Tensor) {
         let (depth, columns) = (weight.shape[0], weight.shape[1])
         guard weight.lazyRows != nil else {
@@ -71,20 +73,20 @@ struct PanelMatrix {
         }
         self.init(depth: depth, columns: columns)
         let panel = Self.panel
-        Threads.parallelFor(depth, grain: max(elementwiseGrain / max(columns, 1), 1)) { range in
+        Threads.parallelFor(depth, grain: Threads.rowGrain(columns)) { range in
             weight.forEachRows(of: range) { part, rows in
                 for column in stride(from: 0, to: columns, by: panel) {
                     let count = min(panel, columns - column)
-                    let width = Self.floats(depth: 1, columns: count)
+                    let stride = Self.floats(depth: 1, columns: count)
                     kernels.prepack(
                         rows + column, part.count, count, columns,
-                        panels(from: column) + part.lowerBound * width)
+                        panels(from: column) + part.lowerBound * stride)
                 }
             }
         }
     }
 
-    /// Packs B given as a weight that is its transpose [N, K], likewise.
+    /// Prepacks B, given as a weight [N, K] that is its transpose.
     init(transposed weight: Tensor) {
         let (columns, depth) = (weight.shape[0], weight.shape[1])
         self.init(depth: depth, columns: columns)
@@ -95,7 +97,7 @@ struct PanelMatrix {
         }
     }
 
-    /// Packs B given as its row-major transpose [N, K].
+    /// Prepacks B, given as its row-major transpose [N, K].
     init(transposed x: UnsafePointer<Float>, columns: Int, depth: Int, ld: Int) {
         self.init(depth: depth, columns: columns)
         fill { range in
@@ -104,56 +106,56 @@ struct PanelMatrix {
         }
     }
 
-    /// Where the panel that begins at `column`, a multiple of `panel`, lies.
+    /// The address of the panel that begins at `column`, a multiple of `panel`.
     func panels(from column: Int) -> UnsafeMutablePointer<Float> { storage.pointer + column * depth }
 
     private func fill(_ body: (Range<Int>) -> Void) {
-        let grain = max(elementwiseGrain / max(depth * Self.panel, 1), 1) * Self.panel
+        let grain = Threads.rowGrain(depth * Self.panel) * Self.panel
         Threads.parallelFor(columns, grain: grain, body)
     }
 
-    /// C = A B + start, cut over the threads by rows or by panels, whichever there are more of.
+    /// C = A B + start, divided over the threads by rows or by panels, whichever gives more parts.
     func product(
         rows: Int, _ a: LeftOperand, into c: UnsafeMutablePointer<Float>, row cRow: Int,
         _ start: ProductStart = .init()
     ) {
-        // The kernels hold addresses alone.
+        // The kernels hold addresses only.
         defer { withExtendedLifetime(storage) {} }
         let isShort = rows * columns * depth < 1 << 17
         if isShort {
-            packedProduct(
+            panelProduct(
                 rows: rows, columns: columns, depth: depth, a, storage.pointer, into: c, row: cRow, start)
         } else if rows * 2 >= columns {
             Threads.parallelFor(rows, grain: Self.rowGrain) { range in
                 let first = range.lowerBound
-                var own = start
-                own.rowBias = start.rowBias.map { $0 + first }
-                own.addend = start.addend.map { $0 + first * cRow }
-                packedProduct(
+                var part = start
+                part.rowBias = start.rowBias.map { $0 + first }
+                part.addend = start.addend.map { $0 + first * cRow }
+                panelProduct(
                     rows: range.count, columns: columns, depth: depth,
                     LeftOperand(a.pointer + first * a.row, row: a.row, column: a.column), storage.pointer,
-                    into: c + first * cRow, row: cRow, own)
+                    into: c + first * cRow, row: cRow, part)
             }
         } else {
             Threads.parallelFor(columns, grain: Self.panel) { range in
                 let first = range.lowerBound
-                var own = start
-                own.columnBias = start.columnBias.map { $0 + first }
-                own.addend = start.addend.map { $0 + first }
-                packedProduct(
+                var part = start
+                part.columnBias = start.columnBias.map { $0 + first }
+                part.addend = start.addend.map { $0 + first }
+                panelProduct(
                     rows: rows, columns: range.count, depth: depth, a, panels(from: first), into: c + first,
-                    row: cRow, own)
+                    row: cRow, part)
             }
         }
     }
 
-    /// Rows that a thread takes at least; a multiple of every kernel's block.
+    /// Minimum number of rows of a task; a multiple of the row block of every kernel.
     private static let rowGrain = 84
 }
 
 /// C = A B + start on the calling thread; `b` begins at a panel.
 @inline(__always)
-func packedProduct(
+func panelProduct(
     rows: Int, columns: Int, depth: Int, _ a: LeftOperand, _ b: UnsafePointer<Float>,
     into c: UnsafeMutablePointer<Float>, row cRow: Int, _ start: ProductStart = .init()
 ) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// 16-bit floats that change in place: what Tensor is to Float32, for values that are kept and not computed with.
+// Mutable arrays of 16-bit floats, for values that are stored and updated in place, such as optimizer moments.
 
 import CKernels
 
@@ -14,36 +14,36 @@ package final class Tensor16: @unchecked Sendable {
     ///
     /// - Precondition: `type` is a 16-bit type.
     package init(zeros shape: [Int], type: ElementType) {
-        precondition(type != .float32, "Tensor16: float32 is no 16-bit type")
+        precondition(type != .float32, "Tensor16: float32 is not a 16-bit type")
         self.shape = shape
         self.type = type
         count = shape.reduce(1, *)
         storage = Storage(count: (count + 1) / 2)
-        nonisolated(unsafe) let bits = pointer
+        let bits = pointer
         Threads.parallelFor(count, grain: elementwiseGrain) { range in
             (bits + range.lowerBound).update(repeating: 0, count: range.count)
         }
     }
 
-    /// The 16-bit patterns, row-major; valid while this object lives.
+    /// The bit patterns, row-major; valid while this object lives.
     package var pointer: UnsafeMutablePointer<UInt16> {
         UnsafeMutableRawPointer(storage.pointer).assumingMemoryBound(to: UInt16.self)
     }
 
-    /// The values in Float32, off the tape.
+    /// The values as Float32, off the tape.
     package func widened() -> Tensor {
         let result = Tensor(unsafeUninitialized: shape)
         Float16Bits.decode(UnsafeBufferPointer(start: pointer, count: count), type, into: result.pointer)
         return result
     }
 
-    /// Takes `values` in, rounded to nearest even.
+    /// Replaces the contents by `values`, rounded to nearest even.
     ///
-    /// - Precondition: they have this shape.
+    /// - Precondition: `values` has this shape.
     package func assign(_ values: Tensor) {
         precondition(values.shape == shape, "Tensor16: values \(values.shape) for \(shape)")
         let encode = type == .float16 ? kernels.half_from_float : kernels.bfloat_from_float
-        nonisolated(unsafe) let (from, to) = (values.pointer, pointer)
+        let (from, to) = (values.pointer, pointer)
         Threads.parallelFor(count, grain: elementwiseGrain) { range in
             encode(from + range.lowerBound, to + range.lowerBound, range.count)
         }

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// The threads behind `Threads.parallelFor`. One region runs at a time; its ranges are claimed one by one from a
-// ticket, and the caller waits for the ranges that were claimed, never for a worker: an empty region costs about a
-// tenth of a microsecond even while the other cores are busy with something else.
+// The threads of `Threads.parallelFor`. One parallel region runs at a time. Threads claim its ranges one by one from an
+// atomic ticket, and the caller waits for claimed ranges only, never for idle workers: an empty region costs about 0.1
+// us even if all other cores are busy.
 
 import CKernels
 import Foundation
 import Synchronization
 
-/// Worker threads that help a caller through the ranges of one region at a time.
+/// Worker threads that execute the ranges of one parallel region at a time together with the caller.
 ///
-/// Idle workers watch the ticket for some tens of microseconds, since training is hundreds of short regions in a
-/// row, then sleep. Workers are started when first wanted and live as long as the process.
+/// Idle workers poll the ticket for some tens of microseconds before they sleep, because training consists of hundreds
+/// of short regions in sequence. Workers are started at first use and live as long as the process.
 final class WorkerPool: Sendable {
     static let shared = WorkerPool()
 
-    /// One region; it lives on its caller's stack.
+    /// One region, stored on the stack of its caller.
     private struct Region {
         let count, rangeLength, ranges: Int
         let body: (Range<Int>) -> Void
@@ -24,17 +24,17 @@ final class WorkerPool: Sendable {
         }
     }
 
-    /// The region's number above 32 bits of how many of its ranges nobody has claimed yet. The number keeps a
-    /// claim that was begun in one region from succeeding in the next.
+    /// High 32 bits: the number of the region; low 32 bits: how many of its ranges are unclaimed. The region number
+    /// makes a claim fail that was begun in an earlier region.
     private let ticket = Atomic<UInt64>(0)
-    /// The address of the `Region`; may be followed by whoever holds a claim that is not finished.
+    /// The address of the `Region`; may be dereferenced only by a thread with an unfinished claim.
     private let region = Atomic<UInt>(0)
-    /// Ranges of the region that have not run to their end.
+    /// Number of ranges of the region that have not finished.
     private let unfinished = Atomic<Int>(0)
-    /// Workers with a lower number may claim.
+    /// Workers with an index below this number may claim ranges.
     private let invited = Atomic<Int>(0)
     private let isTaken = Atomic<Bool>(false)
-    /// Changed by the thread that has taken the pool only.
+    /// Number of started workers; written only by the thread that has taken the pool.
     private let started = Atomic<Int>(0)
 
     private let sleepers = Atomic<Int>(0)
@@ -42,15 +42,15 @@ final class WorkerPool: Sendable {
     private let callerSleeps = Atomic<Bool>(false)
     private let workFinished = NSCondition()
 
-    /// Looks at the ticket before going to sleep; a pause between two of them takes 10 to 50 ns.
-    private static let patience = 2000
+    /// Number of polls of the ticket before a thread sleeps; one poll takes 10 to 50 ns.
+    private static let maxPolls = 2000
     private static let processors = ProcessInfo.processInfo.activeProcessorCount
 
     /// Runs `body` on the ranges of `rangeLength` indices (the last may be shorter) that cover `0..<count`, on this
     /// thread and up to `threads - 1` others.
     ///
-    /// - Returns: false, and nothing was run, when a region is running: this one is nested in it, or another
-    ///   thread's.
+    /// - Returns: false, without running anything, if a region is running already: an enclosing one, or one of another
+    ///   thread.
     func run(count: Int, rangeLength: Int, threads: Int, _ body: (Range<Int>) -> Void) -> Bool {
         guard isTaken.compareExchange(expected: false, desired: true, ordering: .acquiring).exchanged else {
             return false
@@ -78,7 +78,8 @@ final class WorkerPool: Sendable {
         unfinished.store(ranges, ordering: .relaxed)
         invited.store(workers, ordering: .relaxed)
         let number = (ticket.load(ordering: .relaxed) >> 32) &+ 1
-        // This store and the load below, against a worker's two in the other order: one of both sees the other.
+        // A worker that goes to sleep does the same two accesses in the opposite order, so that one thread sees the
+        // other.
         ticket.store(number << 32 | UInt64(ranges), ordering: .sequentiallyConsistent)
         if sleepers.load(ordering: .sequentiallyConsistent) > 0 {
             workArrived.lock()
@@ -87,7 +88,8 @@ final class WorkerPool: Sendable {
         }
     }
 
-    /// Makes a range the calling thread's: how many were left, it included; nil when there is none for it.
+    /// Claims a range for the calling thread. Returns the number of unclaimed ranges before the claim, or nil if there
+    /// is no range for this thread.
     private func claim(worker: Int?) -> Int? {
         var seen = ticket.load(ordering: .acquiring)
         while true {
@@ -102,11 +104,11 @@ final class WorkerPool: Sendable {
     }
 
     private func awaitFinish() {
-        for _ in 0..<Self.patience {
+        for _ in 0..<Self.maxPolls {
             if unfinished.load(ordering: .acquiring) == 0 { return }
             bf_spin_hint()
         }
-        // A worker holds a claim and is not running, most likely: leave the processor to it.
+        // Most likely, a worker with a claim is not running: yield the processor to it.
         workFinished.lock()
         callerSleeps.store(true, ordering: .sequentiallyConsistent)
         while unfinished.load(ordering: .sequentiallyConsistent) > 0 { workFinished.wait() }
@@ -134,9 +136,9 @@ final class WorkerPool: Sendable {
     }
 
     private func work(_ worker: Int) {
-        // More threads than processors must not watch: they would keep those with work from running.
-        let patience = worker + 1 < Self.processors ? Self.patience : 1
-        var looks = 0
+        // Threads beyond the number of processors must not poll: they would delay threads that have work.
+        let maxPolls = worker + 1 < Self.processors ? Self.maxPolls : 1
+        var polls = 0
         var lastTicket: UInt64 = 0
         while true {
             if let left = claim(worker: worker),
@@ -144,17 +146,17 @@ final class WorkerPool: Sendable {
             {
                 work.pointee.run(work.pointee.ranges - left)
                 finishClaim()
-                looks = 0
+                polls = 0
                 continue
             }
             let seen = ticket.load(ordering: .relaxed)
-            looks = seen == lastTicket ? looks + 1 : 0
+            polls = seen == lastTicket ? polls + 1 : 0
             lastTicket = seen
-            if looks < patience {
+            if polls < maxPolls {
                 bf_spin_hint()
             } else {
                 sleep(worker)
-                looks = 0
+                polls = 0
             }
         }
     }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Weights that stay codes of a few bits in memory, in the panels that integer kernels read: 2 bits up to 4 levels, 4 up to
-// 16, else 8.
+// Weights that are stored in memory as low-bit codes, in panels that integer kernels read. A code takes 2 bits for up
+// to 4 levels, 4 bits for up to 16 levels, otherwise 8 bits.
 
 import CKernels
 
-/// A weight `[OC, IC]` or `[OC, IC, KH, KW]` of codes 0..<L that stand for -(L-1)/2 ... (L-1)/2.
+/// A weight `[OC, IC]` or `[OC, IC, KH, KW]` of codes 0..<L, which represent -(L-1)/2 ... (L-1)/2.
 public final class IntegerMatrix: Sendable {
     public let shape: [Int]
     /// L, odd.
@@ -12,16 +12,16 @@ public final class IntegerMatrix: Sendable {
     let layout: bf_integer_shape
     let panels: Storage
 
-    /// Whether integer kernels take codes of `levels` values in a weight of `shape`.
+    /// Whether integer kernels support `levels` levels and a weight of `shape`.
     public static func supports(levels: Int, shape: [Int]) -> Bool {
         levels % 2 == 1 && bf_integer_bits(Int32(clamping: levels)) != 0
             && (shape.count == 2 || shape.count == 4) && shape.allSatisfy { $0 > 0 }
             && shape[1] <= Int(BF_INTEGER_MAX_INPUTS)
     }
 
-    /// Packs the codes that `fill` writes, row-major, each below `levels`.
+    /// Packs the codes that `fill` writes: row-major, each below `levels`.
     ///
-    /// - Throws: what `fill` throws.
+    /// - Throws: the error of `fill`.
     /// - Precondition: `supports(levels:shape:)`.
     public init<Failure: Error>(
         levels: Int, shape: [Int], fill: (UnsafeMutableBufferPointer<UInt8>) throws(Failure) -> Void
@@ -32,7 +32,7 @@ public final class IntegerMatrix: Sendable {
         layout = bf_integer_shape(
             bits: bf_integer_bits(Int32(levels)), offset: Int32((levels - 1) / 2), outputs: shape[0],
             segments: shape.dropFirst(2).reduce(1, *), inputs: shape[1])
-        // From the pool: layer after layer is decoded into the same pages.
+        // From the pool, so that all layers are decoded into the same memory pages.
         let count = shape.reduce(1, *)
         let scratch = Storage(byteCount: count)
         try fill(UnsafeMutableBufferPointer(start: scratch.bytes, count: count))
@@ -46,7 +46,7 @@ public final class IntegerMatrix: Sendable {
 
     /// Packs codes, row-major.
     ///
-    /// - Precondition: `supports(levels:shape:)`; as many codes as `shape` holds, each below `levels`.
+    /// - Precondition: `supports(levels:shape:)`; the number of codes matches `shape`; each is below `levels`.
     public convenience init(_ codes: [UInt8], levels: Int, shape: [Int]) {
         precondition(codes.count == shape.reduce(1, *), "\(codes.count) codes for a weight \(shape)")
         self.init(levels: levels, shape: shape) { _ = $0.update(fromContentsOf: codes) }
@@ -65,7 +65,7 @@ public final class IntegerMatrix: Sendable {
         }
     }
 
-    /// The dense weight, a code times its channel's scale, of `scales` `[OC]`; rows are made as they are read.
+    /// The dense weight: codes times the scales `[OC]` of their output channels. Rows are computed when they are read.
     public func weight(scales: Tensor) -> Tensor {
         precondition(scales.shape == [shape[0]], "scales \(scales.shape) for a weight \(shape)")
         return Tensor(shape) { [self] rows, values in
@@ -74,24 +74,24 @@ public final class IntegerMatrix: Sendable {
         }
     }
 
-    /// Bytes that the panels take.
+    /// Size of the panels in bytes.
     public var byteCount: Int { bf_integer_panel_bytes(layout) }
 
     var panelCount: Int { bf_integer_panels(layout.outputs) }
 
-    /// Row-major codes: all taps of an input follow each other.
+    /// Strides of row-major codes, in which all taps of an input channel are contiguous.
     private var strides: bf_integer_strides {
         bf_integer_strides(
             output: layout.inputs * layout.segments, segment: 1, input: layout.segments)
     }
 
-    /// Panels that a thread packs at a time at least.
+    /// Minimum number of panels that a task packs.
     private var grain: Int {
         max((1 << 18) / max(layout.inputs * layout.segments * Int(BF_INTEGER_PANEL), 1), 1)
     }
 }
 
-/// A weight that integer products read: codes, and one scale per output channel.
+/// The weight of an integer product: codes, and one scale per output channel.
 public struct IntegerWeight: Sendable {
     public let matrix: IntegerMatrix
     /// `[OC]`.
@@ -103,14 +103,5 @@ public struct IntegerWeight: Sendable {
             scales.shape == [matrix.shape[0]], "scales \(scales.shape) for a weight \(matrix.shape)")
         self.matrix = matrix
         self.scales = scales
-    }
-}
-
-extension Storage {
-    /// A block of bytes.
-    convenience init(byteCount: Int) { self.init(count: (byteCount + 3) / 4) }
-
-    var bytes: UnsafeMutablePointer<UInt8> {
-        UnsafeMutableRawPointer(pointer).assumingMemoryBound(to: UInt8.self)
     }
 }

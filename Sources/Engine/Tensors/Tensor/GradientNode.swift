@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reverse-mode differentiation: each result remembers its inputs and how to push a gradient back to them.
+// Reverse-mode automatic differentiation: each result on the tape has a node with its inputs and its backward function.
 
 import CKernels
 import Synchronization
 
 /// One recorded operation, or a leaf.
 class GradientNode: @unchecked Sendable {
-    /// Creation order, which is a topological order.
+    /// The creation order, which is a topological order.
     let index: UInt64
     private(set) var inputs: [GradientNode?]
     private var pushBack: ((inout Tensor) -> [Tensor?])?
@@ -20,8 +20,8 @@ class GradientNode: @unchecked Sendable {
     /// The index of the newest node.
     static var newest: UInt64 { counter.load(ordering: .relaxed) }
 
-    /// An operation: `pushBack` makes one gradient per input from the gradient of the result. It may write over that one
-    /// where nobody else holds it (`Tensor.isUniquelyOwned()`).
+    /// An operation: `pushBack` computes one gradient per input from the gradient of the result. It may overwrite that
+    /// gradient if no other tensor shares its memory (`Tensor.isUniquelyOwned()`).
     init(inputs: [GradientNode?], pushBack: @escaping (inout Tensor) -> [Tensor?]) {
         index = Self.counter.wrappingAdd(1, ordering: .relaxed).newValue
         self.inputs = inputs
@@ -35,7 +35,7 @@ class GradientNode: @unchecked Sendable {
         parameter = leaf
     }
 
-    /// A node that does its own work in an override of `run`.
+    /// A node with its own override of `run`.
     init(inputs: [GradientNode?]) {
         index = Self.counter.wrappingAdd(1, ordering: .relaxed).newValue
         self.inputs = inputs
@@ -44,34 +44,34 @@ class GradientNode: @unchecked Sendable {
 
     func accumulate(_ incoming: Tensor) { gradient.accumulate(incoming) }
 
-    /// Hands the accumulated gradient to the inputs (or to the parameter) and lets go of everything held.
+    /// Propagates the accumulated gradient to the inputs (or to the parameter) and releases everything held.
     func run() {
         defer { release() }
-        // Taken out, so that the operation may find itself the only owner.
+        // Taken out of the node, so that the operation can be the only owner.
         guard var gradient = gradient.take() else { return }
         if let parameter {
             parameter.accumulate(gradient)
             return
         }
         guard let pushBack else { preconditionFailure(Self.usedUp) }
-        for (input, share) in zip(inputs, pushBack(&gradient)) {
-            if let input, let share { input.accumulate(share) }
+        for (input, inputGradient) in zip(inputs, pushBack(&gradient)) {
+            if let input, let inputGradient { input.accumulate(inputGradient) }
         }
     }
 
-    /// Lets go of everything held.
+    /// Releases everything held.
     final func release() {
         gradient = nil
         pushBack = nil
         inputs = []
     }
 
-    /// Runs every node newer than `boundary` that `roots`, which have their gradients, depend on; newest first.
+    /// Runs `roots`, whose gradients are set, and every node newer than `boundary` that they depend on, newest first.
     static func propagate(from roots: [GradientNode], downTo boundary: UInt64 = 0) {
         for node in reachable(from: roots, downTo: boundary) { node.run() }
     }
 
-    /// Every node newer than `boundary` that `roots` depend on, themselves included, newest first.
+    /// `roots` and every node newer than `boundary` that they depend on, newest first.
     private static func reachable(from roots: [GradientNode], downTo boundary: UInt64) -> [GradientNode] {
         var found: [GradientNode] = []
         var seen: Set<ObjectIdentifier> = []
@@ -85,29 +85,27 @@ class GradientNode: @unchecked Sendable {
     }
 }
 
-/// Whether operations are recorded on this thread or task.
+/// Whether operations are recorded in this task.
 enum GradientMode {
     @TaskLocal static var isEnabled = true
 }
 
-/// Runs `body` without recording operations: no tape, and intermediate results are freed at once.
+/// Runs `body` without recording operations, so that intermediate results are freed immediately.
 public func withoutGradients<R>(_ body: () throws -> R) rethrows -> R {
     try GradientMode.$isEnabled.withValue(false, operation: body)
 }
 
 extension Tensor? {
-    /// Adds a gradient to what is there: in place where nobody else holds that.
+    /// Adds `incoming` to this gradient, in place if no other tensor shares its memory.
     mutating func accumulate(_ incoming: Tensor) {
         guard var total = take() else {
             self = incoming
             return
         }
         precondition(
-            total.shape == incoming.shape, "gradient: \(total.shape) and \(incoming.shape) meet at one tensor"
-        )
+            total.shape == incoming.shape, "gradient: \(total.shape) and \(incoming.shape) for one tensor")
         let sum = total.isUniquelyOwned() ? total : Tensor(unsafeUninitialized: total.shape)
-        let (a, b, to) = (total.pointer, incoming.pointer, sum.pointer)
-        nonisolated(unsafe) let (left, right, result) = (a, b, to)
+        let (left, right, result) = (total.pointer, incoming.pointer, sum.pointer)
         let add = bf_binary_kernel(kernelTable, BF_ADD)
         Threads.parallelFor(sum.count, grain: elementwiseGrain) { range in
             add(

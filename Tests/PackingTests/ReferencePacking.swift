@@ -1,10 +1,53 @@
 // SPDX-License-Identifier: Apache-2.0
-// Entropy-coded streams once more, read in the plainest way, straight from the descriptions of `EntropyStream` and
-// `FrequencyModel`. The tests hold the fast functions against it.
+// A plain implementation of the formats, one bit and one code at a time, written from the descriptions of
+// `PackingLayout`, `EntropyStream` and `FrequencyModel`. The tests compare the fast functions with it.
+
+import Foundation
+
+@testable import Packing
+
+/// Packing and unpacking by definition; slow.
+enum ReferencePacking {
+    /// The bytes of stored codes, each in `0..<levels`.
+    static func pack(_ stored: [Int], layout: PackingLayout) -> [UInt8] {
+        var bits: [UInt8] = []
+        for start in stride(from: 0, to: stored.count, by: layout.codesPerGroup) {
+            let group = stored[start..<min(start + layout.codesPerGroup, stored.count)]
+            let value = group.reversed().reduce(UInt64(0)) { $0 * UInt64(layout.levels) + UInt64($1) }
+            for bit in 0..<layout.bits(ofGroupWith: group.count) {
+                bits.append(UInt8(value >> UInt64(bit) & 1))
+            }
+        }
+        var bytes = [UInt8](repeating: 0, count: (bits.count + 7) / 8)
+        for (position, bit) in bits.enumerated() {
+            bytes[position / 8] |= bit << UInt8(position % 8)
+        }
+        return bytes
+    }
+
+    /// The `count` stored codes in `bytes`, which must be valid.
+    static func unpack(_ bytes: [UInt8], count: Int, layout: PackingLayout) -> [Int] {
+        var stored: [Int] = []
+        var position = 0
+        while stored.count < count {
+            let codes = min(layout.codesPerGroup, count - stored.count)
+            var value: UInt64 = 0
+            for bit in 0..<layout.bits(ofGroupWith: codes) {
+                value |= UInt64(bytes[position / 8] >> UInt8(position % 8) & 1) << UInt64(bit)
+                position += 1
+            }
+            for _ in 0..<codes {
+                stored.append(Int(value % UInt64(layout.levels)))
+                value /= UInt64(layout.levels)
+            }
+        }
+        return stored
+    }
+}
 
 extension ReferencePacking {
-    /// The `count` stored codes in the entropy-coded `bytes`, which are taken to be sound.
-    package static func unpackEntropy(_ bytes: [UInt8], count: Int, levels: Int) throws(PackingError) -> [Int] {
+    /// The `count` stored codes in the entropy-coded `bytes`, which must be valid.
+    static func unpackEntropy(_ bytes: [UInt8], count: Int, levels: Int) throws(PackingError) -> [Int] {
         guard count > 0 else { return [] }
         if bytes[0] == 0 {
             return unpack(
@@ -82,5 +125,16 @@ extension ReferencePacking {
 
     private static func power(_ base: Int, _ exponent: Int) -> Int {
         (0..<exponent).reduce(1) { value, _ in value * base }
+    }
+}
+
+/// The empirical entropy of codes with the frequencies `histogram`, in bits: the lower bound for codes that are coded
+/// independently.
+///
+/// - Parameter histogram: how often each code occurs, each at least 0.
+func entropyEstimate(histogram: [Int]) -> Double {
+    let total = Double(histogram.reduce(0, +))
+    return histogram.reduce(0) { bits, count in
+        count == 0 ? bits : bits + Double(count) * log2(total / Double(count))
     }
 }

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// Gradient checkpointing (Chen et al. 2016, arXiv:1604.06174): a part of a network keeps its inputs alone and is
-// computed a second time when its gradients are wanted.
+// Gradient checkpointing (Chen et al. 2016, arXiv:1604.06174): a part of a network saves only its inputs and is
+// computed a second time in the backward pass.
 
-/// The results of `body`, whose intermediate values are not kept for the backward pass: it runs `body` again.
+/// The results of `body`, whose intermediate values are not saved: the backward pass runs `body` again.
 ///
-/// Results and gradients are bit-equal to those of `body` run directly. Both runs record a tape, the first one to drop it
-/// at once, so that operations that choose their algorithm by what is recorded choose alike; and the second tape hangs at
-/// the inputs' own nodes, so that every sum of gradients is taken in the same order.
+/// Results and gradients are bit-identical to those of `body` called directly. Both runs record a tape (the first one
+/// is dropped immediately), so that operations that select their algorithm by what is recorded select the same one. The
+/// second tape is attached to the nodes of the inputs, so that gradients are summed in the same order.
 ///
 /// - Parameters:
-///   - inputs: every tensor on the tape that `body` depends on; trainable parameters inside are found by themselves.
-///   - body: a function of its arguments and of parameters alone; no random numbers, no effects. Both runs must see
-///     the same parameter values.
-/// - Returns: the results; each on the tape where `body` puts it there.
+///   - inputs: every tensor on the tape that `body` depends on, except trainable parameters.
+///   - body: a function of its arguments and of parameters only, without random numbers and side effects. Parameters
+///     must have the same values in both runs.
+/// - Returns: the results; a result is on the tape if it is in `body`.
 public func checkpointed(_ inputs: [Tensor], _ body: @escaping ([Tensor]) -> [Tensor]) -> [Tensor] {
     let outputs = body(inputs)
     let isRecorded = outputs.map(\.requiresGradient)
@@ -29,8 +29,8 @@ public func checkpointed(_ inputs: [Tensor], _ body: @escaping ([Tensor]) -> [Te
     }
 }
 
-/// The node behind all results of one checkpointed part. It is older than theirs, so that it runs when each of them has
-/// its whole gradient.
+/// The common node of all results of one checkpointed part. It is older than the nodes of the results, so that it runs
+/// after all of them have their complete gradients.
 private final class RecomputationNode: GradientNode, @unchecked Sendable {
     private var arguments: [Tensor]
     private var body: (([Tensor]) -> [Tensor])?
@@ -58,10 +58,10 @@ private final class RecomputationNode: GradientNode, @unchecked Sendable {
         GradientNode.propagate(from: roots.nodes, downTo: roots.boundary)
     }
 
-    /// The nodes of the results, with their gradients; everything newer than `boundary` belongs to the second run.
+    /// The nodes of the results with their gradients; all nodes newer than `boundary` belong to the second run.
     private func secondRun() -> (nodes: [GradientNode], boundary: UInt64) {
-        // Inputs keep the nodes that they have on the outer tape, which are older than the boundary: gradients are
-        // added up there, and the outer pass takes them on.
+        // The nodes of the inputs belong to the outer tape and are older than the boundary: gradients accumulate there
+        // and are propagated by the outer pass.
         let boundary = GradientNode.newest
         guard let body, gradients.contains(where: { $0 != nil }) else { return ([], boundary) }
         let outputs = GradientMode.$isEnabled.withValue(true) { body(arguments) }

@@ -3,8 +3,9 @@
 
 /// A multi-dimensional array of Float32, contiguous and row-major.
 ///
-/// A tensor is a value: operations return new ones. Copies share storage. Where gradients are recorded (see
-/// ``withoutGradients(_:)``) and a trainable ``Parameter`` lies below, the result remembers how it was made.
+/// A tensor is a value: operations return new tensors. Copies share storage. Unless recording is off (see
+/// ``withoutGradients(_:)``), a result that depends on a trainable ``Parameter`` records the operation that computed
+/// it.
 public struct Tensor: @unchecked Sendable {
     /// The size of each axis, outermost first; `[]` is a scalar.
     public let shape: [Int]
@@ -22,7 +23,7 @@ public struct Tensor: @unchecked Sendable {
         self.node = node
     }
 
-    /// A pooled block of undefined contents; the caller fills all of it.
+    /// A tensor with undefined contents from the memory pool; the caller writes every element.
     public init(unsafeUninitialized shape: [Int]) {
         precondition(shape.allSatisfy { $0 >= 0 }, "Tensor: negative axis in \(shape)")
         self.init(storage: Storage(count: shape.reduce(1, *)), shape: shape)
@@ -44,7 +45,7 @@ public struct Tensor: @unchecked Sendable {
 
     public static func full(_ shape: [Int], _ value: Float) -> Tensor {
         let result = Tensor(unsafeUninitialized: shape)
-        // In parallel for the sake of fresh memory, whose first touch costs a page fault.
+        // In parallel, because the first write to new memory costs a page fault.
         Threads.parallelFor(result.count, grain: elementwiseGrain) { range in
             (result.pointer + range.lowerBound).update(repeating: value, count: range.count)
         }
@@ -53,9 +54,6 @@ public struct Tensor: @unchecked Sendable {
 
     public static func zeros(_ shape: [Int]) -> Tensor { full(shape, 0) }
     public static func ones(_ shape: [Int]) -> Tensor { full(shape, 1) }
-
-    /// `0, 1, ... n - 1`, shape `[n]`.
-    public static func arange(_ n: Int) -> Tensor { Tensor((0..<n).map(Float.init), shape: [n]) }
 
     public var rank: Int { shape.count }
 
@@ -78,7 +76,7 @@ public struct Tensor: @unchecked Sendable {
         try withExtendedLifetime(storage) { try body(UnsafeBufferPointer(start: pointer, count: count)) }
     }
 
-    /// The elements for writing: for whoever made this tensor, before it is shared, and for optimizers.
+    /// The elements for writing. Only for code that created this tensor and has not shared it yet, and for optimizers.
     public func withUnsafeMutableBufferPointer<R>(_ body: (UnsafeMutableBufferPointer<Float>) throws -> R)
         rethrows -> R
     {
@@ -91,43 +89,58 @@ public struct Tensor: @unchecked Sendable {
     /// True when every element is neither infinite nor NaN.
     public var isFinite: Bool { kernels.all_finite(pointer, count) }
 
-    /// The same values in memory of their own, off the tape.
+    /// A copy with its own memory, off the tape.
     package func copied() -> Tensor { mapped { $1.update(from: $0, count: $2) } }
 
-    /// True when no other tensor shares the memory, so that writing to it changes nobody else's values.
+    /// True when no other tensor shares the memory, so that it can be overwritten.
     package mutating func isUniquelyOwned() -> Bool { isKnownUniquelyReferenced(&storage) }
 
-    /// Whether both lie in one block of memory.
+    /// Whether both tensors use the same block of memory.
     package func sharesMemory(with other: Tensor) -> Bool { storage === other.storage }
 
-    /// The first element; valid while the tensor lives. For reading, except by the code that made the tensor.
+    /// The address of the first element; valid while the tensor lives. For reading, and for writing to a new tensor that is
+    /// not shared yet.
     package var pointer: UnsafeMutablePointer<Float> { storage.pointer + offset }
 
-    /// The first element for writing; valid while the tensor lives. Prepacked forms of the old values are dropped.
+    /// The address of the first element for writing; valid while the tensor lives. Drops the prepacked forms of the old
+    /// values.
     package var mutablePointer: UnsafeMutablePointer<Float> {
         storage.prepackedForms?.drop()
         return pointer
     }
 
-    /// Marks the values of a parameter: the forms that kernels read of them are kept from use to use.
-    func keepsPrepackedForms() {
+    /// Marks the values of a parameter: their prepacked forms are cached between uses.
+    func cachesPrepackedForms() {
         if storage.prepackedForms == nil, offset == 0, count == storage.count {
             storage.prepackedForms = PrepackedForms()
         }
     }
 
-    /// The forms kept of this weight: of a frozen parameter's whole value.
+    /// The cached forms of this weight; nil unless it is the whole value of a frozen parameter.
     private var prepackedForms: PrepackedForms? {
         node == nil && offset == 0 && count == storage.count ? storage.prepackedForms : nil
     }
 
-    /// Whether packing this weight is paid for once, not at each use.
-    var packsOnce: Bool { prepackedForms != nil }
+    /// Whether this weight is prepacked once instead of at each use.
+    var isPrepackedOnce: Bool { prepackedForms != nil }
 
-    /// `form` of this weight: the kept one where it is frozen, else packed for this use.
-    func packed(_ form: PrepackedForm, floats: Int, make: () -> Storage) -> Storage {
+    /// `form` of this weight: the cached one if the weight is frozen, otherwise made for this use.
+    func prepacked(_ form: PrepackedForm, floats: Int, make: () -> Storage) -> Storage {
         prepackedForms?.form(form, floats: floats, make: make) ?? make()
     }
+
+    /// A new tensor computed by `kernel(source, destination, count)` in parallel passes over all elements.
+    func mapped(_ kernel: (UnsafePointer<Float>, UnsafeMutablePointer<Float>, Int) -> Void) -> Tensor {
+        let result = Tensor(unsafeUninitialized: shape)
+        Threads.parallelFor(count, grain: elementwiseGrain) { range in
+            kernel(pointer + range.lowerBound, result.pointer + range.lowerBound, range.count)
+        }
+        return result
+    }
+
+    /// Memory for a result that is computed elementwise from this gradient: this tensor's own memory if no other tensor
+    /// shares it, otherwise new memory.
+    mutating func overwritable() -> Tensor { isUniquelyOwned() ? self : Tensor(unsafeUninitialized: shape) }
 
     /// The axis counted from the end when negative.
     func axis(_ axis: Int) -> Int {

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// What users see of differentiation: `backward`, `detached` and own operations.
+// Public interface of automatic differentiation: `backward`, `detached` and custom operations.
 
 extension Tensor {
-    /// True when a trainable parameter lies below this tensor on the tape.
+    /// True if this tensor depends on a trainable parameter and is on the tape.
     public var requiresGradient: Bool { node != nil }
 
     /// The same values off the tape.
     public func detached() -> Tensor { Tensor(storage: storage, offset: offset, shape: shape) }
 
-    /// Adds d(self)/d(parameter), weighted with `gradient`, to every trainable parameter below.
+    /// Adds d(self)/d(parameter), weighted with `gradient`, to the gradient of every trainable parameter.
     ///
-    /// The tape is used up: activations are freed as the pass goes, and a second call on the same result traps.
+    /// The pass consumes the tape: activations are freed during the pass, and a second call on the same result traps.
     ///
-    /// - Parameter gradient: the shape of `self`; nil stands for ones, as for a scalar loss.
+    /// - Parameter gradient: the shape of `self`; nil means ones, as for a scalar loss.
     public func backward(_ gradient: Tensor? = nil) {
         guard let node else { return }
         if let gradient {
@@ -25,13 +25,13 @@ extension Tensor {
         }
     }
 
-    /// An own differentiable operation.
+    /// A custom differentiable operation.
     ///
     /// - Parameters:
-    ///   - name: what messages call it.
-    ///   - inputs: what `output` was computed from.
+    ///   - name: the name in error messages.
+    ///   - inputs: the tensors that `output` was computed from.
     ///   - output: the result, computed by the caller, off the tape.
-    ///   - backward: from the gradient of the output, one gradient per input (nil: none), each of its input's shape.
+    ///   - backward: maps the gradient of the output to one gradient per input (nil: none), each of its input's shape.
     /// - Returns: `output`, on the tape when gradients are on and an input is.
     public static func custom(
         _ name: StaticString, inputs: [Tensor], output: Tensor, backward: @escaping (Tensor) -> [Tensor?]
@@ -39,13 +39,13 @@ extension Tensor {
         customInPlace(name, inputs: inputs, output: output) { gradient in backward(gradient) }
     }
 
-    /// An own differentiable operation whose backward pass may write over the gradient that it is given.
+    /// A custom differentiable operation whose backward function may overwrite the gradient that it receives.
     ///
     /// - Parameters:
-    ///   - name: what messages call it.
-    ///   - inputs: what `output` was computed from.
+    ///   - name: the name in error messages.
+    ///   - inputs: the tensors that `output` was computed from.
     ///   - output: the result, computed by the caller, off the tape.
-    ///   - backward: as above; where the gradient `isUniquelyOwned()`, its memory may become one of the results.
+    ///   - backward: as for `custom`; if the gradient `isUniquelyOwned()`, its memory may be reused for a result.
     /// - Returns: `output`, on the tape when gradients are on and an input is.
     package static func customInPlace(
         _ name: StaticString, inputs: [Tensor], output: Tensor,
@@ -55,12 +55,12 @@ extension Tensor {
         var result = output.detached()
         let shapes = inputs.map(\.shape)
         result.node = GradientNode(inputs: inputs.map(\.node)) { gradient in
-            let shares = backward(&gradient)
+            let gradients = backward(&gradient)
             precondition(
-                shares.count == shapes.count
-                    && zip(shares, shapes).allSatisfy { $0 == nil || $0?.shape == $1 },
-                "\(name): gradients \(shares.map { $0?.shape }) for inputs \(shapes)")
-            return shares
+                gradients.count == shapes.count
+                    && zip(gradients, shapes).allSatisfy { $0 == nil || $0?.shape == $1 },
+                "\(name): gradients \(gradients.map { $0?.shape }) for inputs \(shapes)")
+            return gradients
         }
         return result
     }
