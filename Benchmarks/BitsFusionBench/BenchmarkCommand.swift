@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The program `bitsfusion-bench`: our side against PyTorch's, in one run, on the same work.
+// The program `bitsfusion-bench`: benchmarks of this library and PyTorch on the same work, in one run.
 
 import ArgumentParser
 import BitsFusion
@@ -9,80 +9,80 @@ import Foundation
 struct BenchmarkCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bitsfusion-bench",
-        abstract: "Times this library and PyTorch on the same work, in turn, in one run.",
+        abstract: "Benchmark this library and PyTorch on the same work.",
         discussion: """
-            Every case gives both sides the same inputs and weights, compares what they compute, and then measures \
-            them alternately. Close other programs first. From the root of the repository, after \
+            Each case gives both sides the same inputs and weights, compares their results, and then measures them \
+            alternately. Close other programs first. Run from the root of the repository after \
             `make benchmark-setup`:
 
               env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE .build/release/bitsfusion-bench kernels --filter conv
 
-            Exit status: 0 done, 1 where two sides computed different things, 64 wrong usage, 65 and 66 files that \
-            are faulty or missing, 70 where PyTorch's side failed, 73 and 74 where files cannot be written.
+            Exit status: 0 success, 1 results differ, 64 usage error, 65 invalid file, 66 missing file, 70 PyTorch \
+            failed, 73 and 74 files cannot be written.
             """,
         version: toolVersion)
 
-    @Argument(help: "What to run: kernels, forward, train, analyze, allocate; all of them when left out.")
+    @Argument(help: "Groups of cases: kernels, forward, train, packed, analyze, allocate (default: all).")
     var groups: [BenchmarkGroup] = []
 
-    @Option(help: "Only cases in whose name this regular expression is found.")
+    @Option(help: "Run only cases whose name matches this regular expression.")
     var filter: String?
 
-    @Flag(help: "Print the names of the cases and end.")
+    @Flag(help: "Print the names of the cases and exit.")
     var list = false
 
-    @Flag(help: "Fewer and shorter measurements, for a first impression.")
+    @Flag(help: "Use fewer and shorter measurements.")
     var quick = false
 
-    @Option(help: "Threads of each side (default: BITSFUSION_THREADS, else all processors).")
+    @Option(help: "Number of threads of each side (default: BITSFUSION_THREADS, else all processors).")
     var threads: Int?
 
-    @Flag(help: "Leave PyTorch out: nothing is compared.")
+    @Flag(help: "Run without PyTorch; results are not compared.")
     var oursOnly = false
 
-    @Flag(help: "Run PyTorch in Float32 on the large stage I step as well, which needs more than 24 GB.")
+    @Flag(help: "Also run PyTorch in Float32 on the large stage I step, which needs more than 24 GB.")
     var float32StageOne = false
 
-    @Option(help: "Seconds that a case waits at most for other programs to leave the processors alone.")
-    var patience: Double?
+    @Option(help: "Maximum seconds per case to wait until other programs are idle.")
+    var maxWait: Double?
 
-    @Option(help: "The Python that has PyTorch.")
+    @Option(help: "The Python executable with PyTorch.")
     var python = ".venv/bin/python"
 
-    @Option(help: "PyTorch's side.")
+    @Option(help: "The script that runs PyTorch.")
     var twin = "Benchmarks/pytorch/twin.py"
 
-    @Option(help: "A folder for temporary files.")
+    @Option(help: "The folder of temporary files.")
     var folder = NSTemporaryDirectory()
 
-    @Option(help: "Write everything that was measured to this file.")
+    @Option(help: "Write all measurements to this file.")
     var json: String?
 
     @Option(
         help:
-            "Put the tables into this markdown file, between <!-- benchmark NAME --> and <!-- end of benchmark -->."
+            "Write the tables to this Markdown file, between <!-- benchmark NAME --> and <!-- end of benchmark -->."
     )
     var markdown: String?
 
-    @Option(help: "Measure nothing: print, and put into --markdown, what an earlier run wrote with --json.")
+    @Option(help: "Print the report of an earlier run from its --json file, without measuring.")
     var from: String?
 
     func validate() throws {
         if from != nil, json != nil || filter != nil || !groups.isEmpty {
-            throw ValidationError("--from repeats a whole report: leave out --json, --filter and groups")
+            throw ValidationError("--from: cannot be combined with --json, --filter or groups")
         }
         if markdown != nil, filter != nil || quick || oursOnly {
             throw ValidationError(
-                "--markdown takes whole runs only: leave out --filter, --quick and --ours-only")
+                "--markdown: requires a complete run: cannot be combined with --filter, --quick or --ours-only")
         }
         if let threads, threads < 1 {
             throw ValidationError("--threads: expected 1 or more, found \(threads)")
         }
-        if let patience, !(patience >= 0) {
-            throw ValidationError("--patience: expected 0 or more, found \(patience)")
+        if let maxWait, !(maxWait >= 0) {
+            throw ValidationError("--max-wait: expected 0 or more, found \(maxWait)")
         }
         if let filter, (try? Regex(filter)) == nil {
-            throw ValidationError("--filter: \(filter) is not a regular expression")
+            throw ValidationError("--filter: expected a regular expression, found \(filter)")
         }
     }
 
@@ -104,17 +104,17 @@ struct BenchmarkCommand: ParsableCommand {
             for benchmark in cases { print(benchmark.name) }
             return
         }
-        if let from { return try repeatReport(from) }
+        if let from { return try printReport(from) }
         if let threads { Threads.count = threads }
         let exchange = try TensorExchange(below: folder)
         exchange.removeOnInterrupt()
-        // A twin that has ended shall be an error with a text, not a signal.
+        // Ignored, so that writing to an ended process is reported as an error.
         signal(SIGPIPE, SIG_IGN)
         let twins = try oursOnly ? [] : startTwins(for: cases)
         defer { for twin in twins { twin.close() } }
         let greeting = try twins.map { try $0.ask(TwinRequest(command: .hello)) }.first
         let ceiling = MachineCeiling.measured()
-        OwnContestant.releaseMemory()
+        OwnSide.releaseMemory()
         ProcessUsage.own.resetPeak()
         let machine = MachineDescription(
             ceiling: ceiling, twin: greeting, restingBytes: ProcessUsage.own.peakBytes,
@@ -123,7 +123,7 @@ struct BenchmarkCommand: ParsableCommand {
         for line in report.machine.lines { printLine(line) }
         printLine("")
 
-        // A file that cannot be written shall not be found out at the end of an hour.
+        // Written now, so that a file that cannot be written is reported before the measurements.
         try write(report)
         let table = RowTable(names: cases.map(\.name))
         printLine(table.heading)
@@ -136,7 +136,7 @@ struct BenchmarkCommand: ParsableCommand {
                 report.rows.append(row)
                 printLine(table.line(row))
             }
-            for left in run.skipped.dropFirst(known) { printLine("\(left.name): left out: \(left.reason)") }
+            for skipped in run.skipped.dropFirst(known) { printLine("\(skipped.name): skipped: \(skipped.reason)") }
             report.machine.ceiling = run.ceiling
             report.skipped = run.skipped
             try write(report)
@@ -144,7 +144,7 @@ struct BenchmarkCommand: ParsableCommand {
         try finish(report)
     }
 
-    private func repeatReport(_ path: String) throws {
+    private func printReport(_ path: String) throws {
         guard let data = FileManager.default.contents(atPath: path) else {
             throw BenchmarkError.missingFile(path: path)
         }
@@ -161,7 +161,7 @@ struct BenchmarkCommand: ParsableCommand {
         try finish(report)
     }
 
-    /// Writes what is known so far, so that a run that breaks off keeps what it measured.
+    /// Writes the rows so far, so that an interrupted run keeps its measurements.
     private func write(_ report: BenchmarkReport) throws {
         guard let json else { return }
         let encoder = JSONEncoder()
@@ -192,44 +192,44 @@ struct BenchmarkCommand: ParsableCommand {
         printLine("")
         for line in RowTable.legend { printLine(line) }
         for line in ChoiceTable(report.rows).lines + CurveTable(report.rows).lines { printLine(line) }
-        for row in report.rows where (row.disturbance.idleLoad ?? 0) > 0.05 {
-            let load = Format.percent(row.disturbance.idleLoad ?? 0)
-            printLine("warning: \(row.name): sides used \(load) of a processor while it was another's turn")
+        for row in report.rows where (row.backgroundLoad.idleLoad ?? 0) > 0.05 {
+            let load = Format.percent(row.backgroundLoad.idleLoad ?? 0)
+            printLine("warning: \(row.name): a side used \(load) of a processor while another one was measured")
         }
         if let markdown { try update(markdown, report) }
         let failed = report.rows.filter { !$0.agrees }
         for row in failed {
             for way in row.choice?.ways ?? [] where row.choice?.agrees == false {
                 printError(
-                    "bitsfusion-bench: \(row.name): by \(way.name), the result \(way.difference.name) differs by "
-                        + "\(Format.difference(way.difference.largest)) of its largest value from the choice's"
+                    "bitsfusion-bench: \(row.name): result \(way.difference.name) of \(way.name) differs from that of the "
+                        + "selected algorithm by \(Format.difference(way.difference.largest)) of its largest value"
                 )
             }
             for twin in row.twins where !twin.agrees {
                 printError(
-                    "bitsfusion-bench: \(row.name): result \(twin.difference.name) differs from PyTorch's in "
-                        + "\(twin.type.rawValue) by \(Format.difference(twin.difference.largest)) of its largest "
-                        + "value, more than \(Format.difference(twin.tolerance)): the times do not compare")
+                    "bitsfusion-bench: \(row.name): result \(twin.difference.name): difference from PyTorch in "
+                        + "\(twin.type.rawValue), relative to its largest value: expected at most "
+                        + "\(Format.difference(twin.tolerance)), found \(Format.difference(twin.difference.largest))")
             }
         }
         if !failed.isEmpty { throw ExitCode(1) }
     }
 
     private static func restingBytes(_ twin: TwinProcess) throws -> Int? {
-        let side = TwinContestant(twin)
+        let side = TwinSide(twin)
         try side.resetPeak()
         return try side.peakBytes()
     }
 
-    private var settings: MatchSettings {
-        var settings = quick ? MatchSettings.quick : MatchSettings()
-        if let patience { settings.patience = patience }
+    private var settings: RunnerSettings {
+        var settings = quick ? RunnerSettings.quick : RunnerSettings()
+        if let maxWait { settings.maxWait = maxWait }
         return settings
     }
 
     private func selectedCases() throws -> [BenchmarkCase] {
-        let chosen = groups.isEmpty ? BenchmarkGroup.allCases : groups
-        let cases = BenchmarkCase.all.filter { chosen.contains($0.group) }
+        let selected = groups.isEmpty ? BenchmarkGroup.allCases : groups
+        let cases = BenchmarkCase.all.filter { selected.contains($0.group) }
         guard let filter else { return cases }
         let expression = try Regex(filter)
         let found = cases.filter { $0.name.firstMatch(of: expression) != nil }
@@ -244,7 +244,7 @@ struct BenchmarkCommand: ParsableCommand {
         }
     }
 
-    /// Prints at once, so that rows are seen as they are made.
+    /// Prints and flushes, so that rows are visible immediately.
     private func printLine(_ text: String) {
         print(text)
         fflush(nil)

@@ -1,55 +1,55 @@
 // SPDX-License-Identifier: Apache-2.0
-// What can keep the benchmarks from running.
+// Errors of the benchmark program.
 
-/// A fault outside of this program.
+/// An error in the environment of the program.
 enum BenchmarkError: Error, Equatable, CustomStringConvertible {
-    /// The Python that shall run PyTorch's side is not there.
+    /// The Python executable does not exist.
     case noPython(path: String)
-    /// The twin's script is not there.
+    /// The PyTorch script does not exist.
     case noTwin(path: String)
-    /// The twin ended while an answer was awaited.
+    /// The PyTorch process ended before it answered.
     case twinEnded(status: Int32)
-    /// The twin's answer cannot be read.
+    /// The answer of the PyTorch process is invalid.
     case twinAnswer(line: String)
-    /// The twin could not do what it was asked for.
+    /// The PyTorch process reported an error.
     case twinFailed(request: String, message: String)
-    /// No case has a name that fits.
+    /// No case matches the filter.
     case noCase(filter: String)
-    /// The exact solver gave up.
+    /// The exact solver found no proof of optimality.
     case unproven(name: String)
-    /// A file of the package is not where it should be.
+    /// A file of the repository does not exist.
     case missingFile(path: String)
-    /// A file is none that `--json` wrote.
+    /// A file was not written by `--json`.
     case notAReport(path: String)
     /// A file cannot be written.
     case unwritable(path: String)
-    /// A document holds no place for tables.
+    /// A document has no markers for a table.
     case noMarkers(path: String, marker: String)
 
     var description: String {
         switch self {
         case .noPython(let path):
-            "\(path): no such program; run `make benchmark-setup`, or give --python PATH or --ours-only"
+            "\(path): no such program; run `make benchmark-setup`, or use --python PATH or --ours-only"
         case .noTwin(let path):
-            "\(path): no such script; run from the root of the repository, or give --twin PATH"
+            "\(path): no such script; run from the root of the repository, or use --twin PATH"
         case .twinEnded(let status):
-            "PyTorch's side ended with status \(status); its own message stands above"
+            "PyTorch process: ended with status \(status); see its message above"
         case .twinAnswer(let line):
-            "PyTorch's side: expected an answer in JSON, found \"\(line.prefix(200))\"; check what the script prints"
+            "PyTorch process: expected an answer in JSON, found \"\(line.prefix(200))\"; check what the script prints"
         case .twinFailed(let request, let message):
-            "PyTorch's side: \(request): \(message)"
+            "PyTorch process: \(request): \(message)"
         case .noCase(let filter):
-            "--filter \(filter): no benchmark has such a name; see --list"
+            "--filter \(filter): no case matches; see --list"
         case .notAReport(let path):
-            "\(path): not a report that --json wrote; measure anew"
+            "\(path): not a report written by --json of this version; run the benchmarks again"
         case .unproven(let name):
-            "allocation of \(name): not proven to be the best"
+            "allocation of \(name): optimality was not proven"
         case .missingFile(let path):
             "\(path): no such file; run from the root of the repository"
         case .unwritable(let path):
-            "\(path): cannot be written; choose another place"
+            "\(path): cannot be written; choose another path"
         case .noMarkers(let path, let marker):
-            "\(path): expected a line \"\(marker)\" and an end marker behind it, found none; add them where the table shall stand"
+            "\(path): expected a line \"\(marker)\" followed by an end marker, found none; add both lines"
         }
     }
 

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs cases: same inputs for every side, results compared, then measured in turn.
+// Runs cases: both sides get the same inputs, results are compared, then the sides are measured alternately.
 
 import BitsFusion
 import Foundation
 
-/// The sides and their settings.
+/// A run of benchmark cases.
 final class BenchmarkRun {
-    let settings: MatchSettings
-    /// The highest so far; looked at again before every case.
+    let settings: RunnerSettings
+    /// The highest measured so far; measured again before every case.
     private(set) var ceiling: MachineCeiling
-    /// PyTorch, one process per element type; empty when only our side runs.
+    /// PyTorch, one process per element type; empty with `--ours-only`.
     let twins: [TwinProcess]
     let exchange: TensorExchange
-    /// What did not run, and why.
+    /// Cases that did not run, with reasons.
     private(set) var skipped: [SkippedCase] = []
-    /// Whether twins run that a case leaves out otherwise.
+    /// Whether the optional twins of a case run.
     let runsOptionalTwins: Bool
 
     init(
-        settings: MatchSettings, ceiling: MachineCeiling, twins: [TwinProcess], exchange: TensorExchange,
+        settings: RunnerSettings, ceiling: MachineCeiling, twins: [TwinProcess], exchange: TensorExchange,
         runsOptionalTwins: Bool
     ) {
         self.settings = settings
@@ -28,16 +28,16 @@ final class BenchmarkRun {
         self.runsOptionalTwins = runsOptionalTwins
     }
 
-    /// Why something that needs so many bytes cannot run now, or nil.
+    /// The reason why a case that needs `bytes` bytes cannot run now, or nil.
     private func obstacle(_ bytes: Int?) -> String? {
         guard let bytes, let available = MachineUsage.availableBytes, available < bytes else { return nil }
         return
             "needs \(Format.megabytes(bytes)) MB of memory, \(Format.megabytes(available)) MB are available"
     }
 
-    /// Runs one case, or notes in `skipped` why not.
+    /// Runs one case, or adds it to `skipped`.
     ///
-    /// - Throws: `BenchmarkError`, and what the case throws.
+    /// - Throws: `BenchmarkError`, and the errors of the case.
     func row(_ benchmark: BenchmarkCase) throws -> BenchmarkRow? {
         let sides = twins.filter { twin in
             benchmark.twins.contains(twin.type)
@@ -48,10 +48,10 @@ final class BenchmarkRun {
             return nil
         }
         ceiling.raise()
-        defer { OwnContestant.releaseMemory() }
+        defer { OwnSide.releaseMemory() }
         let outcome =
             benchmark.needs == nil
-            ? try alternating(benchmark, sides) : try oneAfterTheOther(benchmark, sides)
+            ? try alternating(benchmark, sides) : try sequential(benchmark, sides)
         let ours = outcome.ours
         let records = outcome.twins.map { twin in
             TwinRecord(
@@ -66,47 +66,47 @@ final class BenchmarkRun {
             name: benchmark.name, group: benchmark.group, ours: ours, twins: records,
             operations: benchmark.operations, bytes: benchmark.bytes,
             peakLimit: benchmark.peakLimit, shareOfCeiling: work.map { $0 / ours.statistics.median / top },
-            disturbance: outcome.disturbance, isAlternating: benchmark.needs == nil,
+            backgroundLoad: outcome.backgroundLoad, isAlternating: benchmark.needs == nil,
             curve: benchmark.curve, choice: outcome.choice)
     }
 
     private struct Outcome {
         var ours: SideRecord
         var twins: [(type: TwinType, record: SideRecord, difference: ResultDifference)] = []
-        var disturbance: BackgroundLoad
+        var backgroundLoad: BackgroundLoad
         var choice: ChoiceRecord?
     }
 
-    /// All sides hold the case at the same time and are measured in turn.
+    /// All sides are prepared at the same time and measured alternately.
     private func alternating(_ benchmark: BenchmarkCase, _ sides: [TwinProcess]) throws -> Outcome {
         let workload = try benchmark.make()
-        let inputs = try sides.isEmpty ? [] : workload.handOver(exchange)
+        let inputs = try sides.isEmpty ? [] : workload.writeInputs(exchange)
         defer { exchange.removeInputs() }
         workload.dropInputs()
         let results = try workload.results()
         defer { for twin in sides { _ = try? twin.ask(TwinRequest(command: .release)) } }
         let differences = try sides.map { try difference(benchmark, $0, inputs, results) }
-        let (records, disturbance) = try Match(settings: settings).play(
-            [OwnContestant(workload)] + sides.map(TwinContestant.init))
+        let (records, backgroundLoad) = try BenchmarkRunner(settings: settings).run(
+            [OwnSide(workload)] + sides.map(TwinSide.init))
         let twins = sides.indices.map { (sides[$0].type, records[$0 + 1], differences[$0]) }
         return Outcome(
-            ours: records[0], twins: twins, disturbance: disturbance,
+            ours: records[0], twins: twins, backgroundLoad: backgroundLoad,
             choice: try choice(benchmark, workload, results))
     }
 
-    /// Measures the library's choice and the ways that it could have chosen in turn, after the match with PyTorch: what
-    /// they keep in memory is none of the choice's.
+    /// Measures the selected algorithm and its alternatives alternately, after the comparison with PyTorch, so that the
+    /// memory of the alternatives does not count in the peak of the selected algorithm.
     private func choice(
         _ benchmark: BenchmarkCase, _ workload: Workload, _ results: [String: Tensor]
     ) throws -> ChoiceRecord? {
         guard !benchmark.alternatives.isEmpty else { return nil }
-        let ways = benchmark.alternatives.map { OwnContestant(workload, by: $0) }
+        let ways = benchmark.alternatives.map { OwnSide(workload, by: $0) }
         let differences = try ways.map {
             ResultDifference(try $0.results(), results, type: .float32)
         }
-        let (records, _) = try Match(settings: settings).play([OwnContestant(workload)] + ways)
+        let (records, _) = try BenchmarkRunner(settings: settings).run([OwnSide(workload)] + ways)
         return ChoiceRecord(
-            chosen: records[0],
+            selected: records[0],
             ways: ways.indices.map { index in
                 .init(
                     name: benchmark.alternatives[index].name, record: records[index + 1],
@@ -114,20 +114,20 @@ final class BenchmarkRun {
             }, tolerance: benchmark.tolerances.float32)
     }
 
-    /// Each side has the machine for itself, and lets go of its memory before the next begins.
-    private func oneAfterTheOther(_ benchmark: BenchmarkCase, _ sides: [TwinProcess]) throws -> Outcome {
+    /// Sides run one after the other; each releases its memory before the next starts.
+    private func sequential(_ benchmark: BenchmarkCase, _ sides: [TwinProcess]) throws -> Outcome {
         var (inputs, results): ([String], [String: Tensor]) = ([], [:])
         defer { exchange.removeInputs() }
         var outcome: Outcome
         do {
             let workload = try benchmark.make()
-            if !sides.isEmpty { inputs = try workload.handOver(exchange) }
+            if !sides.isEmpty { inputs = try workload.writeInputs(exchange) }
             workload.dropInputs()
             results = try workload.results()
-            let (records, disturbance) = try Match(settings: settings).play([OwnContestant(workload)])
-            outcome = Outcome(ours: records[0], disturbance: disturbance)
+            let (records, backgroundLoad) = try BenchmarkRunner(settings: settings).run([OwnSide(workload)])
+            outcome = Outcome(ours: records[0], backgroundLoad: backgroundLoad)
         }
-        OwnContestant.releaseMemory()
+        OwnSide.releaseMemory()
         for twin in sides {
             if let reason = obstacle(benchmark.needs?.twin) {
                 skipped.append(
@@ -136,14 +136,14 @@ final class BenchmarkRun {
             }
             defer { _ = try? twin.ask(TwinRequest(command: .release)) }
             let difference = try difference(benchmark, twin, inputs, results)
-            let (records, disturbance) = try Match(settings: settings).play([TwinContestant(twin)])
+            let (records, backgroundLoad) = try BenchmarkRunner(settings: settings).run([TwinSide(twin)])
             outcome.twins.append((twin.type, records[0], difference))
-            outcome.disturbance = outcome.disturbance.worse(disturbance)
+            outcome.backgroundLoad = outcome.backgroundLoad.maximum(backgroundLoad)
         }
         return outcome
     }
 
-    /// Has `twin` build the case and compute once, and compares.
+    /// Prepares the case in `twin`, computes it once and compares the results.
     private func difference(
         _ benchmark: BenchmarkCase, _ twin: TwinProcess, _ inputs: [String], _ results: [String: Tensor]
     ) throws -> ResultDifference {

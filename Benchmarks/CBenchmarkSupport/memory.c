@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Freed memory, so that one case's peak does not count in the next one's.
+// Returns freed memory to the system, so that it does not count in the peak of the next case.
 #include "CBenchmarkSupport.h"
 
-// Any header of the C library's tells which library it is.
+// Any header of the C library defines __GLIBC__.
 #include <stdlib.h>
 
 #if defined(__GLIBC__)

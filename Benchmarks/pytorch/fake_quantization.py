@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""s * clip(round(w / s), -Q, Q) per output channel with LSQ's gradients, as Sources/Quantization/FakeQuantize.swift."""
+"""s * clip(round(w / s), -Q, Q) per output channel with LSQ's gradients, as in
+Sources/Compression/Quantization/FakeQuantize.swift."""
 
 import torch
 
 
 class FakeQuantize(torch.autograd.Function):
-    """Straight-through for weights strictly inside of the grid; LSQ's gradient for the scales."""
+    """Straight-through gradient for weights strictly inside the grid; LSQ's gradient for the scales."""
 
     @staticmethod
     def forward(context, weight, scales, maximum_code: int):

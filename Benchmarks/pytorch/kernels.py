@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Single operations in PyTorch's best eager form: inference mode, the fused call where there is one, NCHW."""
+"""Single operations in PyTorch's fastest eager form: inference mode, fused calls if available, NCHW."""
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +8,7 @@ from fake_quantization import fake_quantize
 
 
 class Kernel:
-    """An operation whose pass makes `self.output`."""
+    """An operation whose pass sets `self.output`."""
 
     def __init__(self, tensors: dict, settings: dict, dtype: torch.dtype):
         self.settings = settings
@@ -48,14 +48,14 @@ class Conv3x3(Kernel):
 
 
 class Conv3x3Backward(Kernel):
-    """One of the two gradients, by the operator that autograd calls."""
+    """One of the two gradients, computed by the operator that autograd calls."""
 
     mask = [False, False, False]
 
     def compute(self):
-        made = torch.ops.aten.convolution_backward(
+        gradients = torch.ops.aten.convolution_backward(
             self.gradient, self.x, self.weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, self.mask)
-        return made[self.mask.index(True)]
+        return gradients[self.mask.index(True)]
 
 
 class Conv3x3ToData(Conv3x3Backward):
@@ -82,7 +82,7 @@ class LinearToWeight(Kernel):
 
 
 def attend(q, k, v, heads: int):
-    """As diffusers' AttnProcessor2_0: [B, T, H * d] in and out."""
+    """As diffusers' AttnProcessor2_0: [B, T, H * d] -> [B, T, H * d]."""
     batch, _, width = q.shape
     split = lambda tokens: tokens.view(batch, -1, heads, width // heads).transpose(1, 2)
     return F.scaled_dot_product_attention(split(q), split(k), split(v)).transpose(1, 2).reshape(q.shape)
@@ -144,7 +144,7 @@ class FakeQuantizeBackward(Kernel):
 
 
 class AdamW(Kernel):
-    """One update by the fused optimizer."""
+    """One update of the fused optimizer."""
 
     def take(self, tensors: dict) -> None:
         self.tensors = {}

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every operation that twin.py can be asked for, by name.
+"""All operations of twin.py, by name.
 
 An operation is built from (tensors, settings, dtype), with tensors a mapping of names to
-float32 tensors, each read when it is asked for. It has
-    prepare()   what is not measured, before each pass
+float32 tensors, each read when it is accessed. It has
+    prepare()   called before each pass, outside the measured time
     run()       one pass
-    results()   a pass from the given tensors, and what it made, by the names that the other side uses
+    results()   the results of one pass on the given tensors, by the names that the Swift program uses
 """
 
 import kernels

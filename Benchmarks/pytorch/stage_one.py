@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A step of BitsFusion's stage I: teacher forward, fake-quantized student, noise and feature loss, backward, AdamW.
 
-bfloat16 means a teacher in bfloat16 and a student under autocast, whose weights, scales and moments stay float32.
+For bfloat16, the teacher is in bfloat16 and the student uses autocast; its weights, scales and moments are float32.
 """
 
 import torch
@@ -26,12 +26,12 @@ class QuantizedConv2d(torch.nn.Conv2d):
 
 
 def is_time_layer(name: str) -> bool:
-    """Layers that cached time features replace; they are neither quantized nor trained."""
+    """Layers that are replaced by cached time features; they are neither quantized nor trained."""
     return name.startswith("time_embedding.") or ".time_emb_proj" in name
 
 
 def quantize(unet, tensors, settings: dict) -> list:
-    """Makes every linear and convolution layer but the time layers see its weight on its grid; returns the scales."""
+    """Fake-quantizes every linear and convolution layer except time layers; returns the scales."""
     scales = []
     for name, module in unet.named_modules():
         if is_time_layer(name) or not isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)):
@@ -44,7 +44,7 @@ def quantize(unet, tensors, settings: dict) -> list:
 
 
 class Features:
-    """Keeps the outputs of a UNet's down and up blocks, as they come out behind their resampling."""
+    """Stores the outputs of a UNet's down and up blocks, after their resampling."""
 
     def __init__(self, unet):
         self.values = []
@@ -65,7 +65,7 @@ class StageOne:
         self.compared = settings["compared"].split()
         self.teacher = build(tensors, settings["config"], dtype).eval().requires_grad_(False)
         if settings["rounds_teacher"] and dtype == torch.float32:
-            # The other side keeps the teacher's weights, but not its biases and norms, in bfloat16.
+            # The Swift program stores the teacher's weights, but not its biases and norms, in bfloat16.
             for parameter in self.teacher.parameters():
                 if parameter.dim() > 1:
                     parameter.copy_(parameter.bfloat16())
@@ -109,7 +109,7 @@ class StageOne:
         for name, parameter in self.student.named_parameters():
             is_compared = not self.compared or name.startswith(tuple(path + "." for path in self.compared))
             if is_compared and parameter.grad is not None:
-                # Our name of a layer's scales: those of its weight.
+                # The name of the scales in the Swift program is that of the weight.
                 results["gradient." + name.replace(".scales", ".weight.scale")] = parameter.grad
         return results
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tensors of .safetensors files, one at a time, so that a model is never in memory twice."""
+"""The tensors of .safetensors files, read one at a time, so that a model is not in memory twice."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from safetensors import safe_open
 
 
 class StoredTensors(Mapping):
-    """Reads a tensor when it is asked for, as a copy: ordinary memory, as a user's weights are, not a mapped file."""
+    """Reads a tensor when it is accessed, as a copy in ordinary memory instead of a mapped file."""
 
     def __init__(self, paths: list[str]):
         self.files = {}

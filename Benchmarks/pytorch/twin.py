@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PyTorch's side of bitsfusion-bench: one JSON request a line on standard input, one JSON answer a line on standard
-output. Started by the Swift program, once per element type; tensors come and go as .safetensors files.
+"""The PyTorch process of bitsfusion-bench: one JSON request per line on standard input, one JSON answer per line on
+standard output. Started by the Swift program, once per element type; tensors are exchanged as .safetensors files.
 
     python twin.py --type float32 --threads 2
 
 Requests: {"command": "hello" | "prepare" | "results" | "reset_peak" | "measure" | "peak" | "release", ...}; see
-Benchmarks/BitsFusionBench/Twin/TwinMessages.swift. An answer with "error" stands for an exception; the process goes on.
+Benchmarks/BitsFusionBench/Twin/TwinMessages.swift. An exception gives an answer with "error"; the process continues.
 """
 
 import argparse
@@ -26,14 +26,14 @@ TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def return_freed_memory() -> None:
-    """Gives the system back what Python and the C library keep, so that a peak is the case's own."""
+    """Returns freed memory to the system, so that it does not count in the peak of the next case."""
     gc.collect()
     if sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)
 
 
 class Twin:
-    """What is prepared now, and what can be asked about it."""
+    """The prepared operation, and one method per command."""
 
     def __init__(self, dtype: torch.dtype):
         self.dtype = dtype
@@ -60,13 +60,13 @@ class Twin:
     def measure(self, request: dict) -> dict:
         plan = request["plan"]
         self.repeat(plan["settle"])
-        seconds, passes = self.repeat(max(plan["least"], sys.float_info.min))
+        seconds, passes = self.repeat(max(plan["minSeconds"], sys.float_info.min))
         return {"seconds": seconds / passes, "passes": passes}
 
-    def repeat(self, least: float) -> tuple[float, int]:
-        """Passes until they have taken `least` seconds: those seconds, and how many they were."""
+    def repeat(self, min_seconds: float) -> tuple[float, int]:
+        """Repeats passes for at least `min_seconds`; returns their duration and number."""
         seconds, passes = 0.0, 0
-        while seconds < least:
+        while seconds < min_seconds:
             self.operation.prepare()
             start = time.perf_counter()
             self.operation.run()
@@ -80,7 +80,7 @@ class Twin:
             with open("/proc/self/clear_refs", "w") as file:
                 file.write("5")
         except OSError:
-            pass  # Not Linux, or not allowed: the peak is then that of the process's whole life.
+            pass  # Not Linux, or not allowed: the peak is then that of the whole process.
         return {}
 
     def peak(self, _request: dict) -> dict:
@@ -109,12 +109,12 @@ def main() -> None:
         request = json.loads(line)
         try:
             answer = getattr(twin, request["command"])(request)
-        except Exception as error:  # The other side reports it; this process stays for the next request.
+        except Exception as error:  # Reported by the Swift program; this process continues.
             answer = {"error": f"{type(error).__name__}: {error}"}
         try:
             print(json.dumps(answer), flush=True)
         except BrokenPipeError:
-            # The other side has gone; nothing is to be flushed at exit either.
+            # The Swift program has ended; avoid a second error when stdout is flushed at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
 

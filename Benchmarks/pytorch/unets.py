@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 def build(tensors, config: str, dtype: torch.dtype):
     """diffusers' model of the file `config`, with the parameters `unet.*` in `dtype`."""
-    # Without memory for parameters that are given anyway.
+    # On the meta device, because parameters are assigned afterwards.
     with torch.device("meta"):
         unet = diffusers.UNet2DConditionModel.from_config(json.loads(pathlib.Path(config).read_text()))
     state = {key.removeprefix("unet."): tensors[key].to(dtype) for key in tensors if key.startswith("unet.")}
@@ -20,7 +20,7 @@ def build(tensors, config: str, dtype: torch.dtype):
 
 
 def take_inputs(tensors, dtype: torch.dtype) -> dict:
-    """What a UNet is called with; timesteps stay float32, as schedulers give them."""
+    """The inputs of a UNet; timesteps stay float32, as from schedulers."""
     return {
         "sample": tensors["sample"].to(dtype),
         "timestep": tensors["timestep"],
@@ -29,7 +29,7 @@ def take_inputs(tensors, dtype: torch.dtype) -> dict:
 
 
 class UNetForward:
-    """A prediction in inference mode, all in one type."""
+    """A prediction in inference mode, in one element type."""
 
     def __init__(self, tensors, settings: dict, dtype: torch.dtype):
         self.unet = build(tensors, settings["config"], dtype).eval()
@@ -49,7 +49,7 @@ class UNetForward:
 
 
 class TrainingStep:
-    """Forward, mean squared error, backward, fused AdamW. bfloat16 means autocast: weights and their updates stay float32."""
+    """Forward, mean squared error, backward, fused AdamW. bfloat16 uses autocast; weights and updates are float32."""
 
     def __init__(self, tensors, settings: dict, dtype: torch.dtype):
         self.unet = build(tensors, settings["config"], torch.float32).train()
@@ -82,7 +82,7 @@ class TrainingStep:
 
 
 class NoiseSweep:
-    """What each of several layers, quantized alone, does to the prediction: one whole forward pass per layer."""
+    """The error of the prediction for each of several layers, quantized alone: a whole forward pass per layer."""
 
     def __init__(self, tensors, settings: dict, dtype: torch.dtype):
         self.unet = build(tensors, settings["config"], dtype).eval()
@@ -93,7 +93,7 @@ class NoiseSweep:
         self.quantized = {name.split(".", 2)[2]: tensors[name].to(dtype) for name in names}
         with torch.inference_mode():
             self.reference = self.unet(**self.inputs).sample
-        self.damages = {}
+        self.sensitivities = {}
 
     def prepare(self) -> None:
         pass
@@ -106,11 +106,11 @@ class NoiseSweep:
                 layer.weight.data = quantized
                 error = F.mse_loss(self.unet(**self.inputs).sample, self.reference)
                 layer.weight.data = original
-                self.damages[path] = error * self.error_weight
+                self.sensitivities[path] = error * self.error_weight
 
     def results(self) -> dict:
         self.run()
-        return {f"damage.{path}": damage for path, damage in self.damages.items()}
+        return {f"sensitivity.{path}": damage for path, damage in self.sensitivities.items()}
 
 
 OPERATIONS = {"unet_forward": UNetForward, "training_step": TrainingStep, "noise_sweep": NoiseSweep}

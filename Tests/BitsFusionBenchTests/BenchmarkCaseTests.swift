@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The list of cases, and that PyTorch's side knows every operation that they ask for. No PyTorch is needed.
+// The list of cases, and the operations of the PyTorch scripts. PyTorch is not required.
 
 import Foundation
 import Tensors
@@ -11,7 +11,7 @@ import Testing
     private static let scripts = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
         .deletingLastPathComponent().deletingLastPathComponent().appendingPathComponent("Benchmarks/pytorch")
 
-    @Test("every case has a name of its own and something to count")
+    @Test("every case has a unique name and a count of operations or bytes")
     func cases() {
         let all = BenchmarkCase.all
         #expect(Set(all.map(\.name)).count == all.count)
@@ -20,7 +20,7 @@ import Testing
         #expect(Set(all.map(\.group)) == Set(BenchmarkGroup.allCases))
     }
 
-    @Test("every operation that a case asks for is one of the PyTorch scripts'")
+    @Test("every operation of a case is defined in the PyTorch scripts")
     func operations() throws {
         var known: Set<String> = []
         for file in ["kernels.py", "unets.py", "stage_one.py"] {
@@ -36,7 +36,7 @@ import Testing
         #expect(known.subtracting(asked).isEmpty)
     }
 
-    @Test("the targets are those of the eight cases that have one")
+    @Test("eight cases have targets")
     func targets() {
         let targets = BenchmarkCase.all.filter { $0.targets != RatioTargets() }
             .map { "\($0.name): \($0.targets.float32 ?? 0), \($0.targets.bfloat16 ?? 0)" }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tables go between their markers, and nothing else of the document changes.
+// Tables are placed between their markers; the rest of the document is unchanged.
 
 import BitsFusion
 import Foundation
@@ -29,7 +29,7 @@ import Testing
                 machine: machine, rows: rows, skipped: [SkippedCase(name: "other", reason: "why")]))
     }
 
-    @Test("a run of one group replaces that group's tables and leaves the rest as it is")
+    @Test("a run of one group replaces the tables of that group only")
     func replacement() throws {
         let made = try tables([sampleRow()]).replaced(in: Self.document, path: "p.md")
         #expect(made.contains("| case | 5.00 | 4.00..6.00 | 10.0 |"))
@@ -39,11 +39,11 @@ import Testing
             made.hasSuffix(
                 "<!-- end of benchmark -->\nBetween.\n<!-- benchmark train -->\nolder figures\n<!-- end of benchmark -->"
             ))
-        // Once more changes nothing.
+        // A second replacement changes nothing.
         #expect(try tables([sampleRow()]).replaced(in: made, path: "p.md") == made)
     }
 
-    @Test("a document without the group's markers is an error that names the marker")
+    @Test("a document without the markers of a group is an error with the marker")
     func noMarkers() throws {
         let error = BenchmarkError.noMarkers(path: "p.md", marker: "<!-- benchmark kernels -->")
         for document in ["", "<!-- benchmark kernels -->\nno end"] {
@@ -51,7 +51,7 @@ import Testing
         }
     }
 
-    @Test("the project's own document has a place for every group")
+    @Test("Docs/Performance.md has markers for every group")
     func performanceDocument() throws {
         let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
             .deletingLastPathComponent()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// When two sides' results count as the same.
+// The comparison of the results of two sides.
 
 import BitsFusion
 import Testing
@@ -9,7 +9,7 @@ import Testing
 @Suite struct ResultDifferenceTests {
     private func tensor(_ values: Float...) -> Tensor { Tensor(values, shape: [values.count]) }
 
-    @Test("the largest difference is a share of that result's largest value in PyTorch")
+    @Test("the difference is relative to the largest value of the result in PyTorch")
     func share() {
         let difference = ResultDifference(
             ["a": tensor(1, 2), "b": tensor(10, 20)], ["a": tensor(1, 4), "b": tensor(10, 25)], type: .float32
@@ -18,13 +18,13 @@ import Testing
         #expect(difference.name == "a")
     }
 
-    @Test("equal results differ by nothing, even where all are zero")
+    @Test("equal results have difference 0, even if all values are zero")
     func equal() {
         let same = ["a": tensor(0, 0), "b": tensor(-3)]
         #expect(ResultDifference(same, same, type: .float32).largest == 0)
     }
 
-    @Test("a missing result, another shape, NaN and no result at all are no agreement")
+    @Test("a missing result, another shape, NaN and no results do not agree")
     func unlike() {
         let ours = ["a": tensor(1, 2)]
         for theirs in [
@@ -35,7 +35,7 @@ import Testing
         #expect(ResultDifference([:], [:], type: .float32).largest == .infinity)
     }
 
-    @Test("gradients are measured one by one in float32 and together in bfloat16")
+    @Test("gradients are compared separately in float32 and jointly in bfloat16")
     func gradients() {
         let ours = ["gradient.a": tensor(1), "gradient.b": tensor(100)]
         let theirs = ["gradient.a": tensor(2), "gradient.b": tensor(100)]

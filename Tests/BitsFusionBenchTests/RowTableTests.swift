@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a row says: ratios against targets, failures, and columns that stay in line.
+// The text of rows: ratios and targets, failures, and aligned columns.
 
 import BitsFusion
 import Testing
@@ -12,7 +12,7 @@ import Testing
         return lines[lines.count - 1].split(separator: "|").map { String($0.drop { $0 == " " }.dropLast()) }
     }
 
-    @Test("a row gives medians, spreads, ratio, rate, share, memory and difference")
+    @Test("a row contains medians, ranges, ratio, rate, share, memory and difference")
     func contents() throws {
         #expect(
             try cells(sampleRow()) == [
@@ -28,7 +28,7 @@ import Testing
         #expect(try cells(sampleRow(target: 0.49)).contains("0.50 <=0.49 MISS"))
     }
 
-    @Test("results that differ too much fail the row")
+    @Test("a row with too large differences fails")
     func failure() throws {
         let far = try sampleRow(difference: 0.5)
         #expect(!far.agrees)
@@ -36,20 +36,20 @@ import Testing
         #expect(try sampleRow(difference: 5e-5).agrees)
     }
 
-    @Test("a limit of memory passes at it and misses above it")
+    @Test("a memory limit passes at the limit and misses above it")
     func memory() throws {
         #expect(try cells(sampleRow(peakLimit: 123_000_000)).contains("123/123/- <=123 pass"))
         #expect(try cells(sampleRow(peakLimit: 122_000_000)).contains("123/123/- <=122 MISS"))
     }
 
-    @Test("a choice is held against the fastest way, and fails with a way that computes something else")
+    @Test("the selected algorithm is compared with the fastest, and an alternative with other results fails")
     func choice() throws {
         func record(_ difference: Double) throws -> ChoiceRecord {
             let same = ResultDifference(
                 ["a": Tensor([1 + Float(difference)], shape: [1])], ["a": Tensor([1], shape: [1])],
                 type: .float32)
             return ChoiceRecord(
-                chosen: try sampleRecord(6),
+                selected: try sampleRecord(6),
                 ways: [
                     .init(name: "columns", record: try sampleRecord(9), difference: same),
                     .init(name: "winograd", record: try sampleRecord(5), difference: same),
@@ -59,36 +59,36 @@ import Testing
         #expect(row.agrees)
         #expect(
             ChoiceTable([try sampleRow(), row]).lines.last
-                == "  case  chosen 6.00; columns 9.00, winograd 5.00; +20%")
+                == "  case  selected 6.00; columns 9.00, winograd 5.00; +20%")
         #expect(ChoiceTable([try sampleRow()]).lines.isEmpty)
         #expect(try !sampleRow(choice: record(0.5)).agrees)
     }
 
-    @Test("a disturbed row says so")
+    @Test("a row with background load is marked")
     func disturbed() throws {
-        #expect(try cells(sampleRow(isDisturbed: true)).last == "1%!")
+        #expect(try cells(sampleRow(isLoaded: true)).last == "1%!")
     }
 
-    @Test("heading and rows have their columns at the same places")
+    @Test("heading and rows have aligned columns")
     func alignment() throws {
         let table = RowTable(names: ["case", "a longer name"])
         let (heading, line) = (Array(table.heading), Array(table.line(try sampleRow())))
-        // The last column stands to the right in both.
+        // The last column is right-aligned in both.
         #expect(heading.count == line.count)
-        // The first one is as wide as the longest name.
+        // The first column is as wide as the longest name.
         let ours = try #require(table.heading.range(of: "ours ms"))
         let end = table.heading.distance(from: table.heading.startIndex, to: ours.upperBound)
         #expect(String(line[..<end]).hasSuffix(" 5.00") && end > "a longer name".count)
     }
 
-    @Test("a curve tells the cost of one sample and the power that it grows with")
+    @Test("a curve contains the cost of one sample and the exponent of the growth")
     func curve() throws {
         func point(_ samples: Int, _ milliseconds: Double) throws -> BenchmarkRow {
             BenchmarkRow(
                 name: "batch \(samples)", group: .train, ours: try sampleRecord(milliseconds), twins: [],
                 operations: nil, bytes: nil, peakLimit: nil, shareOfCeiling: nil,
-                disturbance: BackgroundLoad(
-                    foreignLoad: nil, idleLoad: nil, isDisturbed: false, droppedRounds: 0),
+                backgroundLoad: BackgroundLoad(
+                    foreignLoad: nil, idleLoad: nil, isLoaded: false, droppedRounds: 0),
                 isAlternating: true, curve: CurvePoint(curve: "step", unit: "samples", count: samples),
                 choice: nil)
         }

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rows with numbers that can be checked by eye.
+// Rows with simple numbers.
 
 import BitsFusion
 import Testing
 
 @testable import BitsFusionBench
 
-/// A side's record of these measurements, with a peak of 123 MB.
+/// The record of a side with these measurements and a peak of 123 MB.
 func sampleRecord(_ milliseconds: Double...) throws -> SideRecord {
     let samples = milliseconds.map { $0 / 1000 }
     return SideRecord(
         samples: samples, statistics: try #require(SampleStatistics(samples)), peakBytes: 123_000_000)
 }
 
-/// 5 ms against 10 ms in Float32; off by `difference` of the largest value.
+/// 5 ms compared with 10 ms in Float32; the results differ by `difference` of the largest value.
 func sampleRow(
-    difference: Float = 0, target: Double? = nil, isDisturbed: Bool = false, peakLimit: Int? = nil,
+    difference: Float = 0, target: Double? = nil, isLoaded: Bool = false, peakLimit: Int? = nil,
     choice: ChoiceRecord? = nil
 ) throws -> BenchmarkRow {
     let twin = TwinRecord(
@@ -27,7 +27,7 @@ func sampleRow(
     return BenchmarkRow(
         name: "case", group: .kernels, ours: try sampleRecord(4, 5, 6), twins: [twin], operations: 1e9,
         bytes: nil, peakLimit: peakLimit, shareOfCeiling: 0.25,
-        disturbance: BackgroundLoad(
-            foreignLoad: 0.01, idleLoad: 0, isDisturbed: isDisturbed, droppedRounds: 0),
+        backgroundLoad: BackgroundLoad(
+            foreignLoad: 0.01, idleLoad: 0, isLoaded: isLoaded, droppedRounds: 0),
         isAlternating: true, curve: nil, choice: choice)
 }

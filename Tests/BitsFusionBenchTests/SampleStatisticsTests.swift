@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Medians, quartiles and the growth of curves.
+// Medians, quartiles and exponents of curves.
 
 import Testing
 
@@ -15,7 +15,7 @@ import Testing
         #expect(statistics.count == 5)
     }
 
-    @Test("quartiles between two measurements interpolate, as numpy.quantile does")
+    @Test("quartiles between two measurements are interpolated as in numpy.quantile")
     func evenCount() throws {
         // numpy.quantile([10, 20, 40, 80], [0.25, 0.5, 0.75]) -> [17.5, 30.0, 50.0]
         let statistics = try #require(SampleStatistics([80, 10, 40, 20]))
@@ -23,7 +23,7 @@ import Testing
             [statistics.lowerQuartile, statistics.median, statistics.upperQuartile] == [17.5, 30, 50])
     }
 
-    @Test("a single measurement is all of its statistics; none has no statistics")
+    @Test("all statistics of a single measurement equal it; without measurements there are none")
     func few() throws {
         let one = try #require(SampleStatistics([7]))
         #expect(
@@ -43,7 +43,7 @@ import Testing
         #expect(abs(found - power) < 1e-12)
     }
 
-    @Test("points of one size have no exponent")
+    @Test("points with equal sizes have no exponent")
     func noExponent() {
         #expect(CurveTable.exponent(sizes: [8, 8], costs: [1, 2]) == nil)
         #expect(CurveTable.exponent(sizes: [], costs: []) == nil)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The count of a UNet's operations against a count by hand.
+// The number of operations of a UNet, compared with a count by hand.
 
 import BitsFusion
 import Foundation
@@ -20,13 +20,14 @@ import Testing
                 """.utf8))
     }
 
-    /// Multiply-adds of a residual block: two 3x3 convolutions, the time projection, the shortcut where widths differ.
+    /// Multiply-adds of a residual block: two 3x3 convolutions, the time projection, the shortcut if the numbers of
+    /// channels differ.
     private func resnet(_ pixels: Int, _ inputs: Int, _ outputs: Int) -> Int {
         9 * pixels * outputs * (inputs + outputs) + 16 * outputs
             + (inputs == outputs ? 0 : pixels * inputs * outputs)
     }
 
-    /// Multiply-adds of a transformer of 8 channels over `pixels`, with `tokens` of width 6.
+    /// Multiply-adds of a transformer of 8 channels over `pixels`, with `tokens` of 6 channels.
     private func transformer(_ pixels: Int, _ tokens: Int) -> Int {
         let projections = 2 * pixels * 64
         let selfAttention = 4 * pixels * 64 + 2 * pixels * pixels * 8
@@ -35,7 +36,7 @@ import Testing
         return projections + selfAttention + crossAttention + feedForward
     }
 
-    /// The whole of `config` with `top` pixels at the first and `low` at the second resolution.
+    /// Multiply-adds of `config` with `top` pixels at the first and `low` at the second resolution.
     private func multiplyAdds(top: Int, low: Int, tokens: Int) -> Int {
         let time = 4 * 16 + 16 * 16
         let down = resnet(top, 4, 4) + 9 * low * 4 * 4 + resnet(low, 4, 8) + transformer(low, tokens)
@@ -46,13 +47,13 @@ import Testing
         return 9 * top * 3 * 4 + time + down + mid + up + 9 * top * 4 * 3
     }
 
-    @Test("a small UNet's operations are those counted by hand")
+    @Test("the operations of a small UNet agree with a count by hand")
     func byHand() throws {
         let counted = try unetOperations(Self.config(), batch: 2, height: 8, width: 8, tokens: 5)
         #expect(counted == Double(2 * 2 * multiplyAdds(top: 64, low: 16, tokens: 5)))
     }
 
-    @Test("an odd size is halved as the convolution halves it: up with padding, down without")
+    @Test("odd sizes are halved like in the convolution: rounded up with padding, down without")
     func oddSizes() throws {
         let up = try unetOperations(Self.config(), batch: 1, height: 7, width: 8, tokens: 5)
         #expect(up == Double(2 * multiplyAdds(top: 56, low: 16, tokens: 5)))
@@ -61,7 +62,7 @@ import Testing
         #expect(down == Double(2 * multiplyAdds(top: 56, low: 12, tokens: 5)))
     }
 
-    @Test("Stable Diffusion 1.5 takes 0.80 TFLOP at 64x64 latents")
+    @Test("Stable Diffusion 1.5 has 0.80 TFLOP at 64x64 latents")
     func stableDiffusion() throws {
         let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
             .deletingLastPathComponent()

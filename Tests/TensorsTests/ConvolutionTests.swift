@@ -159,7 +159,7 @@ struct AlgorithmCase: Sendable, CustomTestStringConvertible {
         let wasOn = ConvolutionAlgorithm.usesWinograd
         defer { ConvolutionAlgorithm.usesWinograd = wasOn }
         func chosen() -> ConvolutionAlgorithm {
-            .chosen(
+            .selected(
                 x: [1, 320, 64, 64], weight: [320, 320, 3, 3], padding: Padding(1), isWeightCached: true)
         }
         ConvolutionAlgorithm.usesWinograd = true

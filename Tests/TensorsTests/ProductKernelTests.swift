@@ -16,7 +16,7 @@ import Testing
         [28, 8, 1300], [5, 40, 0], [0, 4, 4], [4, 0, 4], [13, 3, 77], [43, 96, 64],
     ]
 
-    private func panels(
+    private func prepacked(
         _ table: bf_kernel_table, depth: Int, columns: Int, _ body: (UnsafeMutablePointer<Float>) -> Void
     )
         -> [Float]
@@ -37,10 +37,10 @@ import Testing
             let (left, right) = (try GuardedBuffer(a), try GuardedBuffer(b))
             let turnedA = try GuardedBuffer((0..<k * m).map { a[$0 % m * k + $0 / m] })
             let turnedB = try GuardedBuffer((0..<n * k).map { b[$0 % k * n + $0 / k] })
-            let panels = panels(kernels, depth: k, columns: n) {
+            let panels = prepacked(kernels, depth: k, columns: n) {
                 kernels.prepack(right.pointer, k, n, n, $0)
             }
-            let fromTranspose = panels(kernels, depth: k, columns: n) {
+            let fromTranspose = prepacked(kernels, depth: k, columns: n) {
                 kernels.prepack_transposed(turnedB.pointer, n, k, k, $0)
             }
             #expect(panels == fromTranspose, "packing of \(size)")
@@ -104,10 +104,10 @@ import Testing
                 let columns: [Float] = floats(taps * count) {
                     reference.im2col(x.pointer, $0, shape, channels, first, count, count)
                 }
-                let expected = panels(kernels, depth: taps, columns: count) {
+                let expected = prepacked(kernels, depth: taps, columns: count) {
                     kernels.prepack(columns, taps, count, count, $0)
                 }
-                let result = panels(kernels, depth: taps, columns: count) {
+                let result = prepacked(kernels, depth: taps, columns: count) {
                     kernels.prepack_image(x.pointer, shape, channels, first, count, $0)
                 }
                 #expect(result == expected, "\(height)x\(width), kernel \(kernel), stride \(stride)")

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The exact allocation of a bit budget, and how its time grows with the layers. PyTorch has nothing of the kind.
+// The exact allocation of a bit budget, and the growth of its time with the number of layers. Without PyTorch.
 
 import BitsFusion
 
@@ -8,7 +8,7 @@ enum AllocationCases {
 
     private static func optimal(layers: Int) -> BenchmarkCase {
         BenchmarkCase(
-            name: "allocate optimal, \(layers) layers x 8 widths", group: .allocate, operation: "", twins: [],
+            name: "allocate optimal, \(layers) layers x 8 bit widths", group: .allocate, operation: "", twins: [],
             curve: CurvePoint(curve: "exact allocation", unit: "layers", count: layers)
         ) {
             let (table, budget) = (table(layers: layers), BitBudget(averageBits: 1.99))
@@ -25,7 +25,8 @@ enum AllocationCases {
         }
     }
 
-    /// Layers of Stable Diffusion 1.5's sizes, with made-up sensitivities at 1 to 8 bits that fall about fourfold per bit.
+    /// Layers with the sizes of Stable Diffusion 1.5, and random sensitivities at 1 to 8 bits that decrease about
+    /// fourfold per bit.
     private static func table(layers: Int) -> SensitivityTable {
         let sizes = [
             102_400, 245_760, 409_600, 819_200, 921_600, 983_040, 1_638_400, 1_843_200, 3_276_800, 3_686_400,
@@ -35,11 +36,11 @@ enum AllocationCases {
         let numbers = random.uniform([layers * 10]).values
         return SensitivityTable(
             layers: (0..<layers).map { index in
-                let own = numbers[index * 10..<index * 10 + 10].map(Double.init)
-                let size = sizes[min(Int(own[0] * Double(sizes.count)), sizes.count - 1)]
+                let layerNumbers = numbers[index * 10..<index * 10 + 10].map(Double.init)
+                let size = sizes[min(Int(layerNumbers[0] * Double(sizes.count)), sizes.count - 1)]
                 var bits: [BitWidth: SensitivityScores] = [:]
-                var sensitivity = 1e-3 * own[1] * own[1]
-                for (width, factor) in zip(BitWidth.all, own[2...]) {
+                var sensitivity = 1e-3 * layerNumbers[1] * layerNumbers[1]
+                for (width, factor) in zip(BitWidth.all, layerNumbers[2...]) {
                     bits[width] = SensitivityScores(mse: sensitivity)
                     sensitivity *= 0.2 + 0.1 * factor
                 }

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// A sensitivity sweep by noise damage over layers spread through Stable Diffusion 1.5's UNet. PyTorch's side is the naive
-// loop: a whole forward pass per candidate. It is given the quantized weights; ours quantizes in the measured time.
+// A sensitivity sweep with the error of the noise prediction over layers of Stable Diffusion 1.5's UNet. PyTorch runs
+// the naive loop, a whole forward pass per candidate, with weights quantized in advance; ours quantizes in the measured
+// time.
 
 import BitsFusion
 
 enum AnalysisCases {
     static var all: [BenchmarkCase] { [sweep(.stableDiffusion(size: 32))] }
 
-    /// Layers in the sample, from the first to the last.
+    /// Number of layers, evenly spaced from the first to the last.
     private static let sampledLayers = 12
-    private static let width = BitWidth(2)
+    private static let bits = BitWidth(2)
 
     private static func sweep(_ unet: BenchmarkUNet) -> BenchmarkCase {
         BenchmarkCase(
@@ -25,35 +26,35 @@ enum AnalysisCases {
                 conditions: PromptEmbeddings(conditional: inputs.states, unconditional: inputs.states),
                 guidanceScale: 1)
             let passes = StagedPredictions(model, [part], memoryLimit: 1 << 30) {}
-            let damage = NoisePredictionSensitivity(passes: passes, schedule: schedule)
-            let quantizable = model.quantizedLayers
+            let sensitivity = NoisePredictionSensitivity(passes: passes, schedule: schedule)
+            let quantized = model.quantizedLayers
             let layers = (0..<sampledLayers).map {
-                quantizable[(2 * $0 + 1) * quantizable.count / (2 * sampledLayers)]
+                quantized[(2 * $0 + 1) * quantized.count / (2 * sampledLayers)]
             }
-            let damages = {
+            let sensitivities = {
                 layers.map { layer in
                     let stage = model.stage(ofLayer: layer.path)
                     passes.move(to: stage ?? 0)
-                    return withQuantizedWeight(of: layer, at: width) {
-                        damage.measure(from: stage) {} ?? .nan
+                    return withQuantizedWeight(of: layer, at: bits) {
+                        sensitivity.measure(from: stage) {} ?? .nan
                     }
                 }
             }
             var named = inputs.named
             for (index, layer) in layers.enumerated() {
-                withQuantizedWeight(of: layer, at: width) {
+                withQuantizedWeight(of: layer, at: bits) {
                     named["weight.\(index).\(layer.path)"] = layer.weight.tensor()
                 }
             }
             let alpha = schedule.alphasCumprod[Int(inputs.timesteps.values[0])]
             named["error_weight"] = Tensor([(1 - alpha) / alpha], shape: [1])
             return Workload(
-                inputs: named, shared: unet.shared(model), pass: { _ = damages() },
+                inputs: named, shared: unet.shared(model), pass: { _ = sensitivities() },
                 results: {
-                    // Each by itself: the smallest must agree as closely as the largest.
+                    // Separate results, so that small sensitivities must agree as closely as large ones.
                     Dictionary(
-                        uniqueKeysWithValues: zip(layers, damages()).map { layer, damage in
-                            ("damage." + layer.path, Tensor([Float(damage)], shape: [1]))
+                        uniqueKeysWithValues: zip(layers, sensitivities()).map { layer, sensitivity in
+                            ("sensitivity." + layer.path, Tensor([Float(sensitivity)], shape: [1]))
                         })
                 })
         }

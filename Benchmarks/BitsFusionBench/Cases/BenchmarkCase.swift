@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// One line of the benchmarks: what is computed, by whom, and what it is held against.
+// A benchmark case: the work, the sides, tolerances and targets.
 
 import BitsFusion
 
-/// The parts that can be run on their own.
+/// Groups of cases.
 enum BenchmarkGroup: String, Codable, CaseIterable {
     case kernels, forward, train, packed, analyze, allocate
 }
 
-/// The element type that PyTorch's twin computes in; ours is always Float32.
+/// The element type of a PyTorch process; this library always computes in Float32.
 enum TwinType: String, Codable, CaseIterable {
     case float32, bfloat16
 }
 
-/// A largest ratio of our median time to PyTorch's, by the twin's type.
+/// The maximum ratio of our median time to PyTorch's, by element type.
 struct RatioTargets: Codable, Equatable {
     var float32: Double?
     var bfloat16: Double?
@@ -21,79 +21,86 @@ struct RatioTargets: Codable, Equatable {
     subscript(type: TwinType) -> Double? { type == .float32 ? float32 : bfloat16 }
 }
 
-/// The largest difference of two results that still counts as the same, as a share of the largest value.
+/// Maximum difference of equal results, relative to the largest value.
 struct Tolerances: Codable, Equatable {
-    /// Between two Float32 computations that add in another order.
+    /// For Float32, where sums have a different order.
     var float32: Double
-    /// Against a twin whose every operand has 8 bits of precision.
+    /// For bfloat16, where operands have 8 bits of precision.
     var bfloat16: Double
 
-    /// The library's own parity of outputs with diffusers; bfloat16 rounds operands to 1/256, which sums of many products average out.
+    /// Outputs of single operations.
     static let output = Tolerances(float32: 1e-4, bfloat16: 2e-2)
-    /// Its parity of gradients and of what an update makes of weights.
+    /// Gradients, and weights after an update.
     static let gradient = Tolerances(float32: 1e-3, bfloat16: 2e-2)
-    /// The output of a whole network, through which bfloat16's roundings add up.
+    /// The output of a whole network, in which rounding errors of bfloat16 accumulate.
     static let network = Tolerances(float32: 1e-4, bfloat16: 5e-2)
 
-    /// The gradients of a whole network: in Float32 each parameter's by itself, in bfloat16 all of them together.
+    /// The gradients of a whole network: per parameter in Float32, all parameters together in bfloat16.
     static let training = Tolerances(float32: 1e-3, bfloat16: 2e-1)
 
-    /// One layer whose inputs are rounded to 8-bit integers, a half of 1/127 of each token's or pixel's largest.
-    static let rounded = Tolerances(float32: 2e-2, bfloat16: 3e-2)
+    /// One layer with dynamic activation quantization to int8.
+    static let quantized = Tolerances(float32: 2e-2, bfloat16: 3e-2)
     /// A whole network of such layers.
-    static let roundedNetwork = Tolerances(float32: 8e-2, bfloat16: 1e-1)
+    static let quantizedNetwork = Tolerances(float32: 8e-2, bfloat16: 1e-1)
 
     subscript(type: TwinType) -> Double { type == .float32 ? float32 : bfloat16 }
 }
 
-/// A point of a curve: cost over the size of the work.
+/// A point of a curve of cost against problem size.
 struct CurvePoint: Codable, Equatable {
-    /// Names the curve.
+    /// The name of the curve.
     let curve: String
-    /// What is counted: "samples", "pixels".
+    /// The unit of `count`: "samples", "pixels".
     let unit: String
-    /// How many of them this case computes.
+    /// The problem size of this case.
     let count: Int
 }
 
-/// Bytes that a side of a large case needs, so that it is left out rather than ended by the system.
+/// Bytes of memory that each side of a large case needs; a side is skipped if they are not available.
 struct MemoryNeeds {
     let ours, twin: Int
 }
 
-/// Another way of computing the same, which the library could have chosen.
+/// An alternative algorithm for the same result.
 struct Alternative {
     let name: String
-    /// Runs something with that way forced.
+    /// Calls a function with this algorithm selected.
     let forcing: (() throws -> Void) throws -> Void
 }
 
-/// One benchmark.
+/// One benchmark case.
 struct BenchmarkCase {
-    /// What `--filter` looks at; unique.
+    /// The unique name, matched by `--filter`.
     let name: String
     let group: BenchmarkGroup
-    /// The twin's operation in `Benchmarks/pytorch`, and its settings.
+    /// The operation in `Benchmarks/pytorch`, and its settings.
     let operation: String
     var options: [String: Int] = [:]
     var text: [String: String] = [:]
-    /// Floating-point operations of a pass, 2 per multiply-add, convolutions counted directly; nil where memory is the
-    /// limit.
+    /// Floating-point operations of a pass, 2 per multiply-add, with direct convolutions; nil for memory-bound passes.
     var operations: Double?
-    /// Bytes that a pass must read and write at least; for passes whose limit is memory.
+    /// Minimum bytes read and written by a pass; for memory-bound passes.
     var bytes: Double?
-    /// PyTorch's sides; none for a setting that PyTorch has not.
+    /// The PyTorch processes; none for settings without an equivalent in PyTorch.
     var twins: [TwinType] = TwinType.allCases
-    /// Twins that run only where they are asked for.
+    /// PyTorch processes that run on request only.
     var optionalTwins: [TwinType] = []
     var tolerances = Tolerances.output
     var targets = RatioTargets()
     var curve: CurvePoint?
-    /// Where both sides at once do not fit into memory: then one runs after the other, if its memory is there.
+    /// Set if both sides together do not fit into memory: sides then run one after the other.
     var needs: MemoryNeeds?
-    /// What our peak resident size must not exceed, in bytes.
+    /// Maximum peak resident size of our process in bytes.
     var peakLimit: Int?
-    /// Ways that the library's own choice is held against.
+    /// Algorithms that are compared with the selected one.
     var alternatives: [Alternative] = []
     let make: () throws -> Workload
+}
+
+extension BenchmarkCase {
+    /// All cases, in the order of execution.
+    static var all: [BenchmarkCase] {
+        ConvolutionCases.all + ProductCases.all + MemoryBoundCases.all + ForwardCases.all + TrainingCases.all
+            + StageOneCases.all + PackedCases.all + AnalysisCases.all + AllocationCases.all
+    }
 }

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two UNets of the benchmarks: Stable Diffusion 1.5's and the shapes world's, with made-up parameters.
+// The UNets of the benchmarks, Stable Diffusion 1.5 and the shapes world, with random parameters.
 
 import BitsFusion
 import Foundation
 
 /// A UNet and the sizes of its inputs.
 struct BenchmarkUNet {
-    /// In `Configs/`.
+    /// A file in `Configs/`.
     let configFile: String
     let batch, size, tokens: Int
 
-    /// Stable Diffusion 1.5's, one sample of `size` x `size` latents, 77 tokens.
+    /// Stable Diffusion 1.5: one sample of `size` x `size` latents, 77 tokens.
     static func stableDiffusion(size: Int) -> BenchmarkUNet {
         BenchmarkUNet(configFile: "Configs/unet-sd15.json", batch: 1, size: size, tokens: 77)
     }
 
-    /// The shapes world's, 32x32 pixels, 16 tokens.
+    /// The shapes world: 32x32 pixels, 16 tokens.
     static func shapes(batch: Int) -> BenchmarkUNet {
         BenchmarkUNet(configFile: "Configs/unet-shapes.json", batch: batch, size: 32, tokens: 16)
     }
@@ -28,15 +28,15 @@ struct BenchmarkUNet {
         return try UNet2DConditionConfig(json: json)
     }
 
-    /// Operations of a forward pass; nil where the config cannot be read, which building the model reports.
+    /// Operations of a forward pass; nil if the config cannot be read, which is reported when the model is built.
     var operations: Double? {
         try? unetOperations(config(), batch: batch, height: size, width: size, tokens: tokens)
     }
 
-    /// What the twin builds its model from.
+    /// The settings of the model in PyTorch.
     var twinText: [String: String] { ["config": configFile] }
 
-    /// Our model; every call makes the same parameters.
+    /// The model; parameters are the same in every call.
     func model() throws -> UNet2DConditionModel {
         try UNet2DConditionModel(
             config: config(), parameters: ParameterPath(ParameterStore(provider: BenchmarkParameters())))
@@ -53,21 +53,35 @@ struct BenchmarkUNet {
     }
 }
 
-/// What a UNet is called with.
+/// The inputs of a UNet.
 struct UNetInputs {
     let sample, timesteps, states: Tensor
 
-    /// For the twin.
+    /// The inputs by their names in PyTorch.
     var named: [String: Tensor] {
         ["sample": sample, "timestep": timesteps, "encoder_hidden_states": states]
     }
 }
 
 extension BenchmarkUNet {
-    /// For the twin: every parameter of a `model` that is as it was made, as `unet.<diffusers key>`. No copies.
+    /// Every parameter of the unchanged `model` as `unet.<diffusers key>`, without copies.
     func shared(_ model: any Denoiser) -> SharedTensors {
         let name = configFile.split(separator: "/").last.map(String.init) ?? configFile
         let parameters = model.store.entries.map { ("unet." + $0.key, $0.source.tensor().detached()) }
         return SharedTensors(name: name, tensors: Dictionary(uniqueKeysWithValues: parameters))
+    }
+}
+
+extension BenchmarkUNet {
+    /// Noise predictions of `model`, without gradients.
+    ///
+    /// - Parameter parametersName: prefix of the name of the shared parameters, for models with changed parameters.
+    func forward(_ model: UNet2DConditionModel, parametersName: String = "") -> Workload {
+        model.store.setTrainable(false)
+        let inputs = inputs(model.config)
+        let shared = shared(model)
+        return .forward(
+            inputs: inputs.named, shared: SharedTensors(name: parametersName + shared.name, tensors: shared.tensors)
+        ) { model(inputs.sample, timesteps: inputs.timesteps, encoderHiddenStates: inputs.states) }
     }
 }

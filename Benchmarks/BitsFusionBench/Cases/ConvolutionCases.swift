@@ -17,14 +17,14 @@ struct ConvolutionShape {
     var weight: [Int] { [outputs, inputs, 3, 3] }
     var label: String { "\(batch)x\(inputs)x\(height)x\(width)->\(outputs)" }
 
-    /// Direct operations; the two backward products do as many.
+    /// Operations of a direct convolution; each backward product has the same number.
     var operations: Double {
         2 * Double(batch * outputs * height * width) * Double(9 * inputs)
     }
 }
 
 enum ConvolutionCases {
-    /// The convolution that has a target.
+    /// The convolution with a target.
     private static let first = ConvolutionShape(1, 320, 64, 64, 320)
 
     private static let shapes = [
@@ -44,7 +44,7 @@ enum ConvolutionCases {
             }
     }
 
-    /// The ways that a convolution can be computed.
+    /// The algorithms of a convolution.
     private static var algorithms: [Alternative] {
         [ConvolutionAlgorithm.columns, .winograd(2), .winograd(4)].map { algorithm in
             Alternative(name: algorithm.description) { body in
@@ -60,31 +60,30 @@ enum ConvolutionCases {
         return benchmark
     }
 
-    /// A convolution layer's pass without a tape.
+    /// A forward pass of a convolution layer without gradients.
     static func forward(_ shape: ConvolutionShape, name: String, group: BenchmarkGroup) -> BenchmarkCase {
         BenchmarkCase(
             name: name, group: group, operation: "conv3x3", operations: shape.operations
         ) {
-            let random = RandomInputs(name)
-            let x = random.normal("x", shape.input)
-            let parameters = [
-                "conv.weight": random.weight("weight", shape.weight),
-                "conv.bias": random.normal("bias", [shape.outputs], std: 0.1),
-            ]
-            let layer = try Conv2d(
-                ParameterPath(ParameterStore(provider: TensorParameterProvider(parameters)), path: "conv"),
-                in: shape.inputs, out: shape.outputs, kernel: 3, padding: Padding(1))
-            let slot = ResultSlot()
-            let pass = { withoutGradients { slot.tensor = layer(x) } }
-            return Workload(inputs: parameters.merging(["x": x]) { first, _ in first }, pass: pass) {
-                pass()
-                return slot.output
-            }
+            let layer = try layer(shape, name)
+            return layer.forward(RandomInputs(name).normal("x", shape.input)) { layer($0) }
         }
     }
 
-    /// The pass of a weight that every update changes, so that nothing packed is kept of it: what the gradient of the
-    /// weight is to be held against.
+    /// A convolution layer with random parameters; the path is "conv".
+    static func layer(_ shape: ConvolutionShape, _ name: String) throws -> Conv2d {
+        let random = RandomInputs(name)
+        let parameters = TensorParameterProvider([
+            "conv.weight": random.weight("weight", shape.weight),
+            "conv.bias": random.normal("bias", [shape.outputs], std: 0.1),
+        ])
+        return try Conv2d(
+            ParameterPath(ParameterStore(provider: parameters), path: "conv"), in: shape.inputs, out: shape.outputs,
+            kernel: 3, padding: 1)
+    }
+
+    /// A forward pass with a trainable weight, whose prepacked form is not cached: the reference for the time of the
+    /// weight gradient.
     private static func trainingForward(_ shape: ConvolutionShape) -> BenchmarkCase {
         let name = "conv3x3 in training \(shape.label)"
         return BenchmarkCase(
@@ -136,7 +135,7 @@ enum ConvolutionCases {
 }
 
 extension Workload {
-    /// Measures the backward pass alone: the forward pass that it needs runs before each measurement.
+    /// Measures the backward pass only; its forward pass runs before each measurement.
     static func backward(
         inputs: [String: Tensor], gradient: Tensor, of parameter: Parameter, forward: @escaping () -> Tensor
     ) -> Workload {
@@ -154,5 +153,14 @@ extension Workload {
             pass()
             return parameter.gradient.map { ["output": $0] } ?? [:]
         }
+    }
+}
+
+extension WeightedLayer {
+    /// Measures `compute` on `x`; the inputs for PyTorch are `x` and the dense parameters of the layer.
+    func forward(_ x: Tensor, compute: @escaping (Tensor) -> Tensor) -> Workload {
+        var inputs = ["x": x, path + ".weight": weight.tensor().detached()]
+        inputs[path + ".bias"] = bias?.value
+        return .forward(inputs: inputs) { compute(x) }
     }
 }

@@ -23,20 +23,7 @@ enum ForwardCases {
             name: "forward " + name, group: .forward, operation: "unet_forward", text: unet.twinText,
             operations: unet.operations, tolerances: .network, targets: targets
         ) {
-            let model = try unet.model()
-            model.store.setTrainable(false)
-            let inputs = unet.inputs(model.config)
-            let slot = ResultSlot()
-            let pass = {
-                withoutGradients {
-                    slot.tensor = model(
-                        inputs.sample, timesteps: inputs.timesteps, encoderHiddenStates: inputs.states)
-                }
-            }
-            return Workload(inputs: inputs.named, shared: unet.shared(model), pass: pass) {
-                pass()
-                return slot.output
-            }
+            try unet.forward(unet.model())
         }
     }
 }

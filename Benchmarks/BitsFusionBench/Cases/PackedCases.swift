@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Packed models: low-bit weights times activations rounded to int8, held against PyTorch on the same weights as floats.
+// Packed models: low-bit weights with dynamic int8 activation quantization, compared with PyTorch on the same weights
+// as floats.
 
 import BitsFusion
 import Foundation
@@ -27,18 +28,11 @@ enum PackedCases {
         let name = "packed conv3x3 \(shape.label), ternary"
         return BenchmarkCase(
             name: name, group: .packed, operation: "conv3x3", operations: shape.operations,
-            tolerances: .rounded
+            tolerances: .quantized
         ) {
-            let random = RandomInputs(name)
-            let x = random.normal("x", shape.input)
-            let parameters = [
-                "conv.weight": random.weight("weight", shape.weight),
-                "conv.bias": random.normal("bias", [shape.outputs], std: 0.1),
-            ]
-            let layer = try Conv2d(
-                ParameterPath(ParameterStore(provider: TensorParameterProvider(parameters)), path: "conv"),
-                in: shape.inputs, out: shape.outputs, kernel: 3, padding: Padding(1))
-            return try workload(layer, x, bias: parameters["conv.bias"]) { layer(x) }
+            let layer = try ConvolutionCases.layer(shape, name)
+            try layer.pack(ternary)
+            return layer.forward(RandomInputs(name).normal("x", shape.input)) { layer($0) }
         }
     }
 
@@ -48,75 +42,37 @@ enum PackedCases {
         let name = "packed linear \(rows)x\(inputs)->\(outputs), ternary"
         return BenchmarkCase(
             name: name, group: .packed, operation: "linear",
-            operations: 2 * Double(rows) * Double(inputs) * Double(outputs), tolerances: .rounded,
+            operations: 2 * Double(rows) * Double(inputs) * Double(outputs), tolerances: .quantized,
             targets: targets
         ) {
-            let random = RandomInputs(name)
-            let x = random.normal("x", [rows, inputs])
-            let parameters = [
-                "linear.weight": random.weight("weight", [outputs, inputs]),
-                "linear.bias": random.normal("bias", [outputs], std: 0.1),
-            ]
-            let layer = try Linear(
-                ParameterPath(ParameterStore(provider: TensorParameterProvider(parameters)), path: "linear"),
-                in: inputs, out: outputs)
-            return try workload(layer, x, bias: parameters["linear.bias"]) { layer(x) }
+            let layer = try ProductCases.linear(inputs: inputs, outputs: outputs, name)
+            try layer.pack(ternary)
+            return layer.forward(RandomInputs(name).normal("x", [rows, inputs])) { layer($0) }
         }
     }
 
-    /// A layer with packed ternary codes; the twin has them as floats.
-    private static func workload(
-        _ layer: any WeightedLayer, _ x: Tensor, bias: Tensor?, forward: @escaping () -> Tensor
-    ) throws -> Workload {
-        try layer.pack(ternary)
-        var inputs = ["x": x, layer.path + ".weight": layer.weight.tensor()]
-        inputs[layer.path + ".bias"] = bias
-        let slot = ResultSlot()
-        let pass = { withoutGradients { slot.tensor = forward() } }
-        return Workload(inputs: inputs, pass: pass) {
-            pass()
-            return slot.output
-        }
-    }
-
-    /// A noise prediction of a whole UNet, packed by the paper's recipe. The time layers stay, at 32 bits: PyTorch's model
-    /// has them, too.
+    /// A noise prediction of a whole UNet, packed by the paper's recipe. Time layers are not cached and stay at 32
+    /// bits, as in PyTorch's model.
     private static func forward(_ name: String, size: Int, _ targets: RatioTargets) -> BenchmarkCase {
         let unet = BenchmarkUNet.stableDiffusion(size: size)
         return BenchmarkCase(
             name: "packed forward " + name, group: .packed, operation: "unet_forward", text: unet.twinText,
-            operations: unet.operations, tolerances: .roundedNetwork, targets: targets
+            operations: unet.operations, tolerances: .quantizedNetwork, targets: targets
         ) {
             let model = try unet.model()
-            model.store.setTrainable(false)
             let recipe = try BitRecipe.load(contentsOf: URL(fileURLWithPath: recipeFile))
-            // A recipe of other layers is an error, not a benchmark of floats.
+            // A recipe for other layers is an error.
             try recipe.validate(against: model.config.inventory())
             for layer in model.store.weightedLayers {
                 if let width = recipe.layers[LayerID(layer.path)] { try layer.pack(width) }
             }
-            let inputs = unet.inputs(model.config)
-            let slot = ResultSlot()
-            let pass = {
-                withoutGradients {
-                    slot.tensor = model(
-                        inputs.sample, timesteps: inputs.timesteps, encoderHiddenStates: inputs.states)
-                }
-            }
-            let shared = unet.shared(model)
-            return Workload(
-                inputs: inputs.named,
-                shared: SharedTensors(name: "packed-" + shared.name, tensors: shared.tensors), pass: pass
-            ) {
-                pass()
-                return slot.output
-            }
+            return unet.forward(model, parametersName: "packed-")
         }
     }
 }
 
 extension WeightedLayer {
-    /// Puts packed codes in the place of the layer's weight.
+    /// Replaces the weight of the layer by packed codes.
     fileprivate func pack(_ width: BitWidth) throws {
         let dense = Parameter(path + ".weight", weight.tensor(), isTrainable: false)
         let student = FakeQuantizedWeight(

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Linear layers and attention as Stable Diffusion 1.5's transformers call them.
+// Linear layers and attention with the shapes of Stable Diffusion 1.5's transformers.
 
 import BitsFusion
 
 enum ProductCases {
-    /// Rows, inputs, outputs: self-attention at 64x64 pixels, a feed-forward network at 32x32, keys and values of the
-    /// text, a time projection.
+    /// Rows, inputs, outputs: self-attention at 64x64 pixels, a feed-forward network at 32x32 pixels, keys and values
+    /// of the text, a time projection.
     private static let linears = [(4096, 320, 320), (1024, 640, 2560), (77, 768, 1280), (1, 1280, 1280)]
-    /// Queries, keys; 8 heads of 40 channels: self-attention at 64x64 and 32x32 pixels, attention to the text.
+    /// Queries, keys; 8 heads of 40 channels: self-attention at 64x64 and 32x32 pixels, cross-attention to the text.
     private static let attentions = [(4096, 4096), (1024, 1024), (4096, 77)]
-    private static let heads = 8, headWidth = 40
+    private static let heads = 8, headDim = 40
 
     static var all: [BenchmarkCase] {
         linears.map { forward(rows: $0.0, inputs: $0.1, outputs: $0.2) }
@@ -28,22 +28,20 @@ enum ProductCases {
             name: name, group: .kernels, operation: "linear",
             operations: 2 * Double(rows) * Double(inputs) * Double(outputs)
         ) {
-            let random = RandomInputs(name)
-            let x = random.normal("x", [rows, inputs])
-            let parameters = [
-                "linear.weight": random.weight("weight", [outputs, inputs]),
-                "linear.bias": random.normal("bias", [outputs], std: 0.1),
-            ]
-            let layer = try Linear(
-                ParameterPath(ParameterStore(provider: TensorParameterProvider(parameters)), path: "linear"),
-                in: inputs, out: outputs)
-            let slot = ResultSlot()
-            let pass = { withoutGradients { slot.tensor = layer(x) } }
-            return Workload(inputs: parameters.merging(["x": x]) { first, _ in first }, pass: pass) {
-                pass()
-                return slot.output
-            }
+            let layer = try linear(inputs: inputs, outputs: outputs, name)
+            return layer.forward(RandomInputs(name).normal("x", [rows, inputs])) { layer($0) }
         }
+    }
+
+    /// A linear layer with random parameters; the path is "linear".
+    static func linear(inputs: Int, outputs: Int, _ name: String) throws -> Linear {
+        let random = RandomInputs(name)
+        let parameters = TensorParameterProvider([
+            "linear.weight": random.weight("weight", [outputs, inputs]),
+            "linear.bias": random.normal("bias", [outputs], std: 0.1),
+        ])
+        return try Linear(
+            ParameterPath(ParameterStore(provider: parameters), path: "linear"), in: inputs, out: outputs)
     }
 
     private static func backward(rows: Int, inputs: Int, outputs: Int, trainsWeight: Bool) -> BenchmarkCase {
@@ -61,51 +59,44 @@ enum ProductCases {
             return .backward(
                 inputs: ["x": x.value, "weight": weight.value, "gradient": gradient], gradient: gradient,
                 of: trainsWeight ? weight : x
-            ) { linear(x.tensor(), weight: weight.tensor(), bias: nil) }
+            ) { BitsFusion.linear(x.tensor(), weight: weight.tensor(), bias: nil) }
         }
     }
 
     private static func tokens(_ name: String, queries: Int, keys: Int) -> [String: Tensor] {
         let random = RandomInputs(name)
-        let width = heads * headWidth
+        let channels = heads * headDim
         return [
-            "q": random.normal("q", [1, queries, width]), "k": random.normal("k", [1, keys, width]),
-            "v": random.normal("v", [1, keys, width]),
+            "q": random.normal("q", [1, queries, channels]), "k": random.normal("k", [1, keys, channels]),
+            "v": random.normal("v", [1, keys, channels]),
         ]
     }
 
     private static func attention(queries: Int, keys: Int) -> BenchmarkCase {
-        let name = "attention \(queries)x\(keys), \(heads) heads of \(headWidth)"
+        let name = "attention \(queries)x\(keys), \(heads) heads of \(headDim)"
         return BenchmarkCase(
             name: name, group: .kernels, operation: "attention", options: ["heads": heads],
-            operations: 4 * Double(queries) * Double(keys) * Double(heads * headWidth)
+            operations: 4 * Double(queries) * Double(keys) * Double(heads * headDim)
         ) {
             let inputs = tokens(name, queries: queries, keys: keys)
             guard let q = inputs["q"], let k = inputs["k"], let v = inputs["v"] else {
-                preconditionFailure("attention: inputs by other names")
+                preconditionFailure("attention: inputs with unexpected names")
             }
-            let slot = ResultSlot()
-            let pass = {
-                withoutGradients { slot.tensor = scaledDotProductAttention(q, k, v, heads: heads) }
-            }
-            return Workload(inputs: inputs, pass: pass) {
-                pass()
-                return slot.output
-            }
+            return .forward(inputs: inputs) { scaledDotProductAttention(q, k, v, heads: heads) }
         }
     }
 
-    /// The gradients of queries, keys and values: four products, against two in the forward pass. Computing the scores
-    /// anew, which both sides do, is not counted.
+    /// The gradients of queries, keys and values: four products, compared with two in the forward pass. Recomputing the
+    /// scores, as both sides do, is not counted.
     private static func attentionBackward(queries: Int, keys: Int) -> BenchmarkCase {
-        let name = "attention backward \(queries)x\(keys), \(heads) heads of \(headWidth)"
+        let name = "attention backward \(queries)x\(keys), \(heads) heads of \(headDim)"
         return BenchmarkCase(
             name: name, group: .kernels, operation: "attention_backward", options: ["heads": heads],
-            operations: 8 * Double(queries) * Double(keys) * Double(heads * headWidth), tolerances: .gradient
+            operations: 8 * Double(queries) * Double(keys) * Double(heads * headDim), tolerances: .gradient
         ) {
             var inputs = tokens(name, queries: queries, keys: keys)
             let parameters = ["q", "k", "v"].compactMap { key in inputs[key].map { Parameter(key, $0) } }
-            let gradient = RandomInputs(name).normal("gradient", [1, queries, heads * headWidth])
+            let gradient = RandomInputs(name).normal("gradient", [1, queries, heads * headDim])
             inputs["gradient"] = gradient
             let slot = ResultSlot()
             let prepare = {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Made-up numbers for the cases: the same on every machine, and of the sizes that occur in trained models.
+// Random inputs of the cases: the same on every machine, with magnitudes as in trained models.
 
 import BitsFusion
 
-/// Random tensors of one case, each with a stream of its own.
+/// Random tensors of one case, each with its own stream.
 struct RandomInputs {
     private let seed: UInt64
 
-    /// - Parameter name: the case's; other cases get other numbers.
+    /// - Parameter name: the name of the case, which determines the values.
     init(_ name: String) { seed = fnv1a(name) }
 
     /// Independent Gaussians with standard deviation `std`.
@@ -16,14 +16,14 @@ struct RandomInputs {
         return generator.normal(shape) * std
     }
 
-    /// A weight `[OC, ...]` that keeps the size of what goes through it.
+    /// A weight `[OC, ...]` that preserves the magnitude of activations.
     func weight(_ name: String, _ shape: [Int]) -> Tensor {
         normal(name, shape, std: 1 / Float(shape.dropFirst().reduce(1, *)).squareRoot())
     }
 }
 
-/// ParameterPath for models that are compared: as `RandomParameterProvider` makes them, but with biases and norms that are
-/// not all 0 and 1, so that leaving one out would show.
+/// Random parameters as from `RandomParameterProvider`, but with biases and norms that are not all 0 and 1, so that an
+/// omitted one changes the results.
 struct BenchmarkParameters: ParameterProvider {
     private let random = RandomParameterProvider(seed: 1)
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Steps of stage I (BitsFusion, section 4.2): teacher forward, student with every quantizable layer fake-quantized,
-// noise and feature loss, backward, AdamW. As `bitsfusion distill --stage 1` runs them, but on made-up parameters.
+// Steps of stage I (BitsFusion, section 4.2): teacher forward, student with fake-quantized layers, noise and feature
+// loss, backward, AdamW. As in `bitsfusion distill --stage 1`, with random parameters.
 
 import BitsFusion
 
 enum StageOneCases {
     static var all: [BenchmarkCase] {
         let small = StageOneSetup(unet: .shapes(batch: 16))
-        return [small.benchmark("stage I shapes unet, batch 16"), large, largeInLittleMemory]
+        return [small.benchmark("stage I shapes unet, batch 16"), large, largeWithLeastMemory]
     }
 
     private static var largeSetup: StageOneSetup {
@@ -22,19 +22,19 @@ enum StageOneCases {
 
     private static let peakLimit = 18_000_000_000
 
-    /// The step that has a target, with PyTorch's precisions: teacher in bfloat16, moments in Float32.
+    /// The step with a target: teacher in bfloat16, moments in Float32, as in PyTorch.
     private static var large: BenchmarkCase {
         var benchmark = largeSetup.benchmark("stage I sd15 unet 32x32")
         benchmark.targets = RatioTargets(bfloat16: 0.35)
-        // Student, gradients and two moments are 13.8 GB, and there is a teacher and what backward needs.
+        // Student, gradients and two moments take 13.8 GB; the rest is for the teacher and the backward pass.
         benchmark.needs = MemoryNeeds(ours: peakLimit, twin: 21_500_000_000)
         benchmark.peakLimit = peakLimit
         benchmark.optionalTwins = [.float32]
         return benchmark
     }
 
-    /// The same in as little memory as there are options for.
-    private static var largeInLittleMemory: BenchmarkCase {
+    /// The same with all options that save memory.
+    private static var largeWithLeastMemory: BenchmarkCase {
         var setup = largeSetup
         setup.momentType = .bfloat16
         setup.checkpointing = .blocks
@@ -50,12 +50,12 @@ enum StageOneCases {
 /// One distillation step of one UNet.
 private struct StageOneSetup {
     let unet: BenchmarkUNet
-    /// What the teacher's linear and convolution weights are held in; PyTorch's bfloat16 side has all of them in it.
+    /// The type of the teacher's linear and convolution weights; in PyTorch, the type of all its parameters.
     var teacherType = ElementType.float32
-    /// What the optimizer's moments are held in.
+    /// The type of the optimizer's moments.
     var momentType = ElementType.float32
     var checkpointing = GradientCheckpointing.none
-    /// Layers whose gradients are compared: paths and beginnings of paths; empty: all.
+    /// Layers whose gradients are compared, as prefixes of paths; empty: all.
     var comparedLayers: [String] = []
 
     init(unet: BenchmarkUNet) { self.unet = unet }
@@ -75,7 +75,7 @@ private struct StageOneSetup {
             text: unet.twinText.merging(["compared": comparedLayers.joined(separator: " ")]) { first, _ in
                 first
             },
-            // A pass of the teacher; one of the student, which backward costs twice.
+            // A forward pass of the teacher, and forward and backward of the student, where backward counts twice.
             operations: unet.operations.map { 4 * $0 }, tolerances: .training
         ) { try workload() }
     }
@@ -96,7 +96,7 @@ private struct StageOneSetup {
         let student = try DiffusionPipeline(denoiser: try unet.model(), textEncoder: nil, schedulerJSON: nil)
         try student.denoiser.quantize(
             recipe: .uniform(Self.width, over: student.denoiser.inventory()), initialization: .alternating(rounds: 3))
-        // Before the teacher's weights are rounded; both models start alike.
+        // Before the teacher's weights are rounded; both models have the same initial parameters.
         let shared = unet.shared(teacher.denoiser)
         let inputs = try unet.inputs(unet.config())
         let data = StoredDistillationData(
@@ -128,15 +128,15 @@ private struct StageOneSetup {
                 }
                 var results = TrainingCases.gradients(of: compared)
                 for (name, value) in loss.parts { results["loss." + name] = Tensor(scalar: value) }
-                student.denoiser.store.clearGradients()
+                for parameter in parameters { parameter.gradient = nil }
                 return results
             })
     }
 
-    /// What a run's first step is called with.
+    /// The arguments of the first step of a run.
     private static func firstBatch(_ options: TrainingOptions) throws -> (MicroBatch, Philox) {
         var found: (MicroBatch, Philox)?
-        // A loop without parameters, for one step.
+        // A training loop without parameters, for one step.
         try TrainingLoop(options, groups: []).run(
             objective: { batch, random in
                 found = (batch, random)
@@ -146,7 +146,7 @@ private struct StageOneSetup {
         return found
     }
 
-    /// What the objective draws for that step: the noisy sample, its timesteps, its conditions.
+    /// The values that the objective draws for that step: the noisy sample, its timesteps, its conditions.
     private static func drawn(
         _ objective: DistillationObjective, _ part: MicroBatch, _ random: Philox
     ) throws -> [String: Tensor] {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Training steps of the shapes UNet on the mean squared error of its noise prediction, and how cost grows with the batch
-// and with the pixels.
+// Training steps of the shapes UNet with the mean squared error of its noise prediction, and the growth of the cost
+// with the batch and with the number of pixels.
 
 import BitsFusion
 
@@ -9,7 +9,7 @@ enum TrainingCases {
         [8, 16, 32, 64].map(step) + [16, 32, 64, 128].map(convolution)
     }
 
-    /// What `beta1`, `beta2`, rate and decay are for both sides; the twin is given none of them by the case.
+    /// The optimizer; the PyTorch script has the same constants.
     private static func optimizer(_ parameters: [Parameter]) -> AdamW {
         AdamW([ParameterGroup(parameters, learningRate: 1e-4, weightDecay: 0.01)], beta1: 0.9, beta2: 0.999)
     }
@@ -45,7 +45,7 @@ enum TrainingCases {
                 first.backward()
                 var results = gradients(of: model.store.parameters)
                 results["loss"] = first.detached()
-                // The loss behind the update shows whether that was the same, too.
+                // The loss after the update compares the update.
                 _ = optimizer.update(factor: 1, maximumNorm: nil)
                 results["next_loss"] = withoutGradients(loss)
                 return results
@@ -53,7 +53,7 @@ enum TrainingCases {
         }
     }
 
-    /// The gradients that a backward pass left, as `gradient.<name>`.
+    /// The gradients of a backward pass as `gradient.<name>`.
     static func gradients(of parameters: [Parameter]) -> [String: Tensor] {
         let found = parameters.compactMap { parameter in
             parameter.gradient.map { ("gradient." + parameter.name, $0) }
@@ -61,7 +61,7 @@ enum TrainingCases {
         return Dictionary(uniqueKeysWithValues: found)
     }
 
-    /// One convolution at sizes that are each four times the last.
+    /// One convolution at a given size, for a curve.
     private static func convolution(size: Int) -> BenchmarkCase {
         let shape = ConvolutionShape(1, 320, size, size, 320)
         var benchmark = ConvolutionCases.forward(

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// How many operations a UNet's forward pass takes, from its config alone: every linear and convolution layer at the
-// resolution that its path tells, and the two products of every attention. Norms, activations and softmax are left out,
-// as everywhere where GFLOPS are compared. B batch, T context tokens.
+// The number of operations of a UNet's forward pass, from its config: every linear and convolution layer at the
+// resolution that follows from its path, and the two products of every attention. Norms, activations and softmax are
+// not counted, as usual for GFLOPS. B batch, T context tokens.
 
 import BitsFusion
 
@@ -10,41 +10,41 @@ import BitsFusion
 /// - Parameters:
 ///   - config: the architecture.
 ///   - batch: B.
-///   - height: of the sample.
-///   - width: of the sample.
+///   - height: height of the sample.
+///   - width: width of the sample.
 ///   - tokens: T.
 /// - Returns: operations of one forward pass.
-/// - Throws: `RecipeError` for an architecture that cannot be listed.
+/// - Throws: `RecipeError` for an architecture without an inventory.
 func unetOperations(
     _ config: UNet2DConditionConfig, batch: Int, height: Int, width: Int, tokens: Int
 ) throws -> Double {
     let levels = config.blockOutChannels.count
-    // The halving convolutions round up where they pad on both sides, and down where they pad on one.
+    // Downsampling convolutions round up with padding on both sides, and down with padding on one side.
     func halved(_ size: Int, times: Int) -> Int {
         (0..<times).reduce(size) { size, _ in (size + config.downsamplePadding) / 2 }
     }
     let pixels = (0..<levels).map { halved(height, times: $0) * halved(width, times: $0) }
     let total = try config.inventory().layers.reduce(0.0) { total, layer in
-        let place = LayerGroup(layer.path.rawValue, config)
+        let layerInput = LayerInput(layer.path.rawValue, config)
         let rows =
-            switch place.input {
+            switch layerInput.input {
             case .pixels(let level): pixels[level]
             case .tokens: tokens
             case .sample: 1
             }
         let product = 2 * Double(rows) * Double(layer.weights)
-        guard place.isQuery, case .pixels(let level) = place.input else { return total + product }
+        guard layerInput.isQuery, case .pixels(let level) = layerInput.input else { return total + product }
         // Queries with keys, and probabilities with values.
-        let keys = place.attendsToContext ? tokens : pixels[level]
+        let keys = layerInput.attendsToContext ? tokens : pixels[level]
         return total + product + 4 * Double(rows) * Double(keys) * Double(layer.outputChannels)
     }
     return Double(batch) * total
 }
 
-/// Where in a UNet a layer works, read from its diffusers path.
-private struct LayerGroup {
+/// The input of a layer in a UNet, derived from its diffusers path.
+private struct LayerInput {
     enum Input {
-        /// One row per pixel of the output, at the resolution that has been halved `level` times.
+        /// One row per pixel of the output, at the resolution after `level` halvings.
         case pixels(level: Int)
         /// One row per context token.
         case tokens
@@ -53,9 +53,9 @@ private struct LayerGroup {
     }
 
     let input: Input
-    /// Whether the layer makes the queries of an attention.
+    /// Whether the layer computes the queries of an attention.
     let isQuery: Bool
-    /// Whether the layer belongs to an attention that looks at the context.
+    /// Whether the layer belongs to a cross-attention.
     let attendsToContext: Bool
 
     init(_ path: String, _ config: UNet2DConditionConfig) {

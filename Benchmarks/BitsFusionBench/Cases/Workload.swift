@@ -1,34 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-// Our side of one benchmark, ready to run, with the tensors that PyTorch's twin is given.
+// The work of one benchmark case in this process, and its input tensors for PyTorch.
 
 import BitsFusion
 
-/// What is compared of two sides' results, and how closely Float32 has to agree.
-enum ResultKind: String, Codable {
-    /// Values that a forward pass makes.
-    case output
-    /// Gradients, and weights after an update.
-    case gradient
-}
-
-/// Tensors that several cases start from.
+/// Tensors that several cases have in common.
 struct SharedTensors {
-    /// Names the values: the same name, the same values.
+    /// Identifies the values: equal names mean equal values.
     let name: String
     let tensors: [String: Tensor]
 }
 
-/// One thing that can be done again and again.
+/// Repeatable work.
 final class Workload {
-    /// What both sides start from, by the names that the twin knows. No copies are needed of what a pass changes, since
-    /// it is written before the first one.
+    /// The inputs of both sides, by their names in PyTorch. They are written to files before the first pass, so that
+    /// passes may change them.
     private var inputs: [String: Tensor]
     private var shared: SharedTensors?
-    /// Done before each pass, outside of the measured time.
+    /// Called before each pass, outside the measured time.
     let prepare: () -> Void
-    /// What is measured.
+    /// The measured pass.
     let pass: () throws -> Void
-    /// What a pass makes from the inputs, by the twin's names; called once, before any measurement.
+    /// The results of a pass on the inputs, by their names in PyTorch; called once, before all measurements.
     let results: () throws -> [String: Tensor]
 
     init(
@@ -42,27 +34,41 @@ final class Workload {
         self.results = results
     }
 
-    /// Writes what the twins start from, and lets go of it.
+    /// Writes the inputs for the PyTorch processes and releases them.
     ///
     /// - Returns: the files.
     /// - Throws: `CheckpointError`.
-    func handOver(_ exchange: TensorExchange) throws -> [String] {
+    func writeInputs(_ exchange: TensorExchange) throws -> [String] {
         defer { dropInputs() }
         return try [exchange.write(inputs, as: TensorExchange.inputs)]
             + [shared].compactMap { $0 }.map(exchange.share)
     }
 
-    /// Lets go of tensors that nothing but the exchange with the twins needs.
+    /// Releases tensors that are needed only for PyTorch.
     func dropInputs() {
         inputs = [:]
         shared = nil
     }
 }
 
-/// A place for the result of the last pass, so that it lives as long as a user's would.
+/// Holds the result of the last pass, so that it stays allocated until the next one.
 final class ResultSlot {
     var tensor: Tensor?
 
     /// The tensor under the name `output`.
     var output: [String: Tensor] { tensor.map { ["output": $0] } ?? [:] }
+}
+
+extension Workload {
+    /// Measures `compute` without recording gradients.
+    static func forward(
+        inputs: [String: Tensor], shared: SharedTensors? = nil, compute: @escaping () -> Tensor
+    ) -> Workload {
+        let slot = ResultSlot()
+        let pass = { withoutGradients { slot.tensor = compute() } }
+        return Workload(inputs: inputs, shared: shared, pass: pass) {
+            pass()
+            return slot.output
+        }
+    }
 }

@@ -1,33 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
-// What came in the way of measurements: other programs, and sides that did not idle while it was not their turn.
+// Processor load during measurements by other programs, and by sides that are not being measured.
 
 import Foundation
 
-/// What came in the way of one case, over the rounds that count.
+/// Background load of one case, over the rounds that count.
 struct BackgroundLoad: Codable {
-    /// Processor time that other programs took, as a share of what there was.
+    /// Processor time of other programs, relative to all processors.
     var foreignLoad: Double?
-    /// Processor time that sides used while it was another's turn, as a share of one processor.
+    /// Processor time of sides that were not being measured, relative to one processor.
     var idleLoad: Double?
-    /// Whether other programs were in the way of a round, in spite of all repetitions.
-    var isDisturbed: Bool
-    /// Rounds that were repeated.
+    /// Whether the load of other programs was too high in a round, in spite of all repetitions.
+    var isLoaded: Bool
+    /// Number of repeated rounds.
     var droppedRounds: Int
 
-    /// The worse of two, number by number.
-    func worse(_ other: BackgroundLoad) -> BackgroundLoad {
+    /// The elementwise maximum.
+    func maximum(_ other: BackgroundLoad) -> BackgroundLoad {
         func larger(_ a: Double?, _ b: Double?) -> Double? { [a, b].compactMap { $0 }.max() }
         return BackgroundLoad(
             foreignLoad: larger(foreignLoad, other.foreignLoad), idleLoad: larger(idleLoad, other.idleLoad),
-            isDisturbed: isDisturbed || other.isDisturbed,
+            isLoaded: isLoaded || other.isLoaded,
             droppedRounds: max(droppedRounds, other.droppedRounds))
     }
 }
 
-/// Seconds in which sides were measured, and who used the processors then.
+/// Duration of measurements, and processor time during them.
 struct ProcessorLoad {
     private(set) var wall = 0.0
-    /// By all processes of the machine, by the sides, by sides whose turn it was not; nil once it is unknown.
+    /// Of all processes of the machine, of the sides, and of sides that were not being measured; nil if unknown.
     private(set) var busy: Double? = 0
     private(set) var used: Double? = 0
     private(set) var idling: Double? = 0
@@ -45,25 +45,25 @@ struct ProcessorLoad {
             idling: added(sum.idling, other.idling))
     }
 
-    /// Other programs' share of all processors.
+    /// The share of other programs, relative to all processors.
     var foreign: Double? {
         guard wall > 0, let busy, let used else { return nil }
         return max(busy - used, 0) / (wall * Double(ProcessInfo.processInfo.activeProcessorCount))
     }
 
-    /// The idle sides' share of one processor.
+    /// The share of idle sides, relative to one processor.
     var idle: Double? { wall > 0 ? idling.map { $0 / wall } : nil }
 }
 
-/// Watches who uses the processors while a side is measured.
+/// Measures processor time while a side is measured.
 struct LoadMeter {
     private let sides: [ProcessUsage]
-    /// Which of `sides` each side runs in; several may share a process.
-    private let places: [Int]
+    /// The index in `sides` of the process of each side; several sides may share a process.
+    private let processIndices: [Int]
 
     init(_ sides: [ProcessUsage]) {
         var processes: [ProcessUsage] = []
-        places = sides.map { side in
+        processIndices = sides.map { side in
             if let known = processes.firstIndex(where: { $0.identifier == side.identifier }) { return known }
             processes.append(side)
             return processes.count - 1
@@ -79,17 +79,17 @@ struct LoadMeter {
         init(_ sides: [ProcessUsage]) { self.sides = sides.map(\.processorSeconds) }
     }
 
-    /// Runs `body`, in which side `turn` is measured, or none.
+    /// Calls `body`, in which side `turn` (or none) is measured.
     func during<R>(_ turn: Int?, _ body: () throws -> R) rethrows -> (R, ProcessorLoad) {
         let before = Reading(sides)
         let result = try body()
         let after = Reading(sides)
         let running = sides.indices.map { index -> Double? in
             guard let start = before.sides[index], let end = after.sides[index] else { return nil }
-            // A thread that ends takes its time with it, which is no growth.
+            // The time of ended threads is lost, which must not give a negative growth.
             return max(end - start, 0)
         }
-        let active = turn.map { places[$0] }
+        let active = turn.map { processIndices[$0] }
         let others = running.enumerated().filter { $0.offset != active }.map(\.element)
         let load = ProcessorLoad(
             wall: after.clock - before.clock, busy: after.machine.growth(since: before.machine),

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two kinds of side of a benchmark, behind what the match needs of them.
+// The two kinds of side of a benchmark: this library and PyTorch.
 
 import BitsFusion
 import CBenchmarkSupport
 import Foundation
 
-/// How one measurement is taken.
+/// The settings of one measurement.
 struct MeasuringPlan: Codable, Equatable {
-    /// Seconds of untimed passes first: they wake the threads up and fill the caches.
+    /// Seconds of untimed passes before the measurement, which wake the threads and fill the caches.
     var settle: Double
-    /// Passes are repeated until they have taken this many seconds.
-    var least: Double
+    /// Passes are repeated for at least this many seconds.
+    var minSeconds: Double
 }
 
 /// A side: ours, or PyTorch in one element type.
 protocol BenchmarkSide: AnyObject {
-    /// The mean seconds of a pass.
+    /// The mean duration of a pass in seconds.
     func measure(_ plan: MeasuringPlan) throws -> Double
     func resetPeak() throws
     /// The largest resident size since the reset, in bytes.
@@ -23,14 +23,14 @@ protocol BenchmarkSide: AnyObject {
     var usage: ProcessUsage { get }
 }
 
-/// Our side, in this process.
-final class OwnContestant: BenchmarkSide {
+/// This library, in this process.
+final class OwnSide: BenchmarkSide {
     private let workload: Workload
     private let alternative: Alternative?
 
     /// - Parameters:
-    ///   - workload: what is measured.
-    ///   - alternative: the way to compute it; nil: the library's choice.
+    ///   - workload: the measured work.
+    ///   - alternative: the algorithm; nil: the one that the library selects.
     init(_ workload: Workload, by alternative: Alternative? = nil) {
         self.workload = workload
         self.alternative = alternative
@@ -42,13 +42,13 @@ final class OwnContestant: BenchmarkSide {
         var mean = 0.0
         try forced {
             _ = try repeatPasses(for: plan.settle)
-            let (seconds, passes) = try repeatPasses(for: max(plan.least, .leastNonzeroMagnitude))
+            let (seconds, passes) = try repeatPasses(for: max(plan.minSeconds, .leastNonzeroMagnitude))
             mean = seconds / Double(passes)
         }
         return mean
     }
 
-    /// What a pass makes.
+    /// The results of a pass.
     func results() throws -> [String: Tensor] {
         var results: [String: Tensor] = [:]
         try forced { results = try workload.results() }
@@ -60,7 +60,7 @@ final class OwnContestant: BenchmarkSide {
         try alternative.forcing(body)
     }
 
-    /// What building the case left in the pool is none of its needs.
+    /// Memory that building the case left in the pool does not count.
     func resetPeak() {
         Self.releaseMemory()
         usage.resetPeak()
@@ -68,9 +68,9 @@ final class OwnContestant: BenchmarkSide {
 
     func peakBytes() -> Int? { usage.peakBytes }
 
-    private func repeatPasses(for least: Double) throws -> (seconds: Double, passes: Int) {
+    private func repeatPasses(for minSeconds: Double) throws -> (seconds: Double, passes: Int) {
         var (seconds, passes) = (0.0, 0)
-        while seconds < least {
+        while seconds < minSeconds {
             workload.prepare()
             let start = secondsNow()
             try workload.pass()
@@ -80,15 +80,15 @@ final class OwnContestant: BenchmarkSide {
         return (seconds, passes)
     }
 
-    /// Returns what the pools keep, so that the next case's peak is its own.
+    /// Returns cached memory, so that it does not count in the peak of the next case.
     static func releaseMemory() {
         BlockPool.shared.trim()
         bm_return_freed_memory()
     }
 }
 
-/// PyTorch's side.
-final class TwinContestant: BenchmarkSide {
+/// PyTorch, in its process.
+final class TwinSide: BenchmarkSide {
     private let twin: TwinProcess
 
     init(_ twin: TwinProcess) { self.twin = twin }

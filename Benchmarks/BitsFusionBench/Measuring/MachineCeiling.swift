@@ -1,24 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-// The machine's ceilings, measured in the run that they are compared with: Float32 multiply-adds in registers, and
-// streaming through memory, with as many threads as the benchmarks use.
+// The ceilings of the machine, measured in the same run: Float32 multiply-adds in registers, and memory bandwidth, with
+// the number of threads of the benchmarks.
 
 import BitsFusion
 import CBenchmarkSupport
 
-/// What the machine can do at most.
+/// The maximum rates of the machine.
 struct MachineCeiling: Codable {
-    /// Float32 operations a second, 2 per multiply-add.
+    /// Float32 operations per second, 2 per multiply-add.
     var operationsPerSecond: Double
-    /// Bytes a second of STREAM's triad on arrays beyond the caches.
+    /// Bytes per second of STREAM's triad on arrays larger than the caches.
     var bytesPerSecond: Double
 
-    /// Measures for about a second. The best of several short runs counts, since other programs only take away.
+    /// Measures for about a second. The best of several short runs counts, because other programs only reduce rates.
     static func measured() -> MachineCeiling {
-        defer { OwnContestant.releaseMemory() }
+        defer { OwnSide.releaseMemory() }
         return MachineCeiling(operationsPerSecond: multiplyAdds(runs: 12), bytesPerSecond: triad())
     }
 
-    /// Looks again, for some hundredths of a second: the first look may have met other programs, or a cooler processor.
+    /// Measures operations again, for some hundredths of a second, because the first measurement may have been
+    /// disturbed.
     mutating func raise() {
         operationsPerSecond = max(operationsPerSecond, Self.multiplyAdds(runs: 4))
     }
@@ -33,7 +34,6 @@ struct MachineCeiling: Codable {
             let start = secondsNow()
             results.withUnsafeMutableBufferPointer { sums in
                 done.withUnsafeMutableBufferPointer { done in
-                    nonisolated(unsafe) let (sums, done) = (sums, done)
                     Threads.parallelFor(threads) { range in
                         for index in range { sums[index] = bm_multiply_add(name, 200_000, &done[index]) }
                     }
@@ -56,10 +56,9 @@ struct MachineCeiling: Codable {
                         guard let a = a.baseAddress, let b = b.baseAddress, let out = out.baseAddress else {
                             return
                         }
-                        nonisolated(unsafe) let (x, y, z) = (a, b, out)
                         Threads.parallelFor(count, grain: 1 << 16) { range in
-                            let at = range.lowerBound
-                            bm_triad(x + at, y + at, 0.5, z + at, range.count)
+                            let start = range.lowerBound
+                            bm_triad(a + start, b + start, 0.5, out + start, range.count)
                         }
                     }
                 }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Time and memory of processes and of the machine, from the clock and from Linux's /proc. What another system does not
-// tell is nil, and is printed as unknown.
+// Time and memory of processes and of the machine, from the clock and from Linux's /proc. Values that another system
+// does not provide are nil, and are printed as unknown.
 
 import Foundation
 
 /// Seconds of the monotonic clock.
 func secondsNow() -> Double { Double(DispatchTime.now().uptimeNanoseconds) * 1e-9 }
 
-/// What one process has used.
+/// Time and memory of one process.
 struct ProcessUsage {
     /// nil: this process.
     let identifier: Int32?
@@ -16,17 +16,17 @@ struct ProcessUsage {
 
     private var folder: String { identifier.map { "/proc/\($0)" } ?? "/proc/self" }
 
-    /// Processor seconds of all threads that live, to the nanosecond.
+    /// Processor seconds of all existing threads.
     var processorSeconds: Double? {
         guard let tasks = try? FileManager.default.contentsOfDirectory(atPath: folder + "/task") else {
             return nil
         }
-        // A thread may end between the two looks.
+        // A thread may end between the two reads.
         let nanoseconds = tasks.compactMap { firstNumber(inFile: "\(folder)/task/\($0)/schedstat") }
         return nanoseconds.reduce(0, +) * 1e-9
     }
 
-    /// Makes the present resident size the peak; false where the system cannot.
+    /// Sets the peak to the present resident size; false if the system does not support it.
     @discardableResult
     func resetPeak() -> Bool {
         guard let file = FileHandle(forWritingAtPath: folder + "/clear_refs") else { return false }
@@ -44,16 +44,16 @@ struct ProcessUsage {
     }
 }
 
-/// What the whole machine does.
+/// Time and memory of the whole machine.
 enum MachineUsage {
-    /// Processor seconds that all processes of the machine have used by two clocks: the whole machine's, in steps of
-    /// 10 ms and with what a hypervisor took away, and the control group's, which is exact but may be this container's
-    /// alone.
+    /// Processor seconds of all processes by two clocks: that of the machine, in steps of 10 ms and including time
+    /// taken by a hypervisor, and that of the control group, which is exact but may include this container only.
     struct Busy {
         let machine: Double?
         let group: Double?
 
-        /// Seconds used since `start`. The coarse clock counts where it shows more than its steps explain.
+        /// Seconds used since `start`. The coarse clock is used if it exceeds the exact one by more than its
+        /// resolution.
         func growth(since start: Busy) -> Double? {
             let exact = group.flatMap { end in start.group.map { end - $0 } }
             let coarse = machine.flatMap { end in start.machine.map { end - $0 } }
@@ -88,7 +88,7 @@ enum MachineUsage {
         return line.split(separator: " ").last.flatMap { Double($0) }.map { $0 * 1e-6 }
     }
 
-    /// Bytes that can be had without swapping.
+    /// Bytes of memory available without swapping.
     static var availableBytes: Int? {
         guard let text = try? String(contentsOfFile: "/proc/meminfo", encoding: .utf8),
             let line = text.split(separator: "\n").first(where: { $0.hasPrefix("MemAvailable:") }),
@@ -97,7 +97,7 @@ enum MachineUsage {
         return kilobytes * 1024
     }
 
-    /// The processor's name.
+    /// The name of the processor.
     static var processorName: String {
         guard let text = try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8),
             let line = text.split(separator: "\n").first(where: { $0.hasPrefix("model name") }),
@@ -107,7 +107,7 @@ enum MachineUsage {
     }
 }
 
-/// The number that a file of the kernel's begins with.
+/// The first number in a file of the Linux kernel.
 private func firstNumber(inFile path: String) -> Double? {
     (try? String(contentsOfFile: path, encoding: .utf8))
         .flatMap { $0.split(whereSeparator: \.isWhitespace).first }.flatMap { Double($0) }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a row of repeated measurements says: the median, and how far the measurements lie apart.
+// Median and quartiles of repeated measurements.
 
-/// Order statistics of a row of measurements.
+/// Order statistics of measurements.
 struct SampleStatistics: Codable, Equatable {
     let minimum, lowerQuartile, median, upperQuartile, maximum: Double
-    /// How many measurements there were.
+    /// The number of measurements.
     let count: Int
 
-    /// Quartiles interpolate linearly between neighbours, as NumPy's default does; nil for no measurement at all.
+    /// Quartiles with linear interpolation, as by default in NumPy; nil without measurements.
     ///
     /// - Parameter samples: in any order; finite.
     init?(_ samples: [Double]) {

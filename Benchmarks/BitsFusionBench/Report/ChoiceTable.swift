@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether the library chooses the fastest way: its choice against each way that it could have taken.
+// Comparison of the selected algorithm with its alternatives.
 
-/// The choices of a run.
+/// The selected algorithms of a run.
 struct ChoiceTable {
     private let rows: [BenchmarkRow]
 
     init(_ rows: [BenchmarkRow]) { self.rows = rows.filter { $0.choice != nil } }
 
-    /// How much longer the choice takes than the fastest way, as a share of the latter; below 0 where measurements
-    /// scatter and the choice is the fastest.
+    /// Excess of the time of the selected algorithm over the fastest alternative, relative to the latter; can be below
+    /// 0 because of measurement noise.
     static func excess(_ choice: ChoiceRecord) -> Double? {
-        choice.ways.map(\.record.statistics.median).min().map { choice.chosen.statistics.median / $0 - 1 }
+        choice.ways.map(\.record.statistics.median).min().map { choice.selected.statistics.median / $0 - 1 }
     }
 
-    /// One line per case; none without a choice.
+    /// One line per case with alternatives.
     var lines: [String] {
         guard !rows.isEmpty else { return [] }
         let width = rows.map(\.name.count).max() ?? 0
-        let head = "choice of algorithms, median ms, and what the choice takes more than the fastest:"
+        let head = "selected algorithms, median ms, and excess over the fastest:"
         return ["", head]
             + rows.compactMap { row in
                 guard let choice = row.choice else { return nil }
@@ -27,7 +27,7 @@ struct ChoiceTable {
                 }
                 let name = row.name + String(repeating: " ", count: width - row.name.count)
                 let excess = Self.excess(choice).map { Format.percent(max($0, 0)) } ?? "unknown"
-                return "  \(name)  chosen \(Format.milliseconds(choice.chosen.statistics.median)); "
+                return "  \(name)  selected \(Format.milliseconds(choice.selected.statistics.median)); "
                     + ways.joined(separator: ", ") + "; +\(excess)"
             }
     }

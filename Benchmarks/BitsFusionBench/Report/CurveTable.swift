@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Cost over the size of the work: what one sample or one pixel costs at each size, and the power of the size that the
-// cost grows with.
+// Cost against problem size: the cost of one sample or pixel at each size, and the exponent of the growth.
 
 import Foundation
 
@@ -8,7 +7,7 @@ import Foundation
 struct CurveTable {
     private let curves: [(name: String, unit: String, rows: [(count: Int, row: BenchmarkRow)])]
 
-    /// Curves with two points or more, in the order of their first rows.
+    /// Curves with at least two points, in the order of their first rows.
     init(_ rows: [BenchmarkRow]) {
         var names: [String] = []
         for case let curve? in rows.map({ $0.curve?.curve }) where !names.contains(curve) {
@@ -22,12 +21,12 @@ struct CurveTable {
         }
     }
 
-    /// The exponent p of the power law `cost = c * size^p` that fits best in logarithms; 1 is linear growth.
+    /// The exponent p of the least-squares fit of `cost = c * size^p` in logarithms; 1 is linear growth.
     ///
     /// - Parameters:
     ///   - sizes: > 0.
-    ///   - costs: > 0, as many.
-    /// - Returns: p, or nil where the sizes do not differ.
+    ///   - costs: > 0, the same number.
+    /// - Returns: p, or nil if all sizes are equal.
     static func exponent(sizes: [Double], costs: [Double]) -> Double? {
         let points = zip(sizes, costs).map { (log($0), log($1)) }
         guard !points.isEmpty else { return nil }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Numbers as tables show them: three figures, one unit a column.
+// Number formats of the tables: three significant figures, one unit per column.
 
 import Foundation
 
-/// Numbers as text.
+/// Formats numbers.
 enum Format {
     /// Seconds as milliseconds with three significant figures: "0.0123", "4.56", "1230".
     static func milliseconds(_ seconds: Double) -> String { figures(seconds * 1000) }
@@ -30,6 +30,6 @@ enum Format {
 
     /// "3.1e-06".
     static func difference(_ value: Double) -> String {
-        value.isFinite ? String(format: "%.1e", value) : "unlike"
+        value.isFinite ? String(format: "%.1e", value) : "invalid"
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// On what, and with what, a run was made: the head of every table.
+// The machine and software of a run: the head of every table.
 
 import BitsFusion
 import Foundation
@@ -11,18 +11,18 @@ struct MachineDescription: Codable {
     let threads: Int
     /// The instruction set of our kernels.
     let kernels: String
-    /// The core that OpenBLAS computes for.
+    /// The CPU type of the OpenBLAS kernels.
     let openBLASCore: String
-    /// Variables that bend OpenBLAS, where they are set.
+    /// Environment variables that override the settings of OpenBLAS.
     let openBLASVariables: [String: String]
-    /// The highest that was seen in the run.
+    /// The highest measured in the run.
     var ceiling: MachineCeiling
     let version: String
-    /// nil: only our side ran.
+    /// Nil with `--ours-only`.
     let torch: String?
     let torchCapability: String?
     let torchThreads: Int?
-    /// Resident bytes of our process and of PyTorch's before the first case: what every peak contains.
+    /// Resident bytes of our process and of the PyTorch process before the first case; included in every peak.
     let restingBytes: Int?
     let torchRestingBytes: Int?
 
@@ -47,7 +47,7 @@ struct MachineDescription: Codable {
         bytes.map { "; \(Format.megabytes($0)) MB at rest" } ?? ""
     }
 
-    /// For the head of a table.
+    /// The lines at the head of a table.
     var lines: [String] {
         var lines = [
             "\(processor), \(processors) processors, \(threads) \(threads == 1 ? "thread" : "threads"); "
@@ -62,7 +62,7 @@ struct MachineDescription: Codable {
         ]
         for (name, value) in openBLASVariables.sorted(by: { $0.key < $1.key }) {
             lines.append(
-                "warning: \(name)=\(value) is set, which can halve OpenBLAS's speed: run with env -u \(name)")
+                "warning: \(name)=\(value) is set, which can halve the speed of OpenBLAS; run with env -u \(name)")
         }
         return lines
     }

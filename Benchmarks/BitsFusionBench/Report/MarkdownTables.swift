@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tables for a document that is otherwise written by hand. Figures stand between two markers and are never typed:
+// Tables in a document that is otherwise written by hand. They are placed between markers and replaced by each run:
 //
 //     <!-- benchmark kernels -->
-//     what the last run of that group put there
+//     tables of the last run of that group
 //     <!-- end of benchmark -->
 
-/// Puts a run's tables into a document.
+/// Inserts the tables of a run into a document.
 struct MarkdownTables {
     private let report: BenchmarkReport
 
     init(_ report: BenchmarkReport) { self.report = report }
 
-    /// What opens the place of a group's tables.
+    /// The line before the tables of a group.
     static func marker(_ group: BenchmarkGroup) -> String { "<!-- benchmark \(group.rawValue) -->" }
     private static let endMarker = "<!-- end of benchmark -->"
 
-    /// `document` with new tables for each group of which the run has rows.
+    /// `document` with new tables for each group with rows in the run.
     ///
     /// - Parameters:
     ///   - document: the text.
-    ///   - path: its name, for the error.
-    /// - Returns: the new text; everything outside of the markers is as it was.
+    ///   - path: its path, for the error.
+    /// - Returns: the new text; text outside the markers is unchanged.
     /// - Throws: `BenchmarkError.noMarkers`.
     func replaced(in document: String, path: String) throws(BenchmarkError) -> String {
         var lines = document.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
@@ -36,9 +36,9 @@ struct MarkdownTables {
     private func section(_ group: BenchmarkGroup) -> [String] {
         let rows = report.rows.filter { $0.group == group }
         let names = Set(BenchmarkCase.all.filter { $0.group == group }.map(\.name))
-        let skipped = report.skipped.filter { left in names.contains { left.name.hasPrefix($0) } }
+        let skipped = report.skipped.filter { skipped in names.contains { skipped.name.hasPrefix($0) } }
         var lines = [""] + report.machine.lines.map { "- \($0)" } + [""] + RowTable.markdown(rows)
-        if !skipped.isEmpty { lines += [""] + skipped.map { "- \($0.name): left out: \($0.reason)" } }
+        if !skipped.isEmpty { lines += [""] + skipped.map { "- \($0.name): skipped: \($0.reason)" } }
         for part in [ChoiceTable(rows).lines, CurveTable(rows).lines] where !part.isEmpty {
             lines += ["", "```"] + part.dropFirst() + ["```"]
         }

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rows as text: columns of fixed width that can be printed as cases finish, and the same cells as markdown.
+// Rows as text: columns of fixed width, printed when a case finishes, and the same cells as Markdown.
 
 /// The table of a run.
 struct RowTable {
-    /// One column: heading, width, and what it says of a row.
+    /// One column: heading, width in characters (negative: left-aligned), and the text of a row.
     private struct Column {
         let title: String
         let width: Int
         let cell: (BenchmarkRow) -> String
     }
 
-    /// What stands where there is nothing to say.
+    /// The text of an empty cell.
     private static let nothing = "-"
     private let columns: [Column]
 
-    /// A table whose first column holds every name of `names`.
+    /// A table whose first column is wide enough for `names`.
     init(names: [String]) {
         let width = (names.map(\.count).max() ?? 0) + 1
         columns = [Column(title: "case", width: -width) { $0.name }] + Self.measures
@@ -41,8 +41,8 @@ struct RowTable {
                 TwinType.allCases.map { difference(row[$0]) }.joined(separator: "/")
             },
             Column(title: "others", width: 7) { row in
-                (row.disturbance.foreignLoad.map(Format.percent) ?? nothing)
-                    + (row.disturbance.isDisturbed ? "!" : "") + (row.isAlternating ? "" : "*")
+                (row.backgroundLoad.foreignLoad.map(Format.percent) ?? nothing)
+                    + (row.backgroundLoad.isLoaded ? "!" : "") + (row.isAlternating ? "" : "*")
             },
         ]
     }
@@ -94,7 +94,7 @@ struct RowTable {
         return line
     }
 
-    /// The same as a markdown table.
+    /// A Markdown table.
     static func markdown(_ rows: [BenchmarkRow]) -> [String] {
         let columns = RowTable(names: []).columns
         let heads = columns.map(\.title).joined(separator: " | ")
@@ -103,12 +103,12 @@ struct RowTable {
             + rows.map { row in "| " + columns.map { $0.cell(row) }.joined(separator: " | ") + " |" }
     }
 
-    /// What the columns mean, for the foot of a table.
+    /// The meaning of the columns, printed below a table.
     static let legend = [
-        "to fp32, to bf16: our median time over PyTorch's, with the target where there is one; lower is better.",
-        "rate: 2 operations per multiply-add, convolutions counted directly, or the bytes that must be moved at least;",
-        "share: of the ceiling above. MB: peak resident size. difference: largest one over the largest value.",
-        "others: processor time that other programs took meanwhile; with !, measure again when the machine is quiet.",
-        "*: one side after the other, since both would not fit into memory.",
+        "to fp32, to bf16: our median time divided by PyTorch's, and the target if there is one; lower is better.",
+        "rate: operations per second, 2 per multiply-add, with direct convolutions, or minimum bytes read and written;",
+        "share: of the ceiling above. MB: peak resident size. difference: relative to the largest value.",
+        "others: processor time of other programs; with !, measure again when the machine is idle.",
+        "*: sides ran one after the other, because both do not fit into memory.",
     ]
 }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tensors for and from PyTorch's side, as .safetensors files in a folder that ends with the run.
+// Tensors exchanged with PyTorch as .safetensors files in a temporary folder.
 
 import BitsFusion
 import Foundation
 
-/// The folder of the files that both sides read and write.
+/// The folder of the exchanged files; removed at the end of the run.
 final class TensorExchange {
     let folder: String
-    /// The name of one case's own inputs.
+    /// The name of the file with the inputs of one case.
     static let inputs = "inputs"
     private var interrupts: [any DispatchSourceSignal] = []
 
@@ -25,7 +25,7 @@ final class TensorExchange {
 
     deinit { try? FileManager.default.removeItem(atPath: folder) }
 
-    /// Has Ctrl-C and a request to end take the folder with them; its files can be gigabytes.
+    /// Removes the folder on SIGINT and SIGTERM, because its files can be gigabytes.
     func removeOnInterrupt() {
         for number in [SIGINT, SIGTERM] {
             signal(number, SIG_IGN)
@@ -56,7 +56,7 @@ final class TensorExchange {
         return path
     }
 
-    /// Writes tensors that are not there yet, for this case and those to come; they stay until the end.
+    /// Writes shared tensors unless they exist already; they stay until the end of the run.
     ///
     /// - Returns: the path.
     /// - Throws: `CheckpointError`.
@@ -66,9 +66,9 @@ final class TensorExchange {
             ? path(name) : write(shared.tensors, as: name)
     }
 
-    /// Removes one case's inputs; what is shared stays.
+    /// Removes the inputs of one case; shared tensors stay.
     func removeInputs() { remove(path(Self.inputs)) }
 
-    /// Removes a file, so that large ones do not pile up.
+    /// Removes a file.
     func remove(_ path: String) { try? FileManager.default.removeItem(atPath: path) }
 }

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is said between this program and PyTorch's side: one JSON object a line, in both directions.
+// Messages between this program and the PyTorch process: one JSON object per line, in both directions.
 
-/// A line to the twin; every request is answered by one `TwinAnswer`.
+/// A request to the PyTorch process; every request has one `TwinAnswer`.
 struct TwinRequest: Encodable {
     enum Command: String, Encodable {
-        /// Says what the twin is.
+        /// Returns versions and settings.
         case hello
         /// Builds an operation from the tensors in `inputs`.
         case prepare
         /// Computes once and writes the results to `outputs`.
         case results
-        /// Makes the present resident size the peak.
+        /// Sets the peak to the present resident size.
         case resetPeak = "reset_peak"
         /// Measures passes.
         case measure
-        /// The largest resident size since it was reset.
+        /// Returns the peak resident size since the reset.
         case peak
-        /// Lets go of the operation and returns its memory.
+        /// Releases the operation and its memory.
         case release
     }
 
@@ -30,7 +30,7 @@ struct TwinRequest: Encodable {
     var plan: MeasuringPlan?
 }
 
-/// A line from the twin: `error`, or what was asked for.
+/// An answer of the PyTorch process: `error`, or the requested values.
 struct TwinAnswer: Decodable {
     var error: String?
     var torch: String?

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// PyTorch's side: a Python process that lives as long as the run and computes in one element type. One process per type,
-// so that the peak of its memory is its own, and allocations of one do not serve the other.
+// The PyTorch process: it lives as long as the run and computes in one element type. There is one process per type, so
+// that peak memory is measured separately and allocations are not shared.
 
 import Foundation
 
@@ -15,10 +15,10 @@ final class TwinProcess {
     /// Starts Python; the first answer comes when PyTorch has been imported.
     ///
     /// - Parameters:
-    ///   - python: the program.
+    ///   - python: the Python executable.
     ///   - script: `twin.py`.
-    ///   - type: what it computes in.
-    ///   - threads: how many it computes with.
+    ///   - type: the element type.
+    ///   - threads: the number of threads.
     /// - Throws: `BenchmarkError.noPython`, `.noTwin`.
     init(python: String, script: String, type: TwinType, threads: Int) throws {
         self.type = type
@@ -35,7 +35,7 @@ final class TwinProcess {
 
     var usage: ProcessUsage { ProcessUsage(identifier: process.processIdentifier) }
 
-    /// Says `request` and waits for the answer.
+    /// Sends `request` and waits for the answer.
     ///
     /// - Throws: `BenchmarkError.twinEnded`, `.twinAnswer`, `.twinFailed`.
     @discardableResult

@@ -80,11 +80,6 @@ public final class ParameterStore {
         }
     }
 
-    /// Drops the gradients that a backward pass left.
-    public func clearGradients() {
-        for parameter in parameters { parameter.gradient = nil }
-    }
-
     /// Remembers a parameter that no replaceable weight belongs to.
     ///
     /// - Precondition: `key` was not registered before.

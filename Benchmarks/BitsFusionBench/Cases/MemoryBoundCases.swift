@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a step does beside products: one pass over memory each, so that rates are bytes a second. Counted are the bytes
-// that must be read and written once.
+// Memory-bound operations of a training step. Rates are bytes per second; every byte is counted once.
 
 import BitsFusion
 
-enum PassCases {
+enum MemoryBoundCases {
     static var all: [BenchmarkCase] {
         [
-            groupNormSiLU(1, 320, 64, 64), groupNormSiLU(32, 48, 16, 16), geglu(tokens: 4096, width: 1280),
+            groupNormSiLU(1, 320, 64, 64), groupNormSiLU(32, 48, 16, 16), geglu(tokens: 4096, channels: 1280),
             fakeQuantization, fakeQuantizationBackward, adamW,
         ]
     }
@@ -26,63 +25,45 @@ enum PassCases {
             let x = random.normal("x", shape)
             let weight = random.normal("weight", [channels], std: 0.1) + 1
             let bias = random.normal("bias", [channels], std: 0.1)
-            let slot = ResultSlot()
-            let pass = {
-                withoutGradients {
-                    slot.tensor = groupNorm(
-                        x, groups: groups, weight: weight, bias: bias, epsilon: 1e-5, silu: true)
-                }
-            }
-            return Workload(inputs: ["x": x, "weight": weight, "bias": bias], pass: pass) {
-                pass()
-                return slot.output
+            return .forward(inputs: ["x": x, "weight": weight, "bias": bias]) {
+                groupNorm(x, groups: groups, weight: weight, bias: bias, epsilon: 1e-5, silu: true)
             }
         }
     }
 
-    private static func geglu(tokens: Int, width: Int) -> BenchmarkCase {
-        let name = "geglu \(tokens)x\(2 * width)->\(width)"
+    private static func geglu(tokens: Int, channels: Int) -> BenchmarkCase {
+        let name = "geglu \(tokens)x\(2 * channels)->\(channels)"
         return BenchmarkCase(
-            name: name, group: .kernels, operation: "geglu", bytes: Double(3 * 4 * tokens * width)
+            name: name, group: .kernels, operation: "geglu", bytes: Double(3 * 4 * tokens * channels)
         ) {
-            let x = RandomInputs(name).normal("x", [1, tokens, 2 * width])
-            let slot = ResultSlot()
-            let pass = { withoutGradients { slot.tensor = x.geglu() } }
-            return Workload(inputs: ["x": x], pass: pass) {
-                pass()
-                return slot.output
-            }
+            let x = RandomInputs(name).normal("x", [1, tokens, 2 * channels])
+            return .forward(inputs: ["x": x]) { x.geglu() }
         }
     }
 
     private static let quantizedShape = [640, 640, 3, 3]
     /// Ternary: codes -1, 0, 1.
-    private static let quantizedWidth = BitWidth(1)
+    private static let quantizedBits = BitWidth(1)
 
     private static func quantized(_ name: String) -> (weight: Tensor, scales: Tensor) {
         let weight = RandomInputs(name).weight("weight", quantizedShape)
-        let grid = BalancedGrid(quantizedWidth)
+        let grid = BalancedGrid(quantizedBits)
         return (weight, ScaleInitialization.alternating(rounds: 3).scales(of: weight, grid: grid))
     }
 
-    /// PyTorch's side stays in Float32: latent weights and their scales are kept in it in mixed precision, too.
+    /// PyTorch computes in Float32, in which mixed-precision training stores latent weights and scales.
     private static var fakeQuantization: BenchmarkCase {
         let name = "fake-quantize 640x640x3x3, ternary"
         let count = quantizedShape.reduce(1, *)
-        let grid = BalancedGrid(quantizedWidth)
+        let grid = BalancedGrid(quantizedBits)
         return BenchmarkCase(
             name: name, group: .kernels, operation: "fake_quantize",
             options: ["maximum_code": grid.maximumCode],
             bytes: Double(2 * 4 * count), twins: [.float32]
         ) {
             let (weight, scales) = quantized(name)
-            let slot = ResultSlot()
-            let pass = {
-                withoutGradients { slot.tensor = fakeQuantize(weight, scales: scales, grid: grid) }
-            }
-            return Workload(inputs: ["weight": weight, "scales": scales], pass: pass) {
-                pass()
-                return slot.output
+            return .forward(inputs: ["weight": weight, "scales": scales]) {
+                fakeQuantize(weight, scales: scales, grid: grid)
             }
         }
     }
@@ -90,7 +71,7 @@ enum PassCases {
     private static var fakeQuantizationBackward: BenchmarkCase {
         let name = "fake-quantize backward 640x640x3x3, ternary"
         let count = quantizedShape.reduce(1, *)
-        let grid = BalancedGrid(quantizedWidth)
+        let grid = BalancedGrid(quantizedBits)
         return BenchmarkCase(
             name: name, group: .kernels, operation: "fake_quantize_backward",
             options: ["maximum_code": grid.maximumCode], bytes: Double(3 * 4 * count), twins: [.float32],
@@ -123,13 +104,13 @@ enum PassCases {
         }
     }
 
-    /// Ten million parameters in the sizes of a UNet's: convolutions, linear layers, biases.
+    /// Ten million parameters with the shapes of a UNet: convolutions, linear layers, biases.
     private static let optimizedShapes =
         [[Int]](repeating: [320, 320, 3, 3], count: 10) + [[Int]](repeating: [320, 320], count: 8)
         + [[Int]](repeating: [320], count: 64)
 
-    /// One update; reads values, gradients and two moments, and writes all but the gradients. PyTorch keeps weights and
-    /// moments in Float32 in mixed precision, too.
+    /// One update: reads values, gradients and two moments, and writes values and moments. PyTorch computes in Float32,
+    /// in which mixed-precision training stores weights and moments.
     private static var adamW: BenchmarkCase {
         let count = optimizedShapes.reduce(0) { $0 + $1.reduce(1, *) }
         let name = "adamw \(optimizedShapes.count) tensors, 10 M parameters"

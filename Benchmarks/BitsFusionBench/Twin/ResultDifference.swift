@@ -1,36 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether two sides computed the same thing.
+// Comparison of the results of two sides.
 
 import BitsFusion
 import Foundation
 
-/// How far two sides' results lie apart.
+/// The largest difference between the results of two sides.
 struct ResultDifference: Codable, Equatable {
-    /// The largest difference in any result, as a share of that result's largest value; infinite where one side has a
-    /// result that the other has not, another shape, or values that are not finite.
+    /// The largest difference in any result, relative to the largest value of that result; infinite if a result is
+    /// missing, has another shape, or has non-finite values.
     let largest: Double
-    /// Where that is.
+    /// The name of that result.
     let name: String
 
-    /// Compares `ours` with what lies in the file `path`.
+    /// Compares `ours` with the results in the file `path`.
     ///
     /// - Parameters:
-    ///   - ours: by name.
+    ///   - ours: results by name.
     ///   - path: a .safetensors file with results of the same names.
-    ///   - type: what the other side computed in. In bfloat16 all results `gradient.*` are measured by the largest value
-    ///     of all of them, since the gradients of some parameters are small remainders of large terms: those that move
-    ///     all scores of a softmax alike, for one.
+    ///   - type: the element type of the other side. For bfloat16, differences of all results `gradient.*` are relative to
+    ///     the largest value of all gradients, because some gradients are small differences of large terms (for example
+    ///     those of a bias of the keys, which does not change the softmax).
     /// - Throws: `CheckpointError` for a file that cannot be read.
     init(_ ours: [String: Tensor], file path: String, type: TwinType) throws {
         let reader = try SafetensorsReader(path)
-        var theirs: [String: Tensor] = [:]
-        for key in reader.keys { theirs[key] = try reader.tensor(key) }
-        self.init(ours, theirs, type: type)
+        var reference: [String: Tensor] = [:]
+        for key in reader.keys { reference[key] = try reader.tensor(key) }
+        self.init(ours, reference, type: type)
     }
 
-    init(_ ours: [String: Tensor], _ theirs: [String: Tensor], type: TwinType) {
-        let pairs = Set(ours.keys).union(theirs.keys).sorted().map { key in
-            (key: key, extent: Self.extent(ours[key], theirs[key]))
+    init(_ ours: [String: Tensor], _ reference: [String: Tensor], type: TwinType) {
+        let pairs = Set(ours.keys).union(reference.keys).sorted().map { key in
+            (key: key, extent: Self.extent(ours[key], reference[key]))
         }
         let ofGradients = pairs.filter { Self.isGradient($0.key) }.compactMap(\.extent?.value).max() ?? 0
         let differences = pairs.map { key, extent in
@@ -39,7 +39,7 @@ struct ResultDifference: Codable, Equatable {
             return (key: key, share: share ?? .infinity)
         }
         let largest = differences.max { $0.share < $1.share }
-        // Nothing to compare is no agreement.
+        // No results do not count as agreement.
         self.largest = largest?.share ?? .infinity
         name = largest?.key ?? ""
     }
@@ -56,13 +56,13 @@ struct ResultDifference: Codable, Equatable {
 
     private static func isGradient(_ key: String) -> Bool { key.hasPrefix("gradient.") }
 
-    /// nil for results that cannot be compared.
-    private static func extent(_ ours: Tensor?, _ theirs: Tensor?) -> Extent? {
-        guard let ours, let theirs, ours.shape == theirs.shape, ours.isFinite, theirs.isFinite else {
+    /// Nil for results that cannot be compared.
+    private static func extent(_ ours: Tensor?, _ reference: Tensor?) -> Extent? {
+        guard let ours, let reference, ours.shape == reference.shape, ours.isFinite, reference.isFinite else {
             return nil
         }
         return ours.withUnsafeBufferPointer { a in
-            theirs.withUnsafeBufferPointer { b in
+            reference.withUnsafeBufferPointer { b in
                 var (gap, value): (Float, Float) = (0, 0)
                 for index in a.indices {
                     gap = max(gap, abs(a[index] - b[index]))
