@@ -59,7 +59,7 @@ import Testing
         #expect(row.agrees)
         #expect(
             ChoiceTable([try sampleRow(), row]).lines.last
-                == "  case  selected 6.00; columns 9.00, winograd 5.00; +20%")
+                == "  case  chosen 6.00; columns 9.00, winograd 5.00; +20%")
         #expect(ChoiceTable([try sampleRow()]).lines.isEmpty)
         #expect(try !sampleRow(choice: record(0.5)).agrees)
     }

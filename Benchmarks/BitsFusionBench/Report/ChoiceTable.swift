@@ -27,7 +27,7 @@ struct ChoiceTable {
                 }
                 let name = row.name + String(repeating: " ", count: width - row.name.count)
                 let excess = Self.excess(choice).map { Format.percent(max($0, 0)) } ?? "unknown"
-                return "  \(name)  selected \(Format.milliseconds(choice.selected.statistics.median)); "
+                return "  \(name)  chosen \(Format.milliseconds(choice.selected.statistics.median)); "
                     + ways.joined(separator: ", ") + "; +\(excess)"
             }
     }
