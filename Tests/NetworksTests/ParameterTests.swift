@@ -64,8 +64,8 @@ import Testing
         let store = ParameterStore(provider: RandomParameterProvider(seed: 0))
         let root = ParameterPath(store)
         let linear = try Linear(root / "a.b", in: 2, out: 3)
-        _ = try LayerNorm(root / "norm", width: 3)
-        _ = try Embedding(root / "table", rows: 5, width: 2, std: 1)
+        _ = try LayerNorm(root / "norm", channels: 3)
+        _ = try Embedding(root / "table", rows: 5, channels: 2, std: 1)
         #expect(
             store.entries.map(\.key) == [
                 "a.b.weight", "a.b.bias", "norm.weight", "norm.bias", "table.weight",

@@ -47,8 +47,8 @@ import Testing
     func twice() async {
         await #expect(processExitsWith: trap) {
             let store = ParameterStore(provider: RandomParameterProvider(seed: 0))
-            _ = try LayerNorm(ParameterPath(store) / "norm", width: 2)
-            _ = try LayerNorm(ParameterPath(store) / "norm", width: 2)
+            _ = try LayerNorm(ParameterPath(store) / "norm", channels: 2)
+            _ = try LayerNorm(ParameterPath(store) / "norm", channels: 2)
         }
     }
 

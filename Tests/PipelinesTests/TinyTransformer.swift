@@ -102,7 +102,7 @@ final class TinyTransformer: StagedDenoiser {
         timeEmbedding = try TimestepEmbedding(parameters / "time_embed", in: size, out: size, activation: .silu)
         contextEmbedder = try Linear(parameters / "context_embedder", in: config.contextSize, out: size)
         blocks = try (0..<2).map { try TinyTransformerBlock(parameters / "blocks" / $0, size: size) }
-        normOut = try LayerNorm(parameters / "norm_out", width: size)
+        normOut = try LayerNorm(parameters / "norm_out", channels: size)
         projOut = try Linear(parameters / "proj_out", in: size, out: patch * patch * config.outChannels)
     }
 
@@ -168,8 +168,8 @@ final class TinyTransformerBlock {
 
     init(_ parameters: ParameterPath, size: Int) throws {
         path = parameters.path
-        norm1 = try LayerNorm(parameters / "norm1", width: size)
-        norm2 = try LayerNorm(parameters / "norm2", width: size)
+        norm1 = try LayerNorm(parameters / "norm1", channels: size)
+        norm2 = try LayerNorm(parameters / "norm2", channels: size)
         toQ = try Linear(parameters / "attn.to_q", in: size, out: size)
         toK = try Linear(parameters / "attn.to_k", in: size, out: size)
         toV = try Linear(parameters / "attn.to_v", in: size, out: size)

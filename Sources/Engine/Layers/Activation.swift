@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The point-wise activations that configs name. Matches diffusers `get_activation` (models/activations.py).
+// The elementwise activations of configs. Matches diffusers `get_activation` (models/activations.py).
 
 import Tensors
 
-/// A point-wise nonlinearity.
+/// An elementwise nonlinearity.
 public enum Activation: String, Sendable, Equatable, CaseIterable {
     /// x · sigmoid(x); diffusers also calls it "swish".
     case silu
@@ -13,10 +13,10 @@ public enum Activation: String, Sendable, Equatable, CaseIterable {
     case mish
     /// max(x, 0).
     case relu
-    /// x · sigmoid(1.702 x), as CLIP's text encoders.
+    /// x · sigmoid(1.702 x), as in CLIP.
     case quickGELU = "quick_gelu"
 
-    /// The activation that diffusers' UNets know by `name` (case does not matter), or nil.
+    /// The activation with the name `name` in diffusers' UNets (case-insensitive), or nil.
     public init?(diffusersName name: String) {
         switch name.lowercased() {
         case "silu", "swish": self = .silu

@@ -1,36 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 // Multi-head attention of the UNets' transformer blocks. Matches diffusers `Attention`
 // (models/attention_processor.py) as those blocks configure it: no bias on q, k, v.
-// B batch, T query tokens, S context tokens, D query width.
+// B batch, T query tokens, S context tokens, D query channels.
 
 import Tensors
 
 /// Self- or cross-attention with the keys `to_q`, `to_k`, `to_v` and `to_out.0`.
 public final class Attention {
     private let toQ, toK, toV, toOut: Linear
-    /// Number of heads; each has `headWidth` channels, which need not multiply up to D.
+    /// Number of heads with `headDim` channels each; heads * headDim may differ from D.
     public let heads: Int
 
-    /// Reads the four projections below `parameters` ("….attn1").
+    /// Reads the four projections below `parameters` ("...attn1").
     ///
     /// - Parameters:
     ///   - parameters: position of the attention layer.
-    ///   - width: D, channels of the queries and of the output.
-    ///   - crossAttentionDim: channels of what is attended to; `width` for self-attention.
+    ///   - channels: D, channels of the queries and of the output.
+    ///   - crossAttentionDim: channels of the context; `channels` for self-attention.
     ///   - heads: number of heads, > 0.
-    ///   - headWidth: channels per head.
+    ///   - headDim: channels per head.
     /// - Throws: the provider's error, or `ParameterError.shapeMismatch`.
-    public init(_ parameters: ParameterPath, width: Int, crossAttentionDim: Int, heads: Int, headWidth: Int) throws {
-        let inner = heads * headWidth
-        toQ = try Linear(parameters / "to_q", in: width, out: inner, bias: false)
+    public init(_ parameters: ParameterPath, channels: Int, crossAttentionDim: Int, heads: Int, headDim: Int) throws {
+        let inner = heads * headDim
+        toQ = try Linear(parameters / "to_q", in: channels, out: inner, bias: false)
         toK = try Linear(parameters / "to_k", in: crossAttentionDim, out: inner, bias: false)
         toV = try Linear(parameters / "to_v", in: crossAttentionDim, out: inner, bias: false)
-        toOut = try Linear(parameters / "to_out.0", in: inner, out: width)
+        toOut = try Linear(parameters / "to_out.0", in: inner, out: channels)
         self.heads = heads
     }
 
-    /// `x` `[B, T, D]`, `context` `[B, S, crossAttentionDim]` (`x` itself for self-attention) -> `[B, T, D]`, plus `residual`
-    /// of that shape.
+    /// `x` `[B, T, D]`, `context` `[B, S, crossAttentionDim]` (`x` itself for self-attention) -> `[B, T, D]`, plus
+    /// `residual` of that shape.
     public func callAsFunction(_ x: Tensor, context: Tensor, residual: Tensor? = nil) -> Tensor {
         toOut(scaledDotProductAttention(toQ(x), toK(context), toV(context), heads: heads), residual: residual)
     }

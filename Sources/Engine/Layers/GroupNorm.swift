@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Group normalization over channels and pixels, as torch.nn.GroupNorm, with the activation that diffusers
-// applies right after it. SiLU runs inside the normalization's second pass; other activations follow it.
+// Group normalization over channels and pixels, as torch.nn.GroupNorm, with the activation that follows it in
+// diffusers. SiLU is fused with the normalization; other activations are a separate pass.
 
 import Tensors
 
-/// Normalizes each of `groups` channel groups to mean 0, variance 1, then scales and shifts per channel.
+/// Normalizes each of `groups` channel groups to mean 0 and variance 1, then scales and shifts per channel.
 /// Keys `weight` `[C]` and `bias` `[C]`.
 public final class GroupNorm {
     /// Gain per channel, `[C]`.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Layer normalization over the last axis, as torch.nn.LayerNorm. D model width.
+// Layer normalization over the last axis, as torch.nn.LayerNorm. D channels.
 
 import Tensors
 
@@ -15,10 +15,10 @@ public final class LayerNorm {
     /// Reads `weight` and `bias` below `parameters`.
     ///
     /// - Throws: the provider's error, or `ParameterError.shapeMismatch`.
-    public init(_ parameters: ParameterPath, width: Int, epsilon: Float = 1e-5) throws {
+    public init(_ parameters: ParameterPath, channels: Int, epsilon: Float = 1e-5) throws {
         self.epsilon = epsilon
-        weight = try parameters.parameter("weight", shape: [width], initializer: .ones)
-        bias = try parameters.parameter("bias", shape: [width], initializer: .zeros)
+        weight = try parameters.parameter("weight", shape: [channels], initializer: .ones)
+        bias = try parameters.parameter("bias", shape: [channels], initializer: .zeros)
     }
 
     /// `x` `[..., D]` -> the same shape.

@@ -35,7 +35,7 @@ public final class Linear: WeightedLayer {
     }
 }
 
-/// Whether an operation on these is part of what a backward pass goes through.
+/// Whether an operation on these tensors is recorded for a backward pass.
 func needsGradient(_ tensors: Tensor?...) -> Bool { tensors.contains { $0?.requiresGradient == true } }
 
 /// Traps when a layer is given a weight of another shape than the one it was built with.

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reproducible random initialisation. Every key has its own random stream, numbered by the key's FNV-1a hash,
-// so a parameter's values depend on the seed and on its name, not on the order in which layers are built.
+// Reproducible random initialization. Every key has its own random stream, the FNV-1a hash of the key, so that the
+// values of a parameter depend on the seed and on its name, not on the order of construction.
 
 import Tensors
 
-/// Makes parameters up from a seed: Gaussian weights, norms 1, biases 0 (see `Initializer`).
+/// Random parameters from a seed: Gaussian weights, norms 1, biases 0 (see `Initializer`).
 public struct RandomParameterProvider: ParameterProvider {
-    /// The seed shared by all keys.
+    /// The seed of all keys.
     public let seed: UInt64
 
-    /// A provider whose values depend on `seed` and on each key alone.
+    /// A provider whose values depend on `seed` and on the key only.
     public init(seed: UInt64) {
         self.seed = seed
     }

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// Parameters from tensors in memory: copies of another model, tests.
+// Parameters from tensors in memory, for copies of models and for tests.
 
 import Tensors
 
-/// Hands out copies of tensors by key, each as a fresh trainable `Parameter`, so that training one model never moves
-/// another one built from the same values.
+/// Provides copies of tensors by key, each as a new trainable `Parameter`, so that models built from the same values do
+/// not share parameters.
 public struct TensorParameterProvider: ParameterProvider {
     private let tensors: [String: Tensor]
 
-    /// A provider of the given values, by full diffusers key.
+    /// A provider of `tensors` by full diffusers key.
     public init(_ tensors: [String: Tensor]) {
         self.tensors = tensors
     }
 
-    /// The present dense values of every entry of `store`: what a copy of that model is built from.
+    /// A provider of the present dense values of every entry of `store`, for a copy of its model.
     public init(copying store: ParameterStore) {
         tensors = Dictionary(
             uniqueKeysWithValues: store.entries.map { ($0.key, $0.source.tensor().detached()) })

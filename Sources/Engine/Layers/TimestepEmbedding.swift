@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sinusoidal features of a number and the two-layer network behind them. Matches diffusers
+// Sinusoidal features of a number, and the two-layer network that follows them. Matches diffusers
 // `get_timestep_embedding` and `TimestepEmbedding` (models/embeddings.py). N numbers, C feature channels.
 
 import Foundation
@@ -7,25 +7,25 @@ import Tensors
 
 /// Sines and cosines of numbers at geometrically spaced frequencies, 1 down to about 1/10000.
 public struct SinusoidalFeatures: Sendable, Equatable {
-    /// C, the number of features; an odd last one is 0.
+    /// C, the number of features; if C is odd, the last feature is 0.
     public let channels: Int
     /// Cosines first (Stable Diffusion) instead of sines first.
     public let cosineFirst: Bool
-    /// Subtracted from the number of frequencies in the exponent's denominator.
+    /// Subtracted from the number of frequencies in the denominator of the exponent.
     public let frequencyShift: Float
 
-    /// Features as diffusers' `flip_sin_to_cos` and `freq_shift` describe them.
+    /// Features with diffusers' `flip_sin_to_cos` and `freq_shift`.
     public init(channels: Int, cosineFirst: Bool, frequencyShift: Float) {
         self.channels = channels
         self.cosineFirst = cosineFirst
         self.frequencyShift = frequencyShift
     }
 
-    /// `numbers` (any shape, N values) -> `[N, C]`; carries no gradient.
+    /// `numbers` (any shape, N values) -> `[N, C]`; not differentiable.
     public func callAsFunction(_ numbers: Tensor) -> Tensor {
         let half = channels / 2
-        // Frequencies are rounded to Float32 before they are multiplied, as PyTorch does: at t = 999 a
-        // rounding of the product is larger than one of the sine.
+        // Frequencies are rounded to Float32 before the product, as in PyTorch: at t = 999, the rounding error of the
+        // product is larger than that of the sine.
         let frequencies = (0..<half).map { index in
             exp(-Float(log(10000.0)) * Float(index) / (Float(half) - frequencyShift))
         }

@@ -40,15 +40,15 @@ public final class CLIPTextModel {
         // Random tables start with standard deviation 1, not with CLIP's 0.02: the first layer's output would hide
         // embeddings that small, and a small encoder needs many steps to distinguish tokens and positions again.
         tokenEmbedding = try Embedding(
-            model / "embeddings.token_embedding", rows: config.vocabSize, width: config.hiddenSize, std: 1)
+            model / "embeddings.token_embedding", rows: config.vocabSize, channels: config.hiddenSize, std: 1)
         positionEmbedding = try Embedding(
-            model / "embeddings.position_embedding", rows: config.maxPositionEmbeddings, width: config.hiddenSize,
+            model / "embeddings.position_embedding", rows: config.maxPositionEmbeddings, channels: config.hiddenSize,
             std: 1)
         layers = try (0..<config.numHiddenLayers).map {
             try CLIPEncoderLayer(model / "encoder.layers" / $0, config)
         }
         finalLayerNorm = try LayerNorm(
-            model / "final_layer_norm", width: config.hiddenSize, epsilon: config.layerNormEps)
+            model / "final_layer_norm", channels: config.hiddenSize, epsilon: config.layerNormEps)
     }
 
     /// The last hidden state of a batch of texts of equal length.
@@ -143,12 +143,12 @@ private final class CLIPEncoderLayer {
         self.config = config
         let channels = config.hiddenSize
         let attention = parameters / "self_attn"
-        layerNorm1 = try LayerNorm(parameters / "layer_norm1", width: channels, epsilon: config.layerNormEps)
+        layerNorm1 = try LayerNorm(parameters / "layer_norm1", channels: channels, epsilon: config.layerNormEps)
         qProj = try Linear(attention / "q_proj", in: channels, out: channels)
         kProj = try Linear(attention / "k_proj", in: channels, out: channels)
         vProj = try Linear(attention / "v_proj", in: channels, out: channels)
         outProj = try Linear(attention / "out_proj", in: channels, out: channels)
-        layerNorm2 = try LayerNorm(parameters / "layer_norm2", width: channels, epsilon: config.layerNormEps)
+        layerNorm2 = try LayerNorm(parameters / "layer_norm2", channels: channels, epsilon: config.layerNormEps)
         fc1 = try Linear(parameters / "mlp.fc1", in: channels, out: config.intermediateSize)
         fc2 = try Linear(parameters / "mlp.fc2", in: config.intermediateSize, out: channels)
     }

@@ -81,17 +81,17 @@ final class BasicTransformerBlock {
 
     init(_ parameters: ParameterPath, width: Int, headWidth: Int, _ settings: TransformerSettings) throws {
         onlyCrossAttention = settings.onlyCrossAttention
-        norm1 = try LayerNorm(parameters / "norm1", width: width)
+        norm1 = try LayerNorm(parameters / "norm1", channels: width)
         attn1 = try Attention(
-            parameters / "attn1", width: width,
+            parameters / "attn1", channels: width,
             crossAttentionDim: settings.onlyCrossAttention ? settings.crossAttentionDim : width, heads: settings.heads,
-            headWidth: headWidth)
-        norm2 = try LayerNorm(parameters / "norm2", width: width)
+            headDim: headWidth)
+        norm2 = try LayerNorm(parameters / "norm2", channels: width)
         attn2 = try Attention(
-            parameters / "attn2", width: width, crossAttentionDim: settings.crossAttentionDim, heads: settings.heads,
-            headWidth: headWidth)
-        norm3 = try LayerNorm(parameters / "norm3", width: width)
-        feedForward = try FeedForward(parameters / "ff", width: width)
+            parameters / "attn2", channels: width, crossAttentionDim: settings.crossAttentionDim, heads: settings.heads,
+            headDim: headWidth)
+        norm3 = try LayerNorm(parameters / "norm3", channels: width)
+        feedForward = try FeedForward(parameters / "ff", channels: width)
     }
 
     /// `x` `[B, T, D]`, `context` `[B, S, crossAttentionDim]` -> `[B, T, D]`.
