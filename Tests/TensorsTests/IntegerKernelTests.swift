@@ -225,11 +225,11 @@ private struct IntegerLayer {
             let numbers = adversarial(rows: rows, width: width)
             let depth = bf_integer_depth(width), first = 2, plane = rows + 3
             let tokens = try GuardedValues(numbers.flatMap { $0 })
-            var turned = [Float](repeating: 1, count: (width - 1) * plane + first + rows)
+            var transposed = [Float](repeating: 1, count: (width - 1) * plane + first + rows)
             for k in 0..<width {
-                for row in 0..<rows { turned[k * plane + first + row] = numbers[row][k] }
+                for row in 0..<rows { transposed[k * plane + first + row] = numbers[row][k] }
             }
-            let image = try GuardedValues(turned)
+            let image = try GuardedValues(transposed)
             func quantized(_ kernels: bf_integer_table, asImage: Bool) -> [[Int]] {
                 var scales: [Float] = []
                 var sums: [Int32] = []

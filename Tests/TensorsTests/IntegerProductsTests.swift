@@ -94,7 +94,7 @@ import Testing
             x, weight: sample.weight, bias: nil, stride: shape.stride, padding: shape.padding)
         expectClose(
             plain.values, wanted, .integerProduct, "\(shape.testDescription)")
-        let whole = conv2d(
+        let complete = conv2d(
             x, weight: sample.weight, bias: bias, stride: shape.stride, padding: shape.padding,
             channelBias: channelBias, residual: residual)
         let (channels, plane) = (shape.weight[0], geometry.outputPlane)
@@ -103,7 +103,7 @@ import Testing
             return wanted[index] + Double(bias.values[channel])
                 + Double(channelBias.values[image * channels + channel]) + Double(residual.values[index])
         }
-        expectClose(whole.values, ended, .integerProductWithEpilogue, "with what follows")
+        expectClose(complete.values, ended, .integerProductWithEpilogue, "with epilogue")
     }
 
     /// The convolution in Double over quantized pixels.
@@ -114,8 +114,8 @@ import Testing
         let values = x.values
         var pixels = [Double](repeating: 0, count: values.count)
         for image in 0..<shape.x[0] {
-            for place in 0..<height * width {
-                let at = (0..<inputs).map { (image * inputs + $0) * height * width + place }
+            for pixel in 0..<height * width {
+                let at = (0..<inputs).map { (image * inputs + $0) * height * width + pixel }
                 for (index, value) in zip(at, rounded(at.map { values[$0] })) { pixels[index] = value }
             }
         }
@@ -124,12 +124,12 @@ import Testing
         var found: [Double] = []
         for image in 0..<shape.x[0] {
             for output in 0..<shape.weight[0] {
-                for place in 0..<rows * columns {
+                for pixel in 0..<rows * columns {
                     var sum = 0.0
                     for tap in 0..<inputs * kh * kw {
                         let (input, ky, kx) = (tap / (kh * kw), tap / kw % kh, tap % kw)
-                        let y = place / columns * shape.stride + ky - shape.padding.top
-                        let x = place % columns * shape.stride + kx - shape.padding.left
+                        let y = pixel / columns * shape.stride + ky - shape.padding.top
+                        let x = pixel % columns * shape.stride + kx - shape.padding.left
                         guard (0..<height).contains(y), (0..<width).contains(x) else { continue }
                         sum +=
                             sample.values[output * inputs * kh * kw + tap]
@@ -186,9 +186,9 @@ import Testing
         var values = sound.values
         values[14] = .nan
         let found = linear(Tensor(values, shape: [3, 10]), weight: sample.weight, bias: nil).values
-        let whole = linear(sound, weight: sample.weight, bias: nil).values
+        let complete = linear(sound, weight: sample.weight, bias: nil).values
         #expect(found[6..<12].allSatisfy { $0.isNaN })
-        #expect(found[0..<6] == whole[0..<6] && found[12...] == whole[12...])
+        #expect(found[0..<6] == complete[0..<6] && found[12...] == complete[12...])
         #expect(linear(.zeros([2, 10]), weight: sample.weight, bias: nil).values.allSatisfy { $0 == 0 })
         #expect(linear(.zeros([0, 10]), weight: sample.weight, bias: nil).shape == [0, 6])
     }

@@ -37,9 +37,9 @@ import Testing
         var wrong = 0
         for (flat, value) in values.enumerated() {
             var (rest, source) = (flat, 0)
-            for (place, axis) in order.axes.enumerated().reversed() {
-                source += rest % got.shape[place] * steps[axis]
-                rest /= got.shape[place]
+            for (position, axis) in order.axes.enumerated().reversed() {
+                source += rest % got.shape[position] * steps[axis]
+                rest /= got.shape[position]
             }
             if value != Float(source) { wrong += 1 }
         }
@@ -58,8 +58,8 @@ import Testing
                 let index = [
                     flat / (shape[1] * shape[2]), flat / shape[2] % shape[1], flat % shape[2],
                 ]
-                let place = shape.indices.reduce(0) { axes.contains($1) ? $0 : $0 * shape[$1] + index[$1] }
-                expected[place] += Double(value)
+                let position = shape.indices.reduce(0) { axes.contains($1) ? $0 : $0 * shape[$1] + index[$1] }
+                expected[position] += Double(value)
             }
             let terms = x.count / max(expected.count, 1)
             expectClose(

@@ -48,7 +48,7 @@ import Testing
             #expect(lazy.lazyRows == nil)
             var calls = 0
             lazy.forEachRows(of: 0..<1000) { _, _ in calls += 1 }
-            #expect(calls == 1, "what lies in memory is read in one part")
+            #expect(calls == 1, "materialized rows are read in one part")
         }
     }
 

@@ -67,7 +67,7 @@ import Testing
             for _ in 0..<10 { _ = linear(input, weight: weight.tensor(), bias: nil).silu() }
             precondition(BlockPool.shared.liveBytes == before, "memory is lost at every step")
             precondition(BlockPool.shared.peakLiveBytes > before, "the peak is not counted")
-            precondition(BlockPool.shared.cachedBytes > 0, "nothing is kept for reuse")
+            precondition(BlockPool.shared.cachedBytes > 0, "no block is cached")
             BlockPool.shared.trim()
             precondition(BlockPool.shared.cachedBytes == 0, "trimming keeps blocks")
             step()
@@ -86,7 +86,7 @@ import Testing
                 let bound = pool.peakLiveBytes + pool.peakLiveBytes / 2 + 64 << 20
                 precondition(pool.liveBytes + pool.cachedBytes <= bound, "step \(step) keeps too much")
             }
-            precondition(pool.cachedBytes > 0, "something is kept")
+            precondition(pool.cachedBytes > 0, "no block is cached")
             let before = pool.allocations
             for _ in 0..<5 { _ = Tensor(unsafeUninitialized: [1 << 20]) }
             precondition(pool.allocations == before, "the block in use was given up")
@@ -101,7 +101,7 @@ import Testing
             var sum = p.tensor() + 1
             for _ in 0..<10 { sum = sum + Tensor.ones([1 << 20]) }
             // The result and at most a few operands: not all eleven.
-            precondition(BlockPool.shared.liveBytes - before < 3 << 22, "operands of + are kept")
+            precondition(BlockPool.shared.liveBytes - before < 3 << 22, "operands of + are not freed")
             sum.sum().backward()
             precondition(p.gradient?[17] == 1, "wrong gradient")
         }

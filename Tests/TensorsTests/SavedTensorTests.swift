@@ -22,7 +22,7 @@ import Testing
             }
             let again = tensor.map { SavedTensor($0.materialized()) }
             tensor = nil
-            precondition(BlockPool.shared.liveBytes - before == 4 << 20, "one of the two is kept")
+            precondition(BlockPool.shared.liveBytes - before == 4 << 20, "expected one saved tensor")
             precondition(kept?.values()[5] == 1 && again?.values()[5] == 2, "wrong values")
             precondition(again?.shape == [1 << 10, 1 << 10])
         }

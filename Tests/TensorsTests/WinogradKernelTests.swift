@@ -22,7 +22,7 @@ private struct Tiles {
     private var perChannel: Int { (range.count + panel - 1) / panel * panel }
     var floatCount: Int { products * channels * perChannel }
 
-    func placement(imageStep: Int) -> bf_winograd {
+    func layout(imageStep: Int) -> bf_winograd {
         bf_winograd(
             shape: shape, m: Int32(m), first_tile: range.lowerBound, tiles: range.count,
             image_step: imageStep,
@@ -103,11 +103,11 @@ private struct Tiles {
             let plane = Int(tiles.shape.height * tiles.shape.width), step = tiles.channels * plane
             let x = try GuardedBuffer(normal([tiles.images * step], stream: 1).values)
             func factors(_ tiles: Tiles) -> [Float] {
-                var place = tiles.placement(imageStep: step)
-                var scratch = [Float](repeating: .nan, count: tiles.table.winograd_scratch(&place))
+                var layout = tiles.layout(imageStep: step)
+                var scratch = [Float](repeating: .nan, count: tiles.table.winograd_scratch(&layout))
                 return tiles.used(
                     floats(tiles.floatCount) {
-                        tiles.table.winograd_input(&place, x.pointer, tiles.channels, $0, &scratch)
+                        tiles.table.winograd_input(&layout, x.pointer, tiles.channels, $0, &scratch)
                     })
             }
             expectClose(
@@ -125,13 +125,13 @@ private struct Tiles {
             let channelBias = try GuardedBuffer(normal([tiles.images * tiles.channels], stream: 3).values)
             let addend = try GuardedBuffer(normal([tiles.images * step], stream: 4).values)
             func pixels(_ tiles: Tiles) -> [Float] {
-                var place = tiles.placement(imageStep: step)
+                var layout = tiles.layout(imageStep: step)
                 var epilogue = bf_epilogue(
                     bias: bias.pointer, channel_bias: channelBias.pointer, channel_bias_step: tiles.channels,
                     addend: addend.pointer)
                 let laidOut = tiles.laidOut(products)
                 return floats(tiles.images * step) {
-                    tiles.table.winograd_output(&place, laidOut, tiles.channels, &epilogue, $0)
+                    tiles.table.winograd_output(&layout, laidOut, tiles.channels, &epilogue, $0)
                 }
             }
             expectClose(
@@ -148,9 +148,9 @@ private struct Tiles {
             let plane = Int(tiles.shape.out_height * tiles.shape.out_width), step = tiles.channels * plane
             let g = try GuardedBuffer(normal([tiles.images * step], stream: 1).values)
             func gradients(_ tiles: Tiles) -> [Float] {
-                var place = tiles.placement(imageStep: step)
+                var layout = tiles.layout(imageStep: step)
                 return floats(tiles.floatCount) {
-                    tiles.table.winograd_output_grad(&place, g.pointer, tiles.channels, $0)
+                    tiles.table.winograd_output_grad(&layout, g.pointer, tiles.channels, $0)
                 }
             }
             let result = gradients(tiles)

@@ -65,11 +65,11 @@ static void quantize_pixel(const float *x, size_t count, size_t step, int8_t *ou
         finite = finite && isfinite(x[k * step]);
         largest = fmaxf(largest, fabsf(x[k * step]));
     }
-    const bool kept = finite && largest >= 0x1p-96f;
-    *scale = kept ? largest / 127.0f : finite ? 0.0f : NAN;
+    const bool valid = finite && largest >= 0x1p-96f;
+    *scale = valid ? largest / 127.0f : finite ? 0.0f : NAN;
     *sum = 0;
     memset(out, 0, depth);
-    if (!kept) return;
+    if (!valid) return;
     const float factor = 127.0f / largest;
     for (size_t k = 0; k < count; k++) {
         out[k] = (int8_t)rintf(x[k * step] * factor);

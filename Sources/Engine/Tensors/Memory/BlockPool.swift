@@ -103,13 +103,13 @@ package final class BlockPool: Sendable {
 
     /// Returns every cached block to the system.
     package func trim() {
-        let kept = state.withLock { guarded -> Guarded in
+        let cached = state.withLock { guarded -> Guarded in
             let taken = guarded
             for capacity in guarded.lists.classes.keys { guarded.lists.classes[capacity]?.blocks = [] }
             guarded.lists.cachedBytes = 0
             return taken
         }
-        for block in kept.lists.classes.values.flatMap(\.blocks) { free(block) }
+        for block in cached.lists.classes.values.flatMap(\.blocks) { free(block) }
     }
 
     private static func allocate(_ capacity: Int) -> UnsafeMutableRawPointer {

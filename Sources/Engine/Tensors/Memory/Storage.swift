@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The reference-counted block behind a tensor.
+// The reference-counted memory block of a tensor.
 
 import Synchronization
 

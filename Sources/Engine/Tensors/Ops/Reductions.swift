@@ -23,11 +23,11 @@ extension Tensor {
     /// The sum over `axes` (negative ones count from the end).
     public func sum(axes: [Int], keepDims: Bool = false) -> Tensor {
         let axes = Set(axes.map(axis))
-        let kept = shape.enumerated().map { axes.contains($0.offset) ? 1 : $0.element }
-        let target = keepDims ? kept : shape.enumerated().filter { !axes.contains($0.offset) }.map(\.element)
+        let reducedShape = shape.enumerated().map { axes.contains($0.offset) ? 1 : $0.element }
+        let target = keepDims ? reducedShape : shape.enumerated().filter { !axes.contains($0.offset) }.map(\.element)
         let inputShape = shape
         return .custom("sum", inputs: [self], output: summedWithoutTape(axes).reshaped(target)) { g in
-            [g.reshaped(kept).expanded(inputShape)]
+            [g.reshaped(reducedShape).expanded(inputShape)]
         }
     }
 

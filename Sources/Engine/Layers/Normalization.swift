@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Group normalization over channels and pixels, as torch.nn.GroupNorm, with the activation that follows it in
-// diffusers. SiLU is fused with the normalization; other activations are a separate pass.
+// diffusers, and layer normalization over the last axis, as torch.nn.LayerNorm. SiLU is fused with group normalization;
+// other activations are a separate pass. B batch, C and D channels.
 
 import Tensors
 
@@ -42,5 +43,29 @@ public final class GroupNorm {
             x, groups: groups, weight: weight.tensor(), bias: bias.tensor(), epsilon: epsilon, silu: fused)
         guard let activation, !fused else { return y }
         return activation(y)
+    }
+}
+
+/// Normalizes every row to mean 0, variance 1, then scales and shifts. Keys `weight` `[D]` and `bias` `[D]`.
+public final class LayerNorm {
+    /// Gain, `[D]`.
+    public let weight: Parameter
+    /// Shift, `[D]`.
+    public let bias: Parameter
+    /// Added to the variance.
+    public let epsilon: Float
+
+    /// Reads `weight` and `bias` below `parameters`.
+    ///
+    /// - Throws: the provider's error, or `ParameterError.shapeMismatch`.
+    public init(_ parameters: ParameterPath, channels: Int, epsilon: Float = 1e-5) throws {
+        self.epsilon = epsilon
+        weight = try parameters.parameter("weight", shape: [channels], initializer: .ones)
+        bias = try parameters.parameter("bias", shape: [channels], initializer: .zeros)
+    }
+
+    /// `x` `[..., D]` -> the same shape.
+    public func callAsFunction(_ x: Tensor) -> Tensor {
+        layerNorm(x, weight: weight.tensor(), bias: bias.tensor(), epsilon: epsilon)
     }
 }
