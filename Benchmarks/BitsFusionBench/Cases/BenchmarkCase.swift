@@ -8,11 +8,6 @@ enum BenchmarkGroup: String, Codable, CaseIterable {
     case kernels, forward, train, packed, analyze, allocate
 }
 
-/// The element type of a PyTorch process; this library always computes in Float32.
-enum TwinType: String, Codable, CaseIterable {
-    case float32, bfloat16
-}
-
 /// The maximum ratio of our median time to PyTorch's, by element type.
 struct RatioTargets: Codable, Equatable {
     var float32: Double?

@@ -3,13 +3,6 @@
 
 import BitsFusion
 
-/// Tensors that several cases have in common.
-struct SharedTensors {
-    /// Identifies the values: equal names mean equal values.
-    let name: String
-    let tensors: [String: Tensor]
-}
-
 /// Repeatable work.
 final class Workload {
     /// The inputs of both sides, by their names in PyTorch. They are written to files before the first pass, so that

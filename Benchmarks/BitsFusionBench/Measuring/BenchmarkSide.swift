@@ -5,14 +5,6 @@ import BitsFusion
 import CBenchmarkSupport
 import Foundation
 
-/// The settings of one measurement.
-struct MeasuringPlan: Codable, Equatable {
-    /// Seconds of untimed passes before the measurement, which wake the threads and fill the caches.
-    var settle: Double
-    /// Passes are repeated for at least this many seconds.
-    var minSeconds: Double
-}
-
 /// A side: ours, or PyTorch in one element type.
 protocol BenchmarkSide: AnyObject {
     /// The mean duration of a pass in seconds.

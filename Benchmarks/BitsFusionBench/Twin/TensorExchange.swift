@@ -72,3 +72,10 @@ final class TensorExchange {
     /// Removes a file.
     func remove(_ path: String) { try? FileManager.default.removeItem(atPath: path) }
 }
+
+/// Tensors that several cases have in common.
+struct SharedTensors {
+    /// Identifies the values: equal names mean equal values.
+    let name: String
+    let tensors: [String: Tensor]
+}

@@ -45,3 +45,16 @@ struct TwinAnswer: Decodable {
         case peakBytes = "peak_bytes"
     }
 }
+
+/// The element type of a PyTorch process; this library always computes in Float32.
+enum TwinType: String, Codable, CaseIterable {
+    case float32, bfloat16
+}
+
+/// The settings of one measurement.
+struct MeasuringPlan: Codable, Equatable {
+    /// Seconds of untimed passes before the measurement, which wake the threads and fill the caches.
+    var settle: Double
+    /// Passes are repeated for at least this many seconds.
+    var minSeconds: Double
+}
