@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // The accuracy of an evaluator on rendered images, whose scenes are known.
 
-import BitsFusion
+import Images
 
 @testable import ShapesWorld
 
 /// Counts of right verdicts over true and false pairs of image and caption.
-public struct EvaluatorAccuracy: Hashable, Sendable {
+struct EvaluatorAccuracy: Hashable, Sendable {
     /// Right verdicts out of all.
-    public struct Rate: Hashable, Sendable {
-        public internal(set) var right = 0
-        public internal(set) var total = 0
+    struct Rate: Hashable, Sendable {
+        var right = 0
+        var total = 0
 
         /// `right` / `total`, 0...1; NaN when nothing was counted.
-        public var value: Double { Double(right) / Double(total) }
+        var value: Double { Double(right) / Double(total) }
 
         mutating func count(_ isRight: Bool) {
             total += 1
@@ -22,15 +22,15 @@ public struct EvaluatorAccuracy: Hashable, Sendable {
     }
 
     /// Images with their own caption, which should be accepted.
-    public internal(set) var truePairs = Rate()
+    var truePairs = Rate()
     /// Images with a corruption of their caption, which should be rejected; see `ShapesCorruption`.
-    public internal(set) var corruptedPairs = Rate()
+    var corruptedPairs = Rate()
     /// Images with a contradicting caption of another scene, which should be rejected.
-    public internal(set) var foreignPairs = Rate()
+    var foreignPairs = Rate()
     /// `truePairs`, by family.
-    public internal(set) var truePairsByFamily: [PromptFamily: Rate] = [:]
+    var truePairsByFamily: [PromptFamily: Rate] = [:]
     /// `corruptedPairs` by kind of corruption.
-    public internal(set) var corruptedPairsByKind: [ShapesCorruption.Kind: Rate] = [:]
+    var corruptedPairsByKind: [ShapesCorruption.Kind: Rate] = [:]
 
     /// Evaluates samples 0 ..< `samples` of `dataset` with their own caption, a corruption of it, and another scene's.
     ///
@@ -39,7 +39,7 @@ public struct EvaluatorAccuracy: Hashable, Sendable {
     ///   - dataset: use a seed that nothing was tuned on.
     ///   - samples: number of images.
     ///   - noise: standard deviation of the Gaussian noise added to every value of an image, in units of 0...1.
-    public init(of evaluator: SceneEvaluator, on dataset: ShapesDataset, samples: Int, noise: Float = 0) {
+    init(of evaluator: SceneEvaluator, on dataset: ShapesDataset, samples: Int, noise: Float = 0) {
         for index in 0..<samples {
             let sample = dataset.sample(at: index)
             var random = SceneRandom(seed: dataset.seed, index: UInt64(index), stream: RandomStream.testCorruption)

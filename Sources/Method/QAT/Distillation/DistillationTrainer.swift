@@ -69,14 +69,15 @@ public final class DistillationTrainer: Trainer {
     public struct Identity: Encodable {
         var stage: DistillationStage
         var options: StageOptions
-        var widths: [String: Int]
+        /// Nominal bits by layer.
+        var bits: [String: Int]
     }
 
     public var identity: Identity {
         var fixed = options
         fixed.training = fixed.training.decidingResults
-        let widths = model.recipe?.layers.map { ($0.rawValue, $1.rawValue) } ?? []
-        return Identity(stage: stage, options: fixed, widths: Dictionary(uniqueKeysWithValues: widths))
+        let bits = model.recipe?.layers.map { ($0.rawValue, $1.rawValue) } ?? []
+        return Identity(stage: stage, options: fixed, bits: Dictionary(uniqueKeysWithValues: bits))
     }
 
     public static var fileFormat: CheckpointFormat { .student }
