@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The parameters of a quantized denoiser that distillation trains (BitsFusion, arXiv:2406.04333, section 4). Time layers are
-// frozen, since cached time features replace them (section 4.1).
+// The parameters of a quantized denoiser that distillation trains (BitsFusion, arXiv:2406.04333, section 4). Time
+// layers are frozen, since cached time features replace them (section 4.1).
 
 import Layers
 import Networks
