@@ -26,7 +26,7 @@ private func write(_ positive: [Int], _ negative: [Int]?, to path: String) throw
 }
 
 @Suite struct EmbeddingsTests {
-    private func subjects(
+    private func calibration(
         _ positive: [Int], _ negative: [Int]?, count: Int? = nil
     ) throws -> (CalibrationSet, DiffusionPipeline) {
         let pipeline = try TinyModel.pipeline(channels: 4, hasText: false)
@@ -41,15 +41,15 @@ private func write(_ positive: [Int], _ negative: [Int]?, to path: String) throw
 
     @Test("a latent model is analyzed with embeddings: no prompts, no CLIP drop, the file pinned")
     func sweep() throws {
-        let (subjects, pipeline) = try subjects([3, 5, 12], [1, 5, 12], count: 2)
-        #expect(subjects.seeds == [40, 41] && subjects.conditions.count == 2)
+        let (calibration, pipeline) = try calibration([3, 5, 12], [1, 5, 12], count: 2)
+        #expect(calibration.seeds == [40, 41] && calibration.conditions.count == 2)
         let model = FileReference(path: "latent.h5", sha256: "0")
         let options = SensitivityOptions(
-            widths: [BitWidth(2)], generation: GenerationOptions(sampler: .ddim, steps: 2),
+            bits: [BitWidth(2)], generation: GenerationOptions(sampler: .ddim, steps: 2),
             layerPattern: "to_v")
         let manifest = RunManifest(toolVersion: "0", commandLine: [], seed: 40, inputs: [model])
         let sweep = try SensitivitySweep(
-            pipeline: pipeline, model: model, subjects: subjects, clip: nil, options: options,
+            pipeline: pipeline, model: model, calibration: calibration, clip: nil, options: options,
             manifest: manifest)
         let table = try #require(try sweep.run())
         #expect(table.generation?.prompts.isEmpty == true)
@@ -58,7 +58,7 @@ private func write(_ positive: [Int], _ negative: [Int]?, to path: String) throw
         #expect(table.metrics == [.mse, .psnr])
         #expect(throws: SensitivityError.clipNeedsImages(channels: 4)) {
             try SensitivitySweep(
-                pipeline: pipeline, model: model, subjects: subjects, clip: tinyClip(), options: options,
+                pipeline: pipeline, model: model, calibration: calibration, clip: tinyClip(), options: options,
                 manifest: manifest)
         }
     }
@@ -78,14 +78,14 @@ private func write(_ positive: [Int], _ negative: [Int]?, to path: String) throw
             let path = folder.file("e.safetensors")
             try write([3, 5, 12], [1, 5, 12], to: path)
             let pipeline = try TinyModel.pipeline(hasText: false)
-            let subjects = try CalibrationSet(
+            let calibration = try CalibrationSet(
                 embeddingsFile: path, prompts: words, count: 2, pipeline: pipeline)
             let model = FileReference(path: "pixels.h5", sha256: "0")
             let table = try #require(
                 try SensitivitySweep(
-                    pipeline: pipeline, model: model, subjects: subjects, clip: tinyClip(),
+                    pipeline: pipeline, model: model, calibration: calibration, clip: tinyClip(),
                     options: SensitivityOptions(
-                        widths: [BitWidth(2)], generation: GenerationOptions(sampler: .ddim, steps: 2),
+                        bits: [BitWidth(2)], generation: GenerationOptions(sampler: .ddim, steps: 2),
                         layerPattern: "to_v"),
                     manifest: RunManifest(toolVersion: "0", commandLine: [], seed: 0, inputs: [model])
                 ).run())
@@ -108,18 +108,18 @@ private func write(_ positive: [Int], _ negative: [Int]?, to path: String) throw
         #expect(
             throws: PipelineError.embeddingShape(
                 key: "encoder_hidden_states", expected: "[B, T, 12]", found: [2, 5, 9])
-        ) { try subjects([2, 5, 9], [2, 5, 9]) }
+        ) { try calibration([2, 5, 9], [2, 5, 9]) }
         #expect(
             throws: PipelineError.embeddingShape(
                 key: "negative_encoder_hidden_states", expected: "[2, 5, 12] or one row of it",
                 found: [2, 4, 12])
-        ) { try subjects([2, 5, 12], [2, 4, 12]) }
+        ) { try calibration([2, 5, 12], [2, 4, 12]) }
         #expect(throws: SensitivityError.images(requested: 3, available: 2)) {
-            try subjects([2, 5, 12], [2, 5, 12], count: 3)
+            try calibration([2, 5, 12], [2, 5, 12], count: 3)
         }
         #expect(
             throws: DenoiserInputError.missing(
                 name: "negative_encoder_hidden_states", neededBy: "classifier-free guidance")
-        ) { try subjects([2, 5, 12], nil) }
+        ) { try calibration([2, 5, 12], nil) }
     }
 }

@@ -44,21 +44,21 @@ import Testing
     func linear() throws {
         let pipeline = try TinyModel.pipeline()
         pipeline.denoiser.store.setTrainable(false)
-        let subjects = try CalibrationSet(promptCount: 3, pipeline: pipeline)
+        let calibration = try CalibrationSet(promptCount: 3, pipeline: pipeline)
         let inputs = PredictionInputs.noised(
-            pipeline.initialNoise(seeds: subjects.seeds), subjects: subjects, timestepsPerImage: 2,
+            pipeline.initialNoise(seeds: calibration.seeds), calibration: calibration, timestepsPerImage: 2,
             stream: 1,
             guidanceScale: 1.5, schedule: try pipeline.noiseSchedule(), batchSize: 4)
         let passes = try StagedPredictions(pipeline.stagedDenoiser(), inputs, memoryLimit: 0) {}
         let layer = try #require(pipeline.denoiser.store.layer(at: "conv_out"))
         let width = BitWidth(2)
         let score = try FisherScore(passes: passes, schedule: pipeline.noiseSchedule(), probes: Self.probes)
-            .scores(of: [layer], widths: { _ in [width] }) {}
-        let predicted = try #require(score[SensitivityCandidate(path: "conv_out", width: width)])
+            .scores(of: [layer], bits: { _ in [width] }) {}
+        let predicted = try #require(score[SensitivityCandidate(path: "conv_out", bits: width)])
         let original = layer.weight
         defer { layer.weight = original }
         layer.weight = FakeQuantizedWeight(
-            latent: Parameter("w", original.tensor(), isTrainable: false), width: width,
+            latent: Parameter("w", original.tensor(), isTrainable: false), bits: width,
             initialization: .paper)
         let measured = try #require(
             NoisePredictionSensitivity(passes: passes, schedule: pipeline.noiseSchedule()).measure(from: nil) {})
@@ -69,7 +69,7 @@ import Testing
     @Test("the score orders candidates much as the measured sensitivity does, and gives the same bits again")
     func order() throws {
         func run() throws -> SensitivityTable {
-            try #require(try tinySweep(TinyModel.pipeline(), widths: [1, 2], measures: [.noise, .fisher]).run())
+            try #require(try tinySweep(TinyModel.pipeline(), bits: [1, 2], measures: [.noise, .fisher]).run())
         }
         let table = try run()
         for width in [1, 2] {
@@ -79,7 +79,7 @@ import Testing
             #expect(try #require(spearmanCorrelation(measured, predicted)) > Self.leastRankCorrelation)
         }
         #expect(try run().layers == table.layers)
-        let alone = try #require(try tinySweep(TinyModel.pipeline(), widths: [1, 2], measures: [.fisher]).run())
+        let alone = try #require(try tinySweep(TinyModel.pipeline(), bits: [1, 2], measures: [.fisher]).run())
         for (own, both) in zip(alone.layers, table.layers) {
             #expect(own.bits.mapValues(\.fisher) == both.bits.mapValues(\.fisher))
             #expect(own.bits.values.allSatisfy { $0.noise == nil && $0.mse == nil })

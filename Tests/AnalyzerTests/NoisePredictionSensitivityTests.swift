@@ -28,10 +28,10 @@ import Testing
     func prefixes(guidanceScale: Float) throws {
         let pipeline = try TinyModel.pipeline()
         pipeline.denoiser.store.setTrainable(false)
-        let subjects = try CalibrationSet(promptCount: 3, pipeline: pipeline)
-        let images = pipeline.initialNoise(seeds: subjects.seeds)
+        let calibration = try CalibrationSet(promptCount: 3, pipeline: pipeline)
+        let images = pipeline.initialNoise(seeds: calibration.seeds)
         let inputs = PredictionInputs.noised(
-            images, subjects: subjects, timestepsPerImage: 2, stream: 1, guidanceScale: guidanceScale,
+            images, calibration: calibration, timestepsPerImage: 2, stream: 1, guidanceScale: guidanceScale,
             schedule: try pipeline.noiseSchedule(), batchSize: 4)
         #expect(inputs.map(\.timesteps.count) == [4, 2])
         let passes = try StagedPredictions(pipeline.stagedDenoiser(), inputs, memoryLimit: 1 << 30) {}
@@ -53,16 +53,16 @@ import Testing
     }
 
     @Test("the sweep's numbers do not depend on what is kept") func memoryLimits() throws {
-        let kept = try #require(try tinySweep(TinyModel.pipeline(), widths: [1, 2], measures: [.noise]).run())
+        let kept = try #require(try tinySweep(TinyModel.pipeline(), bits: [1, 2], measures: [.noise]).run())
         let none = try #require(
-            try tinySweep(TinyModel.pipeline(), widths: [1, 2], measures: [.noise], memoryLimit: 0).run())
+            try tinySweep(TinyModel.pipeline(), bits: [1, 2], measures: [.noise], memoryLimit: 0).run())
         #expect(sensitivities(kept) == sensitivities(none))
         #expect(sensitivities(kept).count > 50)
     }
 
     @Test("more bits leave smaller errors, and 8 bits hardly any") func moreBits() throws {
         let table = try #require(
-            try tinySweep(TinyModel.pipeline(), widths: [1, 3, 8], measures: [.noise]).run())
+            try tinySweep(TinyModel.pipeline(), bits: [1, 3, 8], measures: [.noise]).run())
         #expect(table.generation?.measures == [.noise])
         #expect(table.generation?.timesteps.count == 6)
         for layer in table.layers where layer.role == .searched {
@@ -77,7 +77,7 @@ import Testing
         func run(_ steps: Int) throws -> SensitivityTable {
             try #require(
                 try tinySweep(
-                    TinyModel.pipeline(), widths: [1], layers: "attn|conv1", prompts: 12, measures: [.noise],
+                    TinyModel.pipeline(), bits: [1], layers: "attn|conv1", prompts: 12, measures: [.noise],
                     qatSteps: steps
                 ).run())
         }
@@ -99,7 +99,7 @@ import Testing
         let values = weights.map { $0.tensor().values }
         let flags = parameters.map(\.isTrainable)
         _ = try tinySweep(
-            pipeline, widths: [1], layers: "attn1|conv2", measures: [.noise, .fisher], qatSteps: 2
+            pipeline, bits: [1], layers: "attn1|conv2", measures: [.noise, .fisher], qatSteps: 2
         ).run()
         #expect(pipeline.denoiser.store.parameters.map(\.isTrainable) == flags)
         #expect(parameters.allSatisfy { $0.gradient == nil })

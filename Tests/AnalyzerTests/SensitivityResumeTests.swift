@@ -12,10 +12,10 @@ import Testing
     private let pattern = "conv_in|to_q$|to_k$"
 
     private func sweep(
-        widths: [Int] = [1, 3], steps: Int = 2, commandLine: [String] = ["test"]
+        bits: [Int] = [1, 3], steps: Int = 2, commandLine: [String] = ["test"]
     ) throws -> SensitivitySweep {
         try tinySweep(
-            TinyModel.pipeline(), clip: tinyClip(), widths: widths, layers: pattern, steps: steps,
+            TinyModel.pipeline(), clip: tinyClip(), bits: bits, layers: pattern, steps: steps,
             commandLine: commandLine)
     }
 
@@ -126,7 +126,7 @@ import Testing
             #expect(
                 throws: SensitivityError.differentRun(
                     journal: journal, option: "bits", saved: "1,3", requested: "2")
-            ) { try sweep(widths: [2]).run(output: output, unfinished: .resumed) }
+            ) { try sweep(bits: [2]).run(output: output, unfinished: .resumed) }
             #expect(
                 throws: SensitivityError.differentRun(
                     journal: journal, option: "steps", saved: "2", requested: "3")
@@ -162,13 +162,13 @@ import Testing
             try interrupt(sweep(), after: 3, output: output)
             var lines = try String(contentsOf: journal, encoding: .utf8).components(separatedBy: "\n")
             let candidate = try sweep().candidates[2]
-            lines[3] = "{\"bits\":\(candidate.width),\"measure\":null,\"path\":\"\(candidate.path)\"}"
+            lines[3] = "{\"bits\":\(candidate.bits),\"measure\":null,\"path\":\"\(candidate.path)\"}"
             try lines.joined(separator: "\n").write(to: journal, atomically: true, encoding: .utf8)
             let resumed = try sweep()
             let table = try #require(try resumed.run(output: output, unfinished: .resumed))
             #expect(resumed.unusable == [candidate])
             let layer = try #require(table.layers.first { $0.path == candidate.path })
-            #expect(layer.bits.keys.sorted() == [BitWidth(1), BitWidth(3)].filter { $0 != candidate.width })
+            #expect(layer.bits.keys.sorted() == [BitWidth(1), BitWidth(3)].filter { $0 != candidate.bits })
             #expect(try SensitivityTable.load(contentsOf: output) == table)
         }
     }
@@ -178,7 +178,7 @@ import Testing
     {
         let table = try #require(try sweep().run())
         #expect(try sweep(commandLine: ["test", "--resume"]).isFinished(in: table))
-        #expect(try !sweep(widths: [1]).isFinished(in: table))
+        #expect(try !sweep(bits: [1]).isFinished(in: table))
         #expect(try !sweep(steps: 3).isFinished(in: table))
         var other = table
         other.model = FileReference(path: "tiny.h5", sha256: String(repeating: "b", count: 64))

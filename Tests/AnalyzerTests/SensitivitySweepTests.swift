@@ -24,7 +24,7 @@ import Testing
         let layers = pipeline.denoiser.store.weightedLayers
         let originals = layers.map(\.weight)
         let values = originals.map { $0.tensor().values }
-        let sweep = try tinySweep(pipeline, widths: [1])
+        let sweep = try tinySweep(pipeline, bits: [1])
         var replaced: Set<String> = []
         let table = try sweep.run(shouldStop: {
             let changed = layers.indices.filter { layers[$0].weight !== originals[$0] }
@@ -95,7 +95,7 @@ import Testing
     }
 
     @Test("a pattern restricts the sweep to the layers whose path it matches") func pattern() throws {
-        let sweep = try tinySweep(TinyModel.pipeline(), widths: [2], layers: #"attn[12]\.to_[kv]$"#)
+        let sweep = try tinySweep(TinyModel.pipeline(), bits: [2], layers: #"attn[12]\.to_[kv]$"#)
         let table = try #require(try sweep.run())
         #expect(table.layers.count == sweep.candidates.count && table.layers.count == 16)
         #expect(
@@ -112,8 +112,8 @@ import Testing
         let pipeline = try TinyModel.pipeline()
         let layer = try #require(pipeline.denoiser.store.layer(at: "conv_in"))
         let latent = try #require(layer.weight as? Parameter)
-        layer.weight = FakeQuantizedWeight(latent: latent, width: BitWidth(3), initialization: .paper)
-        #expect(throws: SensitivityError.alreadyQuantized(path: "conv_in", width: BitWidth(3))) {
+        layer.weight = FakeQuantizedWeight(latent: latent, bits: BitWidth(3), initialization: .paper)
+        #expect(throws: SensitivityError.alreadyQuantized(path: "conv_in", bits: BitWidth(3))) {
             try tinySweep(pipeline)
         }
     }
@@ -141,7 +141,7 @@ import Testing
     @Test("progress counts from the start to the total, with a rate as soon as there is one") func progress()
         throws
     {
-        let sweep = try tinySweep(TinyModel.pipeline(), widths: [1], layers: "^conv_in$|to_q$")
+        let sweep = try tinySweep(TinyModel.pipeline(), bits: [1], layers: "^conv_in$|to_q$")
         var reports: [SensitivityProgress] = []
         _ = try sweep.run(progress: { reports.append($0) })
         #expect(reports.map(\.done) == Array(0...sweep.candidates.count))

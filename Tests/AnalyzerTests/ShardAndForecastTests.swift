@@ -19,12 +19,12 @@ import Testing
 
     @Test("shards part the layers, and each measures what the whole analysis measures") func parts() throws {
         let whole = try #require(
-            try tinySweep(TinyModel.pipeline(), widths: [1], measures: [.noise, .fisher]).run())
+            try tinySweep(TinyModel.pipeline(), bits: [1], measures: [.noise, .fisher]).run())
         var parts: [LayerSensitivity] = []
         for index in 1...3 {
             let shard = try #require(SensitivityShard(index: index, count: 3))
             let sweep = try tinySweep(
-                TinyModel.pipeline(), widths: [1], measures: [.noise, .fisher], shard: shard)
+                TinyModel.pipeline(), bits: [1], measures: [.noise, .fisher], shard: shard)
             parts += try #require(try sweep.run()).layers
         }
         #expect(parts.sorted { $0.path < $1.path } == whole.layers)
@@ -43,12 +43,12 @@ import Testing
             let output = folder.url("s.json")
             let path = SensitivitySweep.journalPath(of: output)
             var inner: (any Error)?
-            _ = try tinySweep(TinyModel.pipeline(), widths: [1], layers: "conv_shortcut").run(
+            _ = try tinySweep(TinyModel.pipeline(), bits: [1], layers: "conv_shortcut").run(
                 output: output,
                 progress: { progress in
                     guard progress.done == 1 else { return }
                     do {
-                        _ = try tinySweep(TinyModel.pipeline(), widths: [1], layers: "conv_shortcut").run(
+                        _ = try tinySweep(TinyModel.pipeline(), bits: [1], layers: "conv_shortcut").run(
                             output: output, unfinished: .overwritten)
                     } catch {
                         inner = error

@@ -21,16 +21,16 @@ func tinyClip() throws -> ClipProxy {
 
 /// A sweep over a tiny model with few and cheap images.
 func tinySweep(
-    _ pipeline: DiffusionPipeline, clip: ClipProxy? = nil, widths: [Int] = [1, 2, 3], layers: String? = nil,
+    _ pipeline: DiffusionPipeline, clip: ClipProxy? = nil, bits: [Int] = [1, 2, 3], layers: String? = nil,
     steps: Int = 2, prompts: Int = 3, measures: Set<MeasurementMode> = [.images], qatSteps: Int = 0,
     shard: SensitivityShard? = nil, memoryLimit: Int = 1 << 30, commandLine: [String] = ["test"]
 ) throws -> SensitivitySweep {
     let model = FileReference(path: "tiny.h5", sha256: String(repeating: "a", count: 64))
     return try SensitivitySweep(
         pipeline: pipeline, model: model,
-        subjects: CalibrationSet(promptCount: prompts, pipeline: pipeline), clip: clip,
+        calibration: CalibrationSet(promptCount: prompts, pipeline: pipeline), clip: clip,
         options: SensitivityOptions(
-            widths: widths.map { BitWidth($0) }, measures: measures,
+            bits: bits.map { BitWidth($0) }, measures: measures,
             generation: GenerationOptions(sampler: .ddim, steps: steps, guidanceScale: 1.5),
             timestepsPerImage: 2, tuning: LayerTuningOptions(steps: qatSteps), layerPattern: layers,
             shard: shard, memoryLimit: memoryLimit),

@@ -79,11 +79,11 @@ import Testing
     func packed(width: BitWidth, encoding: PackingEncoding) throws {
         for shape in [[5, 3, 3, 3], [4, 9], [1, 1], [3, 64]] {
             let student = FakeQuantizedWeight(
-                latent: Parameter("layer.weight", normal(shape, deviation: 0.05, stream: 10)), width: width,
+                latent: Parameter("layer.weight", normal(shape, deviation: 0.05, stream: 10)), bits: width,
                 initialization: .paper)
             let bytes = try packCodes(student.codes, levels: student.grid.levels, encoding: encoding)
             let packed = try PackedWeight(
-                shape: shape, width: width, encoding: encoding, codes: bytes, scales: student.scales)
+                shape: shape, bits: width, encoding: encoding, codes: bytes, scales: student.scales)
             #expect(packed.codes == student.codes)
             #expect(packed.tensor().shape == shape)
             #expect(packed.tensor().values.map(\.bitPattern) == student.tensor().values.map(\.bitPattern))

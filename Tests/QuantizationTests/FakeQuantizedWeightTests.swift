@@ -11,7 +11,7 @@ import Testing
 @Suite struct FakeQuantizedWeightTests {
     private func weight(width: Int = 2) -> FakeQuantizedWeight {
         FakeQuantizedWeight(
-            latent: Parameter("mid.to_q.weight", normal([4, 25], deviation: 0.2)), width: BitWidth(width),
+            latent: Parameter("mid.to_q.weight", normal([4, 25], deviation: 0.2)), bits: BitWidth(width),
             initialization: .paper)
     }
 

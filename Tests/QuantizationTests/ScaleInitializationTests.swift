@@ -126,7 +126,7 @@ import Testing
                     == BalancedQuantizer.codes(of: weights, scales: plain, grid: grid))
             // A student made of such weights sees them with these scales and no others.
             let student = FakeQuantizedWeight(
-                latent: Parameter("weight", weights * factor), width: width, initialization: initialization)
+                latent: Parameter("weight", weights * factor), bits: width, initialization: initialization)
             #expect(student.scales.values == scales.values)
             #expect(
                 student.tensor().values == (fakeQuantize(weights, scales: plain, grid: grid) * factor).values)

@@ -12,7 +12,7 @@ import Testing
         arguments: [(1, 3), (2, 5), (3, 9), (4, 17), (5, 33), (6, 65), (7, 129), (8, 257)])
     func levels(nominal: Int, levels: Int) {
         #expect(BitWidth(nominal).levels == levels)
-        #expect(pow(2, BitWidth(nominal).bits).rounded() == Double(levels))
+        #expect(pow(2, BitWidth(nominal).effectiveBits).rounded() == Double(levels))
     }
 
     @Test("there is no width outside of 1...8", arguments: [-1, 0, 9, Int.max])

@@ -76,9 +76,9 @@ extension WeightedLayer {
     fileprivate func pack(_ width: BitWidth) throws {
         let dense = Parameter(path + ".weight", weight.tensor(), isTrainable: false)
         let student = FakeQuantizedWeight(
-            latent: dense, width: width, initialization: .alternating(rounds: 3))
+            latent: dense, bits: width, initialization: .alternating(rounds: 3))
         let codes = try packCodes(student.codes, levels: student.grid.levels, encoding: .radix)
         weight = try PackedWeight(
-            shape: student.shape, width: width, encoding: .radix, codes: codes, scales: student.scales)
+            shape: student.shape, bits: width, encoding: .radix, codes: codes, scales: student.scales)
     }
 }

@@ -4,15 +4,15 @@
 
 import Recipes
 
-/// The symmetric grid of one nominal width.
+/// The symmetric grid of one bit width.
 public struct BalancedGrid: Hashable, Sendable {
-    /// The nominal width b.
-    public let width: BitWidth
+    /// The nominal bits b.
+    public let bits: BitWidth
 
-    public init(_ width: BitWidth) { self.width = width }
+    public init(_ bits: BitWidth) { self.bits = bits }
 
     /// Grid points: 2^b + 1.
-    public var levels: Int { width.levels }
+    public var levels: Int { bits.levels }
 
     /// The largest code, 2^(b-1); codes are `-maximumCode ... maximumCode`.
     public var maximumCode: Int { (levels - 1) / 2 }

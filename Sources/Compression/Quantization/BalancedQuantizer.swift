@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Weights to codes and back on a balanced grid, and the inner products that the optimal scale needs.
+// Converts weights to codes on a balanced grid and back; inner products for the optimal scale.
 
 import Tensors
 
@@ -10,17 +10,17 @@ public enum BalancedQuantizer {
     /// - Parameters:
     ///   - weight: `[OC, ...]`, finite.
     ///   - scales: `[OC]`, > 0.
-    ///   - grid: the codes to be used.
-    /// - Returns: as many codes as weights, row-major.
+    ///   - grid: the grid of the codes.
+    /// - Returns: one code per weight, row-major.
     public static func codes(of weight: Tensor, scales: Tensor, grid: BalancedGrid) -> [Int16] {
-        let (channels, width) = checkedRows(weight, scales)
+        let (channels, rowLength) = checkedRows(weight, scales)
         return [Int16](unsafeUninitializedCapacity: weight.count) { codes, initialized in
             initialized = weight.count
             nonisolated(unsafe) let codes = codes
-            forEachRow(channels, width) { channel in
+            forEachRow(channels, rowLength) { channel in
                 kernels.quantize(
-                    weight.row(channel * width), scales[channel], Float(grid.maximumCode),
-                    codes.baseAddress.map { $0 + channel * width }, width)
+                    weight.row(channel * rowLength), scales[channel], Float(grid.maximumCode),
+                    codes.baseAddress.map { $0 + channel * rowLength }, rowLength)
             }
         }
     }
@@ -28,18 +28,18 @@ public enum BalancedQuantizer {
     /// s · codes, the dense weight of `shape` `[OC, ...]`.
     public static func dequantize(_ codes: UnsafeBufferPointer<Int16>, scales: Tensor, shape: [Int]) -> Tensor {
         let result = Tensor(unsafeUninitialized: shape)
-        let (channels, width) = checkedRows(result, scales)
+        let (channels, rowLength) = checkedRows(result, scales)
         precondition(codes.count == result.count, "dequantize: \(codes.count) codes for shape \(shape)")
         nonisolated(unsafe) let codes = codes
-        forEachRow(channels, width) { channel in
+        forEachRow(channels, rowLength) { channel in
             kernels.dequantize(
-                codes.baseAddress.map { $0 + channel * width }, scales[channel],
-                result.mutableRow(channel * width), width)
+                codes.baseAddress.map { $0 + channel * rowLength }, scales[channel],
+                result.mutableRow(channel * rowLength), rowLength)
         }
         return result
     }
 
-    /// ⟨w, q⟩ and ⟨q, q⟩ for the codes q that `scale` gives `row`.
+    /// ⟨w, q⟩ and ⟨q, q⟩ for the codes q of `row` at `scale`.
     static func products(
         _ row: UnsafeBufferPointer<Float>, scale: Float, maximumCode: Float
     ) -> (weightsWithCodes: Double, codesWithCodes: Double) {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// One pass per output channel over weights `[OC, ...]`, cut over the threads.
+// Passes over the rows of weights `[OC, ...]`, one row per output channel, on all threads.
 
 import Tensors
 
 /// The number of rows of `weight` and their length, checked against the scales.
-func checkedRows(_ weight: Tensor, _ scales: Tensor) -> (channels: Int, width: Int) {
+func checkedRows(_ weight: Tensor, _ scales: Tensor) -> (channels: Int, rowLength: Int) {
     precondition(
         weight.rank >= 1 && scales.shape == [weight.shape[0]],
         "quantization: scales \(scales.shape) for weight \(weight.shape): one per output channel is needed")
@@ -12,8 +12,8 @@ func checkedRows(_ weight: Tensor, _ scales: Tensor) -> (channels: Int, width: I
     return (channels, channels == 0 ? 0 : weight.count / channels)
 }
 
-func forEachRow(_ channels: Int, _ width: Int, _ body: (Int) -> Void) {
-    Threads.parallelFor(channels, grain: max((1 << 15) / max(width, 1), 1)) { range in
+func forEachRow(_ channels: Int, _ rowLength: Int, _ body: (Int) -> Void) {
+    Threads.parallelFor(channels, grain: max((1 << 15) / max(rowLength, 1), 1)) { range in
         for channel in range { body(channel) }
     }
 }

@@ -6,39 +6,40 @@ import Tensors
 
 /// s · clip(round(w / s), -Q, Q) per output channel, Q = 2^(b-1), with gradients for weights and scales.
 ///
-/// - The weight's gradient passes where |w / s| < Q and is 0 elsewhere (straight-through).
-/// - The scale's is g · Σ (code − w/s there, code elsewhere), times g = 1 / √(N·Q) with N weights in the channel.
+/// - The gradient of the weight is passed on where |w / s| < Q and is 0 elsewhere (straight-through).
+/// - The gradient of a scale is the sum of (code − w/s where |w / s| < Q, code elsewhere) over the channel, times
+///   1 / √(N·Q) with N weights in the channel.
 ///
 /// - Parameters:
 ///   - weight: `[OC, ...]`, on or off the tape.
 ///   - scales: `[OC]`, > 0, on or off the tape.
-///   - grid: the codes to be used.
+///   - grid: the grid of the codes.
 /// - Returns: the shape of `weight`.
 public func fakeQuantize(_ weight: Tensor, scales: Tensor, grid: BalancedGrid) -> Tensor {
     fakeQuantizedOperand(weight, scales: scales, grid: grid).materialized()
 }
 
-/// The same, made as it is read: `weight` and `scales` must keep their values until then.
+/// As `fakeQuantize`, computed when it is read: `weight` and `scales` must keep their values until then.
 func fakeQuantizedOperand(_ weight: Tensor, scales: Tensor, grid: BalancedGrid) -> Tensor {
-    let (channels, width) = checkedRows(weight, scales)
+    let (channels, rowLength) = checkedRows(weight, scales)
     let maximumCode = Float(grid.maximumCode)
     let (values, steps) = (weight.detached(), scales.detached())
     let output = Tensor(weight.shape) { rows, codes in
         for channel in rows {
             kernels.fake_quantize(
-                values.row(channel * width), steps[channel], maximumCode,
-                codes + (channel - rows.lowerBound) * width, width)
+                values.row(channel * rowLength), steps[channel], maximumCode,
+                codes + (channel - rows.lowerBound) * rowLength, rowLength)
         }
     }
     return .customInPlace("fakeQuantize", inputs: [weight, scales], output: output) { gradient in
-        // The gradient becomes the weight's where nobody else holds it.
+        // Computed in place where the gradient is not shared.
         let ofWeight = gradient.isUniquelyOwned() ? gradient : gradient.copied()
         let ofScales = Tensor(unsafeUninitialized: [channels])
-        let factor = 1 / (Float(width) * maximumCode).squareRoot()
-        forEachRow(channels, width) { channel in
+        let factor = 1 / (Float(rowLength) * maximumCode).squareRoot()
+        forEachRow(channels, rowLength) { channel in
             let total = kernels.fake_quantize_grad(
-                values.row(channel * width), steps[channel], maximumCode,
-                ofWeight.mutableRow(channel * width), width)
+                values.row(channel * rowLength), steps[channel], maximumCode,
+                ofWeight.mutableRow(channel * rowLength), rowLength)
             ofScales.mutableRow(channel).pointee = total * factor
         }
         return [ofWeight, ofScales]

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The weight of a student layer: full-precision latent values and trained scales, seen through the grid.
+// The weight of a student layer: full-precision latent values and trained scales, rounded to the grid.
 
 import Recipes
 import Tensors
 
-/// A trainable weight that the layer sees quantized.
+/// A trainable weight that is quantized in each forward pass.
 public final class FakeQuantizedWeight: QuantizedWeight, @unchecked Sendable {
     /// The latent full-precision weight, under the layer's own key.
     public let latent: Parameter
@@ -22,9 +22,9 @@ public final class FakeQuantizedWeight: QuantizedWeight, @unchecked Sendable {
         self.grid = grid
     }
 
-    /// Quantizes `latent` with freshly initialised scales.
-    public convenience init(latent: Parameter, width: BitWidth, initialization: ScaleInitialization) {
-        let grid = BalancedGrid(width)
+    /// Quantizes `latent` with newly initialized scales.
+    public convenience init(latent: Parameter, bits: BitWidth, initialization: ScaleInitialization) {
+        let grid = BalancedGrid(bits)
         let scales = initialization.scales(of: latent.value, grid: grid)
         self.init(latent: latent, scales: Parameter(latent.name + ".scale", scales), grid: grid)
     }
@@ -41,16 +41,16 @@ public final class FakeQuantizedWeight: QuantizedWeight, @unchecked Sendable {
         fakeQuantizedOperand(latent.tensor(), scales: usableScales, grid: grid)
     }
 
-    /// The codes that the layer sees now, row-major.
+    /// The codes of the present values, row-major.
     public var codes: [Int16] {
         BalancedQuantizer.codes(of: latent.value, scales: scales, grid: grid)
     }
 
-    /// The smallest scale that a layer computes with; an optimizer should keep `scales` from falling below it.
+    /// The smallest scale that a layer computes with; an optimizer should keep `scaleParameter` at or above it.
     public static let smallestScale = Float.leastNormalMagnitude
 
-    /// The scales, raised to the smallest usable one where a step carried them to zero or below. Initial scales are
-    /// normal numbers and pass unchanged. The parameter keeps its value, so that looking at a weight changes nothing.
+    /// The scales, raised to the smallest usable one where a training step left them at or below zero. The parameter
+    /// keeps its value, so that reading a weight changes nothing.
     private var usableScales: Tensor {
         let trained = scaleParameter.tensor()
         let values = trained.values

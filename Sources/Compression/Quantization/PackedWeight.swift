@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// The weight of a packed layer: codes stay low-bit in memory. They meet activations rounded to int8, or are decoded row by
-// row where an operation reads them as floats.
+// The weight of a packed layer: codes stay low-bit in memory. They are multiplied with activations quantized to int8,
+// or decoded row by row where an operation reads floats.
 
 import Packing
 import Recipes
 import Synchronization
 import Tensors
 
-/// What activations are rounded to before they meet the weights of a packed model.
+/// The type that the inputs of packed layers are quantized to.
 public enum ActivationType: String, CaseIterable, Sendable {
-    /// 8-bit integers, one scale for each token or pixel, found as they come.
+    /// 8-bit integers, by dynamic quantization with one scale for each token or pixel.
     case int8
-    /// Nothing: Float32.
+    /// Float32: no quantization.
     case float32 = "fp32"
 }
 
-/// A frozen weight held as low-bit codes and one scale per output channel.
+/// A frozen weight stored as low-bit codes and one scale per output channel.
 public final class PackedWeight: QuantizedWeight {
     public let shape: [Int]
     public let grid: BalancedGrid
@@ -30,17 +30,17 @@ public final class PackedWeight: QuantizedWeight {
         case codes([Int16])
     }
 
-    /// Decodes `codes` and checks each.
+    /// Decodes and checks `codes`.
     ///
     /// - Throws: `PackingError` where `codes` are not `encoding`'s bytes of that many codes of the grid.
     /// - Precondition: one scale per output channel.
     public init(
-        shape: [Int], width: BitWidth, encoding: PackingEncoding, codes: [UInt8], scales: Tensor
+        shape: [Int], bits: BitWidth, encoding: PackingEncoding, codes: [UInt8], scales: Tensor
     ) throws(PackingError) {
         precondition(scales.shape == [shape.first ?? 0], "packed weight \(shape): scales \(scales.shape)")
         self.shape = shape
         self.scales = scales
-        grid = BalancedGrid(width)
+        grid = BalancedGrid(bits)
         let (levels, count) = (grid.levels, shape.reduce(1, *))
         if IntegerMatrix.supports(levels: levels, shape: shape) {
             let matrix = try IntegerMatrix(levels: levels, shape: shape) { stored throws(PackingError) in
@@ -57,8 +57,8 @@ public final class PackedWeight: QuantizedWeight {
 
     public var parameters: [Parameter] { [] }
 
-    /// How activations meet this weight. Layers of 8 nominal bits, whose 257 levels are more than a byte holds, compute in
-    /// Float32 always: in the paper the first and the last one, whose inputs it does not round either.
+    /// The type of the layer's inputs. Layers of 8 nominal bits, whose 257 levels do not fit into a byte, always
+    /// compute in Float32: these are the first and last layer, whose inputs the paper does not quantize either.
     public var activations: ActivationType {
         get { usesIntegers.load(ordering: .relaxed) ? .int8 : .float32 }
         set { usesIntegers.store(newValue == .int8, ordering: .relaxed) }
@@ -86,7 +86,7 @@ public final class PackedWeight: QuantizedWeight {
         }
     }
 
-    /// Bytes that the codes take in memory.
+    /// The memory of the codes, in bytes.
     public var codeBytes: Int {
         switch content {
         case .panels(let matrix): matrix.byteCount

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a gradient and the error of quantizing go together, row by row: what a linear model of the damage needs.
+// Row-wise inner products of gradient and quantization error: the first-order change of a loss.
 
 import Tensors
 
-/// ⟨g_r, Q(w_r) - w_r⟩ of every output channel r: what the quantity behind `gradient` changes by, to first order, when row
-/// r alone is quantized.
+/// ⟨g_r, Q(w_r) - w_r⟩ of every output channel r: the first-order change of the differentiated quantity when row r
+/// alone is quantized.
 ///
 /// - Parameters:
 ///   - gradient: the shape of `weight`.
 ///   - weight: `[OC, ...]`.
 ///   - scales: `[OC]`, > 0.
-///   - grid: the codes to be used.
+///   - grid: the grid of the codes.
 /// - Returns: OC values.
 public func quantizationErrorProducts(
     _ gradient: Tensor, weight: Tensor, scales: Tensor, grid: BalancedGrid
@@ -18,19 +18,19 @@ public func quantizationErrorProducts(
     precondition(
         gradient.shape == weight.shape,
         "quantization error: gradient \(gradient.shape) of weight \(weight.shape)")
-    let (channels, width) = checkedRows(weight, scales)
+    let (channels, rowLength) = checkedRows(weight, scales)
     var products = [Double](repeating: 0, count: channels)
     let maximumCode = Float(grid.maximumCode)
     products.withUnsafeMutableBufferPointer { products in
         nonisolated(unsafe) let products = products
-        Threads.parallelFor(channels, grain: max((1 << 15) / max(width, 1), 1)) { range in
-            let rounded = Tensor(unsafeUninitialized: [width])
+        Threads.parallelFor(channels, grain: max((1 << 15) / max(rowLength, 1), 1)) { range in
+            let rounded = Tensor(unsafeUninitialized: [rowLength])
             for channel in range {
-                let (own, slope) = (weight.row(channel * width), gradient.row(channel * width))
-                kernels.fake_quantize(own, scales[channel], maximumCode, rounded.mutableRow(0), width)
-                // Differences first: near the end of wide grids they are small beside the weights.
-                kernels.axpy(-1, own, rounded.mutableRow(0), width)
-                products[channel] = Double(kernels.dot(slope, rounded.row(0), width))
+                let (weights, slope) = (weight.row(channel * rowLength), gradient.row(channel * rowLength))
+                kernels.fake_quantize(weights, scales[channel], maximumCode, rounded.mutableRow(0), rowLength)
+                // Subtract first: on fine grids the differences are small compared with the weights.
+                kernels.axpy(-1, weights, rounded.mutableRow(0), rowLength)
+                products[channel] = Double(kernels.dot(slope, rounded.row(0), rowLength))
             }
         }
     }

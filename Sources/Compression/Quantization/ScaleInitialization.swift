@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scales before training: min-max, and the paper's alternating optimisation
+// Scales before training: min-max, and the paper's alternating optimization
 // (BitsFusion, arXiv:2406.04333, section 4.1 and appendix), one scale per output channel.
 
 import Tensors
 
-/// How scales are chosen from full-precision weights.
+/// How scales are computed from full-precision weights.
 public enum ScaleInitialization: Hashable, Sendable {
     /// s = max|w| / 2^(b-1).
     case minMax
-    /// Rounds of q = clip(round(w / s)), s = ⟨w, q⟩ / ⟨q, q⟩, from min-max.
+    /// Rounds of q = clip(round(w / s)), s = ⟨w, q⟩ / ⟨q, q⟩, starting from min-max.
     case alternating(rounds: Int)
 
     /// The paper's: ten rounds.
@@ -16,26 +16,26 @@ public enum ScaleInitialization: Hashable, Sendable {
 
     /// The scales of `weight`, one per output channel.
     ///
-    /// Codes are the nearest ones for the scale and the scale is the best one for the codes, so that every round
-    /// lowers ‖s·q − w‖² or leaves it. A channel of zeros gets scale 1 (any scale represents it).
+    /// In each round codes are the nearest for the scale, and the scale is optimal for the codes, so that ‖s·q − w‖²
+    /// never increases. A channel of zeros gets scale 1 (any scale represents it).
     ///
     /// - Parameters:
     ///   - weight: `[OC, ...]`, finite.
-    ///   - grid: the codes to be used.
+    ///   - grid: the grid of the codes.
     /// - Returns: `[OC]`, each > 0, in units of the weights.
     public func scales(of weight: Tensor, grid: BalancedGrid) -> Tensor {
         precondition(weight.rank >= 1, "scales: weight \(weight.shape) has no output channels")
         let channels = weight.shape[0]
-        let width = channels == 0 ? 0 : weight.count / channels
+        let rowLength = channels == 0 ? 0 : weight.count / channels
         let result = Tensor(unsafeUninitialized: [channels])
         let maximumCode = Float(grid.maximumCode)
         result.withUnsafeMutableBufferPointer { scales in
             weight.withUnsafeBufferPointer { values in
                 nonisolated(unsafe) let (scales, values) = (scales, values)
-                Threads.parallelFor(channels, grain: max((1 << 15) / max(width, 1), 1)) { range in
+                Threads.parallelFor(channels, grain: max((1 << 15) / max(rowLength, 1), 1)) { range in
                     for channel in range {
                         let row = UnsafeBufferPointer(
-                            rebasing: values[channel * width..<(channel + 1) * width])
+                            rebasing: values[channel * rowLength..<(channel + 1) * rowLength])
                         scales[channel] = scale(of: row, maximumCode: maximumCode)
                     }
                 }

@@ -1,39 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
-// The nominal width of a balanced integer grid (BitsFusion, arXiv 2406.04333, section 4.1).
-// Nominal width b stands for the 2^b + 1 levels -2^(b-1) ... 2^(b-1), and is counted as log2(2^b + 1) bits.
+// The nominal bits of a balanced integer grid (BitsFusion, arXiv 2406.04333, section 4.1): b nominal bits have the 2^b
+// + 1 levels -2^(b-1) ... 2^(b-1), and count as log2(2^b + 1) effective bits.
 
 import Foundation
 
 /// A nominal bit width b in `1...8`.
 ///
-///     b        1     2     3     4      5      6      7      8
-///     levels   3     5     9     17     33     65     129    257
-///     bits     1.585 2.322 3.170 4.087  5.044  6.022  7.011  8.006
+///     b                1     2     3     4      5      6      7      8
+///     levels           3     5     9     17     33     65     129    257
+///     effective bits   1.585 2.322 3.170 4.087  5.044  6.022  7.011  8.006
 public struct BitWidth: RawRepresentable, Hashable, Comparable, Sendable {
-    /// The nominal width b, in `1...8`.
+    /// The nominal bits b, in `1...8`.
     public let rawValue: Int
 
-    /// The widths that exist.
+    /// The valid nominal bits.
     public static let range = 1...8
 
-    /// All widths, narrowest first.
+    /// All bit widths, ascending.
     public static let all = range.compactMap(BitWidth.init(rawValue:))
 
-    /// The width of the first and the last convolution, whatever the budget.
+    /// The bits of the first and the last layer, whatever the budget.
     public static let firstAndLast = BitWidth(unchecked: 8)
 
-    /// The nominal width `rawValue`, or nil outside of `1...8`.
+    /// The bit width of `rawValue` nominal bits; nil outside of `1...8`.
     public init?(rawValue: Int) {
         guard Self.range.contains(rawValue) else { return nil }
         self.rawValue = rawValue
     }
 
-    /// The nominal width `nominal`.
+    /// The bit width of `nominal` bits.
     ///
     /// - Precondition: `nominal` is in `1...8`. Values that come from a file go through `init(rawValue:)`.
     public init(_ nominal: Int) {
         precondition(
-            Self.range.contains(nominal), "BitWidth: nominal width \(nominal) is not in \(Self.range)")
+            Self.range.contains(nominal), "BitWidth: \(nominal) nominal bits are not in \(Self.range)")
         rawValue = nominal
     }
 
@@ -44,10 +44,10 @@ public struct BitWidth: RawRepresentable, Hashable, Comparable, Sendable {
     /// The number of grid points, 2^b + 1: odd, in `3...257`.
     public var levels: Int { (1 << rawValue) + 1 }
 
-    /// What one weight costs: log2(levels), in bits.
-    public var bits: Double { log2(Double(levels)) }
+    /// The cost of one weight, log2(levels), in bits.
+    public var effectiveBits: Double { log2(Double(levels)) }
 
-    /// This width and `extra` more bits, at most 8.
+    /// This bit width plus `extra` bits, at most 8.
     public func widened(by extra: Int) -> BitWidth {
         BitWidth(unchecked: min(max(rawValue + extra, Self.range.lowerBound), Self.range.upperBound))
     }
@@ -66,7 +66,7 @@ extension BitWidth: Codable {
         let nominal = try container.decode(Int.self)
         guard let width = BitWidth(rawValue: nominal) else {
             throw DecodingError.dataCorruptedError(
-                in: container, debugDescription: "nominal width \(nominal) is not in \(Self.range)")
+                in: container, debugDescription: "expected nominal bits in \(Self.range), found \(nominal)")
         }
         self = width
     }
@@ -77,7 +77,7 @@ extension BitWidth: Codable {
     }
 }
 
-// Dictionaries keyed by width become JSON objects with the keys "1", "2", ...
+// Dictionaries keyed by bits become JSON objects with the keys "1", "2", ...
 extension BitWidth: CodingKeyRepresentable {
     public var codingKey: any CodingKey { DocumentKey(String(rawValue)) }
 

@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// The identity of a layer: its diffusers module path, verbatim.
-// Documents, checkpoints and the network all name layers by it; nothing renames or renumbers them.
+// The identity of a layer: its diffusers module path, verbatim. Documents, checkpoints and networks name layers by it.
 
 /// A layer's diffusers module path, verbatim, such as `down_blocks.0.attentions.0.proj_in`.
 ///
-/// Orders by the text, which is also the order of the keys in the documents.
+/// Ordered by the text, which is the order of keys in documents.
 public struct LayerID: RawRepresentable, Hashable, Comparable, Sendable {
     /// The path, without a trailing `.weight`.
     public let rawValue: String
 
-    /// Takes `rawValue` as it is.
+    /// The layer at the path `rawValue`.
     public init(rawValue: String) {
         self.rawValue = rawValue
     }
 
-    /// Takes `path` as it is.
+    /// The layer at `path`.
     public init(_ path: String) {
         rawValue = path
     }

@@ -2,7 +2,7 @@
 // What size accounting and allocation need to know of a linear or convolution layer: name, shape, role and group.
 // OC output channels, IC input channels, KH KW kernel.
 
-/// A linear or convolution layer, without its values.
+/// A linear or convolution layer without values.
 public struct LayerShape: Hashable, Codable, Sendable {
     /// The two kinds of layer that BitsFusion quantizes.
     public enum Kind: String, Codable, Sendable, CaseIterable {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The linear and convolution layers of one model and the count of everything else: all that size accounting and
+// The linear and convolution layers of one model and the number of its other parameters: what size accounting and
 // allocation need to know of an architecture.
 
 /// Every linear and convolution layer of a model, by path.
@@ -10,7 +10,8 @@ public struct ModelInventory: Equatable, Sendable {
     public let otherParameters: Int
     /// Whether the time layers can be replaced by cached time features: they depend on the timestep alone.
     public let cachesTimeFeatures: Bool
-    /// What a packed file adds; nil where only the layers are known: forecasts then count the payload alone.
+    /// The bytes that a packed file adds; nil where only the layers are known, so that forecasts count the payload
+    /// alone.
     public var container: PackedContainer?
 
     /// The largest number of parameters.
@@ -34,13 +35,14 @@ public struct ModelInventory: Equatable, Sendable {
                 location: "otherParameters",
                 reason: "expected 0 to \(Self.parameterLimit), found \(otherParameters)")
         }
-        // Counts that add up without overflow, and are exact as numbers of other kinds.
+        // Counts whose sums do not overflow and are exact in Double.
         var total = otherParameters
         for layer in self.layers {
             for extent in [layer.outputChannels] + layer.shape
             where !(1...Self.parameterLimit).contains(extent) {
                 throw .malformed(
-                    location: "\(layer.path): shape", reason: "no layer has an extent of \(extent)")
+                    location: "\(layer.path): shape",
+                    reason: "expected extents in 1...\(Self.parameterLimit), found \(extent)")
             }
             var weights = 1
             for extent in layer.shape where weights <= Self.parameterLimit {
@@ -49,7 +51,8 @@ public struct ModelInventory: Equatable, Sendable {
             total = weights > Self.parameterLimit ? .max : total.addingReportingOverflow(weights).partialValue
             guard (0...Self.parameterLimit).contains(total) else {
                 throw .malformed(
-                    location: "\(layer.path): shape", reason: "too many weights to count; check the table")
+                    location: "\(layer.path): shape",
+                    reason: "expected at most \(Self.parameterLimit) parameters in all")
             }
         }
         let biases = layers.reduce(0) { $0 + ($1.hasBias ? $1.outputChannels : 0) }
@@ -80,8 +83,8 @@ extension ModelInventory: Codable {
         case layers, otherParameters, cachesTimeFeatures, container
     }
 
-    /// Reads `{"layers": [...], "otherParameters": n, "cachesTimeFeatures": true, "container": {...}}`; `container` may be
-    /// absent.
+    /// Reads `{"layers": [...], "otherParameters": n, "cachesTimeFeatures": true, "container": {...}}`; `container` may
+    /// be absent.
     ///
     /// - Throws: `RecipeError.duplicateLayer` and `RecipeError.malformed` as the other initializer does.
     public init(from decoder: any Decoder) throws {
@@ -96,7 +99,8 @@ extension ModelInventory: Codable {
                 !(0...Self.parameterLimit).contains($0)
             })
         {
-            throw RecipeError.malformed(location: "container", reason: "no file adds \(wrong) bytes")
+            throw RecipeError.malformed(
+                location: "container", reason: "expected 0 to \(Self.parameterLimit) bytes, found \(wrong)")
         }
     }
 }

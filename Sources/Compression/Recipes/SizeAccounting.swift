@@ -15,7 +15,7 @@
 /// - Returns: bits per weight.
 public func averageBits(weightsByBits: [BitWidth: Int], timeBits: Int, weightCount: Int) -> Double {
     precondition(weightCount > 0, "averageBits: the model has \(weightCount) weights")
-    let quantized = BitWidth.all.reduce(0.0) { $0 + $1.bits * Double(weightsByBits[$1] ?? 0) }
+    let quantized = BitWidth.all.reduce(0.0) { $0 + $1.effectiveBits * Double(weightsByBits[$1] ?? 0) }
     return (quantized + Double(timeBits)) / Double(weightCount)
 }
 
@@ -71,7 +71,7 @@ public struct SizeAccounting: Equatable, Sendable {
             weightsByBits[bits, default: 0] += layer.weights
             scaleCount += layer.outputChannels
         }
-        let quantizedBits = BitWidth.all.reduce(0.0) { $0 + $1.bits * Double(weightsByBits[$1] ?? 0) }
+        let quantizedBits = BitWidth.all.reduce(0.0) { $0 + $1.effectiveBits * Double(weightsByBits[$1] ?? 0) }
         let time = storage.values(of: inventory)
         let other = inventory.storedOtherParameters(storage)
         weightCount = inventory.weightCount

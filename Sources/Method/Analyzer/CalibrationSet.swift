@@ -1,31 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
-// The images that an analysis compares: what they show, and the noise that each starts from. K images.
+// Calibration prompts and seeds: the images that an analysis compares. K images.
 
 import Files
 import Pipelines
 import Recipes
 import Tensors
 
-/// K images by condition and seed, the same for the full-precision and every quantized model.
+/// K images by condition and seed, the same for the full-precision model and every quantized one.
 public struct CalibrationSet {
-    /// The prompt of each image; empty where embeddings were given.
+    /// The prompt of each image; empty for embeddings without prompts.
     public let prompts: [String]
-    /// The file of embeddings, where one was given.
+    /// The file of embeddings; nil for prompts.
     public let embeddings: FileReference?
     /// The seed of each image's noise.
     public let seeds: [UInt64]
-    /// What each image is conditioned on.
+    /// The condition of each image.
     public let conditions: PromptEmbeddings
 
     /// Images of these prompts; image i starts from seed `seed + i`.
     ///
     /// - Parameters:
-    ///   - prompts: in the words of the model's text encoder.
-    ///   - count: K, the first of them; nil for all.
-    ///   - seed: of the first image.
+    ///   - prompts: text for the model's tokenizer.
+    ///   - count: K, the number of prompts to use from the start; nil for all.
+    ///   - seed: the seed of the first image.
     ///   - pipeline: the model, with its text encoder.
-    /// - Throws: `SensitivityError.images` where K is not in 1 ... prompts; `PipelineError` for models without a fitting
-    ///   text encoder; `CaptionError` for words that it does not know.
+    /// - Throws: `SensitivityError.images` where K is not in 1 ... prompts; `PipelineError` for models without a text
+    ///   encoder; the tokenizer's error for text that it cannot represent.
     public init(
         prompts: [String], count: Int? = nil, seed: UInt64 = 0, pipeline: DiffusionPipeline
     ) throws {
@@ -37,10 +37,10 @@ public struct CalibrationSet {
     /// Images of these prompts, each from its own seed.
     ///
     /// - Parameters:
-    ///   - prompts: in the words of the model's tokenizer.
+    ///   - prompts: text for the model's tokenizer.
     ///   - seeds: one per prompt.
     ///   - pipeline: the model, with its text encoder.
-    /// - Throws: `SensitivityError.images` where there are none; as the initializer above.
+    /// - Throws: `SensitivityError.images` where there are none; otherwise as the initializer above.
     /// - Precondition: one seed per prompt.
     public init(prompts: [String], seeds: [UInt64], pipeline: DiffusionPipeline) throws {
         precondition(prompts.count == seeds.count, "calibration: \(prompts.count) prompts, \(seeds.count) seeds")
@@ -54,12 +54,12 @@ public struct CalibrationSet {
     ///
     /// - Parameters:
     ///   - path: a safetensors file, see `PromptEmbeddings.init(embeddings:config:)`.
-    ///   - prompts: what the rows of the file say, for scoring images against; none where nothing is scored.
-    ///   - count: K, the first rows of the file; nil for all.
-    ///   - seed: of the first image.
+    ///   - prompts: the text of each row, for scoring images; empty where images are not scored.
+    ///   - count: K, the number of rows to use from the start; nil for all.
+    ///   - seed: the seed of the first image.
     ///   - pipeline: the model.
-    /// - Throws: `SensitivityError.images` where K is not in 1 ... rows, `.prompts` where there are not as many prompts as
-    ///   rows; what reading the file throws.
+    /// - Throws: `SensitivityError.images` where K is not in 1 ... rows, `.prompts` where the numbers of prompts and
+    ///   rows differ; what reading the file throws.
     public init(
         embeddingsFile path: String, prompts: [String] = [], count: Int? = nil, seed: UInt64 = 0,
         pipeline: DiffusionPipeline
@@ -75,16 +75,17 @@ public struct CalibrationSet {
         conditions = all[0..<count]
     }
 
-    /// The images of an analysis that was made before.
+    /// The images of an earlier analysis.
     ///
-    /// - Throws: `SensitivityError.generation` where images, seeds and sizes do not fit together, `.embeddingsChanged` where the embeddings are other ones now; as the other initializers.
+    /// - Throws: `SensitivityError.generation` where prompts, seeds and sizes do not fit together, `.embeddingsChanged`
+    ///   where the file of embeddings has changed; otherwise as the other initializers.
     init(of generation: AnalysisSettings, pipeline: DiffusionPipeline) throws {
-        let isWhole =
+        let isConsistent =
             !generation.seeds.isEmpty && (1...1024).contains(generation.size ?? 1)
             && (generation.prompts.count == generation.seeds.count
                 || (generation.prompts.isEmpty && generation.embeddings != nil))
             && generation.timesteps.count % generation.seeds.count == 0
-        guard isWhole else { throw SensitivityError.generation }
+        guard isConsistent else { throw SensitivityError.generation }
         prompts = generation.prompts
         seeds = generation.seeds
         embeddings = generation.embeddings

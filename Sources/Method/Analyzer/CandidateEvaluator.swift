@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Everything that candidates are measured with, made once: the full-precision images and predictions, and the inputs
-// that they are compared on.
+// Measures candidates. The full-precision images and predictions, and the inputs on which predictions are compared, are
+// computed once.
 
 import Layers
 import Networks
@@ -13,31 +13,31 @@ import Tensors
 struct CandidateEvaluator {
     let pipeline: DiffusionPipeline
     let denoiser: any StagedDenoiser
-    let subjects: CalibrationSet
+    let calibration: CalibrationSet
     let options: SensitivityOptions
     /// For `images`.
     let comparison: ImageComparison?
-    /// Seconds that the reference images took.
+    /// The time of the reference images, in seconds.
     let imageSeconds: Double
     /// For `noise` and `fisher`.
     let noise: NoisePredictionSensitivity?
-    /// Where candidates are fine-tuned.
+    /// nil where candidates are not fine-tuned.
     let tuning: LayerTuning?
 
-    /// Makes the references; `interruption` is called between passes, and what it throws ends the work.
+    /// Computes the references; `interruption` is called between passes and may throw to end the work.
     ///
     /// - Throws: `SensitivityError.notStaged`, `.referenceNotFinite`; what sampling and `interruption` throw.
     init(
-        pipeline: DiffusionPipeline, subjects: CalibrationSet, captionScore: CaptionScore?,
+        pipeline: DiffusionPipeline, calibration: CalibrationSet, captionScore: CaptionScore?,
         options: SensitivityOptions, interruption: @escaping () throws -> Void
     ) throws {
-        (self.pipeline, self.subjects, self.options) = (pipeline, subjects, options)
+        (self.pipeline, self.calibration, self.options) = (pipeline, calibration, options)
         let denoiser = try pipeline.stagedDenoiser()
         self.denoiser = denoiser
         let schedule = try pipeline.noiseSchedule()
         let clock = ContinuousClock()
         let start = clock.now
-        let images = try Self.images(pipeline, subjects, options, interruption)
+        let images = try Self.images(pipeline, calibration, options, interruption)
         imageSeconds = (clock.now - start) / .seconds(1)
         let comparison = try ImageComparison(
             reference: images, isLatent: denoiser.config.isLatent, captionScore: captionScore)
@@ -45,7 +45,7 @@ struct CandidateEvaluator {
         let usesPredictions = !options.measures.isDisjoint(with: [.noise, .fisher])
         func passes(stream: UInt64, guidanceScale: Float, share: Int) throws -> StagedPredictions {
             let inputs = PredictionInputs.noised(
-                images, subjects: subjects, timestepsPerImage: options.timestepsPerImage,
+                images, calibration: calibration, timestepsPerImage: options.timestepsPerImage,
                 stream: stream,
                 guidanceScale: guidanceScale, schedule: schedule,
                 batchSize: PredictionInputs.batchSize(for: pipeline, size: options.generation.size))
@@ -69,49 +69,49 @@ struct CandidateEvaluator {
                 passes: try passes(stream: PredictionInputs.training, guidanceScale: 1, share: share)) : nil
     }
 
-    /// The predicted noise sensitivity of all candidates; nil where it is not asked for.
+    /// The predicted noise sensitivity of all candidates; nil where it is not measured.
     func predictedError(
-        of layers: [any WeightedLayer], widths: (any WeightedLayer) -> [BitWidth], passLimit: Int = .max,
+        of layers: [any WeightedLayer], bits: (any WeightedLayer) -> [BitWidth], passLimit: Int = .max,
         _ interruption: () throws -> Void
     ) rethrows -> [SensitivityCandidate: Double]? {
         guard options.measures.contains(.fisher), let noise else { return nil }
         return try FisherScore(passes: noise.passes, schedule: noise.schedule)
-            .scores(of: layers, widths: widths, passLimit: passLimit, interruption: interruption)
+            .scores(of: layers, bits: bits, passLimit: passLimit, interruption: interruption)
     }
 
-    /// Backward passes that predicting takes.
+    /// The number of backward passes of the prediction.
     var scoringPasses: Int {
         noise.map { FisherScore(passes: $0.passes, schedule: $0.schedule).passCount } ?? 0
     }
 
-    /// The passes that move on with the layers.
+    /// The passes whose states follow the layer that is measured.
     var movingPasses: [StagedPredictions] {
         [options.measures.contains(.noise) ? noise?.passes : nil, tuning?.passes].compactMap { $0 }
     }
 
-    /// What quantizing `layer` alone does.
+    /// The scores of the model with `layer` quantized alone.
     ///
     /// - Returns: nil where images or predictions are not finite.
     /// - Throws: what sampling and `interruption` throw.
     func measure(
-        _ layer: any WeightedLayer, at width: BitWidth, _ interruption: @escaping () throws -> Void
+        _ layer: any WeightedLayer, at bits: BitWidth, _ interruption: @escaping () throws -> Void
     ) throws -> SensitivityScores? {
         guard options.measures != [.fisher] else { return SensitivityScores() }
         let stage = move(to: layer)
-        // The first and last layer are no candidates: at 8 bits there is nothing to repair, and steps of a size that helps
-        // narrow grids would do more harm than rounding does.
+        // The first and last layer are not fine-tuned: at 8 bits, steps of a size that helps coarse grids increase the
+        // error.
         let isCandidate = denoiser.layerPolicy.role(ofLayer: layer.path) == .searched
         let train = (isCandidate ? tuning : nil).map { tuning in
             { (weight: FakeQuantizedWeight) in
                 try tuning.train(weight, in: layer, stage: stage, interruption: interruption)
             }
         }
-        return try withQuantizedWeight(of: layer, at: width, train: train) {
+        return try withQuantizedWeight(of: layer, at: bits, train: train) {
             try measureModel(from: stage, interruption)
         }
     }
 
-    /// What the model does as it is now.
+    /// The scores of the model with its present weights.
     ///
     /// - Returns: nil where images or predictions are not finite.
     /// - Throws: what sampling and `interruption` throw.
@@ -120,7 +120,7 @@ struct CandidateEvaluator {
     ) throws -> SensitivityScores? {
         var measure = SensitivityScores()
         if let comparison {
-            let images = try Self.images(pipeline, subjects, options, interruption)
+            let images = try Self.images(pipeline, calibration, options, interruption)
             guard let found = try comparison.measure(images) else { return nil }
             measure = found
         }
@@ -131,9 +131,9 @@ struct CandidateEvaluator {
         return measure
     }
 
-    /// Computes what lies before `layer`, while the model is in full precision; free where it is there already.
+    /// Computes the stages before `layer`, with the model in full precision, unless they are computed already.
     ///
-    /// - Returns: the layer's stage.
+    /// - Returns: the stage of the layer.
     @discardableResult
     func move(to layer: any WeightedLayer) -> Int? {
         let stage = denoiser.stage(ofLayer: layer.path)
@@ -142,10 +142,10 @@ struct CandidateEvaluator {
     }
 
     private static func images(
-        _ pipeline: DiffusionPipeline, _ subjects: CalibrationSet, _ options: SensitivityOptions,
+        _ pipeline: DiffusionPipeline, _ calibration: CalibrationSet, _ options: SensitivityOptions,
         _ interruption: @escaping () throws -> Void
     ) throws -> Tensor {
-        try pipeline.generate(subjects.conditions, seeds: subjects.seeds, options: options.generation) { _ in
+        try pipeline.generate(calibration.conditions, seeds: calibration.seeds, options: options.generation) { _ in
             try interruption()
         }
     }

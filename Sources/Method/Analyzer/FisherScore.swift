@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The noise sensitivity of every candidate predicted from gradients alone. To first order the prediction moves by J δ, with J
-// its derivative by the weights and δ = Q(w) - w, so that the sensitivity is δᵀ G δ with the Gauss-Newton matrix
-// G = Jᵀ W J. For random signs v, gᵀ δ with g = Jᵀ W^½ v has the mean square δᵀ G δ (Hutchinson's estimator). One backward
-// pass gives g for all layers; every width of a layer costs one look at it.
+// The noise sensitivity of every candidate, predicted from gradients alone. To first order the prediction changes by J
+// δ, with J its derivative by the weights and δ = Q(w) - w, so that the sensitivity is δᵀ G δ with the Gauss-Newton
+// matrix G = Jᵀ W J. For random signs v, gᵀ δ with g = Jᵀ W^½ v has the mean square δᵀ G δ (Hutchinson's estimator).
+// One backward pass gives g for all layers and serves all bit widths.
 
 import Evaluation
 import Layers
@@ -19,22 +19,22 @@ struct FisherScore {
     /// Backward passes for each part of the inputs.
     var probes = 4
 
-    /// Backward passes in all.
+    /// The number of backward passes.
     var passCount: Int { passes.inputs.count * probes }
 
     /// - Parameters:
-    ///   - layers: those to score. All quantizable layers are in full precision, everything else in the model is frozen.
-    ///   - widths: those of a layer.
-    ///   - passLimit: backward passes at most; fewer than there are leave the sums incomplete.
-    ///   - interruption: called before every pass; what it throws ends the work.
-    /// - Returns: Σ_r E[(g_r · δ_r)²] over the output channels r: G without the blocks that couple two of them, which one
-    ///   sample of random signs cannot tell from noise.
+    ///   - layers: the layers to score. All quantized layers are in full precision, the other parameters are frozen.
+    ///   - bits: the nominal bits to score a layer at.
+    ///   - passLimit: the largest number of backward passes; below `passCount` the sums are incomplete.
+    ///   - interruption: called before every pass; it may throw to end the work.
+    /// - Returns: Σ_r E[(g_r · δ_r)²] over the output channels r. The blocks of G that couple two channels are left
+    ///   out: one sample of random signs cannot distinguish them from noise.
     func scores(
-        of layers: [any WeightedLayer], widths: (any WeightedLayer) -> [BitWidth], passLimit: Int = .max,
+        of layers: [any WeightedLayer], bits: (any WeightedLayer) -> [BitWidth], passLimit: Int = .max,
         interruption: () throws -> Void
     ) rethrows -> [SensitivityCandidate: Double] {
-        // Leaves of all layers, whichever are scored: a weight with a gradient may be convolved by another algorithm than a
-        // frozen one, and parts of an analysis shall have the very numbers of the whole.
+        // All layers get leaves, whichever are scored: a weight with a gradient may be convolved by another algorithm
+        // than a frozen one, and the parts of an analysis must give the same bits as the whole.
         let all = passes.denoiser.quantizedLayers
         let originals = all.map(\.weight)
         let leaves = all.map { layer in
@@ -46,10 +46,10 @@ struct FisherScore {
         }
         let scored = Set(layers.map(\.path))
         let candidates = zip(all, leaves).filter { scored.contains($0.0.path) }.flatMap { layer, leaf in
-            widths(layer).map { width -> Candidate in
-                let grid = BalancedGrid(width)
+            bits(layer).map { bits -> Candidate in
+                let grid = BalancedGrid(bits)
                 return Candidate(
-                    name: SensitivityCandidate(path: LayerID(layer.path), width: width), leaf: leaf,
+                    name: SensitivityCandidate(path: LayerID(layer.path), bits: bits), leaf: leaf,
                     grid: grid,
                     scales: ScaleInitialization.paper.scales(of: leaf.value, grid: grid))
             }
@@ -62,8 +62,8 @@ struct FisherScore {
                 done += 1
                 try interruption()
                 backward(index, probe: probe, samples: samples)
-                for (place, candidate) in candidates.enumerated() {
-                    sums[place] += candidate.squaredProducts() / Double(probes)
+                for (position, candidate) in candidates.enumerated() {
+                    sums[position] += candidate.squaredProducts() / Double(probes)
                 }
                 for leaf in leaves { leaf.gradient = nil }
             }
@@ -84,8 +84,8 @@ struct FisherScore {
         }
     }
 
-    /// Leaves g = Jᵀ W^½ v of one part in the layers' parameters: the weight of a sample's error in the mean sensitivity goes
-    /// into its signs.
+    /// Computes g = Jᵀ W^½ v of one part as the gradient of the layers' weights. The signs are scaled by the weight of
+    /// a sample's error in the mean sensitivity.
     private func backward(_ index: Int, probe: Int, samples: Int) {
         let part = passes.inputs[index]
         let prediction = passes.prediction(index, from: nil)
@@ -93,15 +93,15 @@ struct FisherScore {
         let uniform = random.uniform(prediction.shape)
         let perSample = prediction.count / max(part.timesteps.count, 1)
         let signs = Tensor(unsafeUninitialized: prediction.shape)
-        // What an error of 1 everywhere counts in the sensitivity.
+        // The sensitivity of an error of 1 in every value.
         let weights = predictedSampleErrors(
             .ones(prediction.shape), reference: .zeros(prediction.shape), timesteps: part.timesteps,
             schedule: schedule)
         signs.withUnsafeMutableBufferPointer { signs in
             uniform.withUnsafeBufferPointer { uniform in
-                for place in signs.indices {
-                    let weight = weights[place / perSample] / Double(perSample * samples)
-                    signs[place] = Float(weight.squareRoot()) * (uniform[place] < 0.5 ? -1 : 1)
+                for index in signs.indices {
+                    let weight = weights[index / perSample] / Double(perSample * samples)
+                    signs[index] = Float(weight.squareRoot()) * (uniform[index] < 0.5 ? -1 : 1)
                 }
             }
         }

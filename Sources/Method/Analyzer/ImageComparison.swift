@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The measures of one candidate: its images against the full-precision model's (BitsFusion, arXiv:2406.04333,
+// The scores of one candidate: its images compared with the full-precision model's (BitsFusion, arXiv:2406.04333,
 // Algorithm 1, parts 1 and 2), in units in which the data range is 1.
 // K images, each C x H x W.
 
@@ -8,25 +8,24 @@ import Pipelines
 import Recipes
 import Tensors
 
-/// The full-precision images, and what others are compared with them by.
+/// The full-precision images, and the metrics that compare others with them.
 ///
-/// Pixels are clamped to [-1, 1], as in any image file, and compared as (x + 1) / 2 in [0, 1]. Latents have no
-/// fixed range: they are not clamped, and are compared in units of the range from the smallest to the largest value of
-/// the reference. So PSNR = -10 log10(MSE) either way.
+/// Pixels are clamped to [-1, 1], as in image files, and compared as (x + 1) / 2 in [0, 1]. Latents have no fixed
+/// range: they are not clamped, and compared in units of the range of the reference's values. In both cases PSNR = -10
+/// log10(MSE).
 struct ImageComparison {
     private let reference: Tensor
-    /// Width of the data range in the model's units.
+    /// The size of the data range in the model's units.
     private let range: Double
     private let arePixels: Bool
     private let clip: (score: CaptionScore, reference: Double)?
-    /// The reference as the scorer's image tower sees it, encoded once for all candidates.
+    /// The reference in the scorer's feature space, encoded once for all candidates.
     private let perceptual: (any PerceptualDistance)?
 
     /// - Parameters:
     ///   - reference: `[K, C, H, W]`, as the model makes them.
     ///   - isLatent: whether they are latents, not images in [-1, 1].
-    ///   - captionScore: scores images against their prompts, and its encoder compares what they look like; nil
-    ///     leaves CLIP drop and perceptual distance out.
+    ///   - captionScore: gives the CLIP drop and the perceptual distance; nil leaves both out.
     /// - Throws: `SensitivityError.referenceNotFinite`; `.clipNeedsImages` for latents with a scorer.
     init(reference: Tensor, isLatent: Bool, captionScore: CaptionScore?) throws {
         guard reference.isFinite else { throw SensitivityError.referenceNotFinite }
@@ -41,10 +40,10 @@ struct ImageComparison {
         perceptual = captionScore.map { $0.scorer.perceptualReference(images) }
     }
 
-    /// What `images` differ by from the reference.
+    /// The differences of `images` from the reference.
     ///
     /// - Parameter images: `[K, C, H, W]`, as the quantized model makes them.
-    /// - Returns: nil where they hold NaN or infinity, which no number describes.
+    /// - Returns: nil where they contain NaN or infinity.
     func measure(_ images: Tensor) throws -> SensitivityScores? {
         guard images.isFinite else { return nil }
         let images = arePixels ? Self.clamped(images) : images
@@ -55,7 +54,7 @@ struct ImageComparison {
             return distances.reduce(0, +) / Double(distances.count)
         }
         let drop = try clip.map { $0.reference - (try $0.score.mean(of: images)) }
-        // Latents may be finite and so large that their squares are not.
+        // The squares of finite latents may be infinite.
         guard mse.isFinite, drop?.isFinite ?? true, distance?.isFinite ?? true else { return nil }
         return SensitivityScores(mse: mse, psnr: psnr, perceptual: distance, clipDrop: drop)
     }
@@ -80,7 +79,7 @@ struct ImageComparison {
     }
 }
 
-/// The prompts of the compared images and the scorer that judges them.
+/// The prompts of the compared images, and their scorer.
 struct CaptionScore {
     let scorer: any PromptScorer
     private let prompts: [String]

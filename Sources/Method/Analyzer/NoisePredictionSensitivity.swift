@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sensitivity of a candidate in the prediction: the paper's reason for its timesteps, an error in predicted-sample space,
-// E_t[(1 - ā_t)/ā_t ‖ε - ε_q‖²] (BitsFusion, arXiv:2406.04333, section 4.2), with t weighted by the training distribution.
+// The error of the noise prediction, in the space of the predicted sample: E_t[(1 - ā_t)/ā_t ‖ε - ε_q‖²], the quantity
+// behind the paper's timestep distribution (BitsFusion, arXiv:2406.04333, section 4.2).
 
 import Evaluation
 import Schedulers
 import Tensors
 
-/// Measures predictions against the full-precision ones.
+/// Compares predictions with the full-precision ones.
 package struct NoisePredictionSensitivity {
     let passes: StagedPredictions
     let schedule: NoiseSchedule
@@ -15,12 +15,12 @@ package struct NoisePredictionSensitivity {
         (self.passes, self.schedule) = (passes, schedule)
     }
 
-    /// The mean error of what the model predicts now.
+    /// The mean error of the model with its present weights.
     ///
     /// - Parameters:
-    ///   - stage: the first that differs from full precision; nil where the conditioning does.
-    ///   - interruption: called between passes; what it throws ends the work.
-    /// - Returns: >= 0; nil where a prediction holds NaN or infinity.
+    ///   - stage: the first stage that differs from full precision; nil where the conditioning differs.
+    ///   - interruption: called between passes; it may throw to end the work.
+    /// - Returns: a value >= 0; nil where a prediction contains NaN or infinity.
     package func measure(from stage: Int?, interruption: () throws -> Void) rethrows -> Double? {
         var errors: [Double] = []
         for index in passes.inputs.indices {

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// What predictions are measured on: noisy samples, built from images of the full-precision model, at timesteps drawn
-// from the distribution that training draws from. B samples, made in one pass.
+// The inputs on which predictions are compared: noisy samples of images of the full-precision model, at timesteps from
+// the training distribution. B samples, computed in one pass.
 
 import Networks
 import Pipelines
 import Schedulers
 import Tensors
 
-/// Samples whose noise is predicted together.
+/// Samples of one pass.
 package struct PredictionInputs {
     /// `[B, C, H, W]`.
     let samples: Tensor
-    /// B values.
+    /// B timesteps.
     let timesteps: [Int]
-    /// B pairs.
+    /// The conditions of B samples.
     let conditions: PromptEmbeddings
-    /// 1 predicts without guidance, in half the time.
+    /// The guidance scale; 1 predicts without guidance, in half the time.
     let guidanceScale: Float
 
     package init(samples: Tensor, timesteps: [Int], conditions: PromptEmbeddings, guidanceScale: Float) {
@@ -25,10 +25,10 @@ package struct PredictionInputs {
 
     private var isGuided: Bool { guidanceScale != 1 }
 
-    /// The samples as the model takes them: unconditional ones first where the prediction is guided.
+    /// The model's input: where predictions are guided, the samples twice, for the unconditional prediction first.
     var modelSamples: Tensor { isGuided ? .concatenated([samples, samples], axis: 0) : samples }
 
-    /// What the model's stages depend on.
+    /// The conditioning of the model's stages.
     func conditioning(_ denoiser: any StagedDenoiser) -> DenoiserConditioning {
         let inputs = conditions.inputs(isGuided: isGuided)
         let times = (isGuided ? timesteps + timesteps : timesteps).map(Float.init)
@@ -37,7 +37,7 @@ package struct PredictionInputs {
             addedConditions: inputs.added, batch: times.count)
     }
 
-    /// The prediction that is measured, from the model's output.
+    /// The (guided) prediction, from the model's output.
     func prediction(_ output: Tensor) -> Tensor {
         guard isGuided else { return output }
         let count = timesteps.count
@@ -48,31 +48,31 @@ package struct PredictionInputs {
 }
 
 extension PredictionInputs {
-    /// Streams of random numbers for the samples that measure, and for those that train.
+    /// Random streams of the samples for measuring, and of those for fine-tuning.
     static let measuring: UInt64 = 0x4e01, training: UInt64 = 0x7e01
 
     /// Noised images, `timestepsPerImage` of each: √ā x + √(1 - ā) ε with t ~ Beta(3, 1), in parts of `batchSize`.
     ///
     /// - Parameters:
     ///   - images: `[K, C, H, W]`, finite.
-    ///   - subjects: what they show, and the seeds of their noise.
+    ///   - calibration: their conditions, and the seeds of the noise.
     ///   - timestepsPerImage: at least 1.
-    ///   - stream: of the random numbers; different ones share no noise, nor any with sampling.
-    ///   - guidanceScale: of the predictions.
-    ///   - schedule: of the model.
-    ///   - batchSize: samples of a part at most.
+    ///   - stream: the random stream; different streams share no noise with each other or with sampling.
+    ///   - guidanceScale: the guidance scale of predictions.
+    ///   - schedule: the noise schedule of the model.
+    ///   - batchSize: the largest number of samples per part.
     /// - Returns: the parts, images in order, the timesteps of each together.
     static func noised(
-        _ images: Tensor, subjects: CalibrationSet, timestepsPerImage: Int, stream: UInt64,
+        _ images: Tensor, calibration: CalibrationSet, timestepsPerImage: Int, stream: UInt64,
         guidanceScale: Float, schedule: NoiseSchedule, batchSize: Int
     ) -> [PredictionInputs] {
         let times = drawnTimesteps(
-            subjects, timestepsPerImage: timestepsPerImage, stream: stream, schedule: schedule)
+            calibration, timestepsPerImage: timestepsPerImage, stream: stream, schedule: schedule)
         let shape = [1] + images.shape.dropFirst()
         let samples: [(image: Int, timestep: Int, noisy: Tensor)] = times.enumerated().flatMap {
-            image, own in
-            var random = Philox(seed: subjects.seeds[image], stream: stream &+ 1)
-            return own.map { timestep in
+            image, timesteps in
+            var random = Philox(seed: calibration.seeds[image], stream: stream &+ 1)
+            return timesteps.map { timestep in
                 let noise = random.normal(shape)
                 let clean = images.sliced(axis: 0, image..<image + 1)
                 return (image, timestep, schedule.addNoise(to: clean, noise: noise, timesteps: [timestep]))
@@ -82,23 +82,23 @@ extension PredictionInputs {
             let part = samples[first..<min(first + batchSize, samples.count)]
             return PredictionInputs(
                 samples: .concatenated(part.map(\.noisy), axis: 0), timesteps: part.map(\.timestep),
-                conditions: .concatenated(part.map { subjects.conditions[$0.image..<$0.image + 1] }),
+                conditions: .concatenated(part.map { calibration.conditions[$0.image..<$0.image + 1] }),
                 guidanceScale: guidanceScale)
         }
     }
 
     /// The timesteps of each image.
     static func drawnTimesteps(
-        _ subjects: CalibrationSet, timestepsPerImage: Int, stream: UInt64, schedule: NoiseSchedule
+        _ calibration: CalibrationSet, timestepsPerImage: Int, stream: UInt64, schedule: NoiseSchedule
     ) -> [[Int]] {
-        subjects.seeds.map { seed in
+        calibration.seeds.map { seed in
             var random = Philox(seed: seed, stream: stream)
             return TimestepDistribution.paper.draw(
                 timestepsPerImage, trainTimesteps: schedule.trainTimesteps, using: &random)
         }
     }
 
-    /// Samples that fit into one pass: more gain nothing where a feature map alone fills the caches.
+    /// Samples per pass, 1 ... 16: more are not faster where a feature map alone fills the caches.
     static func batchSize(for pipeline: DiffusionPipeline, size: Int?) -> Int {
         let shape = pipeline.sampleShape(batch: 1, size: size)
         let map = pipeline.denoiser.config.blockOutChannels[0] * shape[2] * shape[3]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What keeps a sensitivity analysis from starting or going on. Cases carry facts; the text is made here once.
+// Errors of the sensitivity analysis. Cases carry facts; their text is written here.
 
 import Files
 import Recipes
@@ -9,40 +9,40 @@ public enum SensitivityError: Error, Equatable, Sendable {
     /// The model cannot be run stage by stage.
     case notStaged(architecture: String)
     /// A layer of the model is quantized already.
-    case alreadyQuantized(path: LayerID, width: BitWidth)
+    case alreadyQuantized(path: LayerID, bits: BitWidth)
     /// No layer's path matches the pattern.
     case noLayers(pattern: String)
-    /// More shards than layers: this one has none.
+    /// There are more shards than layers, and this one has none.
     case emptyShard(SensitivityShard, layers: Int)
-    /// The pattern is no regular expression.
+    /// The pattern is not a regular expression.
     case pattern(String)
-    /// The full-precision model's images or predictions hold NaN or infinity.
+    /// The full-precision model's images or predictions contain NaN or infinity.
     case referenceNotFinite
-    /// More images are asked for than there are prompts or embeddings, or fewer than one.
+    /// More images than prompts or embeddings, or fewer than one.
     case images(requested: Int, available: Int?)
-    /// Not as many prompts as embeddings that they shall describe.
+    /// The number of prompts is not that of embeddings.
     case prompts(found: Int, embeddings: Int)
-    /// The CLIP-proxy cannot look at what the model makes.
+    /// The scorer needs RGB images with prompts.
     case clipNeedsImages(channels: Int)
-    /// A file of embeddings is another one than when a table was made from it.
+    /// A file of embeddings has changed since a table was made from it.
     case embeddingsChanged(path: String)
-    /// A table's protocol has not a seed for each image, timesteps for all of them, or a size that there is.
+    /// The settings of a table are inconsistent: prompts, seeds, timesteps or size.
     case generation
-    /// A table was made with a sampler that there is none of.
+    /// A table was made with an unknown sampler.
     case sampler(String)
-    /// An unfinished analysis lies in the journal, and nobody said that it shall be continued.
+    /// The journal has the measurements of an unfinished analysis, and neither resuming nor overwriting was requested.
     case unfinished(journal: String, done: Int)
-    /// Another process is analyzing into this journal.
+    /// Another process is writing to this journal.
     case inUse(journal: String)
     /// The journal belongs to another analysis; `option` differs.
     case differentRun(journal: String, option: String, saved: String, requested: String)
     /// A line of the journal, counted from 1, cannot be read.
     case journalLine(journal: String, line: Int, reason: String)
-    /// The system refused to open the journal, or to read or write it later; `reason` is the system's text.
+    /// The journal cannot be opened, read or written; `reason` is the system's text.
     case journalFile(journal: String, reason: String, operation: JournalOperation)
 }
 
-/// What was done to a journal when the system refused.
+/// The operation on a journal that failed.
 public enum JournalOperation: Equatable, Sendable {
     case opening, reading, writing
 }
@@ -51,47 +51,49 @@ extension SensitivityError {
     /// One line: what, where, expected and found, what to do.
     public var description: String {
         switch self {
-        case .alreadyQuantized(let path, let width):
-            "\(path): already quantized to \(width) bits; analyze the full-precision model"
+        case .alreadyQuantized(let path, let bits):
+            "\(path): already quantized to \(bits) bits; analyze the full-precision model"
         case .notStaged(let architecture):
             "\(architecture): cannot be run stage by stage, which an analysis needs; expected a StagedDenoiser"
         case .noLayers(let pattern):
-            "layers: no quantizable layer's path matches \"\(pattern)\"; list the paths with `bitsfusion info`"
+            "layers: the path of no quantized layer matches \"\(pattern)\"; list the paths with `bitsfusion info`"
         case .emptyShard(let shard, let layers):
             "shard \(shard): there are only \(layers) layers; use at most as many shards"
         case .pattern(let pattern):
             "layers: \"\(pattern)\" is not a regular expression"
         case .referenceNotFinite:
-            "the full-precision model's images or predictions hold NaN or infinity; check the model and the guidance scale"
+            "the full-precision model's images or predictions contain NaN or infinity; check the model and the guidance scale"
         case .images(let requested, let available):
-            "images: \(requested) requested; expected at least 1"
-                + (available.map { " and at most \($0), as many as there are prompts or embeddings" } ?? "")
+            "images: expected at least 1"
+                + (available.map { " and at most \($0), the number of prompts or embeddings" } ?? "")
+                + ", found \(requested)"
         case .prompts(let found, let embeddings):
-            "prompts: \(found) for \(embeddings) embeddings; give one line for each row of the embeddings"
+            "prompts: expected \(embeddings), one for each row of the embeddings, found \(found)"
         case .clipNeedsImages(let channels):
-            "CLIP-proxy: looks at images of 3 channels beside their prompts; this model makes \(channels) channels, or "
-                + "nobody said what its embeddings say; leave the CLIP-proxy out, or give the prompts"
+            channels == 3
+                ? "CLIP score: embeddings without prompts; give the prompt of each row, or leave out the scorer"
+                : "CLIP score: expected a model of RGB images, found one of \(channels) channels; leave out the scorer"
         case .embeddingsChanged(let path):
-            "\(path): has changed since the table was made; analyze again"
+            "\(path): changed since the table was made; analyze again"
         case .generation:
-            "generation: prompts, seeds, timesteps and size do not fit together; analyze again"
+            "generation: prompts, seeds, timesteps and size are inconsistent; analyze again"
         case .sampler(let name):
-            "generation.sampler: expected a sampler of this program, found \"\(name)\"; analyze again"
+            "generation.sampler: unknown sampler \"\(name)\"; analyze again"
         case .unfinished(let journal, let done):
-            "\(journal): an unfinished analysis with \(done) measurements; continue it with --resume, or drop it with "
+            "\(journal): an unfinished analysis with \(done) measurements; continue it with --resume, or discard it with "
                 + "--overwrite"
         case .inUse(let journal):
             "\(journal): another process is writing to it; wait for it, or choose another output with -o"
         case .differentRun(let journal, let option, let saved, let requested):
             "\(journal): the analysis was started with \(option) \(saved), not \(requested); resume with the same, or "
-                + "drop it with --overwrite"
+                + "discard it with --overwrite"
         case .journalLine(let journal, let line, let reason):
-            "\(journal): line \(line): \(reason); drop the journal with --overwrite"
+            "\(journal): line \(line): \(reason); discard the journal with --overwrite"
         case .journalFile(let journal, let reason, .opening):
             "\(journal): cannot be created: \(reason); check the folder of the output"
         case .journalFile(let journal, let reason, .reading): "\(journal): cannot be read: \(reason)"
         case .journalFile(let journal, let reason, .writing):
-            "\(journal): cannot be written: \(reason); make room and continue with --resume"
+            "\(journal): cannot be written: \(reason); free disk space and continue with --resume"
         }
     }
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The measurements of an unfinished analysis, one JSON line each, so that an interrupted one loses at most the
-// candidate it was at. The first line pins the run; a last line without its line break was torn and is dropped.
-//     {"format": "bitsfusion-sensitivity-journal", "version": 1, "generation", "layerPattern", "manifest", "shard", "widths"}
-//     {"bits": 1, "measure": {"clipDrop", "mse", "psnr"}, "path": "conv_in"}
+// The measurements of an unfinished analysis, one JSON line each, so that an interruption loses at most one candidate.
+// The first line identifies the run; a last line without line break is incomplete and is removed.
+//     {"format": "bitsfusion-sensitivity-journal", "version": 2, "bits", "generation", "layerPattern", "manifest",
+//     "shard"} {"bits": 1, "measure": {"clipDrop", "mse", "psnr"}, "path": "conv_in"}
 
 import Foundation
 import Recipes
@@ -10,7 +10,7 @@ import Recipes
 /// One measured candidate.
 struct SensitivityRecord: Equatable, Codable {
     let candidate: SensitivityCandidate
-    /// nil where the images held NaN or infinity.
+    /// nil where the images contained NaN or infinity.
     let measure: SensitivityScores?
 
     enum CodingKeys: String, CodingKey {
@@ -26,39 +26,39 @@ struct SensitivityRecord: Equatable, Codable {
         let container = try decoder.container(keyedBy: CodingKeys.self)
         candidate = SensitivityCandidate(
             path: try container.decode(LayerID.self, forKey: .path),
-            width: try container.decode(BitWidth.self, forKey: .bits))
+            bits: try container.decode(BitWidth.self, forKey: .bits))
         measure = try container.decode(SensitivityScores?.self, forKey: .measure)
     }
 
     func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(candidate.path, forKey: .path)
-        try container.encode(candidate.width, forKey: .bits)
+        try container.encode(candidate.bits, forKey: .bits)
         try container.encode(measure, forKey: .measure)
     }
 }
 
-/// What has to be the same for a run to continue a journal.
+/// The settings that must be equal for a run to continue a journal.
 struct SensitivityJournalHeader: Equatable, Codable {
     static let format = "bitsfusion-sensitivity-journal"
-    static let version = 1
+    static let version = 2
 
     var format = Self.format
     var version = Self.version
     var generation: AnalysisSettings
-    var widths: [BitWidth]
+    var bits: [BitWidth]
     var layerPattern: String?
     var shard: SensitivityShard?
-    /// The run that began the journal; its command line may differ from the one that continues it.
+    /// The run that started the journal; the command line of a run that continues it may differ.
     var manifest: RunManifest
 
-    /// The first difference to `requested`, in words, or nil where that run may continue this one.
+    /// The first difference from `requested` as text; nil where that run may continue this one.
     func difference(to requested: Self) -> (option: String, saved: String, requested: String)? {
         let options: [(String, (Self) -> String)] = [
             ("journal version", { String($0.version) }),
             ("program version", { $0.manifest.toolVersion }),
             ("input files (SHA-256)", { $0.manifest.inputs.map(\.sha256).joined(separator: ", ") }),
-            ("bits", { $0.widths.map(\.description).joined(separator: ",") }),
+            ("bits", { $0.bits.map(\.description).joined(separator: ",") }),
             ("layers", { $0.layerPattern ?? "all" }),
             ("shard", { $0.shard?.description ?? "1/1" }),
             ("measures", { $0.generation.measures.map(\.rawValue).joined(separator: ",") }),
@@ -86,21 +86,21 @@ struct SensitivityJournalHeader: Equatable, Codable {
 /// The journal file of a running analysis.
 final class SensitivityJournal {
     let path: String
-    /// As the run that began the journal wrote it.
+    /// The header that the first run wrote.
     private(set) var header: SensitivityJournalHeader
-    /// What was measured before this run.
+    /// The measurements of earlier runs and of this one.
     private(set) var records: [SensitivityCandidate: SensitivityRecord] = [:]
     private let descriptor: Int32
 
-    /// Begins a journal, or opens one to continue it.
+    /// Starts a journal, or opens one to continue it.
     ///
     /// - Parameters:
     ///   - path: the file.
-    ///   - header: this run.
-    ///   - candidates: what this run measures.
-    ///   - unfinished: what becomes of measurements that lie at `path`.
-    /// - Throws: `SensitivityError`: `.inUse`, `.unfinished` where measurements would be lost, `.differentRun`, `.journalLine`,
-    ///   `.journalFile`.
+    ///   - header: the settings of this run.
+    ///   - candidates: the candidates of this run.
+    ///   - unfinished: what happens to measurements that exist at `path`.
+    /// - Throws: `SensitivityError`: `.inUse`, `.unfinished` where measurements would be lost, `.differentRun`,
+    ///   `.journalLine`, `.journalFile`.
     init(
         path: String, header: SensitivityJournalHeader, candidates: Set<SensitivityCandidate>,
         unfinished: UnfinishedAnalysis
@@ -109,7 +109,7 @@ final class SensitivityJournal {
         self.header = header
         descriptor = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
         guard descriptor >= 0 else { throw Self.failure(path, .opening) }
-        // Another process on the same output would lose this one's measurements.
+        // A second process on the same output would overwrite the measurements.
         guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else { throw .inUse(journal: path) }
         let lines = try wholeLines()
         if unfinished == .refused, lines.count > 1 {
@@ -132,7 +132,7 @@ final class SensitivityJournal {
         for (index, line) in lines.enumerated().dropFirst() {
             let record = try decode(SensitivityRecord.self, line, line: index + 1)
             guard candidates.contains(record.candidate) else {
-                let name = "\(record.candidate.path) at \(record.candidate.width) bits"
+                let name = "\(record.candidate.path) at \(record.candidate.bits) bits"
                 throw .journalLine(journal: path, line: index + 1, reason: "\(name) is not part of this run")
             }
             records[record.candidate] = record
@@ -141,7 +141,7 @@ final class SensitivityJournal {
 
     deinit { if descriptor >= 0 { close(descriptor) } }
 
-    /// Adds one measurement and waits until it is on the disk.
+    /// Appends one measurement and flushes it to disk.
     ///
     /// - Throws: `SensitivityError.journalFile`.
     func append(_ record: SensitivityRecord) throws(SensitivityError) {
@@ -149,7 +149,7 @@ final class SensitivityJournal {
         records[record.candidate] = record
     }
 
-    /// Removes the file, when what it holds is safe elsewhere.
+    /// Deletes the file.
     ///
     /// - Throws: `SensitivityError.journalFile`.
     func remove() throws(SensitivityError) {
@@ -162,7 +162,7 @@ final class SensitivityJournal {
         try write(header)
     }
 
-    /// The lines that end in a line break; cuts off what follows the last of them.
+    /// The complete lines; truncates the file after them.
     private func wholeLines() throws(SensitivityError) -> [Data] {
         let content: Data
         do {
@@ -208,7 +208,7 @@ final class SensitivityJournal {
         guard fsync(descriptor) == 0 else { throw Self.failure(path, .writing) }
     }
 
-    /// The reason of the system call that just failed.
+    /// The error of the system call that failed last.
     private static func failure(_ path: String, _ operation: JournalOperation) -> SensitivityError {
         .journalFile(journal: path, reason: String(cString: strerror(errno)), operation: operation)
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sensitivity analysis (BitsFusion, arXiv:2406.04333, Algorithm 1, parts 1 and 2): quantize one layer alone to one
-// width (balanced grid, alternating initialisation), fine-tune it if that is wanted, measure what it does to images or
-// predictions, put the layer's weight back, go on with the next candidate.
+// The sensitivity analysis (BitsFusion, arXiv:2406.04333, Algorithm 1, parts 1 and 2). For each candidate: quantize one
+// layer alone (balanced grid, alternating initialization), fine-tune it if requested, compare images or predictions,
+// and restore the layer's weight.
 
 import Evaluation
 import Foundation
@@ -13,16 +13,16 @@ import Recipes
 import Schedulers
 import Tensors
 
-/// Measures every quantizable layer of one model at every width.
+/// Measures every quantized layer of one model at every bit width.
 public final class SensitivitySweep {
-    /// What is measured, in this order: layers as a forward pass comes to them, widths narrowest first.
+    /// The candidates in the order of measurement: layers in the order of the forward pass, fewest bits first.
     public let candidates: [SensitivityCandidate]
-    /// Candidates whose images held NaN or infinity; the table leaves these widths out, so no rule can choose them.
+    /// Candidates whose images contained NaN or infinity; the table leaves them out, so that they are never chosen.
     public private(set) var unusable: [SensitivityCandidate] = []
 
     private let pipeline: DiffusionPipeline
     private let model: FileReference
-    private let subjects: CalibrationSet
+    private let calibration: CalibrationSet
     private let captionScore: CaptionScore?
     private let options: SensitivityOptions
     private let manifest: RunManifest
@@ -34,60 +34,60 @@ public final class SensitivitySweep {
     /// Prepares an analysis.
     ///
     /// - Parameters:
-    ///   - pipeline: a full-precision model. Its weights are exchanged while the sweep runs, and restored.
-    ///   - model: the file that the model is from.
-    ///   - subjects: the images to make.
+    ///   - pipeline: a full-precision model. Its weights are replaced while the sweep runs, and restored.
+    ///   - model: the file of the model.
+    ///   - calibration: prompts and seeds of the images.
     ///   - clip: scores images against their prompts; nil leaves CLIP drops out.
-    ///   - options: widths, layers, sampling.
-    ///   - manifest: this run; its inputs pin what a resumed run must read again.
-    /// - Precondition: at least one width.
-    /// - Throws: `SensitivityError`: `.alreadyQuantized`, `.pattern`, `.noLayers`, `.clipNeedsImages`; `PipelineError`
-    ///   and `CaptionError` for a CLIP-proxy of another vocabulary; `RecipeError`, `SamplerError`, `ConfigError`.
+    ///   - options: bits, layers, sampling.
+    ///   - manifest: this run; a resumed run must have equal inputs.
+    /// - Precondition: `options.bits` is not empty.
+    /// - Throws: `SensitivityError`: `.notStaged`, `.alreadyQuantized`, `.pattern`, `.noLayers`, `.clipNeedsImages`;
+    ///   the scorer's errors; `RecipeError`, `SamplerError`, `ConfigError`.
     public init(
-        pipeline: DiffusionPipeline, model: FileReference, subjects: CalibrationSet, clip: (any PromptScorer)?,
+        pipeline: DiffusionPipeline, model: FileReference, calibration: CalibrationSet, clip: (any PromptScorer)?,
         options: SensitivityOptions, manifest: RunManifest
     ) throws {
-        precondition(!options.widths.isEmpty, "SensitivitySweep: no widths")
-        if let (path, width) = pipeline.recipe?.layers.min(by: { $0.key < $1.key }) {
-            throw SensitivityError.alreadyQuantized(path: path, width: width)
+        precondition(!options.bits.isEmpty, "SensitivitySweep: no bit widths")
+        if let (path, bits) = pipeline.recipe?.layers.min(by: { $0.key < $1.key }) {
+            throw SensitivityError.alreadyQuantized(path: path, bits: bits)
         }
         self.pipeline = pipeline
         self.model = model
-        self.subjects = subjects
+        self.calibration = calibration
         self.options = options
         self.manifest = manifest
         let denoiser = try pipeline.stagedDenoiser()
-        if clip != nil && (denoiser.config.inChannels != 3 || subjects.prompts.isEmpty) {
+        if clip != nil && (denoiser.config.inChannels != 3 || calibration.prompts.isEmpty) {
             throw SensitivityError.clipNeedsImages(channels: denoiser.config.inChannels)
         }
-        captionScore = try clip.map { try CaptionScore($0, prompts: subjects.prompts) }
+        captionScore = try clip.map { try CaptionScore($0, prompts: calibration.prompts) }
         inventory = try pipeline.inventory()
         layers = try Self.layers(of: denoiser, options)
         policy = denoiser.layerPolicy
         schedule = try pipeline.noiseSchedule()
-        // Sizes and conditions that the model cannot take are an error here, not a broken assumption later.
+        // Sizes and conditions that the model does not accept are errors here; later they would trap.
         try denoiser.config.validate(
             sample: pipeline.sampleShape(batch: 1, size: options.generation.size), timestep: [1],
-            encoderHiddenStates: [1] + subjects.conditions.conditional.shape.dropFirst())
+            encoderHiddenStates: [1] + calibration.conditions.conditional.shape.dropFirst())
         candidates = layers.flatMap { layer in
-            Self.widths(of: layer, denoiser.layerPolicy, options).map {
-                SensitivityCandidate(path: LayerID(layer.path), width: $0)
+            Self.bits(of: layer, denoiser.layerPolicy, options).map {
+                SensitivityCandidate(path: LayerID(layer.path), bits: $0)
             }
         }
-        // Steps that the sampler cannot take are found here, not after the journal exists.
+        // Numbers of steps that the sampler does not support are found before the journal exists.
         _ = try pipeline.samplerConfig(options.generation.sampler)
             .sampler(options.generation.sampler, steps: options.generation.steps)
     }
 
-    /// Measures what is left to measure.
+    /// Measures the remaining candidates.
     ///
     /// - Parameters:
-    ///   - output: where the table shall lie; beside it, at `<output>.partial`, the journal of the run is kept until
-    ///     the table is written. nil keeps everything in memory.
-    ///   - unfinished: what becomes of the journal of an interrupted run. A resumed one ends with the bytes of a run
-    ///     in one go.
+    ///   - output: the file of the table. Until it is written, the journal of the run is stored at `<output>.partial`.
+    ///     nil keeps everything in memory.
+    ///   - unfinished: what happens to the journal of an interrupted run. A resumed run writes the same bytes as a run
+    ///     that was not interrupted.
     ///   - progress: called at the start and after every candidate.
-    ///   - shouldStop: asked after every sampling step; true ends the run and leaves the journal.
+    ///   - shouldStop: called after every sampling step; true ends the run and keeps the journal.
     /// - Returns: the table; nil when stopped.
     /// - Throws: `SensitivityError`, `RecipeError` where the table cannot be written, and what sampling throws.
     public func run(
@@ -106,7 +106,7 @@ public final class SensitivitySweep {
         } catch is Interruption {
             return nil
         } catch {
-            // A journal that holds nothing is no use to anyone.
+            // An empty journal is not kept.
             if records.isEmpty { try? journal?.remove() }
             throw error
         }
@@ -119,24 +119,24 @@ public final class SensitivitySweep {
         return table
     }
 
-    /// Where the journal of an analysis lies whose table goes to `output`.
+    /// The path of the journal of an analysis that writes `output`.
     public static func journalPath(of output: URL) -> String { output.path + ".partial" }
 
-    /// Whether `table` is what this analysis would measure: same program, files, protocol, layers and widths.
+    /// Whether `table` has all that this analysis would measure: same program, files, settings, layers and bits.
     public func isFinished(in table: SensitivityTable) -> Bool {
-        let widths = Set(table.layers.filter { $0.role == .searched }.flatMap(\.bits.keys))
+        let measuredBits = Set(table.layers.filter { $0.role == .searched }.flatMap(\.bits.keys))
         return table.model?.sha256 == model.sha256 && table.generation == generation
             && table.manifest?.toolVersion == manifest.toolVersion
             && table.manifest?.inputs.map(\.sha256) == manifest.inputs.map(\.sha256)
             && Set(table.layers.map(\.path)) == Set(candidates.map(\.path))
-            && (widths.isEmpty || widths.isSubset(of: options.widths))
+            && (measuredBits.isEmpty || measuredBits.isSubset(of: options.bits))
     }
 
-    /// How the images are made, as the table records it.
+    /// The settings of the analysis, as the table records them.
     public var generation: AnalysisSettings {
         AnalysisSettings(
             measures: MeasurementMode.allCases.filter(options.measures.contains),
-            prompts: subjects.prompts, embeddings: subjects.embeddings, seeds: subjects.seeds,
+            prompts: calibration.prompts, embeddings: calibration.embeddings, seeds: calibration.seeds,
             sampler: options.generation.sampler.rawValue, steps: options.generation.steps,
             size: options.generation.size,
             guidanceScale: Self.decimal(options.generation.guidanceScale),
@@ -148,22 +148,22 @@ public final class SensitivitySweep {
             timesteps: timesteps)
     }
 
-    /// Through text, so that 7.3 is written as 7.3 and not with the digits of its nearest Float.
+    /// Converted through text, so that 7.3 is written as 7.3 and not with the digits of the nearest Float.
     private static func decimal(_ value: Float) -> Double { Double("\(value)") ?? Double(value) }
 
-    /// The timesteps that predictions are compared at, image by image; none where only images are.
+    /// The timesteps at which predictions are compared, image by image; empty where only images are compared.
     private var timesteps: [Int] {
         guard !options.measures.isDisjoint(with: [.noise, .fisher]) else { return [] }
         return PredictionInputs.drawnTimesteps(
-            subjects, timestepsPerImage: options.timestepsPerImage, stream: PredictionInputs.measuring,
+            calibration, timestepsPerImage: options.timestepsPerImage, stream: PredictionInputs.measuring,
             schedule: schedule
         ).flatMap { $0 }
     }
 
     // MARK: Candidates
 
-    /// The layers that are measured here, in the order in which a forward pass comes to them, so that what lies before
-    /// a layer is computed once for all that follow.
+    /// The layers of this run in the order of the forward pass, so that the stages before a layer are computed once for
+    /// all layers that follow.
     private static func layers(
         of denoiser: any StagedDenoiser, _ options: SensitivityOptions
     ) throws(SensitivityError) -> [any WeightedLayer] {
@@ -183,17 +183,17 @@ public final class SensitivitySweep {
         }
         let ordered = staged.sorted { ($0.1, $0.2) < ($1.1, $1.2) }.map(\.0)
         guard let shard = options.shard else { return ordered }
-        let own = ordered.enumerated().filter { shard.contains($0.offset) }.map(\.element)
-        guard !own.isEmpty else { throw .emptyShard(shard, layers: ordered.count) }
-        return own
+        let shardLayers = ordered.enumerated().filter { shard.contains($0.offset) }.map(\.element)
+        guard !shardLayers.isEmpty else { throw .emptyShard(shard, layers: ordered.count) }
+        return shardLayers
     }
 
-    private func widths(of layer: any WeightedLayer) -> [BitWidth] { Self.widths(of: layer, policy, options) }
+    private func bits(of layer: any WeightedLayer) -> [BitWidth] { Self.bits(of: layer, policy, options) }
 
-    private static func widths(
+    private static func bits(
         of layer: any WeightedLayer, _ policy: any LayerPolicy, _ options: SensitivityOptions
     ) -> [BitWidth] {
-        policy.role(ofLayer: layer.path) == .firstOrLast ? [.firstAndLast] : options.widths
+        policy.role(ofLayer: layer.path) == .firstOrLast ? [.firstAndLast] : options.bits
     }
 
     // MARK: Measuring
@@ -202,7 +202,7 @@ public final class SensitivitySweep {
 
     private var header: SensitivityJournalHeader {
         SensitivityJournalHeader(
-            generation: generation, widths: options.widths, layerPattern: options.layerPattern,
+            generation: generation, bits: options.bits, layerPattern: options.layerPattern,
             shard: options.shard, manifest: manifest)
     }
 
@@ -220,18 +220,18 @@ public final class SensitivitySweep {
         report(nil, nil)
         guard known < candidates.count else { return }
         try withFrozenModel {
-            let bench = try CandidateEvaluator(
-                pipeline: pipeline, subjects: subjects, captionScore: captionScore, options: options,
+            let evaluator = try CandidateEvaluator(
+                pipeline: pipeline, calibration: calibration, captionScore: captionScore, options: options,
                 interruption: interruption)
-            let predicted = try bench.predictedError(
-                of: layers, widths: { self.widths(of: $0) }, interruption)
+            let predicted = try evaluator.predictedError(
+                of: layers, bits: { self.bits(of: $0) }, interruption)
             let clock = ContinuousClock()
             let start = clock.now
             for layer in layers {
-                for width in widths(of: layer) {
-                    let candidate = SensitivityCandidate(path: LayerID(layer.path), width: width)
+                for bits in bits(of: layer) {
+                    let candidate = SensitivityCandidate(path: LayerID(layer.path), bits: bits)
                     guard records[candidate] == nil else { continue }
-                    var measure = try bench.measure(layer, at: width, interruption)
+                    var measure = try evaluator.measure(layer, at: bits, interruption)
                     if let predicted, let sensitivity = predicted[candidate] {
                         if sensitivity.isFinite { measure?.fisher = sensitivity } else { measure = nil }
                     }
@@ -245,7 +245,7 @@ public final class SensitivitySweep {
         }
     }
 
-    /// What the analysis will cost, from the passes of the reference and a few candidates measured for it.
+    /// The expected time and memory of the analysis, from the reference passes and a sample of candidates.
     ///
     /// - Parameter shouldStop: as in `run`.
     /// - Returns: nil when stopped.
@@ -254,7 +254,7 @@ public final class SensitivitySweep {
         do {
             return try withFrozenModel {
                 try SweepForecast(
-                    of: candidates, layers: layers, pipeline: pipeline, subjects: subjects,
+                    of: candidates, layers: layers, pipeline: pipeline, calibration: calibration,
                     captionScore: captionScore, options: options
                 ) { if shouldStop() { throw Interruption() } }
             }
@@ -263,7 +263,7 @@ public final class SensitivitySweep {
         }
     }
 
-    /// Runs `body` while no parameter of the model asks for a gradient.
+    /// Runs `body` while no parameter of the model is trainable.
     private func withFrozenModel<Result>(_ body: () throws -> Result) rethrows -> Result {
         let parameters = pipeline.denoiser.store.parameters
         let flags = parameters.map(\.isTrainable)
@@ -286,13 +286,13 @@ public final class SensitivitySweep {
         let rows = layers.compactMap { layer -> LayerSensitivity? in
             let path = LayerID(layer.path)
             guard let shape = shapes[path] else { return nil }
-            var bits: [BitWidth: SensitivityScores] = [:]
-            for width in widths(of: layer) {
-                bits[width] = records[SensitivityCandidate(path: path, width: width)]?.measure
+            var scores: [BitWidth: SensitivityScores] = [:]
+            for bits in bits(of: layer) {
+                scores[bits] = records[SensitivityCandidate(path: path, bits: bits)]?.measure
             }
             return LayerSensitivity(
                 path: path, kind: shape.kind, role: shape.role, group: shape.group, weights: shape.weights,
-                skewness: skewness(of: withoutGradients { layer.weight.tensor() }), bits: bits)
+                skewness: skewness(of: withoutGradients { layer.weight.tensor() }), bits: scores)
         }
         var table = SensitivityTable(
             layers: rows.sorted { $0.path < $1.path }, model: model, inventory: inventory,

@@ -1,37 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
-// Predictions of one model for inputs that stay, each from the stage at which something changed: what lies before the
-// changed layer is computed once for all candidates of a stage.
+// Predictions of one model for fixed inputs, computed from the stage of a changed layer on: the stages before it are
+// computed once for all candidates of a stage.
 
 import Networks
 import Tensors
 
-/// Predictions for fixed inputs with a layer exchanged.
+/// Predictions for fixed inputs with a layer replaced.
 ///
-/// A pass continues from the state before the layer's stage, so its results are bit-equal to those of a whole pass. States
-/// are kept for as many parts as `memoryLimit` allows; the others are computed from the start each time.
+/// A pass continues from the state before the layer's stage, with results bit-equal to those of a whole pass. States
+/// are kept for as many parts as `memoryLimit` allows; the other parts are computed from the start each time.
 package final class StagedPredictions {
     let denoiser: any StagedDenoiser
-    /// Samples in passes of their own.
+    /// The parts, each computed in one pass.
     let inputs: [PredictionInputs]
     /// The full-precision predictions, `[B, C, H, W]` each.
     package let references: [Tensor]
-    /// Seconds that each stage takes for one part after another, the whole of the inputs; from the reference passes.
+    /// The time of each stage for all parts, in seconds, from the reference passes.
     let stageSeconds: [Double]
-    /// Bytes of the largest states that are kept.
+    /// The memory of the kept states at their largest, in bytes.
     let stateBytes: Int
 
     private let conditionings: [DenoiserConditioning]
     private var states: [DenoiserState]
-    /// The stage before which `states` are.
+    /// The stage that follows `states`.
     private var stage = 0
 
     /// Computes the full-precision predictions.
     ///
     /// - Parameters:
     ///   - denoiser: the model in full precision.
-    ///   - inputs: in parts.
-    ///   - memoryLimit: bytes that kept states may take.
-    ///   - interruption: called between passes; what it throws ends the work.
+    ///   - inputs: the parts.
+    ///   - memoryLimit: memory for kept states, in bytes.
+    ///   - interruption: called between passes; it may throw to end the work.
     package init(
         _ denoiser: any StagedDenoiser, _ inputs: [PredictionInputs], memoryLimit: Int,
         interruption: () throws -> Void
@@ -41,7 +41,7 @@ package final class StagedPredictions {
         var largest = [Int](repeating: 0, count: inputs.count)
         for (index, part) in inputs.enumerated() {
             try interruption()
-            // The second pass tells the time: the first one packs weights and fills pools.
+            // The second pass is timed: the first one prepacks weights and fills memory pools.
             for isTimed in index == 0 ? [false, true] : [true] {
                 var state = denoiser.begin(part.modelSamples)
                 for stage in 0..<denoiser.stageCount {
@@ -65,7 +65,7 @@ package final class StagedPredictions {
         states = inputs[..<kept].map { denoiser.begin($0.modelSamples) }
     }
 
-    /// Moves the kept states forward (or back) to `stage`; the model must be as it was at the start.
+    /// Moves the kept states forward (or back) to `stage`; the model must have its original weights.
     package func move(to stage: Int) {
         guard stage != self.stage else { return }
         if stage < self.stage {
@@ -80,12 +80,12 @@ package final class StagedPredictions {
         self.stage = stage
     }
 
-    /// The prediction of part `index` with what has been exchanged from `stage` on.
+    /// The prediction of part `index` with layers replaced from `stage` on.
     ///
     /// - Parameters:
-    ///   - index: of a part.
-    ///   - stage: nothing before it differs from full precision; nil where the conditioning does.
-    /// - Returns: `[B, C, H, W]`, guided where the part is.
+    ///   - index: the index of the part.
+    ///   - stage: the first stage that differs from full precision; nil where the conditioning differs.
+    /// - Returns: `[B, C, H, W]`, guided where the part is guided.
     func prediction(_ index: Int, from stage: Int?) -> Tensor {
         let part = inputs[index]
         guard let stage else {
@@ -101,10 +101,11 @@ package final class StagedPredictions {
         return part.prediction(state.hidden)
     }
 
-    /// Seconds from `stage` to the end for all parts, from the reference passes; parts that are not kept begin at the start.
+    /// The time from `stage` to the end for all parts, in seconds, from the reference passes; parts without kept state
+    /// start at the first stage.
     func secondsToEnd(from stage: Int?) -> Double {
         let share = Double(states.count) / Double(inputs.count)
-        let (rest, whole) = (stageSeconds[(stage ?? 0)...].reduce(0, +), stageSeconds.reduce(0, +))
-        return share * rest + (1 - share) * whole
+        let (remaining, total) = (stageSeconds[(stage ?? 0)...].reduce(0, +), stageSeconds.reduce(0, +))
+        return share * remaining + (1 - share) * total
     }
 }

@@ -54,12 +54,12 @@ struct OptimalAllocation {
         let largestCost = Double(problem.candidates.reduce(1) { $0 + $1.weights }) * 16
         let unitsPerBit = pow(2, (52 - log2(largestCost)).rounded(.down))
         let fixed =
-            Double(problem.timeBits) + BitWidth.firstAndLast.bits * Double(problem.fixed.values.reduce(0, +))
+            Double(problem.timeBits) + BitWidth.firstAndLast.effectiveBits * Double(problem.fixed.values.reduce(0, +))
         let left = (averageBits * Double(problem.weightCount) - fixed) * unitsPerBit
         // The bound exceeds the cost of any choice and fits an Int.
         let capacity = Int(min(max(left, -1e17), 1e17).rounded(.down)) + (problem.candidates.count + 1) / 2 + 1
         return knapsack(capacity: capacity) { weights, bits in
-            Int((bits.bits * Double(weights) * unitsPerBit).rounded())
+            Int((bits.effectiveBits * Double(weights) * unitsPerBit).rounded())
         }
     }
 
@@ -110,7 +110,7 @@ struct OptimalAllocation {
             knapsack(capacity: 1 << 40) { weights, bits, error in
                 KnapsackProblem.Choice(
                     cost: Int(min(max(error / limit * units, 0), 2 * units).rounded(.up)),
-                    penalty: bits.bits * Double(weights))
+                    penalty: bits.effectiveBits * Double(weights))
             })
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Writes a checkpoint of any kind as a folder that diffusers loads. Quantized layers are written as the dense weights
-// that they compute with. A packed model with cached time features has no time layers; training does not change them, so
-// they are taken from the model that the file was made from.
+// that they compute with. A packed model with cached time features has no time layers; training does not change them,
+// so they are taken from the model that the file was made from.
 
 import Checkpoints
 import Foundation

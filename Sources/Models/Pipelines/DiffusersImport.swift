@@ -29,8 +29,8 @@ extension DiffusersFolder {
     ///   - manifest: provenance of the file.
     ///   - type: the type of every tensor; nil keeps each tensor's own.
     ///   - progress: called with the tensors copied and their number; it may throw to interrupt.
-    /// - Throws: `ConfigError` for a config that is not supported; `CheckpointError` for tensors that are missing, unknown,
-    ///   of another shape or not finite; and what `progress` throws.
+    /// - Throws: `ConfigError` for a config that is not supported; `CheckpointError` for tensors that are missing,
+    ///   unknown, of another shape or not finite; and what `progress` throws.
     public func writeModel(
         to path: String, manifest: RunManifest, as type: ElementType? = nil,
         progress: (Int, Int) throws -> Void = { _, _ in }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether a packed model is the student that it was packed from: every code, every scale, every other parameter, the cached
-// time features, and what both predict.
+// Whether a packed model is the student that it was packed from: every code, every scale, every other parameter, the
+// cached time features, and what both predict.
 
 import Layers
 import Networks
@@ -38,8 +38,8 @@ public struct PackedVerification: Encodable, Sendable {
     public let hasRoundedScales: Bool
     /// Everything that is not equal, in the order of the model.
     public let differences: [Difference]
-    /// Of noise predictions at cached timesteps; empty where the model needs conditions beside a context, where the models
-    /// are of different architectures, and where they have no cached timestep in common.
+    /// Of noise predictions at cached timesteps; empty where the model needs conditions beside a context, where the
+    /// models are of different architectures, and where they have no cached timestep in common.
     public let outputs: [OutputDifference]
 
     public var isEqual: Bool { differences.isEmpty }
@@ -157,7 +157,7 @@ private struct QuantizedCodes {
 
     init?(_ layer: any WeightedLayer) {
         guard let weight = layer.quantizedWeight else { return nil }
-        (width, codes, scales) = (weight.grid.width, weight.codes, weight.scales.values)
+        (width, codes, scales) = (weight.grid.bits, weight.codes, weight.scales.values)
     }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Turns a full-precision model into a quantized one: the weights that a recipe names are replaced by fake-quantized ones
-// (BitsFusion, arXiv:2406.04333, sections 3 and 4). Norms and biases stay Float32, time layers stay as they are.
+// Turns a full-precision model into a quantized one: the weights that a recipe names are replaced by fake-quantized
+// ones (BitsFusion, arXiv:2406.04333, sections 3 and 4). Norms and biases stay Float32, time layers stay as they are.
 
 import Layers
 import Networks
@@ -9,15 +9,15 @@ import Recipes
 import Tensors
 
 extension Denoiser {
-    /// Replaces the weights that `recipe` names by fake-quantized ones, in place. Layers that are fake-quantized already
-    /// keep their latent weights.
+    /// Replaces the weights that `recipe` names by fake-quantized ones, in place. Layers that are fake-quantized
+    /// already keep their latent weights.
     ///
     /// - Parameters:
     ///   - recipe: the bits of every quantized layer.
     ///   - initialization: how scales are initialized.
     ///   - progress: called with the layers done and their number; it may throw to interrupt.
-    /// - Throws: `RecipeError` for a recipe that names a layer that does not exist or misses one, before anything changes;
-    ///   what `progress` throws.
+    /// - Throws: `RecipeError` for a recipe that names a layer that does not exist or misses one, before anything
+    ///   changes; what `progress` throws.
     public func quantize(
         recipe: BitRecipe, initialization: ScaleInitialization, progress: (Int, Int) throws -> Void = { _, _ in }
     ) throws {
@@ -27,7 +27,7 @@ extension Denoiser {
         }
         for (index, (layer, width)) in layers.enumerated() {
             layer.weight = FakeQuantizedWeight(
-                latent: layer.latentWeight, width: width, initialization: initialization)
+                latent: layer.latentWeight, bits: width, initialization: initialization)
             try progress(index + 1, layers.count)
         }
     }

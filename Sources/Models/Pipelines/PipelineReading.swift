@@ -48,7 +48,8 @@ extension DiffusionPipeline {
         }
     }
 
-    /// The type that packed layers quantize their inputs to; `.int8`, without meaning, for models without packed layers.
+    /// The type that packed layers quantize their inputs to; `.int8`, without meaning, for models without packed
+    /// layers.
     public var activations: ActivationType {
         get { packedWeights.first?.activations ?? .int8 }
         set { for weight in packedWeights { weight.activations = newValue } }
@@ -65,7 +66,7 @@ extension DiffusionPipeline {
     public var recipe: BitRecipe? {
         var layers: [LayerID: BitWidth] = [:]
         for layer in denoiser.store.weightedLayers {
-            if let weight = layer.quantizedWeight { layers[LayerID(layer.path)] = weight.grid.width }
+            if let weight = layer.quantizedWeight { layers[LayerID(layer.path)] = weight.grid.bits }
         }
         return layers.isEmpty ? nil : BitRecipe(layers: layers)
     }

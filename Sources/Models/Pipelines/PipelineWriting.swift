@@ -73,15 +73,15 @@ extension DiffusionPipeline {
         for layer in denoiser.store.weightedLayers {
             guard let weight = layer.weight as? FakeQuantizedWeight else { continue }
             try writer.write(
-                QuantizationRecord(path: layer.path, width: weight.grid.width, scales: weight.scales))
+                QuantizationRecord(path: layer.path, width: weight.grid.bits, scales: weight.scales))
         }
         try writeTextEncoder(with: writer, as: .float32)
         try training?.write(with: writer)
         try writer.finish()
     }
 
-    /// Writes a packed model: codes and scales of every quantized layer, cached time features, the text encoder, all else as
-    /// Float32.
+    /// Writes a packed model: codes and scales of every quantized layer, cached time features, the text encoder, all
+    /// else as Float32.
     ///
     /// - Parameters:
     ///   - path: the file; it appears when complete.
@@ -196,7 +196,7 @@ extension DiffusionPipeline {
             preconditionFailure("\(layer.path): its weight has no codes")
         }
         return try PackedLayerRecord(
-            path: layer.path, width: weight.grid.width, encoding: options.encoding, shape: weight.shape,
+            path: layer.path, width: weight.grid.bits, encoding: options.encoding, shape: weight.shape,
             codes: try packCodes(weight.codes, levels: weight.grid.levels, encoding: options.encoding),
             scales: weight.scales.values)
     }

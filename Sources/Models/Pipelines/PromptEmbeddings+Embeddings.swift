@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Conditions of models without a text encoder: embeddings from another program, in a safetensors file under the names of
-// diffusers. B images, T tokens, D context size.
+// Conditions of models without a text encoder: embeddings from another program, in a safetensors file under the names
+// of diffusers. B images, T tokens, D context size.
 
 import Checkpoints
 import Networks
@@ -16,7 +16,8 @@ extension PromptEmbeddings {
     ///   - path: a safetensors file of floats of 16 or 32 bits.
     ///   - config: the model that the embeddings are for.
     /// - Throws: `CheckpointError` for a file that cannot be read; `PipelineError.embeddingShape`;
-    ///   `DenoiserInputError.missing` where one of the two is missing, and for models with added conditions, such as SDXL.
+    ///   `DenoiserInputError.missing` where one of the two is missing, and for models with added conditions, such as
+    ///   SDXL.
     public init(embeddings path: String, config: any DenoiserConfig) throws {
         let file = try SafetensorsReader(path)
         guard file.stored("encoder_hidden_states") != nil else {

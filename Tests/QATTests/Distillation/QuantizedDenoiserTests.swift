@@ -23,7 +23,7 @@ import Testing
             let weight = layer.weight as? FakeQuantizedWeight
             #expect((weight == nil) == isTimeLayer, "\(layer.path)")
             let expected = ["conv_in", "conv_out"].contains(layer.path) ? 8 : 2
-            if let weight { #expect(weight.grid.width == BitWidth(expected), "\(layer.path)") }
+            if let weight { #expect(weight.grid.bits == BitWidth(expected), "\(layer.path)") }
             #expect(layer.bias.map { $0.value.rank == 1 } ?? true)
         }
         #expect(unet.quantizedLayers.count > 20)
@@ -79,7 +79,7 @@ import Testing
         try unet.quantize(recipe: TinyModel.recipe(4), initialization: .paper)
         #expect(unet.store.bits.filter { !$0.key.hasSuffix(".scale") } == before)
         let layer = try #require(unet.store.layer(at: "mid_block.resnets.0.conv1"))
-        #expect((layer.weight as? FakeQuantizedWeight)?.grid.width == BitWidth(4))
+        #expect((layer.weight as? FakeQuantizedWeight)?.grid.bits == BitWidth(4))
     }
 
     @Test("recipes with missing or unknown layers are refused, and the model is unchanged")

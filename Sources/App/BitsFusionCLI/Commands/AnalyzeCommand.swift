@@ -197,7 +197,7 @@ struct AnalyzeCommand: ParsableCommand {
                         first: progress.done)
                 reporter = current
                 current.update(
-                    progress.done, note: progress.latest.map { "\($0.path) at \($0.width) bits" } ?? "")
+                    progress.done, note: progress.latest.map { "\($0.path) at \($0.bits) bits" } ?? "")
             }, shouldStop: { InterruptFlag.isSet })
         reporter?.endLine()
         guard let table else {
@@ -206,7 +206,7 @@ struct AnalyzeCommand: ParsableCommand {
         }
         for candidate in sweep.unusable {
             Output.warning(
-                "\(candidate.path) at \(candidate.width) bits: the output is not finite; the table omits this bit width"
+                "\(candidate.path) at \(candidate.bits) bits: the output is not finite; the table omits this bit width"
             )
         }
         try show(table)
@@ -265,7 +265,7 @@ struct AnalyzeCommand: ParsableCommand {
         if let embeddings = calibrationSet.embeddings { inputs.append(embeddings) }
         if let scorer { inputs.append(scorer.file) }
         return try SensitivitySweep(
-            pipeline: pipeline, model: reference, subjects: calibrationSet, clip: scorer?.proxy,
+            pipeline: pipeline, model: reference, calibration: calibrationSet, clip: scorer?.proxy,
             options: try options(for: pipeline),
             manifest: RunManifest(
                 toolVersion: toolVersion, commandLine: Output.commandLine,
@@ -289,7 +289,7 @@ struct AnalyzeCommand: ParsableCommand {
     private func options(for pipeline: DiffusionPipeline) throws -> SensitivityOptions {
         let isLarge = pipeline.isLarge
         return SensitivityOptions(
-            widths: try candidateBits(), measures: main.measure?.modes ?? (isLarge ? [.noise] : [.images, .noise]),
+            bits: try candidateBits(), measures: main.measure?.modes ?? (isLarge ? [.noise] : [.images, .noise]),
             generation: GenerationOptions(
                 sampler: sampling.sampler, steps: sampling.steps, guidanceScale: sampling.guidanceScale ?? 3,
                 batchSize: isLarge ? 1 : GenerationOptions().batchSize, size: scale.size),

@@ -99,7 +99,7 @@ struct ModelReport: Encodable {
             let bytes = storedLayer?.bytes ?? kept
             return Layer(
                 path: layer.path.rawValue, kind: layer.kind.rawValue, role: layer.role.rawValue,
-                shape: layer.shape, weights: layer.weights, bits: bits?.rawValue, averageBits: bits?.bits,
+                shape: layer.shape, weights: layer.weights, bits: bits?.rawValue, averageBits: bits?.effectiveBits,
                 storage: storedLayer?.encoding.rawValue ?? kept.map { _ in isCached ? "cached" : "float32" },
                 bytes: bytes,
                 storedBitsPerWeight: bytes.map { 8 * Double($0) / Double(max(layer.weights, 1)) })

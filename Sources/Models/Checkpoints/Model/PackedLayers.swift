@@ -52,7 +52,7 @@ extension PackedWeight {
     /// - Throws: `PackingError` where the bytes hold a code outside of the grid.
     convenience init(_ record: PackedLayerRecord) throws(PackingError) {
         try self.init(
-            shape: record.shape, width: record.width, encoding: record.encoding, codes: record.codes,
+            shape: record.shape, bits: record.width, encoding: record.encoding, codes: record.codes,
             scales: Tensor(record.scales, shape: [record.scales.count]))
     }
 }
