@@ -31,7 +31,7 @@ IGNORED = re.compile(r'//[^\n]*|/\*.*?\*/|"""(?:.|\n)*?"""|"(?:[^"\\\n]|\\.)*"',
 DECLARATION = re.compile(
     r"^(?:@\w+(?:\([^)]*\))?\s+)*(?:(?:public|package|internal|final|indirect|nonisolated)\s+)*"
     r"(struct|class|enum|protocol|actor|typealias|func)\s+(\w+)", re.MULTILINE)
-CALL = re.compile(r"(?<![.\w])(?<!func )(\w+)(?=\()")
+CALL = re.compile(r"(?<![.\w])(?<!func )(?<!case )(\w+)(?=\()")
 
 
 class Target:
