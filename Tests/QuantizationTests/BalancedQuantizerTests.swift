@@ -102,11 +102,11 @@ import Testing
         let bytes = try packCodes([Int16](repeating: 1, count: 40), levels: 5, encoding: .radix)
         #expect(throws: PackingError.self) {
             try PackedWeight(
-                shape: [4, 11], width: BitWidth(2), encoding: .radix, codes: bytes, scales: .ones([4]))
+                shape: [4, 11], bits: BitWidth(2), encoding: .radix, codes: bytes, scales: .ones([4]))
         }
         #expect(throws: PackingError.self) {
             try PackedWeight(
-                shape: [4, 10], width: BitWidth(2), encoding: .radix, codes: bytes.dropLast(),
+                shape: [4, 10], bits: BitWidth(2), encoding: .radix, codes: bytes.dropLast(),
                 scales: .ones([4]))
         }
     }
