@@ -48,17 +48,17 @@ struct NoisePredictionInputs {
     /// - Throws: `TimeFeatureError.timestepNotCached`; `CommandError` for a timestep that is not a whole number.
     func checkCached(by denoiser: any Denoiser) throws {
         guard let cache = denoiser.timeFeatures else { return }
-        let whole = try timestep.values.map { value in
-            guard let whole = Int(exactly: value) else {
+        let timesteps = try timestep.values.map { value in
+            guard let timestep = Int(exactly: value) else {
                 throw CommandError(
                     .badData,
                     "timestep: not cached: expected a whole number, found \(value); the time features of this model "
                         + "are cached"
                 )
             }
-            return whole
+            return timestep
         }
-        try cache.validate(timesteps: whole)
+        try cache.validate(timesteps: timesteps)
     }
 
     /// One pass, `[B, C, H, W]`.

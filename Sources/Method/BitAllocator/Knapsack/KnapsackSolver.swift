@@ -227,7 +227,7 @@ private struct Search {
         var result = States()
         result.costs.reserveCapacity(old.costs.count + new.costs.count)
         var (i, j) = (0, 0)
-        var least = Double.infinity
+        var smallestPenalty = Double.infinity
         while i < old.costs.count || j < new.costs.count {
             let takesOld =
                 j == new.costs.count
@@ -238,8 +238,8 @@ private struct Search {
                 ? (old.costs[i], old.penalties[i], old.nodes[i])
                 : (new.costs[j], new.penalties[j], Int32(firstNew + j))
             if takesOld { i += 1 } else { j += 1 }
-            guard penalty < least else { continue }
-            least = penalty
+            guard penalty < smallestPenalty else { continue }
+            smallestPenalty = penalty
             result.append(cost, penalty, node)
         }
         return result
