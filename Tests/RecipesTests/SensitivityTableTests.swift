@@ -61,7 +61,8 @@ import Testing
     }
 
     private func text(
-        path: String = "mid.a", role: String = "searched", mse: String = "0.5", clipDrop: String = "0", bits: String = "1"
+        path: String = "mid.a", role: String = "searched", mse: String = "0.5", clipDrop: String = "0",
+        bits: String = "1"
     ) -> Data {
         Data(
             """

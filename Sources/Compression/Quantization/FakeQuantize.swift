@@ -31,7 +31,7 @@ func fakeQuantizedOperand(_ weight: Tensor, scales: Tensor, grid: BalancedGrid) 
         }
     }
     return .customInPlace("fakeQuantize", inputs: [weight, scales], output: output) { gradient in
-        // The gradient becomes the weight's where nobody else holds it.
+        // The weight takes the gradient's storage if it has no other owner.
         let ofWeight = gradient.isUniquelyOwned() ? gradient : gradient.copied()
         let ofScales = Tensor(unsafeUninitialized: [channels])
         let factor = 1 / (Float(width) * maximumCode).squareRoot()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The weight of a packed layer: codes stay low-bit in memory. They meet activations rounded to int8, or are decoded row by
-// row where an operation reads them as floats.
+// The weight of a packed layer: codes stay low-bit in memory. They meet activations rounded to int8, or are decoded row
+// by row where an operation reads them as floats.
 
 import Packing
 import Recipes
@@ -57,8 +57,8 @@ public final class PackedWeight: QuantizedWeight {
 
     public var parameters: [Parameter] { [] }
 
-    /// How activations meet this weight. Layers of 8 nominal bits, whose 257 levels are more than a byte holds, compute in
-    /// Float32 always: in the paper the first and the last one, whose inputs it does not round either.
+    /// How activations meet this weight. Layers of 8 nominal bits, whose 257 levels are more than a byte holds, compute
+    /// in Float32 always: in the paper the first and the last one, whose inputs it does not round either.
     public var activations: ActivationType {
         get { usesIntegers.load(ordering: .relaxed) ? .int8 : .float32 }
         set { usesIntegers.store(newValue == .int8, ordering: .relaxed) }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a gradient and the error of quantizing go together, row by row: what a linear model of the damage needs.
+// Products of a gradient and the quantization error, row by row: the terms of a linear model of the sensitivity.
 
 import Tensors
 
-/// ⟨g_r, Q(w_r) - w_r⟩ of every output channel r: what the quantity behind `gradient` changes by, to first order, when row
-/// r alone is quantized.
+/// ⟨g_r, Q(w_r) - w_r⟩ of every output channel r: what the quantity behind `gradient` changes by, to first order, when
+/// row r alone is quantized.
 ///
 /// - Parameters:
 ///   - gradient: the shape of `weight`.

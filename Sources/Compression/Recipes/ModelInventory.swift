@@ -80,8 +80,8 @@ extension ModelInventory: Codable {
         case layers, otherParameters, cachesTimeFeatures, container
     }
 
-    /// Reads `{"layers": [...], "otherParameters": n, "cachesTimeFeatures": true, "container": {...}}`; `container` may be
-    /// absent.
+    /// Reads `{"layers": [...], "otherParameters": n, "cachesTimeFeatures": true, "container": {...}}`; `container` may
+    /// be absent.
     ///
     /// - Throws: `RecipeError.duplicateLayer` and `RecipeError.malformed` as the other initializer does.
     public init(from decoder: any Decoder) throws {

@@ -41,8 +41,8 @@ public protocol DenoiserConfig: Sendable {
     var contextSize: Int { get }
     /// The channels of the feature maps or tokens of each block, the first block first.
     var blockOutChannels: [Int] { get }
-    /// The kind of conditions needed in addition to timestep and context, such as SDXL's `text_time`; nil for none. Time
-    /// features that depend on them cannot be cached.
+    /// The kind of conditions needed in addition to timestep and context, such as SDXL's `text_time`; nil for none.
+    /// Time features that depend on them cannot be cached.
     var addedConditionsType: String? { get }
 
     /// Checks the shapes of the inputs of a prediction, under their names in diffusers.
@@ -207,12 +207,12 @@ extension DenoiserConfig {
     /// The component in diffusers' pipeline folders, such as `unet`.
     public var component: String { Self.component }
 
-    /// Whether samples are latents of an autoencoder. Models of pixels have 1 or 3 channels, in [-1, 1]; latents of every
-    /// known autoencoder have 4 or more, in no fixed range.
+    /// Whether samples are latents of an autoencoder. Models of pixels have 1 or 3 channels, in [-1, 1]; latents of
+    /// every known autoencoder have 4 or more, in no fixed range.
     public var isLatent: Bool { inChannels != 1 && inChannels != 3 }
 
-    /// `[B, IC, H, W]` for `batch` samples of `size` x `size`; nil: the size that the model was trained for, or 64 as for
-    /// Stable Diffusion where the config leaves it open.
+    /// `[B, IC, H, W]` for `batch` samples of `size` x `size`; nil: the size that the model was trained for, or 64 as
+    /// for Stable Diffusion where the config leaves it open.
     public func sampleShape(batch: Int, size: Int? = nil) -> [Int] {
         [batch, inChannels, size ?? sampleSize?.height ?? 64, size ?? sampleSize?.width ?? 64]
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Checks inputs that come from files before they reach a denoiser, where a wrong shape is a trap.
-// B batch, IC sample channels, H W sample size, T context tokens, D context size, P channels of pooled text, I time ids.
+// B batch, IC sample channels, H W sample size, T context tokens, D context size, P channels of pooled text, I time
+// ids.
 
 import Files
 
