@@ -8,8 +8,8 @@ import PackageDescription
     let hdf5PackageConfig = Context.environment["BITSFUSION_HDF5_PC"] ?? "hdf5"
 #endif
 
-// Kernels are optimized in debug builds too. SwiftPM rejects unsafe flags in dependencies that are specified by version;
-// packages that depend on a version set BITSFUSION_NO_UNSAFE_FLAGS=1.
+// Kernels are optimized in debug builds too. SwiftPM rejects unsafe flags in dependencies that are specified by
+// version; packages that depend on a version set BITSFUSION_NO_UNSAFE_FLAGS=1.
 let kernelFlags: [CSetting] =
     Context.environment["BITSFUSION_NO_UNSAFE_FLAGS"] == nil
     ? [.unsafeFlags(["-O3", "-fno-math-errno"])] : []

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Writes the documentation of the library as HTML to .build/docs, with swift-docc-plugin.
 #
-# The package depends on the plugin only if BITSFUSION_DOCS is set, so that other builds do not download it. The resolved
-# versions of other builds are restored afterwards.
+# The package depends on the plugin only if BITSFUSION_DOCS is set, so that other builds do not download it. The
+# resolved versions of other builds are restored afterwards.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

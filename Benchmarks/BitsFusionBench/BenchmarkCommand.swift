@@ -201,8 +201,8 @@ struct BenchmarkCommand: ParsableCommand {
         for row in failed {
             for way in row.choice?.ways ?? [] where row.choice?.agrees == false {
                 printError(
-                    "bitsfusion-bench: \(row.name): result \(way.difference.name) of \(way.name) differs from that of the "
-                        + "selected algorithm by \(Format.difference(way.difference.largest)) of its largest value"
+                    "bitsfusion-bench: \(row.name): result \(way.difference.name) of \(way.name) differs from that of "
+                        + "the selected algorithm by \(Format.difference(way.difference.largest)) of its largest value"
                 )
             }
             for twin in row.twins where !twin.agrees {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The multiply-add loop, once per instruction set. Twelve independent chains hide the latency of a multiply-add on current
-// cores (4 or 5 cycles, two per cycle) and leave registers for the constants.
+// The multiply-add loop, once per instruction set. Twelve independent chains hide the latency of a multiply-add on
+// current cores (4 or 5 cycles, two per cycle) and leave registers for the constants.
 #include <string.h>
 
 #include "CBenchmarkSupport.h"
@@ -10,8 +10,8 @@
 #define CHAINS 12
 #define STEPS 64
 
-// acc = acc * 0.5 + 0.5 converges to 1, without overflow or subnormal numbers. The constant is read from a volatile, and
-// the sum of the chains is returned, so that the compiler cannot remove the loop.
+// acc = acc * 0.5 + 0.5 converges to 1, without overflow or subnormal numbers. The constant is read from a volatile,
+// and the sum of the chains is returned, so that the compiler cannot remove the loop.
 #define DEFINE_LOOP(NAME, BYTES, ATTRIBUTES)                                       \
     ATTRIBUTES static float NAME(size_t rounds) {                                  \
         typedef float vector __attribute__((vector_size(BYTES)));                  \

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The predicted sensitivity: its estimator against the sensitivity measured where the model is linear, and its order of candidates.
+// The predicted sensitivity: its estimator against the sensitivity measured where the model is linear, and its order of
+// candidates.
 
 import Evaluation
 import Foundation
@@ -36,8 +37,8 @@ import Testing
     private static let probes = 400
     /// Two standard errors of a mean of squares of normal numbers over the probes, relative to the mean.
     private static let probeError = 2 * (2 / Double(probes)).squareRoot()
-    /// The least rank correlation between score and measurement. Between independent ranks of more than 30 layers it has
-    /// a standard deviation below 0.19.
+    /// The least rank correlation between score and measurement. Between independent ranks of more than 30 layers it
+    /// has a standard deviation below 0.19.
     private static let leastRankCorrelation = 0.8
 
     @Test("for the last layer, which is linear, the mean over many probes is the measured sensitivity")

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The error of the noise prediction: reusing what lies before a layer changes no bit, whatever is kept; its size and what
-// training does to it.
+// The error of the noise prediction: reusing what lies before a layer changes no bit, whatever is kept; its size and
+// what training does to it.
 
 import Foundation
 import Layers

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The skewness of weights against numbers worked out by hand.
+// The skewness of weights against numbers computed by hand.
 
 import Tensors
 import Testing

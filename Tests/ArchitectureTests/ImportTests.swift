@@ -31,7 +31,8 @@ import Testing
         let wing, target, path: String
     }
 
-    /// The folders of targets: `Sources/<wing>/<target>` and `Benchmarks/<target>`. `Benchmarks/pytorch` is not a target.
+    /// The folders of targets: `Sources/<wing>/<target>` and `Benchmarks/<target>`. `Benchmarks/pytorch` is not a
+    /// target.
     private static func targetFolders() throws -> [Folder] {
         let wings = try folders(in: "Sources").flatMap { wing in
             try folders(in: "Sources/" + wing).map {

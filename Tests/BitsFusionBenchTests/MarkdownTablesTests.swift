@@ -37,7 +37,8 @@ import Testing
         #expect(made.hasPrefix("# Performance\n\n<!-- benchmark kernels -->\n"))
         #expect(
             made.hasSuffix(
-                "<!-- end of benchmark -->\nBetween.\n<!-- benchmark train -->\nolder figures\n<!-- end of benchmark -->"
+                "<!-- end of benchmark -->\nBetween.\n<!-- benchmark train -->\nolder figures\n"
+                    + "<!-- end of benchmark -->"
             ))
         // A second replacement changes nothing.
         #expect(try tables([sampleRow()]).replaced(in: made, path: "p.md") == made)

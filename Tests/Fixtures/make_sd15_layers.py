@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lists every linear and convolution layer of Stable Diffusion v1.5's UNet: path, kind, weight shape, bias, role, group.
+"""List all linear and convolution layers of Stable Diffusion v1.5's UNet: path, kind, weight shape, bias, role, group.
 
 Writes Tests/RecipesTests/Fixtures/sd15-layers.json, which `ModelInventory` decodes. The model is built by diffusers
 on torch's meta device from Configs/unet-sd15.json: no weights, no download. `otherParameters` counts what is not a

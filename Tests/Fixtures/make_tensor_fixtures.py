@@ -70,7 +70,8 @@ def group_norms():
                 return F.silu(y) if silu else y
 
             channels = shape[1]
-            yield case({"groups": groups, "silu": silu}, [normal(*shape), normal(channels), normal(channels)], operation)
+            inputs = [normal(*shape), normal(channels), normal(channels)]
+            yield case({"groups": groups, "silu": silu}, inputs, operation)
 
 
 def layer_norms():
@@ -126,7 +127,8 @@ def activations():
 
 
 def resizings():
-    for shape, height, width in [((1, 2, 3, 4), 6, 8), ((1, 1, 3, 5), 5, 9), ((1, 2, 4, 3), 7, 6), ((1, 1, 6, 5), 4, 3)]:
+    for shape, height, width in [
+            ((1, 2, 3, 4), 6, 8), ((1, 1, 3, 5), 5, 9), ((1, 2, 4, 3), 7, 6), ((1, 1, 6, 5), 4, 3)]:
         yield case(
             {"height": height, "width": width},
             [normal(*shape)],

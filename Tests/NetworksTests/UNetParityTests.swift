@@ -73,7 +73,7 @@ struct UNetFixture: Decodable {
         expectClose(shared, each, Tolerance.sameArithmetic, "prediction")
     }
 
-    @Test("block features are every block's output, differentiable, and collected anew by each pass")
+    @Test("block features are every block's output, differentiable, and collected again by each pass")
     func blockFeatures() throws {
         let fixture: UNetFixture = try fixture("unet-sd1", in: .module)
         let model = try fixture.model()

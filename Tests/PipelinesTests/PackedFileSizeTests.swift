@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bound of a packed file's structure against files with the names and ranks of real architectures, whose tensors have
-// one element each: structure depends on nothing else.
+// The bound of a packed file's structure against files with the names and ranks of real architectures, whose tensors
+// have one element each: structure depends on nothing else.
 
 import Foundation
 import Layers

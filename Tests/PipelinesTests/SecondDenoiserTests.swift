@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A second architecture, registered at run time, through analysis, allocation, quantization, stage I, files and sampling:
-// nothing in the library depends on the UNet.
+// A second architecture, registered at run time, through analysis, allocation, quantization, stage I, files and
+// sampling: nothing in the library depends on the UNet.
 
 import Analyzer
 import BitAllocator

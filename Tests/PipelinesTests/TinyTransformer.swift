@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A denoiser that is not a UNet, defined outside of the library: patches as tokens, two blocks of attention to patches and
-// text, and patches of noise (in the manner of Peebles and Xie 2023, arXiv:2212.09748).
-// B batch, C channels, H W sample size, P patch size, T = (H / P)·(W / P) patches, S context tokens, D hidden size.
+// A denoiser that is not a UNet, defined outside of the library: patches as tokens, two blocks of attention to patches
+// and text, and patches of noise (in the manner of Peebles and Xie 2023, arXiv:2212.09748). B batch, C channels, H W
+// sample size, P patch size, T = (H / P)·(W / P) patches, S context tokens, D hidden size.
 
 import Files
 import Foundation

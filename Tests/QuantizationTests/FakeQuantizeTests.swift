@@ -129,7 +129,7 @@ private struct FakeQuantization {
         #expect(numeric.allSatisfy { $0 != 0 })
     }
 
-    @Test("nothing is kept for gradients that nobody wants")
+    @Test("nothing is kept for gradients that are not computed")
     func withoutTape() {
         let weight = normal([2, 5]), scales = Tensor([0.5, 1], shape: [2])
         #expect(!fakeQuantize(weight, scales: scales, grid: BalancedGrid(BitWidth(2))).requiresGradient)
@@ -142,7 +142,7 @@ private struct FakeQuantization {
         #expect(trained.gradient != nil)
     }
 
-    @Test("the gradient from above becomes the weight's in the same memory, unless somebody holds it")
+    @Test("the weight takes the storage of the output's gradient, unless it has another owner")
     func inPlace() throws {
         func run(holding: Bool) throws -> (from: [Tensor], weight: Parameter, same: Bool) {
             let weight = Parameter("weight", normal([3, 40]))

@@ -17,9 +17,9 @@ struct ResultDifference: Codable, Equatable {
     /// - Parameters:
     ///   - ours: results by name.
     ///   - path: a .safetensors file with results of the same names.
-    ///   - type: the element type of the other side. For bfloat16, differences of all results `gradient.*` are relative to
-    ///     the largest value of all gradients, because some gradients are small differences of large terms (for example
-    ///     those of a bias of the keys, which does not change the softmax).
+    ///   - type: the element type of the other side. For bfloat16, differences of all results `gradient.*` are relative
+    ///     to the largest value of all gradients, because some gradients are small differences of large terms (for
+    ///     example those of a bias of the keys, which does not change the softmax).
     /// - Throws: `CheckpointError` for a file that cannot be read.
     init(_ ours: [String: Tensor], file path: String, type: TwinType) throws {
         let reader = try SafetensorsReader(path)

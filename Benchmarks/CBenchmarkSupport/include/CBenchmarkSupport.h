@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// C functions of the benchmarks: loops of multiply-adds in registers and of memory streaming, whose rates are the ceilings
-// of the machine, and a C library call that is not available in Swift.
+// C functions of the benchmarks: loops of multiply-adds in registers and of memory streaming, whose rates are the
+// ceilings of the machine, and a C library call that is not available in Swift.
 #pragma once
 #include <stddef.h>
 
@@ -8,8 +8,8 @@
 extern "C" {
 #endif
 
-/// Runs `rounds` rounds of independent fused multiply-adds in registers of the instruction set `name` ("avx512", "avx2";
-/// otherwise the default target of the compiler). Sets `done` to the number of floating-point operations, 2 per
+/// Runs `rounds` rounds of independent fused multiply-adds in registers of the instruction set `name` ("avx512",
+/// "avx2"; otherwise the default target of the compiler). Sets `done` to the number of floating-point operations, 2 per
 /// multiply-add. Returns the sum of the chains, so that the compiler cannot remove them. The processor must support the
 /// instruction set.
 float bm_multiply_add(const char *_Nonnull name, size_t rounds, double *_Nonnull done);

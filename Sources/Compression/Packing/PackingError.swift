@@ -45,8 +45,8 @@ extension PackingError {
                 + "found \(found); the file is truncated, or its shape, levels or encoding is wrong"
         case .codeOutOfRange(let index, let stored, let levels):
             return
-                "code \(index): expected 0..<\(levels), found \(stored); the data is corrupted, or the number of levels "
-                + "is wrong"
+                "code \(index): expected 0..<\(levels), found \(stored); the data is corrupted, or the number of "
+                + "levels is wrong"
         case .groupOutOfRange(let firstIndex, let found, let maximum, let levels):
             return
                 "packed codes from \(firstIndex) on: expected at most \(maximum) for \(levels) levels, found "
@@ -82,8 +82,8 @@ extension PackingError {
         case .wrongStreamEnd(let unreadBytes, let faultyLanes, let lanes):
             return
                 "entropy-coded stream: after the last code: expected 0 bytes and all lanes in the state 65536, found "
-                + "\(unreadBytes) bytes and \(faultyLanes) of \(lanes) lanes in another state; the data is corrupted, or "
-                + "its shape or number of levels is wrong"
+                + "\(unreadBytes) bytes and \(faultyLanes) of \(lanes) lanes in another state; the data is corrupted, "
+                + "or its shape or number of levels is wrong"
         case .wrongFilling(let lastCode, let found):
             return
                 "entropy-coded stream: padding of the last tuple: expected the last code, \(lastCode), found \(found); "

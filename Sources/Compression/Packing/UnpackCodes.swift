@@ -4,8 +4,8 @@
 /// Unpacks `codes.count` codes from `bytes` into `codes`.
 ///
 /// - Parameters:
-///   - bytes: the result of `packCodes`: exactly `packedByteCount(count: codes.count, levels: levels, encoding: encoding)`
-///     bytes for encodings of fixed size. Any other bytes are safe and give an error or wrong codes.
+///   - bytes: the result of `packCodes`: for encodings of fixed size, exactly
+///     `packedByteCount(count: codes.count, levels: levels, encoding: encoding)` bytes. Any other bytes are safe and give an error or wrong codes.
 ///   - levels: L, in `PackingLayout.supportedLevels`.
 ///   - encoding: the encoding of the codes.
 ///   - codes: the target: stored codes (unsigned types) or grid codes (signed types), see `PackableCode`. The contents

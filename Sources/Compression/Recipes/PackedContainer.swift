@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a packed file takes beside the numbers that a recipe decides about: the HDF5 structure, the texts at its root and the
-// text encoder. It depends on the model alone, so that a table of sensitivities can carry it to where sizes are forecast.
+// What a packed file takes beside the numbers that a recipe decides about: the HDF5 structure, the texts at its root
+// and the text encoder. It depends on the model alone, so that a table of sensitivities can carry it to where sizes are
+// forecast.
 
 /// Bytes of a model's packed file beside codes, scales, time features (or time layers) and the UNet's other parameters.
 public struct PackedContainer: Hashable, Codable, Sendable {

@@ -68,8 +68,8 @@ public final class ParameterStore {
         for parameter in parameters { parameter.isTrainable = isTrainable }
     }
 
-    /// Rounds the dense weights of all linear and convolution layers to a 16-bit type, one layer after the other; they are
-    /// frozen from then on and widened at each use. Weights of other kinds stay.
+    /// Rounds the dense weights of all linear and convolution layers to a 16-bit type, one layer after the other; they
+    /// are frozen from then on and widened at each use. Weights of other kinds stay.
     ///
     /// - Precondition: `type` is a 16-bit type.
     public func holdWeights(as type: ElementType) {

@@ -98,8 +98,8 @@ public struct Tensor: @unchecked Sendable {
     /// Whether both tensors use the same block of memory.
     package func sharesMemory(with other: Tensor) -> Bool { storage === other.storage }
 
-    /// The address of the first element; valid while the tensor lives. For reading, and for writing to a new tensor that is
-    /// not shared yet.
+    /// The address of the first element; valid while the tensor lives. For reading, and for writing to a new tensor
+    /// that is not shared yet.
     package var pointer: UnsafeMutablePointer<Float> { storage.pointer + offset }
 
     /// The address of the first element for writing; valid while the tensor lives. Drops the prepacked forms of the old
