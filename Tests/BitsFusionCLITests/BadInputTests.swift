@@ -154,7 +154,7 @@ struct BadInputTests {
             atPath: folder.file("folder"), withIntermediateDirectories: true)
         try folder.write(
             "steps.json",
-            "{\"format\": \"bitsfusion-recipe\", \"version\": 1, \"cachedSteps\": -1, \"layers\": {\"conv_in\": 8}}")
+            "{\"format\": \"bitsfusion-recipe\", \"version\": 2, \"cachedSteps\": -1, \"layers\": {\"conv_in\": 8}}")
         try folder.write("noise", String(repeating: "noise ", count: 100))
         try folder.write("broken.json", "{\"in_channels\": 4.5}")
         try folder.write("huge.json", "{\"block_out_channels\": [1e15, 1, 1, 1]}")

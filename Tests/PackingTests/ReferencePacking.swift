@@ -132,6 +132,7 @@ extension ReferencePacking {
 /// independently.
 ///
 /// - Parameter histogram: how often each code occurs, each at least 0.
+/// - Returns: bits of all codes together.
 func entropyEstimate(histogram: [Int]) -> Double {
     let total = Double(histogram.reduce(0, +))
     return histogram.reduce(0) { bits, count in

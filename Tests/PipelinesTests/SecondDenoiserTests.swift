@@ -39,7 +39,8 @@ import Testing
     private func table(_ pipeline: DiffusionPipeline) throws -> SensitivityTable {
         let model = FileReference(path: "tiny.h5", sha256: String(repeating: "a", count: 64))
         let sweep = try SensitivitySweep(
-            pipeline: pipeline, model: model, calibration: CalibrationSet(promptCount: 2, pipeline: pipeline), clip: nil,
+            pipeline: pipeline, model: model,
+            calibration: CalibrationSet(promptCount: 2, pipeline: pipeline), clip: nil,
             options: SensitivityOptions(
                 measures: [.images, .noise, .fisher],
                 generation: GenerationOptions(sampler: .ddim, steps: 2, guidanceScale: 1.5), timestepsPerImage: 2),

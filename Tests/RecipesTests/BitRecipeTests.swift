@@ -64,16 +64,16 @@ import Testing
             (#"{"layers": {"mid.a": 9}}"#, RecipeError.bitsOutOfRange(path: "mid.a", found: 9)),
             (#"{"layers": {"mid.a": 0}}"#, .bitsOutOfRange(path: "mid.a", found: 0)),
             (
-                #"{"format": "bitsfusion-sensitivity", "version": 1, "layers": {"mid.a": 1}}"#,
+                #"{"format": "bitsfusion-sensitivity", "version": 2, "layers": {"mid.a": 1}}"#,
                 .wrongFormat(expected: "bitsfusion-recipe", found: "bitsfusion-sensitivity")
             ),
             (
-                #"{"format": "bitsfusion-recipe", "version": 2, "layers": {"mid.a": 1}}"#,
-                .unsupportedVersion(format: "bitsfusion-recipe", expected: 1, found: 2)
+                #"{"format": "bitsfusion-recipe", "version": 3, "layers": {"mid.a": 1}}"#,
+                .unsupportedVersion(format: "bitsfusion-recipe", expected: 2, found: 3)
             ),
             (
                 #"{"format": "bitsfusion-recipe", "layers": {"mid.a": 1}}"#,
-                .malformed(location: "version", reason: "missing; expected 1")
+                .malformed(location: "version", reason: "missing; expected 2")
             ),
             (#"{"layers": {}}"#, .malformed(location: "layers", reason: "no layers")),
             (#"{"bits": {}}"#, .malformed(location: "layers", reason: "missing")),
@@ -154,7 +154,7 @@ import Testing
     func cachedSteps(_ steps: String) throws {
         let error = recipeError { () throws(RecipeError) in
             _ = try decode(
-                #"{"format": "bitsfusion-recipe", "version": 1, "cachedSteps": \#(steps), "layers": {"a": 3}}"#
+                #"{"format": "bitsfusion-recipe", "version": 2, "cachedSteps": \#(steps), "layers": {"a": 3}}"#
             )
         }
         let text = try #require(error).description

@@ -45,7 +45,8 @@ import Testing
             bitsPerScale: 16)
         // 216 + 216 weights at 257 levels, 80 at 3, 64 at 5; time layers of 128 and 64 weights are removed.
         #expect(size.weightCount == 432 + 80 + 64 + 128 + 64)
-        let bits: Double = 432 * BitWidth(8).effectiveBits + 80 * BitWidth(1).effectiveBits + 64 * BitWidth(2).effectiveBits
+        let bits: Double =
+            432 * BitWidth(8).effectiveBits + 80 * BitWidth(1).effectiveBits + 64 * BitWidth(2).effectiveBits
         let scaleBits: Double = 27 * 16
         let otherBits: Double = 76 * 32
         #expect(abs(size.quantizedWeights.bits - bits) < 1e-9)

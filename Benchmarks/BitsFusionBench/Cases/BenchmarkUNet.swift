@@ -75,7 +75,10 @@ extension BenchmarkUNet {
 extension BenchmarkUNet {
     /// Noise predictions of `model`, without gradients.
     ///
-    /// - Parameter parametersName: prefix of the name of the shared parameters, for models with changed parameters.
+    /// - Parameters:
+    ///   - model: the UNet.
+    ///   - parametersName: prefix of the name of the shared parameters, for models with changed parameters.
+    /// - Returns: the work.
     func forward(_ model: UNet2DConditionModel, parametersName: String = "") -> Workload {
         model.store.setTrainable(false)
         let inputs = inputs(model.config)

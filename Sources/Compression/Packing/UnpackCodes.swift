@@ -5,7 +5,8 @@
 ///
 /// - Parameters:
 ///   - bytes: the result of `packCodes`: for encodings of fixed size, exactly
-///     `packedByteCount(count: codes.count, levels: levels, encoding: encoding)` bytes. Any other bytes are safe and give an error or wrong codes.
+///     `packedByteCount(count: codes.count, levels: levels, encoding: encoding)` bytes. Any other
+///     bytes are safe and give an error or wrong codes.
 ///   - levels: L, in `PackingLayout.supportedLevels`.
 ///   - encoding: the encoding of the codes.
 ///   - codes: the target: stored codes (unsigned types) or grid codes (signed types), see `PackableCode`. The contents

@@ -97,7 +97,7 @@ public struct VerifiedRecipe: Codable, Equatable, Sendable {
 
 extension BitRecipe: RecipeDocument {
     public static let format = "bitsfusion-recipe"
-    public static let version = 1
+    public static let version = 2
     public static let requiresHeader = false
 
     enum CodingKeys: String, CodingKey {

@@ -44,6 +44,7 @@ struct ImageComparison {
     ///
     /// - Parameter images: `[K, C, H, W]`, as the quantized model makes them.
     /// - Returns: nil where they contain NaN or infinity.
+    /// - Throws: what the prompt scorer throws.
     func measure(_ images: Tensor) throws -> SensitivityScores? {
         guard images.isFinite else { return nil }
         let images = arePixels ? Self.clamped(images) : images

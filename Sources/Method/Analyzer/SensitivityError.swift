@@ -62,7 +62,8 @@ extension SensitivityError {
         case .pattern(let pattern):
             "layers: \"\(pattern)\" is not a regular expression"
         case .referenceNotFinite:
-            "the full-precision model's images or predictions contain NaN or infinity; check the model and the guidance scale"
+            "the full-precision model's images or predictions contain NaN or infinity; check the model and the "
+                + "guidance scale"
         case .images(let requested, let available):
             "images: expected at least 1"
                 + (available.map { " and at most \($0), the number of prompts or embeddings" } ?? "")
@@ -80,7 +81,8 @@ extension SensitivityError {
         case .sampler(let name):
             "generation.sampler: unknown sampler \"\(name)\"; analyze again"
         case .unfinished(let journal, let done):
-            "\(journal): an unfinished analysis with \(done) measurements; continue it with --resume, or discard it with "
+            "\(journal): an unfinished analysis with \(done) measurements; continue it with --resume, or discard it "
+                + "with "
                 + "--overwrite"
         case .inUse(let journal):
             "\(journal): another process is writing to it; wait for it, or choose another output with -o"

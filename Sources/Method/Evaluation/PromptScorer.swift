@@ -23,6 +23,7 @@ public protocol PromptScorer {
     /// Encodes reference images once, for perceptual distances to them.
     ///
     /// - Parameter images: `[K, 3, H, W]`, range [-1, 1].
+    /// - Returns: the encoded images.
     func perceptualReference(_ images: Tensor) -> any PerceptualDistance
 }
 

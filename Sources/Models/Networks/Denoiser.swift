@@ -63,6 +63,7 @@ public protocol DenoiserConfig: Sendable {
     /// - Parameters:
     ///   - parameters: where the values come from.
     ///   - timeFeatures: cached features; the model is then built without time layers.
+    /// - Returns: the model, with all parameters registered in `parameters.store`.
     /// - Throws: the provider's error, `ParameterError.shapeMismatch`, or `TimeFeatureError` where the cached features
     ///   are not those of this architecture.
     func model(_ parameters: ParameterPath, timeFeatures: TimeFeatureTable?) throws -> any Denoiser

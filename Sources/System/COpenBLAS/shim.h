@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Headers of the system library behind `COpenBLAS`.
 #pragma once
 #include <cblas.h>
