@@ -92,7 +92,7 @@ struct BenchmarkCommand: ParsableCommand {
         } catch let error as BenchmarkError {
             printError("bitsfusion-bench: \(error)")
             throw ExitCode(error.exitStatus)
-        } catch let error as CheckpointError {
+        } catch let error as any CategorizedError {
             printError("bitsfusion-bench: \(error)")
             throw ExitCode(74)
         }
@@ -164,8 +164,7 @@ struct BenchmarkCommand: ParsableCommand {
     /// Writes the rows so far, so that an interrupted run keeps its measurements.
     private func write(_ report: BenchmarkReport) throws {
         guard let json else { return }
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        let encoder = JSONEncoder.document
         encoder.nonConformingFloatEncodingStrategy = .convertToString(
             positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
         try write(encoder.encode(report), to: json)

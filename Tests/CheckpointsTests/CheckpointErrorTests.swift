@@ -16,41 +16,41 @@ import Testing
                 CheckpointError.shapeMismatch(
                     file: "m.h5", key: "conv_in.weight", expected: [320, 4, 3, 3], found: [320, 9, 3, 3]),
                 .badData,
-                "m.h5: tensor conv_in.weight has shape [320, 9, 3, 3], the config wants [320, 4, 3, 3]"
+                "m.h5: tensor conv_in.weight: expected shape [320, 4, 3, 3], found [320, 9, 3, 3]"
             ),
             (
-                .unusedKeys(file: "m.h5", keys: ["a", "b", "c", "d", "e", "f"]), .badData,
-                "m.h5: 6 tensors that the config has no place for: a, b, c, d and 2 more; the weights do not belong "
-                    + "to this config"
+                CheckpointError.unusedKeys(file: "m.h5", keys: ["a", "b", "c", "d", "e", "f"]), .badData,
+                "m.h5: 6 tensors that the config does not have: a, b, c, d and 2 more; the weights do not belong to "
+                    + "this config"
             ),
             (
-                .notFinite(file: "m.h5", key: "a.weight", index: 3, count: 2), .badData,
-                "m.h5: tensor a.weight holds 2 values that are NaN or infinite, the first at index 3; the weights are "
+                CheckpointError.notFinite(file: "m.h5", key: "a.weight", index: 3, count: 2), .badData,
+                "m.h5: tensor a.weight: 2 values are NaN or infinite, the first at index 3; the weights are "
                     + "damaged or training diverged"
             ),
             (
-                .hdf5(file: "m.h5", object: "/unet/a", operation: "read", cause: "H5FD_read: addr overflow"),
+                HDF5Error.failed(file: "m.h5", object: "/unet/a", operation: "read", cause: "H5FD_read: addr overflow"),
                 .badData,
                 "m.h5: HDF5 could not read /unet/a (H5FD_read: addr overflow); the file is damaged or incomplete"
             ),
             (
-                .hdf5(file: "m.h5", object: "/unet/a", operation: "write", cause: "x"), .inputOutput,
+                HDF5Error.failed(file: "m.h5", object: "/unet/a", operation: "write", cause: "x"), .inputOutput,
                 "m.h5: HDF5 could not write /unet/a (x)"
             ),
             (
-                .safetensors(
+                SafetensorsError(
                     file: "w.safetensors",
                     fault: .sizeMismatch(key: "a", dtype: "F16", shape: [2, 3], expected: 12, found: 10)),
                 .badData,
                 "w.safetensors: tensor a of type F16 and shape [2, 3]: expected 12 bytes, found 10"
             ),
             (
-                .noWeights(folder: "sd", present: ["diffusion_pytorch_model.bin"]), .inputMissing,
+                CheckpointError.noWeights(folder: "sd", present: ["diffusion_pytorch_model.bin"]), .inputMissing,
                 "sd: no diffusion_pytorch_model.safetensors (nor a sharded index); found diffusion_pytorch_model.bin, "
                     + "which must be converted to safetensors first"
             ),
-        ] as [(CheckpointError, ErrorCategory, String)])
-    func texts(_ error: CheckpointError, _ category: ErrorCategory, _ text: String) {
+        ] as [(any CategorizedError, ErrorCategory, String)])
+    func texts(_ error: any CategorizedError, _ category: ErrorCategory, _ text: String) {
         #expect("\(error)" == text)
         #expect(error.category == category)
     }

@@ -37,7 +37,7 @@ import Testing
         try file.close()
     }
 
-    private func attribute(_ path: String, _ name: String, _ fault: AttributeFault) -> CheckpointError {
+    private func attribute(_ path: String, _ name: String, _ fault: AttributeFault) -> HDF5Error {
         .attribute(file: path, object: "/", name: name, fault: fault)
     }
 
@@ -45,7 +45,7 @@ import Testing
     func rootAttributes() throws {
         let folder = try TemporaryFolder()
         let path = folder.file("a.h5")
-        func expect(_ error: CheckpointError) { #expect(throws: error) { try CheckpointReader(path) } }
+        func expect(_ error: some Error & Equatable) { #expect(throws: error) { try CheckpointReader(path) } }
         try write(path, format: nil)
         expect(attribute(path, "format", .missing))
         try write(path, format: "gguf")
@@ -55,7 +55,7 @@ import Testing
         expect(attribute(path, "format_version", .missing))
         for version in [1, 3] {
             try write(path, version: version)
-            expect(.version(file: path, expected: 2, found: version))
+            expect(CheckpointError.version(file: path, expected: 2, found: version))
         }
         try write(path, architecture: nil)
         expect(attribute(path, "architecture", .missing))
@@ -87,23 +87,23 @@ import Testing
     func documents() throws {
         let folder = try TemporaryFolder()
         let path = folder.file("a.h5")
-        func expect(_ error: CheckpointError) { #expect(throws: error) { try CheckpointReader(path) } }
+        func expect(_ error: some Error & Equatable) { #expect(throws: error) { try CheckpointReader(path) } }
         try write(path, documents: ["manifest": "{}"])
-        expect(.object(file: path, object: "/header/unet", fault: .missing))
+        expect(HDF5Error.object(file: path, object: "/header/unet", fault: .missing))
         try write(path, documents: ["unet": "{}"])
-        expect(.object(file: path, object: "/header/manifest", fault: .missing))
+        expect(HDF5Error.object(file: path, object: "/header/manifest", fault: .missing))
         try write(path, documents: ["manifest": "{}", "unet": "{\"a\": }"])
         expect(
-            .json(
+            JSONError(
                 file: path, document: "/header/unet",
                 fault: .syntax(offset: 6, expected: "a JSON value")))
         try write(path, documents: ["manifest": "{}", "unet": "[]"])
-        expect(.json(file: path, document: "/header/unet", fault: .syntax(offset: 0, expected: "an object")))
+        expect(JSONError(file: path, document: "/header/unet", fault: .syntax(offset: 0, expected: "an object")))
         try write(path, documents: ["manifest": "{}"]) {
             _ = try $0.createDataset("/header/unet", type: .float32, shape: [])
         }
         expect(
-            .object(
+            HDF5Error.object(
                 file: path, object: "/header/unet",
                 fault: .value(expected: "one fixed-length string in UTF-8", found: "float32")))
     }
@@ -113,7 +113,7 @@ import Testing
         let folder = try TemporaryFolder()
         let path = folder.file("a.h5")
         func expect(_ group: String, _ fault: ObjectFault = .missing) {
-            #expect(throws: CheckpointError.object(file: path, object: group, fault: fault)) {
+            #expect(throws: HDF5Error.object(file: path, object: group, fault: fault)) {
                 try CheckpointReader(path)
             }
         }
@@ -224,7 +224,7 @@ import Testing
         func expect(
             _ fault: PackedLayerFault, _ read: (String, Result<PackedLayerRecord, any Error>)
         ) {
-            #expect(throws: CheckpointError.packedLayer(file: read.0, layer: "a", fault: fault)) {
+            #expect(throws: PackedLayerError(file: read.0, layer: "a", fault: fault)) {
                 try read.1.get()
             }
         }
@@ -258,7 +258,7 @@ import Testing
         for group in ["/quantization/unet", "/training"] {
             try write(path, format: "bitsfusion-packed", groups: ["/unet", "/packed/unet", group])
             #expect(
-                throws: CheckpointError.object(
+                throws: HDF5Error.object(
                     file: path, object: group,
                     fault: .value(expected: "no such group in a packed file", found: "one"))
             ) { try CheckpointReader(path) }
@@ -279,7 +279,7 @@ import Testing
             path: "a", width: BitWidth(1), encoding: .radix, shape: [2, 5], codes: [0, 0], scales: [1, 1e-9])
         let writer = try CheckpointWriter(path, header: SampleCheckpoint.header(.packed))
         #expect(
-            throws: CheckpointError.packedLayer(
+            throws: PackedLayerError(
                 file: path, layer: "a", fault: .scale(channel: 1, found: 1e-9))
         ) { try writer.write(layer, scaleType: .float16) }
     }
@@ -306,7 +306,7 @@ import Testing
         }
         for timesteps in [[5, 5], [-1, 5], [5, 1_000_000]] as [[Int64]] {
             #expect(
-                throws: CheckpointError.object(
+                throws: HDF5Error.object(
                     file: path, object: "/time_features/timesteps",
                     fault: .value(
                         expected: "different timesteps from 0 to 999999", found: "\(timesteps)"))

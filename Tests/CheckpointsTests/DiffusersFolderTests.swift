@@ -103,7 +103,7 @@ import Testing
         ) { try DiffusersFolder(folder.path) }
         try folder.write("config.json", "{")
         #expect(
-            throws: CheckpointError.json(
+            throws: JSONError(
                 file: file, document: "config.json", fault: .syntax(offset: 1, expected: "a key in quotes"))
         ) { try DiffusersFolder(folder.path) }
     }
@@ -171,9 +171,10 @@ import Testing
             format: .model, architecture: "UNet2DConditionModel", config: source.config, manifest: "{}")
         let writer = try CheckpointWriter(folder.file("model.h5"), header: header)
         for key in source.weights.keys {
-            let (stored, bytes) = try source.weights.encoded(key)
-            let type = try #require(stored.type)
-            try bytes.withUnsafeBytes { try writer.write(key, type: type, shape: stored.shape, bytes: $0) }
+            let stored = try source.weights.encoded(key)
+            try stored.bytes.withUnsafeBytes {
+                try writer.write(key, type: stored.type, shape: stored.shape, bytes: $0)
+            }
         }
         try writer.finish()
 

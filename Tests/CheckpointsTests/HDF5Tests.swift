@@ -71,7 +71,7 @@ import Testing
             ])
         #expect(try file.datasets(below: "/") == ["/a", "/b/0/w", "/b/1/w", "/b/10/w"])
         #expect(file.contains("/b/0/w") && !file.contains("/b/2/w") && file.contains("/"))
-        #expect(throws: CheckpointError.object(file: path, object: "/c", fault: .missing)) {
+        #expect(throws: HDF5Error.object(file: path, object: "/c", fault: .missing)) {
             try file.members(of: "/c")
         }
     }
@@ -134,8 +134,8 @@ import Testing
         let bytes = try folder.bytes("a.h5")
         for count in [8, 40, 100, bytes.count / 2, bytes.count - 1] {
             let path = try folder.write("cut.h5", Array(bytes.prefix(count)))
-            let error = #expect(throws: CheckpointError.self) { _ = try HDF5File.open(path) }
-            guard case .hdf5(path, "/", HDF5Operation.openFile, let cause) = error else {
+            let error = #expect(throws: HDF5Error.self) { _ = try HDF5File.open(path) }
+            guard case .failed(path, "/", HDF5Operation.openFile, let cause) = error else {
                 Issue.record("\(count) bytes: \(String(describing: error))")
                 continue
             }
@@ -150,18 +150,18 @@ import Testing
         let path = folder.file("a.h5")
         try Self.writeSample(path)
         let file = try HDF5File.open(path)
-        #expect(throws: CheckpointError.object(file: path, object: "/unet/x", fault: .missing)) {
+        #expect(throws: HDF5Error.object(file: path, object: "/unet/x", fault: .missing)) {
             _ = try file.dataset("/unet/x")
         }
-        #expect(throws: CheckpointError.object(file: path, object: "/unet/x", fault: .missing)) {
+        #expect(throws: HDF5Error.object(file: path, object: "/unet/x", fault: .missing)) {
             _ = try file.text("a", of: "/unet/x")
         }
         #expect(
-            throws: CheckpointError.attribute(
+            throws: HDF5Error.attribute(
                 file: path, object: "/", name: "shape", fault: .wrongType(expected: "one fixed-length string"))
         ) { _ = try file.text("shape") }
         #expect(
-            throws: CheckpointError.attribute(
+            throws: HDF5Error.attribute(
                 file: path, object: "/", name: "config", fault: .wrongType(expected: "integers"))
         ) { _ = try file.integers("config") }
     }
@@ -172,7 +172,7 @@ import Testing
         let path = folder.file("a.h5")
         let file = try HDF5File.create(path)
         #expect(
-            throws: CheckpointError.attribute(
+            throws: HDF5Error.attribute(
                 file: path, object: "/", name: "t",
                 fault: .value(expected: "text", found: "text with a zero byte"))
         ) { try file.setText("t", "a\0b") }
@@ -264,12 +264,12 @@ import Testing
         #expect(try file.document("/document") == "{}")
         for (object, name) in [("/", "text"), ("/marked", "dtype")] {
             #expect(
-                throws: CheckpointError.attribute(
+                throws: HDF5Error.attribute(
                     file: path, object: object, name: name, fault: .wrongType(expected: "one fixed-length string"))
             ) { _ = object == "/" ? try file.text(name) : try file.dataset(object).shape.description }
         }
         #expect(
-            throws: CheckpointError.object(
+            throws: HDF5Error.object(
                 file: path, object: "/variable",
                 fault: .value(expected: "one fixed-length string in UTF-8", found: "variable-length string"))
         ) { _ = try file.document("/variable") }
@@ -286,11 +286,11 @@ import Testing
             ("/double", "float64"), ("/big", "big-endian float32"), ("/list", "string"),
             ("/void", "no value at all"),
         ] {
-            #expect(throws: CheckpointError.object(file: path, object: object, fault: .unsupportedType(name))) {
+            #expect(throws: HDF5Error.object(file: path, object: object, fault: .unsupportedType(name))) {
                 _ = try file.dataset(object)
             }
         }
-        #expect(throws: CheckpointError.object(file: path, object: "/group/soft", fault: .notAHardLink)) {
+        #expect(throws: HDF5Error.object(file: path, object: "/group/soft", fault: .notAHardLink)) {
             _ = try file.members(of: "/group")
         }
     }

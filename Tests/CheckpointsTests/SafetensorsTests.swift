@@ -218,7 +218,7 @@ func safetensorsBytes(_ header: String, _ data: [UInt8], length: UInt64? = nil) 
     func refuses(_ name: String, _ bytes: [UInt8], _ fault: SafetensorsFault) throws {
         let folder = try TemporaryFolder()
         let path = try folder.write("a.safetensors", bytes)
-        let error = #expect(throws: CheckpointError.safetensors(file: path, fault: fault)) {
+        let error = #expect(throws: SafetensorsError(file: path, fault: fault)) {
             try SafetensorsReader(path)
         }
         let text = String(describing: try #require(error))
@@ -375,28 +375,28 @@ func safetensorsBytes(_ header: String, _ data: [UInt8], length: UInt64? = nil) 
     func disagreements() throws {
         let folder = try TemporaryFolder()
         try shard(folder, "m-1.safetensors", ["a", "c"], value: 1)
-        func refused(_ map: String, _ error: (String) -> CheckpointError) throws {
+        func refused<Fault: Error & Equatable>(_ map: String, _ error: (String) -> Fault) throws {
             let index = try folder.write("i.json", #"{"weight_map":"# + map + "}")
             #expect(throws: error(index)) { try ShardedSafetensors(index: index) }
         }
         try refused(#"{"a":"m-1.safetensors"}"#) {
-            .safetensors(file: $0, fault: .notInIndex(key: "c", shard: "m-1.safetensors"))
+            SafetensorsError(file: $0, fault: .notInIndex(key: "c", shard: "m-1.safetensors"))
         }
         try refused(#"{"a":"m-1.safetensors","c":"m-1.safetensors","d":"m-1.safetensors"}"#) {
-            .safetensors(file: $0, fault: .notInShard(key: "d", shard: "m-1.safetensors"))
+            SafetensorsError(file: $0, fault: .notInShard(key: "d", shard: "m-1.safetensors"))
         }
         try refused(#"{"a":"../m-1.safetensors"}"#) {
-            .safetensors(file: $0, fault: .shardName("../m-1.safetensors"))
+            SafetensorsError(file: $0, fault: .shardName("../m-1.safetensors"))
         }
         let missing = try folder.write("missing.index.json", #"{"weight_map":{"a":"m-9.safetensors"}}"#)
         #expect(throws: FileError.missingFile(path: folder.file("m-9.safetensors"))) {
             try ShardedSafetensors(index: missing)
         }
         try refused(#"{"a":3}"#) {
-            .safetensors(file: $0, fault: .field(key: "a", field: "weight_map", expected: "a file name"))
+            SafetensorsError(file: $0, fault: .field(key: "a", field: "weight_map", expected: "a file name"))
         }
         try refused("3") {
-            .json(file: $0, document: "the shard index", fault: .syntax(offset: 0, expected: "a weight_map"))
+            JSONError(file: $0, document: "the shard index", fault: .syntax(offset: 0, expected: "a weight_map"))
         }
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading a small file whole, and replacing one so that a crash leaves either the old or the new content.
+// Reads and writes of whole documents, with the errors of documents.
 
+import Files
 import Foundation
 
 /// The content of the file `url`.
@@ -19,44 +20,20 @@ func readFile(_ url: URL) throws(RecipeError) -> Data {
     }
 }
 
-/// Writes `data` to a temporary file beside `url`, flushes it to the disk, then renames it to `url`.
+/// Replaces the file `url` by `data`, or creates it; see `AtomicFile`.
 ///
-/// - Throws: `RecipeError.unwritable` with the system's reason; the temporary file is removed. Folders, devices and
-///   pipes are refused: a rename would put a plain file in a device's place.
+/// - Throws: `RecipeError.unwritable` with the system's reason. Folders, devices and pipes are refused: a rename would
+///   replace a device by a plain file.
 func replaceFile(_ url: URL, with data: Data) throws(RecipeError) {
-    var status = stat()
-    if stat(url.path, &status) == 0, status.st_mode & S_IFMT != S_IFREG {
-        throw .unwritable(reason: "a folder, device or pipe is in the way; choose another name")
-    }
-    let temporary = "\(url.path).tmp-\(ProcessInfo.processInfo.processIdentifier)"
-    do throws(RecipeError) {
-        try writeAndFlush(data, to: temporary)
-        guard rename(temporary, url.path) == 0 else { throw unwritable() }
+    do throws(FileError) {
+        try AtomicFile.write(data, to: url.path)
     } catch {
-        unlink(temporary)
-        throw error
-    }
-}
-
-private func writeAndFlush(_ data: Data, to path: String) throws(RecipeError) {
-    let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0o644)
-    guard descriptor >= 0 else { throw unwritable() }
-    let isWhole = data.withUnsafeBytes { bytes in
-        var rest = bytes[...]
-        while !rest.isEmpty {
-            let count = write(descriptor, UnsafeRawBufferPointer(rebasing: rest).baseAddress, rest.count)
-            guard count > 0 || (count < 0 && errno == EINTR) else { return false }
-            rest = rest.dropFirst(max(count, 0))
+        switch error {
+        case .cannotCreate(_, EISDIR), .cannotCreate(_, EINVAL):
+            throw .unwritable(reason: "a folder, device or pipe is in the way; choose another name")
+        case .cannotCreate(_, let code), .writeFailed(_, let code), .unreadable(_, let code):
+            throw .unwritable(reason: String(cString: strerror(code)))
+        case .missingFile, .wrongKind: throw .unwritable(reason: "\(error)")
         }
-        return fsync(descriptor) == 0
     }
-    // The reason has to be taken before `close` overwrites it.
-    let failure = isWhole ? nil : unwritable()
-    guard close(descriptor) == 0 || failure != nil else { throw unwritable() }
-    if let failure { throw failure }
-}
-
-/// The reason of the system call that just failed.
-private func unwritable() -> RecipeError {
-    .unwritable(reason: String(cString: strerror(errno)))
 }

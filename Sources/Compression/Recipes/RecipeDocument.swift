@@ -2,6 +2,7 @@
 // Reading and writing the JSON documents that pass between commands: a header with format and version, sorted keys,
 // one value per line. The same value always gives the same bytes, and every number reads back as the same number.
 
+import Files
 import Foundation
 
 /// A versioned JSON document.
@@ -42,10 +43,8 @@ extension RecipeDocument {
     /// - Throws: what `validate()` throws, so that no faulty document is ever written.
     public func encoded() throws(RecipeError) -> Data {
         try validate()
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         do {
-            return try encoder.encode(self) + Data("\n".utf8)
+            return try JSONEncoder.document.encode(self) + Data("\n".utf8)
         } catch {
             throw .malformed(location: "", reason: "\(error)")
         }

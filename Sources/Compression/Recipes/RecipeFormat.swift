@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Recipes in other formats: a plain list, and Apple's mixed-bit palettization analysis.
 
+import Files
 import Foundation
 
 /// A file format of recipes. Readers detect it.
@@ -78,10 +79,8 @@ extension BitRecipe {
             let bits = Dictionary(
                 uniqueKeysWithValues: layers.map { ($0.key.rawValue, $0.value.rawValue) })
             let name = String(format: "recipe_%.2f_bit_mixedpalette", averageBits ?? 0)
-            let encoder = JSONEncoder()
-            encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
             do {
-                return try encoder.encode(
+                return try JSONEncoder.document.encode(
                     AppleAnalysis(modelVersion: model?.path ?? "", recipes: [name: bits])) + Data("\n".utf8)
             } catch {
                 throw .malformed(location: "", reason: "\(error)")

@@ -4,6 +4,7 @@
 //     {"format": "bitsfusion-sensitivity-journal", "version": 2, "bits", "generation", "layerPattern", "manifest",
 //     "shard"} {"bits": 1, "measure": {"clipDrop", "mse", "psnr"}, "path": "conv_in"}
 
+import Files
 import Foundation
 import Recipes
 
@@ -191,19 +192,15 @@ final class SensitivityJournal {
     }
 
     private func write(_ line: some Encodable) throws(SensitivityError) {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         let bytes: Data
         do {
-            bytes = try encoder.encode(line) + Data("\n".utf8)
+            bytes = try JSONEncoder.compact.encode(line) + Data("\n".utf8)
         } catch {
             throw .journalFile(journal: path, reason: "\(error)", operation: .writing)
         }
-        var rest = bytes[...]
-        while !rest.isEmpty {
-            let count = rest.withUnsafeBytes { Foundation.write(descriptor, $0.baseAddress, $0.count) }
-            guard count > 0 || (count < 0 && errno == EINTR) else { throw Self.failure(path, .writing) }
-            rest = rest.dropFirst(max(count, 0))
+        let code = bytes.withUnsafeBytes { writeAll($0, to: descriptor) }
+        guard code == 0 else {
+            throw .journalFile(journal: path, reason: String(cString: strerror(code)), operation: .writing)
         }
         guard fsync(descriptor) == 0 else { throw Self.failure(path, .writing) }
     }

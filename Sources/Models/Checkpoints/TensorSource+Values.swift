@@ -69,15 +69,14 @@ extension TensorSource {
     /// - Throws: as `tensor(_:)`, and `.exceedsType` where a value is too large for `type`.
     public func encoded(
         _ key: String, as type: ElementType? = nil
-    ) throws -> (StoredTensor, [UInt8]) {
+    ) throws -> (type: StorageType, shape: [Int], bytes: [UInt8]) {
         let (stored, found) = try require(key, StorageType.floats)
-        let wanted = type ?? stored.elementType ?? .float32
-        if stored == .float32 || wanted != stored.elementType {
-            let bytes = try encode(try tensor(key), as: wanted, key: key, file: path)
-            return (StoredTensor(type: StorageType(wanted), shape: found.shape), bytes)
+        let result = type ?? stored.elementType ?? .float32
+        if stored == .float32 || result != stored.elementType {
+            let bytes = try encode(try tensor(key), as: result, key: key, file: path)
+            return (StorageType(result), found.shape, bytes)
         }
-        let bits = try halfWeight(key).bits
-        return (StoredTensor(type: stored, shape: found.shape), bits.withUnsafeBytes { Array($0) })
+        return (stored, found.shape, try halfWeight(key).bits.withUnsafeBytes { Array($0) })
     }
 }
 

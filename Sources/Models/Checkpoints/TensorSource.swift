@@ -111,3 +111,15 @@ extension TensorSource {
 
 /// Orders keys by their UTF-8 bytes, the order of every list and file here: the same on each machine and in C.
 func byBytes(_ a: String, _ b: String) -> Bool { a.utf8.lexicographicallyPrecedes(b.utf8) }
+
+/// Product of extents, or nil where one is negative or the product overflows.
+func elementCount(_ shape: [Int]) -> Int? {
+    var count = 1
+    for extent in shape {
+        guard extent >= 0 else { return nil }
+        let (product, overflow) = count.multipliedReportingOverflow(by: extent)
+        if overflow { return nil }
+        count = product
+    }
+    return count
+}

@@ -12,8 +12,8 @@ package struct ConfigReader {
 
     /// A reader of `document` (called `name` in errors), where null stands for the default of `nullable` keys only.
     package init(_ document: JSONValue, name: String, nullable: Set<String>) throws(ConfigError) {
-        guard case .object(let members) = document else { throw .notAnObject(document: name) }
-        self.members = members
+        guard let members = document.members else { throw .notAnObject(document: name) }
+        self.members = Dictionary(uniqueKeysWithValues: members.map { ($0.key, $0.value) })
         self.nullable = nullable
     }
 
@@ -49,7 +49,7 @@ package struct ConfigReader {
         _ key: String, _ wanted: String = "finite numbers", where isValid: (Double) -> Bool = { _ in true }
     ) throws(ConfigError) -> Double? {
         guard let value = value(key) else { return nil }
-        guard case .number(let number) = value, number.isFinite, isValid(number) else {
+        guard let number = value.double, number.isFinite, isValid(number) else {
             throw unsupported(key, value, wanted)
         }
         return number
@@ -129,12 +129,11 @@ package struct ConfigReader {
 }
 
 extension JSONValue {
-    /// Parses the bytes of a config file; JSON5, because diffusers writes `-Infinity` into scheduler configs.
+    /// Parses the bytes of a config file. `NaN` and `Infinity` are accepted, which diffusers writes into scheduler configs.
     package init(parsing json: Data, name: String) throws(ConfigError) {
-        let decoder = JSONDecoder()
-        decoder.allowsJSON5 = true
-        do {
-            self = try decoder.decode(JSONValue.self, from: json)
+        let byteOrderMark: [UInt8] = [0xEF, 0xBB, 0xBF]
+        do throws(JSONFault) {
+            try self.init(json.starts(with: byteOrderMark) ? json.dropFirst(3) : json, allowsNonFinite: true)
         } catch {
             throw .notAnObject(document: name)
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A file that is being written: it grows under a temporary name beside its destination and takes the destination's
-// name only when it is complete and on the disk. Whatever happens before, the old file stays whole.
+// A file that is being written. It has a temporary name in the destination's folder, and takes the destination's name only
+// when it is complete and on the disk. Until then the old file is unchanged.
 
 import Foundation
 import Synchronization
@@ -10,11 +10,11 @@ private let namesInUse = Mutex<Set<String>>([])
 
 /// One file under a temporary name `destination.tmp-PID`, removed again unless `commit()` succeeds.
 ///
-/// Temporary files that killed processes left beside the same destination are removed when a new one is opened.
+/// Temporary files of the same destination that killed processes left behind are removed when a new one is opened.
 package final class PendingFile {
-    /// Where the file will lie; symbolic links are followed, so that a link keeps pointing at the new content.
+    /// The path of the finished file; symbolic links are followed, so that a link keeps pointing at the new content.
     package let destination: String
-    /// Where it grows meanwhile.
+    /// The path of the unfinished file.
     package let temporaryPath: String
     private let descriptor: Int32
     private var isFinished = false
@@ -22,7 +22,7 @@ package final class PendingFile {
     /// Creates the empty temporary file.
     ///
     /// - Throws: `FileError.cannotCreate` where the folder is missing or not writable, or where a folder,
-    ///   device or pipe is in the way.
+    ///   device or pipe exists at the path.
     package init(_ path: String) throws(FileError) {
         var status = stat()
         var mode: mode_t?
@@ -66,22 +66,12 @@ package final class PendingFile {
         namesInUse.withLock { _ = $0.remove(temporaryPath) }
     }
 
-    /// Writes `bytes` from `offset` on; pieces may come in any order.
+    /// Writes `bytes` from `offset` on; pieces may be written in any order.
     ///
     /// - Throws: `FileError.writeFailed`, with the system's errno.
     package func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(FileError) {
-        guard var next = bytes.baseAddress else { return }
-        var left = bytes.count
-        while left > 0 {
-            // Linux moves at most 2 GiB - 4 KiB a call; macOS refuses more than 2 GiB - 1.
-            let written = pwrite(descriptor, next, min(left, 1 << 30), off_t(offset + bytes.count - left))
-            if written < 0 {
-                if errno == EINTR { continue }
-                throw .writeFailed(path: destination, code: errno)
-            }
-            next += written
-            left -= written
-        }
+        let code = writeAll(bytes, to: descriptor, at: offset)
+        if code != 0 { throw .writeFailed(path: destination, code: code) }
     }
 
     /// Writes an array of bytes from `offset` on.
@@ -93,15 +83,6 @@ package final class PendingFile {
             do throws(FileError) { try write(buffer, at: offset) } catch { failure = error }
         }
         if let failure { throw failure }
-    }
-
-    /// The bytes that the file takes now.
-    ///
-    /// - Throws: `FileError.writeFailed`, with the system's errno.
-    package func byteCount() throws(FileError) -> Int {
-        var status = stat()
-        guard fstat(descriptor, &status) == 0 else { throw .writeFailed(path: destination, code: errno) }
-        return Int(status.st_size)
     }
 
     /// Makes the file durable, then visible under its destination, then makes that durable too.

@@ -42,7 +42,7 @@ extension CLIPTextConfig {
     /// Keys without effect on the output, such as `attention_dropout`, `architectures` and `model_type`, are ignored;
     /// so are keys that begin with "_".
     ///
-    /// - Parameter json: UTF-8 JSON (JSON5 is accepted).
+    /// - Parameter json: UTF-8 JSON, in which `NaN` and `Infinity` are accepted.
     /// - Throws: `ConfigError`, which names the key and its value, for an unknown key, a value of the wrong type or out
     ///   of range, and an activation that is not implemented.
     public init(json: Data) throws(ConfigError) {
@@ -72,7 +72,7 @@ extension CLIPTextConfig {
                 key: "hidden_size", value: hiddenSize, divisorKey: "num_attention_heads", divisor: numAttentionHeads)
         }
         try reader.mustBeDefault("tie_last_hidden_states", .bool(false))
-        try reader.mustBeDefault("pruned_heads", .object([:]))
+        try reader.mustBeDefault("pruned_heads", .object([]))
         for key in Self.keysWithoutEffect { _ = reader.value(key) }
         try reader.finish()
     }

@@ -64,7 +64,6 @@ struct ConfigDocument: Equatable {
 
     /// The text of `_class_name`, where there is one.
     var className: String? {
-        guard case .object(let members) = value, case .string(let name) = members["_class_name"] else { return nil }
-        return name
+        value["_class_name"]?.text
     }
 }

@@ -10,7 +10,7 @@ import Layers
 extension UNet2DConditionConfig {
     /// Reads diffusers' `config.json`.
     ///
-    /// - Parameter json: UTF-8 JSON (JSON5 is accepted).
+    /// - Parameter json: UTF-8 JSON, in which `NaN` and `Infinity` are accepted.
     /// - Throws: `ConfigError`, naming the key and its value, for a key that is unknown, of the wrong type, or set
     ///   to something that this library does not compute. Keys that begin with "_" are not looked at, but for
     ///   `_class_name`, which must be that of a conditional UNet.
@@ -38,7 +38,7 @@ extension UNet2DConditionConfig {
         let midBlockIsNull = reader.isNull("mid_block_type")
         let midBlock = try reader.choice("mid_block_type", as: MidBlockType.self)
         midBlockType = midBlockIsNull ? nil : midBlock ?? .crossAttention
-        let channels = try reader.list("block_out_channels") ?? [320, 640, 1280, 1280].map { .number($0) }
+        let channels = try reader.list("block_out_channels") ?? [320, 640, 1280, 1280].map { .double($0) }
         blockOutChannels = channels.compactMap(Self.positive)
         guard blockOutChannels.count == channels.count else {
             throw reader.unsupported("block_out_channels", .array(channels), Self.positiveText)
@@ -115,18 +115,18 @@ extension UNet2DConditionConfig {
         }
 
         // Followed by no block here: only values without effect
-        try reader.mustBeDefault("dropout", .number(0))
+        try reader.mustBeDefault("dropout", .double(0))
         try reader.mustBeDefault("dual_cross_attention", .bool(false))
         try reader.mustBeDefault("class_embed_type")
         try reader.mustBeDefault("num_class_embeds")
         try reader.mustBeDefault("class_embeddings_concat", .bool(false))
         try reader.mustBeDefault("resnet_skip_time_act", .bool(false))
-        try reader.mustBeDefault("resnet_out_scale_factor", .number(1))
+        try reader.mustBeDefault("resnet_out_scale_factor", .double(1))
         try reader.mustBeDefault("time_cond_proj_dim")
         try reader.mustBeDefault("attention_type", .string("default"))
         try reader.mustBeDefault("mid_block_only_cross_attention", .bool(false))
         try reader.mustBeDefault("cross_attention_norm")
-        try reader.mustBeDefault("addition_embed_type_num_heads", .number(64))
+        try reader.mustBeDefault("addition_embed_type_num_heads", .double(64))
         try reader.finish()
         try checkHeads()
         try checkFrequencies()
@@ -162,7 +162,7 @@ extension UNet2DConditionConfig {
         for channels in [blockOutChannels[0], additionTimeEmbedDim ?? 0] where channels > 0 {
             guard Float(channels / 2) == freqShift else { continue }
             throw .unsupported(
-                key: "freq_shift", value: JSONValue.number(Double(freqShift)).description,
+                key: "freq_shift", value: JSONValue.double(Double(freqShift)).description,
                 supported: "numbers other than half the \(channels) sinusoidal features")
         }
     }
@@ -247,7 +247,7 @@ extension UNet2DConditionConfig {
         }
         if case .array = reader.value("cross_attention_dim") {
             throw reader.unsupported(
-                "encoder_hid_dim", .number(Double(width)), "null, where cross_attention_dim is a list")
+                "encoder_hid_dim", .double(Double(width)), "null, where cross_attention_dim is a list")
         }
         return width
     }
@@ -261,7 +261,7 @@ private struct TransformerLayerCounts {
 
     init(_ reader: inout ConfigReader, layersPerBlock: [Int]) throws(ConfigError) {
         let key = "transformer_layers_per_block", upKey = "reverse_transformer_layers_per_block"
-        let value = reader.value(key) ?? .number(1)
+        let value = reader.value(key) ?? .double(1)
         let blocks = try Self.perBlock(key, value, count: layersPerBlock.count)
         down = try Self.perLayer(key, blocks, layers: layersPerBlock)
         let upLayers = layersPerBlock.reversed().map { $0 + 1 }

@@ -133,9 +133,7 @@ extension UNet2DConditionConfig: Codable {
     /// Reads the config as a nested JSON object.
     public init(from decoder: any Decoder) throws {
         let document = try JSONValue(from: decoder)
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
-        try self.init(document: document, json: encoder.encode(document))
+        try self.init(document: document, json: JSONEncoder.document.encode(document))
     }
 
     /// Writes the config as the JSON object that it was read from.

@@ -76,7 +76,7 @@ public struct DiffusersExport {
         for (index, (key, content)) in tensors.enumerated() {
             switch content {
             case .stored(let source):
-                let bytes = try source.encoded(key, as: type).1
+                let bytes = try source.encoded(key, as: type).bytes
                 try bytes.withUnsafeBytes { try writer.write(key, bytes: $0) }
             case .computed(let weight):
                 try writer.write(key, withoutGradients { weight.tensor() })

@@ -35,16 +35,14 @@ extension DiffusersFolder {
         to path: String, manifest: RunManifest, as type: ElementType? = nil,
         progress: (Int, Int) throws -> Void = { _, _ in }
     ) throws {
-        try DenoiserRegistry.config(json: config).checkTensors(of: weights)
-        let header = CheckpointHeader(
-            format: .model, architecture: UNet2DConditionConfig.architecture, config: config,
-            manifest: try manifest.json(), scheduler: scheduler)
+        let denoiser = try DenoiserRegistry.config(json: config)
+        try denoiser.checkTensors(of: weights)
+        let header = CheckpointHeader(.model, of: denoiser, manifest: try manifest.json(), scheduler: scheduler)
         let writer = try CheckpointWriter(path, header: header)
         for (index, key) in weights.keys.enumerated() {
-            let (stored, bytes) = try weights.encoded(key, as: type)
-            guard let storedType = stored.type else { continue }
-            try bytes.withUnsafeBytes {
-                try writer.write(key, type: storedType, shape: stored.shape, bytes: $0)
+            let stored = try weights.encoded(key, as: type)
+            try stored.bytes.withUnsafeBytes {
+                try writer.write(key, type: stored.type, shape: stored.shape, bytes: $0)
             }
             try progress(index + 1, weights.keys.count)
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The size of a packed file before it is written: what the file contains in addition to codes, scales, time features
-// and the UNet's other parameters. It depends on the model alone, not on a recipe.
+// and the denoiser's other parameters. It depends on the model alone, not on a recipe.
 
 import Checkpoints
 import Layers

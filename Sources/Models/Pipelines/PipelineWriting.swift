@@ -2,6 +2,7 @@
 // Writing a pipeline as a dense model, a student or a packed model.
 
 import Checkpoints
+import Files
 import Foundation
 import Layers
 import Networks
@@ -144,14 +145,11 @@ extension DiffusionPipeline {
     }
 
     func header(_ format: CheckpointFormat, _ manifest: RunManifest) throws -> CheckpointHeader {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         return CheckpointHeader(
-            format: format, architecture: type(of: denoiser.config).architecture,
-            component: type(of: denoiser.config).component,
-            config: String(decoding: denoiser.config.json, as: UTF8.self),
-            manifest: try manifest.json(), scheduler: schedulerJSON,
-            textConfig: try textEncoder.map { String(decoding: try encoder.encode($0.config), as: UTF8.self) },
+            format, of: denoiser.config, manifest: try manifest.json(), scheduler: schedulerJSON,
+            textConfig: try textEncoder.map {
+                String(decoding: try JSONEncoder.compact.encode($0.config), as: UTF8.self)
+            },
             tokenizer: tokenizerName)
     }
 
@@ -199,5 +197,18 @@ extension DiffusionPipeline {
             path: layer.path, width: weight.grid.bits, encoding: options.encoding, shape: weight.shape,
             codes: try packCodes(weight.codes, levels: weight.grid.levels, encoding: options.encoding),
             scales: weight.scales.values)
+    }
+}
+
+extension CheckpointHeader {
+    /// The header of a file whose main component is a denoiser of the architecture `config`.
+    init(
+        _ format: CheckpointFormat, of config: any DenoiserConfig, manifest: String, scheduler: String? = nil,
+        textConfig: String? = nil, tokenizer: String? = nil
+    ) {
+        self.init(
+            format: format, architecture: config.architecture, component: config.component,
+            config: String(decoding: config.json, as: UTF8.self), manifest: manifest, scheduler: scheduler,
+            textConfig: textConfig, tokenizer: tokenizer)
     }
 }

@@ -25,9 +25,7 @@ public enum RandomModel {
         as type: ElementType = .float32, progress: (Double) throws -> Void = { _ in }
     ) throws {
         let inventory = try config.inventory()
-        let header = CheckpointHeader(
-            format: .model, architecture: UNet2DConditionConfig.architecture,
-            config: String(decoding: config.json, as: UTF8.self), manifest: try manifest.json())
+        let header = CheckpointHeader(.model, of: config, manifest: try manifest.json())
         let writer = try CheckpointWriter(path, header: header)
         try withoutActuallyEscaping(progress) { progress in
             let provider = WritingProvider(

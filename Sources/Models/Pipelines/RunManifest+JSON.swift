@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Manifests as the JSON text that checkpoints carry.
 
+import Files
 import Foundation
 import Recipes
 
@@ -9,8 +10,6 @@ extension RunManifest {
     ///
     /// - Throws: never in practice: a manifest holds text and integers only.
     package func json() throws -> String {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        return String(decoding: try encoder.encode(self), as: UTF8.self)
+        return String(decoding: try JSONEncoder.compact.encode(self), as: UTF8.self)
     }
 }

@@ -108,7 +108,7 @@ extension SamplerConfig {
         try reader.mustBeDefault("use_lu_lambdas", .bool(false))
         try reader.mustBeDefault("use_flow_sigmas", .bool(false))
         try reader.mustBeDefault("use_dynamic_shifting", .bool(false))
-        try reader.mustBeDefault("lambda_min_clipped", .number(-.infinity))
+        try reader.mustBeDefault("lambda_min_clipped", .double(-.infinity))
         try reader.mustBeDefault("variance_type")
         // These have an effect only together with an option that is refused above.
         for key in ["dynamic_thresholding_ratio", "sample_max_value", "flow_shift"] {

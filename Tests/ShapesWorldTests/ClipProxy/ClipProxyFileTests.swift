@@ -77,7 +77,7 @@ import Testing
         try TemporaryFolder.with { folder in
             let path = folder.file("clip.h5")
             try proxy.write(to: path, manifest: manifest)
-            let error = #expect(throws: CheckpointError.self) { try CheckpointReader(path) }
+            let error = #expect(throws: HDF5Error.self) { try CheckpointReader(path) }
             #expect(
                 error
                     == .attribute(
@@ -97,7 +97,7 @@ import Testing
             let writer = try CheckpointWriter(path, header: header)
             try writer.write("logit_scale", .zeros([1]))
             try writer.finish()
-            let error = #expect(throws: CheckpointError.self) { try ClipProxy(file: path) }
+            let error = #expect(throws: HDF5Error.self) { try ClipProxy(file: path) }
             #expect(error?.description.contains("vision_strides") == true)
         }
     }

@@ -247,9 +247,7 @@ struct AllocateCommand: ParsableCommand {
         let curve = try addingFile(sensitivity) {
             try allocationCurve(table, timeFeatures: timeFeatures, options: options(choice.metric))
         }
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        try AtomicFile.write(encoder.encode(curve), to: path)
+        try AtomicFile.write(JSONEncoder.document.encode(curve), to: path)
         try AtomicFile.write(CurveDrawing(curve).svg, to: image)
     }
 }

@@ -185,9 +185,7 @@ struct ScoreTable: Codable {
 
     /// Indented JSON with sorted keys.
     func encoded() throws -> Data {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        return try encoder.encode(self)
+        return try JSONEncoder.document.encode(self)
     }
 
     /// The table as text.

@@ -58,6 +58,8 @@ extension DenoiserRegistry {
     ///
     /// - Throws: `CommandError` naming the file and the key.
     static func config(of checkpoint: CheckpointReader, named name: String) throws -> any DenoiserConfig {
-        try addingFile(name) { try config(json: checkpoint.header.config) }
+        try addingFile(name) {
+            try config(architecture: checkpoint.header.architecture, json: checkpoint.header.config)
+        }
     }
 }

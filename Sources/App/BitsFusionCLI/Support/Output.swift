@@ -15,9 +15,7 @@ enum Output {
     ///
     /// - Throws: `EncodingError` for numbers that JSON cannot hold.
     static func json(_ value: some Encodable) throws {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        line(String(decoding: try encoder.encode(value), as: UTF8.self))
+        line(String(decoding: try JSONEncoder.document.encode(value), as: UTF8.self))
     }
 
     /// Prints a warning on standard error, also with `--quiet`.
@@ -105,12 +103,7 @@ enum Output {
     }
 
     private static func write(_ text: String, to descriptor: Int32) {
-        var rest = Array(text.utf8)[...]
-        while !rest.isEmpty {
-            let count = rest.withUnsafeBytes { Foundation.write(descriptor, $0.baseAddress, $0.count) }
-            // A closed pipe or a full disk: the error cannot be reported.
-            guard count > 0 || errno == EINTR else { return }
-            rest = rest.dropFirst(max(count, 0))
-        }
+        // A closed pipe or a full disk cannot be reported.
+        _ = Array(text.utf8).withUnsafeBytes { writeAll($0, to: descriptor) }
     }
 }

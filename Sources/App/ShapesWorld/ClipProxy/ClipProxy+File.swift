@@ -57,7 +57,7 @@ extension ClipProxy {
             return try JSONDecoder().decode(
                 ClipProxyConfig.self, from: Data(checkpoint.header.config.utf8))
         } catch let error as DecodingError {
-            throw CheckpointError.object(
+            throw HDF5Error.object(
                 file: checkpoint.path, object: "/header/clip",
                 fault: .value(expected: "a CLIP-proxy's config", found: Self.fault(error)))
         }
@@ -74,8 +74,6 @@ extension ClipProxy {
     }
 
     private static func json(_ value: some Encodable) throws -> String {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys]
-        return String(decoding: try encoder.encode(value), as: UTF8.self)
+        return String(decoding: try JSONEncoder.compact.encode(value), as: UTF8.self)
     }
 }

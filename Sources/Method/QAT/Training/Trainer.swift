@@ -3,6 +3,7 @@
 // identity, and resuming from the file that the run wrote.
 
 import Checkpoints
+import Files
 import Foundation
 import Optimizers
 import Tensors
@@ -72,8 +73,6 @@ extension Trainer {
     }
 
     private func identityText() throws -> String {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys]
-        return String(decoding: try encoder.encode(identity), as: UTF8.self)
+        return String(decoding: try JSONEncoder.compact.encode(identity), as: UTF8.self)
     }
 }

@@ -72,10 +72,9 @@ extension TrainingLoop {
         let document = Document(
             step: step, updates: optimizer.updates, history: history, pending: pendingState, options: options,
             run: run)
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys]
         // A finished run keeps its record only.
-        return TrainingState(json: try encoder.encode(document), tensors: step < options.steps ? tensors : [])
+        return TrainingState(
+            json: try JSONEncoder.compact.encode(document), tensors: step < options.steps ? tensors : [])
     }
 
     /// Reads the progress of a saved run.

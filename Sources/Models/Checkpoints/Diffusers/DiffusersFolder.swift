@@ -103,9 +103,9 @@ public struct DiffusersFolder: Sendable {
         let bytes = try AtomicFile.read(path)
         let name = PathParts(path).name
         guard let text = String(validating: bytes, as: UTF8.self) else {
-            throw CheckpointError.json(file: path, document: name, fault: .notUTF8)
+            throw JSONError(file: path, document: name, fault: .notUTF8)
         }
-        try checkJSONObject(text, file: path, document: name)
+        try JSONError.checkObject(text, file: path, document: name)
         return text
     }
 }

@@ -118,7 +118,7 @@ enum HDF5Attributes {
 }
 
 extension HDF5Location {
-    func attribute(_ name: String, _ fault: AttributeFault) -> CheckpointError {
+    func attribute(_ name: String, _ fault: AttributeFault) -> HDF5Error {
         .attribute(file: file, object: object, name: name, fault: fault)
     }
 }
@@ -160,7 +160,7 @@ extension HDF5File {
 
     private func open(_ object: String) throws -> HDF5Handle {
         let location = location(object)
-        guard contains(object) else { throw CheckpointError.object(file: path, object: object, fault: .missing) }
+        guard contains(object) else { throw HDF5Error.object(file: path, object: object, fault: .missing) }
         let isDataset = try kind(of: object, in: handle.id, location) == .dataset
         return try location.open(HDF5Operation.openObject, isDataset ? .dataset : .group) {
             isDataset

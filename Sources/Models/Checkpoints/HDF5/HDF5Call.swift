@@ -53,7 +53,7 @@ struct HDF5Location: Equatable, Sendable {
     ///   - operation: one of `HDF5Operation`.
     ///   - body: calls HDF5 and returns its status (`herr_t`, `htri_t`, `hid_t`, a count); must not throw or nest.
     /// - Returns: the status, >= 0.
-    /// - Throws: `CheckpointError.hdf5`, or `.writeFailed` where the system refused to write.
+    /// - Throws: `HDF5Error`, or `.writeFailed` where the system refused to write.
     @discardableResult
     func call<Status: FixedWidthInteger & SignedInteger>(
         _ operation: String, _ body: () -> Status
@@ -68,7 +68,7 @@ struct HDF5Location: Equatable, Sendable {
         if HDF5Operation.writing.contains(operation), let code = HDF5Location.systemError(in: cause) {
             throw FileError.writeFailed(path: file, code: code)
         }
-        throw CheckpointError.hdf5(file: file, object: object, operation: operation, cause: cause)
+        throw HDF5Error.failed(file: file, object: object, operation: operation, cause: cause)
     }
 
     /// The errno that HDF5 quotes where a system call failed: "... errno = 28, error message = ...".

@@ -40,7 +40,7 @@ package struct HDF5Dataset: ~Copyable {
     static func open(_ object: String, in file: borrowing HDF5File) throws -> HDF5Dataset {
         let location = file.location(object)
         guard file.contains(object) else {
-            throw CheckpointError.object(file: file.path, object: object, fault: .missing)
+            throw HDF5Error.object(file: file.path, object: object, fault: .missing)
         }
         let fileID = file.handle.id
         let handle = try location.open(HDF5Operation.openObject, .dataset) {
@@ -100,7 +100,7 @@ package struct HDF5Dataset: ~Copyable {
     /// Reads all elements, row-major, into `buffer`.
     ///
     /// - Precondition: `buffer.count == byteCount`.
-    /// - Throws: `CheckpointError.hdf5`.
+    /// - Throws: `HDF5Error`.
     package func read(into buffer: UnsafeMutableRawBufferPointer) throws {
         precondition(buffer.count == byteCount, "HDF5 read: buffer of \(buffer.count) bytes for \(byteCount)")
         guard let address = buffer.baseAddress, count > 0 else { return }
@@ -112,7 +112,7 @@ package struct HDF5Dataset: ~Copyable {
     /// Reads `rows` of the first axis into `buffer`.
     ///
     /// - Precondition: `rows` lies within the first extent; `buffer` holds exactly those rows.
-    /// - Throws: `CheckpointError.hdf5`.
+    /// - Throws: `HDF5Error`.
     package func read(rows: Range<Int>, into buffer: UnsafeMutableRawBufferPointer) throws {
         let selection = try select(rows, bytes: buffer.count)
         guard let address = buffer.baseAddress, buffer.count > 0 else { return }
@@ -125,7 +125,7 @@ package struct HDF5Dataset: ~Copyable {
     /// Writes all elements, row-major, from `buffer`.
     ///
     /// - Precondition: `buffer.count == byteCount`.
-    /// - Throws: `CheckpointError.hdf5`.
+    /// - Throws: `HDF5Error`.
     package func write(_ buffer: UnsafeRawBufferPointer) throws {
         precondition(
             buffer.count == byteCount, "HDF5 write: buffer of \(buffer.count) bytes for \(byteCount)")
@@ -138,7 +138,7 @@ package struct HDF5Dataset: ~Copyable {
     /// Writes `rows` of the first axis from `buffer`; for arrays that are made piece by piece.
     ///
     /// - Precondition: as `read(rows:into:)`.
-    /// - Throws: `CheckpointError.hdf5`.
+    /// - Throws: `HDF5Error`.
     package func write(rows: Range<Int>, _ buffer: UnsafeRawBufferPointer) throws {
         let selection = try select(rows, bytes: buffer.count)
         guard let address = buffer.baseAddress, buffer.count > 0 else { return }
@@ -181,7 +181,7 @@ package struct HDF5Dataset: ~Copyable {
         let id = dataset.id
         let space = try location.open(HDF5Operation.openObject, .dataspace) { H5Dget_space(id) }
         if HDF5Location.locked({ H5Sget_simple_extent_type(space.id) }) == H5S_NULL {
-            throw CheckpointError.object(
+            throw HDF5Error.object(
                 file: location.file, object: location.object, fault: .unsupportedType("no value at all"))
         }
         let rank = try location.call(HDF5Operation.openObject) { H5Sget_simple_extent_ndims(space.id) }
@@ -196,7 +196,7 @@ package struct HDF5Dataset: ~Copyable {
         _ shape: [Int], _ type: StorageType, _ dataset: borrowing HDF5Handle, _ location: HDF5Location,
         fileSize: Int
     ) throws -> Int {
-        let impossible = CheckpointError.object(
+        let impossible = HDF5Error.object(
             file: location.file, object: location.object, fault: .impossibleExtents(shape))
         guard let count = elementCount(shape), count <= Int.max / 8 else { throw impossible }
         let bytes = count * type.bytesPerElement
@@ -206,18 +206,6 @@ package struct HDF5Dataset: ~Copyable {
         guard bytes <= (isChunked ? fileSize * 1032 : fileSize) else { throw impossible }
         return count
     }
-}
-
-/// Product of extents, or nil where one is negative or the product overflows.
-func elementCount(_ shape: [Int]) -> Int? {
-    var count = 1
-    for extent in shape {
-        guard extent >= 0 else { return nil }
-        let (product, overflow) = count.multipliedReportingOverflow(by: extent)
-        if overflow { return nil }
-        count = product
-    }
-    return count
 }
 
 extension HDF5File {

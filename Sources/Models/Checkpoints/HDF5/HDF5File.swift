@@ -143,7 +143,7 @@ package struct HDF5File: ~Copyable {
     ///   that are neither group nor dataset.
     package func members(of group: String) throws -> [Entry] {
         let location = location(group)
-        guard contains(group) else { throw CheckpointError.object(file: path, object: group, fault: .missing) }
+        guard contains(group) else { throw HDF5Error.object(file: path, object: group, fault: .missing) }
         let opened = try location.open(HDF5Operation.openObject, .group) {
             H5Gopen2(handle.id, group, bf_h5p_default())
         }
@@ -151,7 +151,7 @@ package struct HDF5File: ~Copyable {
         try location.call(HDF5Operation.list) { H5Gget_info(opened.id, &info) }
         // A damaged count must not become an endless loop.
         guard info.nlinks <= UInt64(Self.objectLimit) else {
-            throw CheckpointError.object(file: path, object: group, fault: .tooMany(limit: Self.objectLimit))
+            throw HDF5Error.object(file: path, object: group, fault: .tooMany(limit: Self.objectLimit))
         }
         var entries: [Entry] = []
         for index in 0..<info.nlinks {
@@ -179,12 +179,12 @@ package struct HDF5File: ~Copyable {
         below group: String, depth: Int, seen: inout Int, into found: inout [String]
     ) throws {
         guard depth < Self.depthLimit else {
-            throw CheckpointError.object(file: path, object: group, fault: .tooMany(limit: Self.depthLimit))
+            throw HDF5Error.object(file: path, object: group, fault: .tooMany(limit: Self.depthLimit))
         }
         for entry in try members(of: group) {
             seen += 1
             guard seen <= Self.objectLimit else {
-                throw CheckpointError.object(file: path, object: group, fault: .tooMany(limit: Self.objectLimit))
+                throw HDF5Error.object(file: path, object: group, fault: .tooMany(limit: Self.objectLimit))
             }
             let object = (group == "/" ? "" : group) + "/" + entry.name
             switch entry.kind {
@@ -208,7 +208,7 @@ package struct HDF5File: ~Copyable {
         }
         let bytes = buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
         guard let name = String(validating: bytes, as: UTF8.self) else {
-            throw CheckpointError.object(
+            throw HDF5Error.object(
                 file: path, object: location.object, fault: .value(expected: "names in UTF-8", found: "\(bytes)")
             )
         }
@@ -222,7 +222,7 @@ package struct HDF5File: ~Copyable {
         let object = (location.object == "/" ? "" : location.object) + "/" + name
         let member = HDF5Location(path, object)
         guard try member.call(HDF5Operation.list, { bf_h5_is_hard_link(id, name) }) > 0 else {
-            throw CheckpointError.object(file: path, object: object, fault: .notAHardLink)
+            throw HDF5Error.object(file: path, object: object, fault: .notAHardLink)
         }
         return try kind(of: name, in: id, member)
     }
@@ -234,7 +234,7 @@ package struct HDF5File: ~Copyable {
         case H5O_TYPE_GROUP: return .group
         case H5O_TYPE_DATASET: return .dataset
         default:
-            throw CheckpointError.object(
+            throw HDF5Error.object(
                 file: path, object: location.object, fault: .unsupportedType("a named datatype"))
         }
     }

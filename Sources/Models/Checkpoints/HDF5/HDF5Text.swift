@@ -47,7 +47,7 @@ extension HDF5File {
     package func document(_ object: String) throws -> String? {
         guard contains(object) else { return nil }
         let location = location(object)
-        func fault(_ found: String) -> CheckpointError {
+        func fault(_ found: String) -> HDF5Error {
             .object(
                 file: path, object: object, fault: .value(expected: "one fixed-length string in UTF-8", found: found))
         }
@@ -75,7 +75,7 @@ extension HDF5File {
     package func setDocument(_ object: String, _ text: String) throws {
         let location = location(object)
         guard let bytes = HDF5Location.textBytes(text) else {
-            throw CheckpointError.object(
+            throw HDF5Error.object(
                 file: path, object: object, fault: .value(expected: "text", found: "text with a zero byte"))
         }
         try createParents(of: object)

@@ -38,7 +38,7 @@ extension HDF5Location {
             let candidate = try self.datatype(type)
             if try call(HDF5Operation.describeType, { H5Tequal(id, candidate.id) }) > 0 { return type }
         }
-        throw CheckpointError.object(file: file, object: object, fault: .unsupportedType(name(of: datatype)))
+        throw HDF5Error.object(file: file, object: object, fault: .unsupportedType(name(of: datatype)))
     }
 
     /// A name for messages: "float64", "int16", "big-endian float32", "string", "compound" ...

@@ -46,7 +46,7 @@ public final class CheckpointParameters: ParameterProvider {
     ///   - precision: how dense weights are held.
     ///   - shapes: the weight's shape of each layer that the model will ask for; packed layers of these shapes are decoded
     ///     here on all cores, others when they are asked for.
-    /// - Throws: `CheckpointError.object` where packed layers claim more weights than any model has.
+    /// - Throws: `HDF5Error.object` where packed layers claim more weights than any model has.
     public init(
         _ checkpoint: CheckpointReader, precision: WeightPrecision = .float32, shapes: [String: [Int]] = [:]
     ) throws {
@@ -112,7 +112,7 @@ public final class CheckpointParameters: ParameterProvider {
         do {
             return try PackedWeight(record)
         } catch let error as PackingError {
-            throw CheckpointError.packedLayer(file: checkpoint.path, layer: layer, fault: .codes(error))
+            throw PackedLayerError(file: checkpoint.path, layer: layer, fault: .codes(error))
         }
     }
 

@@ -20,7 +20,7 @@ public final class CheckpointReader: Sendable {
     /// - Parameters:
     ///   - path: the file.
     ///   - formats: the kinds of checkpoint to accept; by default those that store a diffusion model.
-    /// - Throws: `FileError.missingFile`, `.wrongKind` where it is not an HDF5 file; `CheckpointError.attribute` where it is
+    /// - Throws: `FileError.missingFile`, `.wrongKind` where it is not an HDF5 file; `HDF5Error.attribute` where it is
     ///   not a checkpoint or is of another kind, `.version`, `.json` where a document is not valid JSON, `.object` and
     ///   `.hdf5` where it is damaged. Of a packed file, all tensors but the packed layers are checked here.
     public init(_ path: String, formats: [CheckpointFormat] = CheckpointFormat.models) throws {
@@ -56,22 +56,22 @@ public final class CheckpointReader: Sendable {
 
     /// The state of an unfinished run: the trainer's JSON and its named tensors. Nil where the file has none.
     ///
-    /// - Throws: `CheckpointError.object` where the JSON is damaged.
+    /// - Throws: `HDF5Error.object` where the JSON is damaged.
     public func trainingState() throws -> (json: String, tensors: any TensorSource)? {
         let path = CheckpointName.document(CheckpointName.training)
         guard let tensors = section(.training) else { return nil }
         guard let json = try shared.file.document(path) else {
-            throw CheckpointError.object(file: self.path, object: path, fault: .missing)
+            throw HDF5Error.object(file: self.path, object: path, fault: .missing)
         }
         return (json, tensors)
     }
 
     /// Checks that the main component is of the class that the caller can build.
     ///
-    /// - Throws: `CheckpointError.attribute`.
+    /// - Throws: `HDF5Error.attribute`.
     public func require(architecture: String) throws {
         guard header.architecture == architecture else {
-            throw CheckpointError.attribute(
+            throw HDF5Error.attribute(
                 file: path, object: "/", name: CheckpointName.architecture,
                 fault: .value(expected: architecture, found: header.architecture))
         }
@@ -98,7 +98,7 @@ public final class CheckpointReader: Sendable {
     func integer(_ name: String, of object: String) throws -> Int {
         let values = try integers(name, of: object)
         guard values.count == 1 else {
-            throw CheckpointError.attribute(
+            throw HDF5Error.attribute(
                 file: path, object: object, name: name,
                 fault: .value(expected: "one integer", found: "\(values)"))
         }
@@ -126,7 +126,7 @@ public final class CheckpointReader: Sendable {
             components.flatMap { [.component($0), .quantization($0), .packed($0)] }
                 + [CheckpointSection.timeFeatures, .training])
         if let stray = found.first(where: { !known.contains($0) }) {
-            throw CheckpointError.object(
+            throw HDF5Error.object(
                 file: file.path, object: stray.group,
                 fault: .value(expected: "one of \(components.joined(separator: ", "))", found: "another component"))
         }
@@ -134,7 +134,7 @@ public final class CheckpointReader: Sendable {
         if header.format == .student { needed.append(.quantization(header.component)) }
         if header.format == .packed { needed.append(.packed(header.component)) }
         for section in needed where !found.contains(section) {
-            throw CheckpointError.object(file: file.path, object: section.group, fault: .missing)
+            throw HDF5Error.object(file: file.path, object: section.group, fault: .missing)
         }
         return found
     }
@@ -145,7 +145,7 @@ extension HDF5File {
         _ name: String, _ object: String = "/", _ read: (borrowing HDF5File) throws -> Value?
     ) throws -> Value {
         guard let value = try read(self) else {
-            throw CheckpointError.attribute(file: path, object: object, name: name, fault: .missing)
+            throw HDF5Error.attribute(file: path, object: object, name: name, fault: .missing)
         }
         return value
     }
@@ -157,7 +157,7 @@ extension CheckpointHeader {
     /// - Throws: as `CheckpointReader`.
     fileprivate init(_ file: borrowing HDF5File, _ formats: [CheckpointFormat]) throws {
         let path = file.path
-        func fault(_ name: String, _ fault: AttributeFault) -> CheckpointError {
+        func fault(_ name: String, _ fault: AttributeFault) -> HDF5Error {
             .attribute(file: path, object: "/", name: name, fault: fault)
         }
         // Other versions may store text in other ways, so the version is checked first.
@@ -181,12 +181,12 @@ extension CheckpointHeader {
         for entry in try file.members(of: CheckpointName.header) {
             let object = CheckpointName.document(entry.name)
             guard let text = try file.document(object) else { continue }
-            try checkJSONObject(text, file: path, document: object)
+            try JSONError.checkObject(text, file: path, document: object)
             documents[entry.name] = text
         }
         func take(_ name: String) throws -> String {
             guard let text = documents.removeValue(forKey: name) else {
-                throw CheckpointError.object(file: path, object: CheckpointName.document(name), fault: .missing)
+                throw HDF5Error.object(file: path, object: CheckpointName.document(name), fault: .missing)
             }
             return text
         }
@@ -194,12 +194,12 @@ extension CheckpointHeader {
         let scheduler = documents.removeValue(forKey: CheckpointName.scheduler)
         documents.removeValue(forKey: CheckpointName.training)
         if let name = documents.keys.sorted(by: byBytes).first(where: { !CheckpointSection.isComponent($0) }) {
-            throw CheckpointError.object(
+            throw HDF5Error.object(
                 file: path, object: CheckpointName.document(name),
                 fault: .value(expected: "a config by the name of a component", found: "another name"))
         }
         if documents[component] == nil {
-            throw CheckpointError.object(file: path, object: CheckpointName.document(component), fault: .missing)
+            throw HDF5Error.object(file: path, object: CheckpointName.document(component), fault: .missing)
         }
         let tokenizer = try file.text(CheckpointName.tokenizer)
         let hasTextEncoder = documents[Self.textEncoder] != nil
@@ -211,19 +211,5 @@ extension CheckpointHeader {
         self.init(
             format: format, architecture: architecture, component: component, configs: documents, manifest: manifest,
             scheduler: scheduler, tokenizer: tokenizer)
-    }
-}
-
-/// Checks that `text` is a JSON object.
-///
-/// - Throws: `CheckpointError.json`.
-func checkJSONObject(_ text: String, file: String, document: String) throws {
-    do throws(JSONFault) {
-        let value = try Array(text.utf8).withUnsafeBytes { bytes in
-            Result { () throws(JSONFault) in try StrictJSON(bytes) }
-        }.get()
-        guard value.members != nil else { throw .syntax(offset: 0, expected: "an object") }
-    } catch {
-        throw CheckpointError.json(file: file, document: document, fault: error)
     }
 }

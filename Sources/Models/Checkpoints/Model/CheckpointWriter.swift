@@ -20,7 +20,7 @@ public final class CheckpointWriter {
 
     /// Creates the file and writes its header.
     ///
-    /// - Throws: `FileError.cannotCreate`, `CheckpointError.hdf5`.
+    /// - Throws: `FileError.cannotCreate`, `HDF5Error`.
     public init(_ path: String, header: CheckpointHeader) throws {
         self.path = path
         component = header.component
@@ -95,7 +95,7 @@ public final class CheckpointWriter {
 
     /// Writes the JSON text of a state that a resumed run needs; its tensors are written to the section `.training`.
     ///
-    /// - Throws: `CheckpointError.hdf5`.
+    /// - Throws: `HDF5Error`.
     public func writeTrainingState(json state: String) throws {
         try withFile { file throws in
             try file.createGroup(CheckpointSection.training.group)
@@ -105,7 +105,7 @@ public final class CheckpointWriter {
 
     /// Makes the file durable and gives it its name.
     ///
-    /// - Throws: `CheckpointError.hdf5`, `.writeFailed`; nothing is left behind then.
+    /// - Throws: `HDF5Error`, `.writeFailed`; nothing is left behind then.
     public func finish() throws {
         try writeChecksums()
         guard let file = file.take() else {

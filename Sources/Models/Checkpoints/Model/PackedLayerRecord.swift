@@ -96,7 +96,7 @@ extension CheckpointWriter {
     ///   - record: the layer.
     ///   - component: the component that it belongs to; nil for the main one.
     ///   - scaleType: `.float32`, or `.float16` for half the bytes at a relative error of 2^-11.
-    /// - Throws: `CheckpointError.packedLayer` where a scale leaves the range in which float16 has that precision,
+    /// - Throws: `PackedLayerError` where a scale leaves the range in which float16 has that precision,
     ///   `.duplicateKey`, `.hdf5`.
     public func write(
         _ record: PackedLayerRecord, of component: String? = nil, scaleType: ElementType = .float32
@@ -128,7 +128,7 @@ extension CheckpointWriter {
         // Below its normal numbers a 16-bit type has fewer digits, and at last none: a silent channel.
         let smallest: Float = type == .float16 ? 0x1p-14 : Float.leastNormalMagnitude
         if let channel = record.scales.firstIndex(where: { $0 < smallest }) {
-            throw CheckpointError.packedLayer(
+            throw PackedLayerError(
                 file: path, layer: record.path,
                 fault: .scale(channel: channel, found: record.scales[channel]))
         }
@@ -174,7 +174,7 @@ extension CheckpointReader {
             return try PackedLayerRecord(
                 path: layer, width: width, encoding: known, shape: shape, codes: codes, scales: scales.values)
         } catch {
-            throw CheckpointError.packedLayer(file: path, layer: layer, fault: error)
+            throw PackedLayerError(file: path, layer: layer, fault: error)
         }
     }
 
@@ -205,6 +205,38 @@ extension HDF5Tensors {
     }
 }
 
+/// A packed layer of a file whose parts do not belong together, or are damaged.
+public struct PackedLayerError: Error, Equatable, Sendable {
+    public let file, layer: String
+    public let fault: PackedLayerFault
+
+    public init(file: String, layer: String, fault: PackedLayerFault) {
+        self.file = file
+        self.layer = layer
+        self.fault = fault
+    }
+}
+
+extension PackedLayerError: CategorizedError {
+    public var category: ErrorCategory { .badData }
+    public var description: String { "\(file): packed layer \(layer): \(fault)" }
+}
+
 extension PackedLayerFault: CategorizedError {
     public var category: ErrorCategory { .badData }
+
+    public var description: String {
+        switch self {
+        case .shape(let shape): "shape \(shape) is not that of a weight"
+        case .codeBytes(let expected, let found): "expected \(expected) bytes of codes, found \(found)"
+        case .scaleCount(let expected, let found): "expected \(expected) scales, found \(found)"
+        case .scale(let channel, let found):
+            "scale \(found) of channel \(channel) is not a number that can be stored, > 0"
+        case .levels(let bits, let found): "\(found) levels do not belong to \(bits) bits"
+        case .encoding(let name): "unknown encoding \"\(name)\""
+        case .checksum(let expected, let found):
+            "codes and scales have the checksum \(found), written were some with \(expected); the file is damaged"
+        case .codes(let error): "\(error)"
+        }
+    }
 }

@@ -15,13 +15,13 @@ extension CheckpointReader {
     ///
     /// - Parameter shapes: the expected shape of the weight of each layer, by path.
     /// - Returns: weights by layer path; none for files that are not packed.
-    /// - Throws: `CheckpointError.object` where the shapes have more weights than any model.
+    /// - Throws: `HDF5Error.object` where the shapes have more weights than any model.
     func decodePackedLayers(shapes: [String: [Int]]) throws -> [String: PackedWeight] {
         guard format == .packed else { return [:] }
         let weightCounts = shapes.mapValues { $0.reduce(1, *) }
         let total = weightCounts.values.reduce(0, +)
         guard total <= weightLimit else {
-            throw CheckpointError.object(
+            throw HDF5Error.object(
                 file: path, object: "/",
                 fault: .value(expected: "a model of at most \(weightLimit) weights", found: "\(total)"))
         }

@@ -65,7 +65,7 @@ extension CheckpointReader {
         let object = section.object(key)
         let bits = try integer(CheckpointName.bits, of: object)
         guard let width = BitWidth(rawValue: bits) else {
-            throw CheckpointError.attribute(
+            throw HDF5Error.attribute(
                 file: path, object: object, name: CheckpointName.bits,
                 fault: .value(expected: "\(BitWidth.range)", found: "\(bits)"))
         }

@@ -36,7 +36,7 @@ struct SectionChecksums {
 extension CheckpointReader {
     /// Checks the groups of a packed file against their checksums, and that it contains nothing else.
     ///
-    /// - Throws: `CheckpointError.attribute` where a checksum is missing, `.object` where elements are not those that were
+    /// - Throws: `HDF5Error.attribute` where a checksum is missing, `.object` where elements are not those that were
     ///   written, or for a group that packed files do not have, `.unusedKeys`.
     func checkSections() throws {
         var found = SectionChecksums()
@@ -48,7 +48,7 @@ extension CheckpointReader {
                 continue
             }
             guard part == .timeFeatures || header.configs.keys.contains(where: { part == .component($0) }) else {
-                throw CheckpointError.object(
+                throw HDF5Error.object(
                     file: path, object: part.group,
                     fault: .value(expected: "no such group in a packed file", found: "one"))
             }
@@ -59,7 +59,7 @@ extension CheckpointReader {
         for (group, checksum) in found.groups {
             let written = try integer(CheckpointName.checksum, of: group)
             guard written == Int(checksum) else {
-                throw CheckpointError.object(
+                throw HDF5Error.object(
                     file: path, object: group,
                     fault: .value(
                         expected: "contents with the checksum \(written)",

@@ -45,7 +45,7 @@ extension CheckpointReader {
 
     /// The cached time features, or nil where the file has none and the model keeps its time layers.
     ///
-    /// - Throws: `CheckpointError.object` where timesteps repeat, `.shapeMismatch` where a table does not have one row per
+    /// - Throws: `HDF5Error.object` where timesteps repeat, `.shapeMismatch` where a table does not have one row per
     ///   timestep.
     public func timeFeatures() throws -> TimeFeatureRecord? {
         guard let tensors = section(.timeFeatures) else { return nil }
@@ -55,7 +55,7 @@ extension CheckpointReader {
             timesteps.allSatisfy({ (0..<Self.timestepLimit).contains($0) })
         else {
             let shown = timesteps.prefix(20).map(String.init).joined(separator: ", ")
-            throw CheckpointError.object(
+            throw HDF5Error.object(
                 file: path, object: CheckpointSection.timeFeatures.object(CheckpointName.timesteps),
                 fault: .value(
                     expected: "different timesteps from 0 to \(Self.timestepLimit - 1)",

@@ -65,13 +65,11 @@ struct SafetensorsHeader: Equatable, Sendable {
         self.entries = try Self.inOrder(entries, dataBytes: file.count - dataOffset)
     }
 
-    private static func members(of header: UnsafeRawBufferPointer) throws(SafetensorsFault) -> [StrictJSON
-        .Member]
-    {
+    private static func members(of header: UnsafeRawBufferPointer) throws(SafetensorsFault) -> [JSONValue.Member] {
         // The reference wants the brace first: a file with leading whitespace is some other format.
         guard header.first == UInt8(ascii: "{") else { throw .syntax(offset: 0, expected: "\"{\"") }
         do throws(JSONFault) {
-            guard let members = try StrictJSON(header).members else {
+            guard let members = try JSONValue(header).members else {
                 throw .syntax(offset: 0, expected: "\"{\"")
             }
             return members
@@ -84,7 +82,7 @@ struct SafetensorsHeader: Equatable, Sendable {
         }
     }
 
-    private static func metadata(_ value: StrictJSON) throws(SafetensorsFault) -> [String: String] {
+    private static func metadata(_ value: JSONValue) throws(SafetensorsFault) -> [String: String] {
         var result: [String: String] = [:]
         for member in value.members ?? [] {
             guard let text = member.value.text else {
@@ -99,7 +97,7 @@ struct SafetensorsHeader: Equatable, Sendable {
     }
 
     private static func entry(
-        _ key: String, _ value: StrictJSON, dataBytes: Int
+        _ key: String, _ value: JSONValue, dataBytes: Int
     ) throws(SafetensorsFault) -> Entry {
         var dtype: String?
         var shape: [Int]?
@@ -137,7 +135,7 @@ struct SafetensorsHeader: Equatable, Sendable {
         return entry
     }
 
-    private static func counts(_ value: StrictJSON) -> [Int]? {
+    private static func counts(_ value: JSONValue) -> [Int]? {
         guard let elements = value.elements else { return nil }
         let counts = elements.compactMap(\.count)
         return counts.count == elements.count ? counts : nil

@@ -31,7 +31,7 @@ public final class SafetensorsReader: TensorSource {
         do throws(SafetensorsFault) {
             header = try SafetensorsHeader(file: file.bytes)
         } catch {
-            throw CheckpointError.safetensors(file: path, fault: error)
+            throw SafetensorsError(file: path, fault: error)
         }
         metadata = header.metadata
         dataOffset = header.dataOffset
@@ -51,16 +51,6 @@ public final class SafetensorsReader: TensorSource {
             buffer.count == entry.bytes.count,
             "safetensors read: buffer of \(buffer.count) bytes for \(entry.bytes.count) of \(key)")
         buffer.copyMemory(from: bytes(of: entry))
-    }
-
-    /// Calls `body` with the bytes of `key` in the mapped file: no copy, no alignment promised.
-    ///
-    /// - Throws: `CheckpointError.missingKey`, or what `body` throws.
-    package func withBytes<Result>(
-        _ key: String, _ body: (UnsafeRawBufferPointer) throws -> Result
-    ) throws -> Result {
-        guard let entry = entries[key] else { throw CheckpointError.missingKey(file: path, key: key) }
-        return try body(bytes(of: entry))
     }
 
     private func bytes(of entry: SafetensorsHeader.Entry) -> UnsafeRawBufferPointer {

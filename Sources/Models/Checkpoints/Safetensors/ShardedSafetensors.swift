@@ -18,7 +18,7 @@ public final class ShardedSafetensors: TensorSource {
 
     /// Opens the index at `path` and every shard that it names; all lie in the index's folder.
     ///
-    /// - Throws: `CheckpointError.json` where the index is no such document, `.safetensors` where index and shards
+    /// - Throws: `JSONError` where the index is no such document, `.safetensors` where index and shards
     ///   disagree, `.missingFile` for a shard that is not there, and what `SafetensorsReader` throws.
     public init(index path: String) throws {
         self.path = path
@@ -28,16 +28,16 @@ public final class ShardedSafetensors: TensorSource {
         for name in Set(map.values).sorted(by: byBytes) {
             // The index may come from anywhere: it must not reach outside its folder.
             guard !name.isEmpty, !name.contains("/"), !name.contains("\\"), name != "..", name != "." else {
-                throw CheckpointError.safetensors(file: path, fault: .shardName(name))
+                throw SafetensorsError(file: path, fault: .shardName(name))
             }
             let shard = try SafetensorsReader(parts.sibling(name))
             for key in shard.keys where map[key] != name {
-                throw CheckpointError.safetensors(file: path, fault: .notInIndex(key: key, shard: name))
+                throw SafetensorsError(file: path, fault: .notInIndex(key: key, shard: name))
             }
             shards[name] = shard
         }
         for (key, name) in map.sorted(by: { byBytes($0.key, $1.key) }) where shards[name]?.stored(key) == nil {
-            throw CheckpointError.safetensors(file: path, fault: .notInShard(key: key, shard: name))
+            throw SafetensorsError(file: path, fault: .notInShard(key: key, shard: name))
         }
         self.shards = shards
         shardPaths = shards.values.map(\.path).sorted(by: byBytes)
@@ -56,20 +56,20 @@ public final class ShardedSafetensors: TensorSource {
 
     private static func weightMap(_ path: String) throws -> [String: String] {
         let file = try MappedFile(path, expected: .json)
-        let document: StrictJSON
+        let document: JSONValue
         do throws(JSONFault) {
-            document = try StrictJSON(file.bytes)
+            document = try JSONValue(file.bytes)
         } catch {
-            throw CheckpointError.json(file: path, document: "the shard index", fault: error)
+            throw JSONError(file: path, document: "the shard index", fault: error)
         }
-        guard let members = document.members?.first(where: { $0.key == "weight_map" })?.value.members else {
-            throw CheckpointError.json(
+        guard let members = document["weight_map"]?.members else {
+            throw JSONError(
                 file: path, document: "the shard index", fault: .syntax(offset: 0, expected: "a weight_map"))
         }
         var map: [String: String] = [:]
         for member in members {
             guard let name = member.value.text else {
-                throw CheckpointError.safetensors(
+                throw SafetensorsError(
                     file: path, fault: .field(key: member.key, field: "weight_map", expected: "a file name"))
             }
             map[member.key] = name

@@ -1,60 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// A small JSON reader for headers that must not be trusted. Unlike Foundation's it refuses duplicate keys, gives the
-// byte where a document goes wrong, bounds its depth, and keeps numbers as text so that none is rounded. RFC 8259.
-
-/// Where and why a document is not JSON, or not the JSON that was wanted. Offsets count bytes from 0.
-public enum JSONFault: Error, Equatable, Sendable {
-    case syntax(offset: Int, expected: String)
-    case notUTF8
-    case duplicateKey(String)
-}
-
-/// A JSON value; object members in the order of the document.
-package enum StrictJSON: Equatable, Sendable {
-    case object([Member])
-    case array([StrictJSON])
-    case string(String)
-    /// The digits as written: the caller decides what range it accepts.
-    case number(String)
-    case bool(Bool)
-    case null
-
-    package struct Member: Equatable, Sendable {
-        package let key: String
-        package let value: StrictJSON
-    }
-
-    /// Parses one document; only whitespace may follow it.
-    ///
-    /// - Throws: `JSONFault`, with the byte offset (0 is the first byte) of the first wrong byte.
-    package init(_ bytes: UnsafeRawBufferPointer) throws(JSONFault) {
-        guard String(validating: bytes, as: UTF8.self) != nil else { throw .notUTF8 }
-        var parser = JSONParser(bytes)
-        self = try parser.document()
-    }
-
-    package var members: [Member]? { if case .object(let members) = self { members } else { nil } }
-    package var elements: [StrictJSON]? { if case .array(let elements) = self { elements } else { nil } }
-    package var text: String? { if case .string(let text) = self { text } else { nil } }
-
-    /// The number as an integer in `0...Int.max`, written without sign, fraction, or exponent.
-    package var count: Int? {
-        guard case .number(let digits) = self, digits.utf8.allSatisfy({ (0x30...0x39).contains($0) }) else {
-            return nil
-        }
-        return Int(digits)
-    }
-}
+// A JSON parser for files that must not be trusted (RFC 8259). Unlike Foundation's it refuses duplicate keys, gives the byte
+// at which a document goes wrong, limits the depth, and keeps numbers as text, so that none is rounded.
 
 /// Recursive descent over bytes that are known to be UTF-8.
-private struct JSONParser {
+struct JSONParser {
     private let bytes: UnsafeRawBufferPointer
+    private let allowsNonFinite: Bool
     private var position = 0
     private static let depthLimit = 128
 
-    init(_ bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
+    init(_ bytes: UnsafeRawBufferPointer, allowsNonFinite: Bool) {
+        self.bytes = bytes
+        self.allowsNonFinite = allowsNonFinite
+    }
 
-    mutating func document() throws(JSONFault) -> StrictJSON {
+    mutating func document() throws(JSONFault) -> JSONValue {
         let value = try value(depth: 0)
         skipWhitespace()
         guard position == bytes.count else { throw fault("the end of the document") }
@@ -75,7 +35,7 @@ private struct JSONParser {
         return true
     }
 
-    private mutating func value(depth: Int) throws(JSONFault) -> StrictJSON {
+    private mutating func value(depth: Int) throws(JSONFault) -> JSONValue {
         guard depth < Self.depthLimit else { throw fault("at most \(Self.depthLimit) nested values") }
         skipWhitespace()
         switch next {
@@ -85,11 +45,13 @@ private struct JSONParser {
         case UInt8(ascii: "t"): return try literal("true", .bool(true))
         case UInt8(ascii: "f"): return try literal("false", .bool(false))
         case UInt8(ascii: "n"): return try literal("null", .null)
+        case UInt8(ascii: "N") where allowsNonFinite: return try literal("NaN", .number("NaN"))
+        case UInt8(ascii: "I") where allowsNonFinite: return try literal("Infinity", .number("Infinity"))
         default: return .number(try number())
         }
     }
 
-    private mutating func literal(_ word: String, _ value: StrictJSON) throws(JSONFault) -> StrictJSON {
+    private mutating func literal(_ word: String, _ value: JSONValue) throws(JSONFault) -> JSONValue {
         for byte in word.utf8 {
             guard next == byte else { throw fault("\"\(word)\"") }
             position += 1
@@ -97,9 +59,9 @@ private struct JSONParser {
         return value
     }
 
-    private mutating func object(depth: Int) throws(JSONFault) -> StrictJSON {
+    private mutating func object(depth: Int) throws(JSONFault) -> JSONValue {
         position += 1
-        var members: [StrictJSON.Member] = []
+        var members: [JSONValue.Member] = []
         var keys: Set<String> = []
         skipWhitespace()
         if take("}") { return .object(members) }
@@ -118,9 +80,9 @@ private struct JSONParser {
         }
     }
 
-    private mutating func array(depth: Int) throws(JSONFault) -> StrictJSON {
+    private mutating func array(depth: Int) throws(JSONFault) -> JSONValue {
         position += 1
-        var elements: [StrictJSON] = []
+        var elements: [JSONValue] = []
         skipWhitespace()
         if take("]") { return .array(elements) }
         while true {
@@ -134,7 +96,10 @@ private struct JSONParser {
 
     private mutating func number() throws(JSONFault) -> String {
         let start = position
-        _ = take("-")
+        if take("-"), allowsNonFinite, next == UInt8(ascii: "I") {
+            _ = try literal("Infinity", .null)
+            return "-Infinity"
+        }
         if !take("0") { try digits() }
         if take(".") { try digits() }
         if take("e") || take("E") {

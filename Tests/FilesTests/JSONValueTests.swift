@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // The JSON reader for headers: accepts RFC 8259, refuses everything else at the right byte.
 
+import Foundation
 import Testing
 
-@testable import Checkpoints
 @testable import Files
 
-@Suite struct StrictJSONTests {
-    private func parse(_ text: String) throws(JSONFault) -> StrictJSON { try parse(Array(text.utf8)) }
+@Suite struct JSONValueTests {
+    private func parse(_ text: String) throws(JSONFault) -> JSONValue { try parse(Array(text.utf8)) }
 
-    private func parse(_ bytes: [UInt8]) throws(JSONFault) -> StrictJSON {
+    private func parse(_ bytes: [UInt8]) throws(JSONFault) -> JSONValue {
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 1)
         defer { buffer.deallocate() }
         buffer.copyBytes(from: bytes)
-        return try StrictJSON(UnsafeRawBufferPointer(buffer))
+        return try JSONValue(UnsafeRawBufferPointer(buffer))
     }
 
     @Test("values of every kind are read, members in their order")
@@ -60,6 +60,33 @@ import Testing
         #expect(throws: JSONFault.syntax(offset: 128, expected: "at most 128 nested values")) {
             try parse(String(repeating: "[", count: 1_000_000))
         }
+    }
+
+    @Test("NaN and Infinity are numbers only where they are allowed", arguments: ["NaN", "Infinity", "-Infinity"])
+    func nonFinite(_ text: String) throws {
+        #expect(throws: JSONFault.self) { try parse(text) }
+        let value = try JSONValue(Array("[\(text)]".utf8), allowsNonFinite: true).elements?.first
+        #expect(value == .number(text) || text == "NaN")
+        #expect(value?.double?.isFinite == false)
+    }
+
+    @Test(
+        "documents are compared by value: order of keys and notation of numbers do not count",
+        arguments: [
+            (#"{"a": 1, "b": [2.0]}"#, #"{"b": [2], "a": 1e0}"#, true), ("1", "2", false), ("1", "\"1\"", false),
+            ("18446744073709551615", "18446744073709551614", false), (#"{"a": 1}"#, #"{"a": 1, "b": 1}"#, false),
+        ])
+    func comparison(_ first: String, _ second: String, _ areEqual: Bool) throws {
+        #expect(try (parse(first) == parse(second)) == areEqual)
+    }
+
+    @Test("a tree comes back through Codable, and reads as text")
+    func codable() throws {
+        let json = #"{"a":[1,2.5,18446744073709551615,"x",true,null],"b":{}}"#
+        let value = try JSONDecoder().decode(JSONValue.self, from: Data(json.utf8))
+        #expect(try value == parse(json))
+        #expect(try String(decoding: JSONEncoder.compact.encode(value), as: UTF8.self) == json)
+        #expect(value.description == #"{"a": [1, 2.5, 1.8446744073709552e+19, "x", true, null], "b": {}}"#)
     }
 
     @Test(

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// Faults of HDF5 files, with their texts.
+
+import Files
+
+/// A failure of the HDF5 library, or an object of a file that is not what a checkpoint stores.
+public enum HDF5Error: Error, Equatable, Sendable {
+    /// HDF5 failed: `object` is the path inside the file, `cause` the first record of HDF5's error stack.
+    case failed(file: String, object: String, operation: String, cause: String)
+    /// A group or dataset is missing, or contains something that cannot be (`fault`).
+    case object(file: String, object: String, fault: ObjectFault)
+    /// An attribute is missing, or has another type or value.
+    case attribute(file: String, object: String, name: String, fault: AttributeFault)
+}
+
+/// What is wrong with an object inside an HDF5 file.
+public enum ObjectFault: Equatable, Sendable {
+    /// It is not there.
+    case missing
+    /// A soft, external or user-defined link, which checkpoints never hold.
+    case notAHardLink
+    /// Its element type is none that checkpoints store.
+    case unsupportedType(String)
+    /// Its extents do not fit into the file or into memory.
+    case impossibleExtents([Int])
+    /// Groups nest deeper than, or objects are more than, `limit`: the file loops or is damaged.
+    case tooMany(limit: Int)
+    /// A number of bytes or elements that must agree with others does not.
+    case size(expected: Int, found: Int)
+    /// A value outside what the format allows.
+    case value(expected: String, found: String)
+}
+
+/// What is wrong with an attribute.
+public enum AttributeFault: Equatable, Sendable {
+    case missing
+    /// Its type is not the one that it must have ("a string", "an integer", "integers").
+    case wrongType(expected: String)
+    case value(expected: String, found: String)
+}
+
+extension HDF5Error: CategorizedError {
+    public var category: ErrorCategory {
+        if case .failed(_, _, let operation, _) = self, HDF5Operation.writing.contains(operation) {
+            return .inputOutput
+        }
+        return .badData
+    }
+
+    public var description: String {
+        switch self {
+        case .failed(let file, let object, let operation, let cause):
+            "\(file): HDF5 could not \(operation) \(object) (\(cause))"
+                + (HDF5Operation.writing.contains(operation) ? "" : "; the file is damaged or incomplete")
+        case .object(let file, let object, let fault): "\(file): \(object): \(fault)"
+        case .attribute(let file, let object, let name, let fault): "\(file): attribute \(name) of \(object): \(fault)"
+        }
+    }
+}
+
+extension ObjectFault: CustomStringConvertible {
+    public var description: String {
+        switch self {
+        case .missing: "not in this file"
+        case .notAHardLink: "a link to elsewhere, which checkpoints do not hold"
+        case .unsupportedType(let name): "holds \(name), which checkpoints do not store"
+        case .impossibleExtents(let shape): "claims the shape \(shape), which the file cannot hold"
+        case .tooMany(let limit): "holds more than \(limit) nested objects; the file is damaged"
+        case .size(let expected, let found): "expected a size of \(expected), found \(found)"
+        case .value(let expected, let found): "expected \(expected), found \(found)"
+        }
+    }
+}
+
+extension AttributeFault: CustomStringConvertible {
+    public var description: String {
+        switch self {
+        case .missing: "missing; the file was not written as a bitsfusion checkpoint"
+        case .wrongType(let expected): "is not \(expected)"
+        case .value(let expected, let found): "expected \(expected), found \(found)"
+        }
+    }
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// The write loop of all files and streams of this program.
+
+import Foundation
+
+/// Writes all of `bytes` to an open file.
+///
+/// - Parameters:
+///   - bytes: the bytes.
+///   - descriptor: a file or stream that is open for writing.
+///   - offset: the position in the file; nil for the current one.
+/// - Returns: 0, or the errno of the call that failed.
+package func writeAll(_ bytes: UnsafeRawBufferPointer, to descriptor: Int32, at offset: Int? = nil) -> Int32 {
+    guard let start = bytes.baseAddress else { return 0 }
+    var done = 0
+    while done < bytes.count {
+        // Linux moves at most 2 GiB - 4 KiB per call; macOS refuses more than 2 GiB - 1.
+        let count = min(bytes.count - done, 1 << 30)
+        let written =
+            if let offset {
+                pwrite(descriptor, start + done, count, off_t(offset + done))
+            } else {
+                Foundation.write(descriptor, start + done, count)
+            }
+        if written > 0 {
+            done += written
+        } else if written == 0 {
+            return EIO
+        } else if errno != EINTR {
+            return errno
+        }
+    }
+    return 0
+}
