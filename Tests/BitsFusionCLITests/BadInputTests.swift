@@ -116,7 +116,9 @@ struct BadInputTests {
         #expect(run.status == input.status)
         #expect(run.errorLines.count == 1)
         #expect(run.errors.hasPrefix("bitsfusion"))
+        // HDF5 names the size of the file, which depends on the length of the temporary path in its manifest.
         let line = (run.errorLines.first ?? "").replacing(folder.path, with: "FOLDER")
+            .replacing(/eof = [0-9]+/, with: "eof = SIZE")
         try Self.errors.expect(input.command, status: run.status, line: line)
         #expect(run.output.isEmpty)
         #expect(folder.names == before)
