@@ -31,7 +31,7 @@ import Testing
         let settings = try YAMLDocument.read(TeacherTrainingConfig.self, from: Self.path(name))
         let config = try UNet2DConditionConfig(json: AtomicFile.read(Self.path(settings.unet)))
         let trainer = try TeacherTrainer(settings, unetConfig: config)
-        let parameters = trainer.model.stores.reduce(0) { $0 + $1.elementCount }
+        let parameters = trainer.model.components.reduce(0) { $0 + $1.store.elementCount }
         #expect((2_000_000...4_000_000).contains(parameters))
     }
 

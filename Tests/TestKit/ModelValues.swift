@@ -16,8 +16,8 @@ extension DiffusionPipeline {
     /// What every layer computes with, by key, quantized or not; text encoder's keys behind "text.".
     public var seenBits: [String: [UInt32]] {
         var result: [String: [UInt32]] = [:]
-        for (prefix, store) in zip(["", "text."], stores) {
-            for entry in store.entries {
+        for (prefix, component) in zip(["", "text."], components) {
+            for entry in component.store.entries {
                 result[prefix + entry.key] = withoutGradients {
                     entry.source.tensor().values.map(\.bitPattern)
                 }

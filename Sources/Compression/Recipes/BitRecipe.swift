@@ -60,7 +60,8 @@ public struct BitRecipe: Equatable, Sendable {
     ///
     /// - Throws: `RecipeError.unknownLayer`, `.notQuantizable` or `.missingLayer`, for the first such path.
     public func validate(against inventory: ModelInventory) throws(RecipeError) {
-        let roles = Dictionary(uniqueKeysWithValues: inventory.layers.map { ($0.path, $0.role) })
+        let known = inventory.layers + inventory.componentLayers.map(\.layer)
+        let roles = Dictionary(known.map { ($0.path, $0.role) }) { first, _ in first }
         for path in layers.keys.sorted() {
             guard let role = roles[path] else { throw .unknownLayer(path: path) }
             guard role.acceptsBits else { throw .notQuantizable(path: path, role: role) }
@@ -116,7 +117,8 @@ extension BitRecipe: RecipeDocument {
         layers = [:]
         for key in bitsByLayer.allKeys.sorted(by: { $0.stringValue < $1.stringValue }) {
             let path = LayerID(key.stringValue)
-            layers[path] = try Self.bits(of: path, in: bitsByLayer)
+            let bits = try Self.bits(of: path, in: bitsByLayer, key: key)
+            guard layers.updateValue(bits, forKey: path) == nil else { throw RecipeError.duplicateLayer(path: path) }
         }
         source = try container.decodeIfPresent(String.self, forKey: .source)
         guard container.contains(.format) else { return }
@@ -131,11 +133,11 @@ extension BitRecipe: RecipeDocument {
     }
 
     private static func bits(
-        of path: LayerID, in container: KeyedDecodingContainer<DocumentKey>
+        of path: LayerID, in container: KeyedDecodingContainer<DocumentKey>, key: DocumentKey
     ) throws(RecipeError) -> BitWidth {
         let nominalBits: Int
         do {
-            nominalBits = try container.decode(Int.self, forKey: DocumentKey(path.rawValue))
+            nominalBits = try container.decode(Int.self, forKey: key)
         } catch {
             // Errors of Foundation do not always have the path of a number that is not an Int.
             throw .malformed(location: "layers: \(path)", reason: "expected a whole number of bits")

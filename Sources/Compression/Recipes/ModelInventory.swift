@@ -2,14 +2,29 @@
 // The linear and convolution layers of one model and the number of its other parameters: what size accounting and
 // allocation need to know of an architecture.
 
+/// A layer of a component other than the denoiser, such as a text encoder. A recipe may name it.
+public struct ComponentLayer: Hashable, Codable, Sendable {
+    /// The layer; its path starts with the component's name.
+    public let layer: LayerShape
+    /// The bytes of the weight in a packed file where a recipe does not name the layer.
+    public let denseBytes: Int
+
+    public init(_ layer: LayerShape, denseBytes: Int) {
+        self.layer = layer
+        self.denseBytes = denseBytes
+    }
+}
+
 /// Every linear and convolution layer of a model, by path.
 public struct ModelInventory: Equatable, Sendable {
-    /// Every linear and convolution layer, time layers included, sorted by path; paths are unique.
+    /// Every linear and convolution layer of the denoiser, time layers included, sorted by path; paths are unique.
     public let layers: [LayerShape]
     /// The number of parameters that are not linear or convolution weights: norms, biases, embeddings.
     public let otherParameters: Int
     /// Whether the time layers can be replaced by cached time features: they depend on the timestep alone.
     public let cachesTimeFeatures: Bool
+    /// The layers of the other components, which no budget counts.
+    public var componentLayers: [ComponentLayer] = []
     /// The bytes that a packed file adds; nil where only the layers are known, so that forecasts count the payload
     /// alone.
     public var container: PackedContainer?
@@ -80,10 +95,20 @@ public struct ModelInventory: Equatable, Sendable {
 
 extension ModelInventory: Codable {
     enum CodingKeys: String, CodingKey {
-        case layers, otherParameters, cachesTimeFeatures, container
+        case layers, componentLayers, otherParameters, cachesTimeFeatures, container
     }
 
-    /// Reads `{"layers": [...], "otherParameters": n, "cachesTimeFeatures": true, "container": {...}}`; `container` may
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(layers, forKey: .layers)
+        if !componentLayers.isEmpty { try container.encode(componentLayers, forKey: .componentLayers) }
+        try container.encode(otherParameters, forKey: .otherParameters)
+        try container.encode(cachesTimeFeatures, forKey: .cachesTimeFeatures)
+        try container.encodeIfPresent(self.container, forKey: .container)
+    }
+
+    /// Reads `{"layers": [...], "otherParameters": n, "cachesTimeFeatures": true, "componentLayers": [...],
+    /// "container": {...}}`; the last two may
     /// be absent.
     ///
     /// - Throws: `RecipeError.duplicateLayer` and `RecipeError.malformed` as the other initializer does.
@@ -93,6 +118,13 @@ extension ModelInventory: Codable {
             layers: container.decode([LayerShape].self, forKey: .layers),
             otherParameters: container.decode(Int.self, forKey: .otherParameters),
             cachesTimeFeatures: container.decode(Bool.self, forKey: .cachesTimeFeatures))
+        componentLayers = try container.decodeIfPresent([ComponentLayer].self, forKey: .componentLayers) ?? []
+        let denseLimit = Self.parameterLimit
+        if let wrong = componentLayers.first(where: { !(0...denseLimit).contains($0.denseBytes) }) {
+            throw RecipeError.malformed(
+                location: "\(wrong.layer.path): denseBytes",
+                reason: "expected 0 to \(denseLimit) bytes, found \(wrong.denseBytes)")
+        }
         self.container = try container.decodeIfPresent(PackedContainer.self, forKey: .container)
         if let found = self.container,
             let wrong = [found.cached, found.layersKept, found.textEncoder].first(where: {

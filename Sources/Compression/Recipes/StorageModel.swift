@@ -70,8 +70,17 @@ public struct StorageModel: Sendable {
         bytes += inventory.container?.bytes(storage) ?? 0
         for layer in inventory.quantizedLayers {
             guard let bits = recipe.layers[layer.path] else { throw .missingLayer(path: layer.path) }
-            bytes += codeBytes(layer.weights, bits.levels) + layer.outputChannels * bytesPerScale
+            bytes += quantizedBytes(layer, bits)
+        }
+        for component in inventory.componentLayers {
+            guard let bits = recipe.layers[component.layer.path] else { continue }
+            bytes += quantizedBytes(component.layer, bits) - component.denseBytes
         }
         return bytes
+    }
+
+    /// The bytes of codes and scales of one layer.
+    public func quantizedBytes(_ layer: LayerShape, _ bits: BitWidth) -> Int {
+        codeBytes(layer.weights, bits.levels) + layer.outputChannels * bytesPerScale
     }
 }

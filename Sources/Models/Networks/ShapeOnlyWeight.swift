@@ -23,3 +23,12 @@ package final class ShapeOnlyWeight: WeightSource {
         preconditionFailure("a weight \(shape) without values was computed with")
     }
 }
+
+extension CLIPTextConfig {
+    /// The text encoder with shapes and no values of large weights: for inspecting the architecture.
+    ///
+    /// - Throws: `ParameterError` for an architecture that cannot be built.
+    public func skeleton() throws -> CLIPTextModel {
+        try CLIPTextModel(config: self, parameters: ParameterPath(ParameterStore(provider: ShapeOnlyProvider())))
+    }
+}

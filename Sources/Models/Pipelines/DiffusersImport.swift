@@ -9,15 +9,30 @@ import Networks
 import Recipes
 import Tensors
 
+extension Denoiser {
+    /// Checks that `source` has exactly the tensors of this model, by name and shape; reads no elements.
+    ///
+    /// - Throws: `CheckpointError.missingKey`, `.shapeMismatch`, `.unusedKeys`.
+    public func checkTensors(of source: any TensorSource) throws {
+        for entry in store.entries {
+            let found = try source.require(entry.key).shape
+            guard found == entry.source.shape else {
+                throw CheckpointError.shapeMismatch(
+                    file: source.path, key: entry.key, expected: entry.source.shape, found: found)
+            }
+        }
+        let known = Set(store.entries.map(\.key))
+        let unused = source.keys.filter { !known.contains($0) }
+        if !unused.isEmpty { throw CheckpointError.unusedKeys(file: source.path, keys: unused) }
+    }
+}
+
 extension DenoiserConfig {
     /// Checks that `source` holds exactly the tensors of this architecture; reads no elements.
     ///
     /// - Throws: `CheckpointError.missingKey`, `.shapeMismatch`, `.unusedKeys`.
     public func checkTensors(of source: any TensorSource) throws {
-        let check = TensorCheck(source)
-        _ = try model(ParameterPath(ParameterStore(provider: check)), timeFeatures: nil)
-        let unused = source.keys.filter { !check.used.contains($0) }
-        if !unused.isEmpty { throw CheckpointError.unusedKeys(file: source.path, keys: unused) }
+        try skeleton().checkTensors(of: source)
     }
 }
 
@@ -47,22 +62,5 @@ extension DiffusersFolder {
             try progress(index + 1, weights.keys.count)
         }
         try writer.finish()
-    }
-}
-
-/// Compares the shapes that a model requests with those of stored tensors.
-private final class TensorCheck: ParameterProvider {
-    private let source: any TensorSource
-    private(set) var used: Set<String> = []
-
-    init(_ source: any TensorSource) { self.source = source }
-
-    func weight(_ key: String, shape: [Int], initializer: Initializer) throws -> any WeightSource {
-        let found = try source.require(key).shape
-        guard found == shape else {
-            throw CheckpointError.shapeMismatch(file: source.path, key: key, expected: shape, found: found)
-        }
-        used.insert(key)
-        return shape.count > 1 ? ShapeOnlyWeight(shape) : Parameter(key, .zeros(shape), isTrainable: false)
     }
 }

@@ -62,11 +62,8 @@ public final class DiffusionPipeline {
     /// - Throws: `ConfigError` for scheduler options that are not supported.
     public func noiseSchedule() throws -> NoiseSchedule { try samplerConfig(.ddim).schedule }
 
-    /// The parameters of denoiser and text encoder.
-    public var stores: [ParameterStore] { [denoiser.store] + (textEncoder.map { [$0.store] } ?? []) }
-
     /// Makes no parameter trainable.
-    public func freeze() { for store in stores { store.setTrainable(false) } }
+    public func freeze() { for component in components { component.store.setTrainable(false) } }
 
     /// `[B, C, H, W]` for `batch` samples of `size` x `size`; nil: the model's own size.
     public func sampleShape(batch: Int, size: Int? = nil) -> [Int] {

@@ -8,35 +8,25 @@ import Networks
 import Recipes
 import Tensors
 
-extension ModelInventory {
-    /// The layers of a whole model, and the bytes that its packed file adds to them.
-    ///
-    /// - Parameters:
-    ///   - config: the denoiser.
-    ///   - textEncoder: with its values, which decide its element types; nil for a denoiser on its own.
-    ///   - tokenizerName: the text encoder's tokenizer; nil for a denoiser on its own.
-    ///   - schedulerJSON: the diffusers `scheduler_config.json` that the model came with.
-    /// - Throws: `RecipeError`.
-    public init(
-        of config: any DenoiserConfig, textEncoder: CLIPTextModel?, tokenizerName: String?, schedulerJSON: String?
-    ) throws {
-        let skeleton = try config.skeleton()
-        self = try skeleton.inventory()
-        let model = try DiffusionPipeline(
-            denoiser: skeleton, textEncoder: textEncoder, tokenizerName: tokenizerName, schedulerJSON: schedulerJSON)
-        container = PackedContainer(
-            cached: try model.packedOverhead(.paper), layersKept: try model.packedOverhead(.layersKept),
-            textEncoder: model.packedTextEncoder.reduce(0) { $0 + $1.tensor.count * $1.type.bytesPerElement })
-    }
-}
-
 extension DiffusionPipeline {
     /// The layers of this model, and the bytes that its packed file adds to them.
     ///
-    /// - Throws: as `ModelInventory.init(of:textEncoder:tokenizerName:schedulerJSON:)`.
+    /// - Throws: `RecipeError` for an architecture that the accounting cannot describe.
     public func inventory() throws -> ModelInventory {
-        try ModelInventory(
-            of: denoiser.config, textEncoder: textEncoder, tokenizerName: tokenizerName, schedulerJSON: schedulerJSON)
+        var inventory = try layerInventory()
+        // A model with cached time features may have been built without its time layers.
+        let complete =
+            denoiser.timeFeatures == nil
+            ? self
+            : try DiffusionPipeline(
+                denoiser: denoiser.config.skeleton(), textEncoder: textEncoder, tokenizerName: tokenizerName,
+                schedulerJSON: schedulerJSON)
+        let others = packedTextEncoder.reduce(0) { $0 + $1.tensor.count * $1.type.bytesPerElement }
+        let quantized = components.filter { !$0.isDenoiser }.flatMap(\.quantizedLayers)
+        inventory.container = PackedContainer(
+            cached: try complete.packedOverhead(.paper), layersKept: try complete.packedOverhead(.layersKept),
+            textEncoder: others + quantized.reduce(0) { $0 + $1.denseBytes })
+        return inventory
     }
 
     /// An upper bound of the bytes of a packed file in addition to tensor elements.
@@ -44,10 +34,16 @@ extension DiffusionPipeline {
         let manifest = RunManifest(toolVersion: "", commandLine: [], seed: nil, inputs: [])
         var overhead = CheckpointOverhead(header: try header(.packed, manifest))
         let layers = denoiser.quantizedLayers
-        for entry in packedEntries(besides: layers, dropsTimeLayers: storage != .layersKept) {
+        let quantizedKeys = Set(layers.map { $0.path + ".weight" })
+        for entry in packedEntries(dropsTimeLayers: storage != .layersKept) where !quantizedKeys.contains(entry.key) {
             overhead.addTensor(entry.key, rank: entry.source.shape.count)
         }
         for layer in layers { overhead.addPackedLayer(layer.path, rank: layer.weight.shape.count) }
+        for component in components where !component.isDenoiser {
+            for layer in component.quantizedLayers {
+                overhead.addPackedLayer(layer.path, of: component.name, rank: layer.weight.shape.count)
+            }
+        }
         if storage != .layersKept { overhead.addTimeFeatures(denoiser.timeFeatureChannels.map(\.path)) }
         for (key, tensor, _) in packedTextEncoder {
             overhead.addTensor(key, of: CheckpointHeader.textEncoder, rank: tensor.rank)

@@ -53,25 +53,22 @@ public struct PackedVerification: Encodable, Sendable {
     /// - Throws: `PipelineError.notQuantized` for a model without quantized layers; `TimeFeatureError`.
     public init(_ packed: DiffusionPipeline, isPackedFrom original: DiffusionPipeline, seed: UInt64) throws {
         var comparison = Comparison()
-        let layers = packed.denoiser.store.weightedLayers.filter(\.isQuantized)
-        guard !layers.isEmpty, original.recipe != nil else { throw PipelineError.notQuantized }
+        guard packed.recipe != nil, original.recipe != nil else { throw PipelineError.notQuantized }
         let hasSameConfig = packed.denoiser.config.isEqual(to: original.denoiser.config)
-        if !hasSameConfig { comparison.note("config", "is another one than the original's") }
-        for layer in layers { comparison.compare(layer, original.denoiser.store.layer(at: layer.path)) }
-        let packedPaths = Set(layers.map(\.path))
-        for layer in original.denoiser.store.weightedLayers
-        where layer.isQuantized && !packedPaths.contains(layer.path) {
-            comparison.note(layer.path, "is not packed")
+        if !hasSameConfig { comparison.note("config", "differs from the original's") }
+        for component in packed.components {
+            guard let other = original.components.first(where: { $0.name == component.name }) else {
+                comparison.note(component.name, "is missing in the original")
+                continue
+            }
+            comparison.compare(component, other)
         }
-        comparison.compareParameters(packed.denoiser.store, original.denoiser.store)
-        if let mine = packed.textEncoder?.store, let other = original.textEncoder?.store {
-            comparison.compareParameters(mine, other)
-        } else if (packed.textEncoder == nil) != (original.textEncoder == nil) {
-            comparison.note("text encoder", "only one of the models has one")
+        for component in original.components where !packed.components.contains(where: { $0.name == component.name }) {
+            comparison.note(component.name, "is missing in the packed model")
         }
         let table = packed.denoiser.timeFeatures
         if let table { try comparison.compare(table, original.denoiser) }
-        self.layers = layers.count
+        layers = comparison.layers
         (codes, scales, otherValues, timeFeatures) = (
             comparison.codes, comparison.scales, comparison.others, comparison.features
         )
@@ -163,7 +160,7 @@ private struct QuantizedCodes {
 
 /// What was compared and what was found.
 private struct Comparison {
-    var (codes, scales, others, features) = (0, 0, 0, 0)
+    var (layers, codes, scales, others, features) = (0, 0, 0, 0, 0)
     var hasRoundedScales = false
     var differences: [PackedVerification.Difference] = []
 
@@ -171,26 +168,40 @@ private struct Comparison {
         differences.append(PackedVerification.Difference(place: place, what: what))
     }
 
-    mutating func compare(_ layer: any WeightedLayer, _ other: (any WeightedLayer)?) {
+    /// Compares quantized layers and other parameters of a component.
+    mutating func compare(_ component: PipelineComponent, _ original: PipelineComponent) {
+        let quantized = component.quantizedLayers
+        layers += quantized.count
+        for layer in quantized {
+            compare(layer, original.store.layer(at: layer.path), named: component.layerID(layer.path).rawValue)
+        }
+        let packedPaths = Set(quantized.map(\.path))
+        for layer in original.quantizedLayers where !packedPaths.contains(layer.path) {
+            note(component.layerID(layer.path).rawValue, "is not packed")
+        }
+        compareParameters(component.store, original.store)
+    }
+
+    mutating func compare(_ layer: any WeightedLayer, _ other: (any WeightedLayer)?, named name: String) {
         guard let mine = QuantizedCodes(layer), let theirs = other.flatMap(QuantizedCodes.init),
             let shape = other?.weight.shape, shape == layer.weight.shape
         else {
-            return note(layer.path, "is no quantized layer of the same shape in the original")
+            return note(name, "is no quantized layer of the same shape in the original")
         }
         guard mine.width == theirs.width else {
-            return note(layer.path, "\(mine.width.rawValue) bits, the original \(theirs.width.rawValue)")
+            return note(name, "\(mine.width.rawValue) bits, the original \(theirs.width.rawValue)")
         }
         codes += mine.codes.count
         scales += mine.scales.count
         let wrong = zip(mine.codes, theirs.codes).count { $0 != $1 }
-        if wrong > 0 { note(layer.path, "\(wrong) of \(mine.codes.count) codes differ") }
+        if wrong > 0 { note(name, "\(wrong) of \(mine.codes.count) codes differ") }
         guard mine.scales != theirs.scales else { return }
         let rounded = Tensor(theirs.scales, shape: [theirs.scales.count]).roundedToFloat16.values
         if mine.scales == rounded {
             hasRoundedScales = true
         } else {
             let wrong = zip(mine.scales, theirs.scales).count { $0 != $1 }
-            note(layer.path, "\(wrong) of \(mine.scales.count) scales differ")
+            note(name, "\(wrong) of \(mine.scales.count) scales differ")
         }
     }
 

@@ -8,12 +8,12 @@ import Quantization
 import Recipes
 import Tensors
 
-extension Denoiser {
-    /// Replaces the weights that `recipe` names by fake-quantized ones, in place. Layers that are fake-quantized
-    /// already keep their latent weights.
+extension DiffusionPipeline {
+    /// Replaces the weights that `recipe` names by fake-quantized ones, in place. Layers that are fake-quantized already
+    /// keep their latent weights.
     ///
     /// - Parameters:
-    ///   - recipe: the bits of every quantized layer.
+    ///   - recipe: the bits of every quantized layer of the denoiser, and of any layers of other components.
     ///   - initialization: how scales are initialized.
     ///   - progress: called with the layers done and their number; it may throw to interrupt.
     /// - Throws: `RecipeError` for a recipe that names a layer that does not exist or misses one, before anything
@@ -21,15 +21,29 @@ extension Denoiser {
     public func quantize(
         recipe: BitRecipe, initialization: ScaleInitialization, progress: (Int, Int) throws -> Void = { _, _ in }
     ) throws {
-        try recipe.validate(against: inventory())
-        let layers = store.weightedLayers.compactMap { layer in
-            recipe.layers[LayerID(layer.path)].map { (layer, $0) }
+        try recipe.validate(against: layerInventory())
+        let layers = components.flatMap { component in
+            component.store.weightedLayers.compactMap { layer in
+                recipe.layers[component.layerID(layer.path)].map { (layer, $0) }
+            }
         }
-        for (index, (layer, width)) in layers.enumerated() {
+        for (index, (layer, bits)) in layers.enumerated() {
             layer.weight = FakeQuantizedWeight(
-                latent: layer.latentWeight, bits: width, initialization: initialization)
+                latent: layer.latentWeight, bits: bits, initialization: initialization)
             try progress(index + 1, layers.count)
         }
+    }
+}
+
+extension Denoiser {
+    /// Replaces the weights of a denoiser alone; see `DiffusionPipeline.quantize`.
+    ///
+    /// - Throws: `RecipeError`, and what `progress` throws.
+    public func quantize(
+        recipe: BitRecipe, initialization: ScaleInitialization, progress: (Int, Int) throws -> Void = { _, _ in }
+    ) throws {
+        try DiffusionPipeline(denoiser: self, textEncoder: nil, schedulerJSON: nil)
+            .quantize(recipe: recipe, initialization: initialization, progress: progress)
     }
 
     /// The parameters of the layers that cached time features replace.

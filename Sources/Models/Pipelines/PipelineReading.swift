@@ -59,14 +59,16 @@ extension DiffusionPipeline {
     public var isPacked: Bool { !packedWeights.isEmpty }
 
     private var packedWeights: [PackedWeight] {
-        denoiser.store.weightedLayers.compactMap { $0.weight as? PackedWeight }
+        components.flatMap { $0.store.weightedLayers.compactMap { $0.weight as? PackedWeight } }
     }
 
     /// The bits of the quantized layers of a student or packed model; nil for a dense one.
     public var recipe: BitRecipe? {
         var layers: [LayerID: BitWidth] = [:]
-        for layer in denoiser.store.weightedLayers {
-            if let weight = layer.quantizedWeight { layers[LayerID(layer.path)] = weight.grid.bits }
+        for component in components {
+            for layer in component.store.weightedLayers {
+                if let weight = layer.quantizedWeight { layers[component.layerID(layer.path)] = weight.grid.bits }
+            }
         }
         return layers.isEmpty ? nil : BitRecipe(layers: layers)
     }
@@ -77,11 +79,13 @@ extension CLIPTextModel {
     ///
     /// - Throws: `CheckpointError`, `ConfigError`, `ParameterError`.
     public convenience init?(in reader: CheckpointReader) throws {
-        guard let json = reader.header.textConfig, let source = reader.textEncoder else { return nil }
-        let parameters = CheckpointParameters(source, precision: .float32)
-        try self.init(
-            config: CLIPTextConfig(json: Data(json.utf8)),
-            parameters: ParameterPath(ParameterStore(provider: parameters)))
+        guard let json = reader.header.textConfig else { return nil }
+        let config = try CLIPTextConfig(json: Data(json.utf8))
+        let layers = reader.format == .packed ? try config.skeleton().store.weightedLayers : []
+        let parameters = try CheckpointParameters(
+            reader, component: CheckpointHeader.textEncoder,
+            shapes: Dictionary(uniqueKeysWithValues: layers.map { ($0.path, $0.weight.shape) }))
+        try self.init(config: config, parameters: ParameterPath(ParameterStore(provider: parameters)))
         try parameters.checkAllUsed()
     }
 }

@@ -67,16 +67,25 @@ extension DiffusionPipeline {
         training: TrainingState? = nil
     ) throws {
         let writer = try CheckpointWriter(path, header: try header(.student, manifest))
-        for entry in denoiser.store.entries {
-            let latent = (entry.source as? FakeQuantizedWeight)?.latent
-            try writer.write(entry.key, latent ?? entry.source)
+        for component in components {
+            let section = CheckpointSection.component(component.name)
+            for entry in component.store.entries {
+                let latent = (entry.source as? FakeQuantizedWeight)?.latent
+                if component.isDenoiser {
+                    try writer.write(entry.key, latent ?? entry.source)
+                } else {
+                    try writer.write(entry.key, in: section, (latent ?? entry.source).tensor().detached())
+                }
+            }
         }
-        for layer in denoiser.store.weightedLayers {
-            guard let weight = layer.weight as? FakeQuantizedWeight else { continue }
-            try writer.write(
-                QuantizationRecord(path: layer.path, width: weight.grid.bits, scales: weight.scales))
+        for component in components {
+            for layer in component.store.weightedLayers {
+                guard let weight = layer.weight as? FakeQuantizedWeight else { continue }
+                try writer.write(
+                    QuantizationRecord(path: layer.path, width: weight.grid.bits, scales: weight.scales),
+                    of: component.name)
+            }
         }
-        try writeTextEncoder(with: writer, as: .float32)
         try training?.write(with: writer)
         try writer.finish()
     }
@@ -96,17 +105,17 @@ extension DiffusionPipeline {
     ) throws {
         let table = try cachedTimeFeatures(options)
         let writer = try CheckpointWriter(path, header: try header(.packed, manifest))
-        let packs = denoiser.store.weightedLayers.filter(\.isQuantized)
-        for entry in packedEntries(besides: packs, dropsTimeLayers: table != nil) {
-            try writer.write(entry.key, entry.source)
+        let quantized = components.flatMap { component in
+            component.quantizedLayers.map { (component: component.name, layer: $0) }
         }
+        for entry in packedEntries(dropsTimeLayers: table != nil) { try writer.write(entry.key, entry.source) }
         // A few layers at a time are packed on all cores; files are written in the order of the model.
         let together = 4 * Threads.count
-        for start in stride(from: 0, to: packs.count, by: together) {
-            let part = Array(packs[start..<min(start + together, packs.count)])
-            for (index, record) in try records(of: part, options).enumerated() {
-                try writer.write(record, scaleType: options.scaleType)
-                try progress(start + index + 1, packs.count)
+        for start in stride(from: 0, to: quantized.count, by: together) {
+            let part = Array(quantized[start..<min(start + together, quantized.count)])
+            for (index, record) in try records(of: part.map(\.layer), options).enumerated() {
+                try writer.write(record, of: part[index].component, scaleType: options.scaleType)
+                try progress(start + index + 1, quantized.count)
             }
         }
         if let table {
@@ -126,19 +135,17 @@ extension DiffusionPipeline {
         return Set(visited).sorted()
     }
 
-    /// The parameters that a packed model has beside the weights of `layers`.
-    func packedEntries(
-        besides layers: [any WeightedLayer], dropsTimeLayers: Bool
-    ) -> [ParameterEntry] {
-        let packedKeys = Set(layers.map { $0.path + ".weight" })
-        return denoiser.store.entries.filter { entry in
-            !packedKeys.contains(entry.key) && !(dropsTimeLayers && denoiser.isTimeLayer(parameter: entry.key))
+    /// The denoiser's parameters in a packed file in addition to the weights of quantized layers.
+    func packedEntries(dropsTimeLayers: Bool) -> [ParameterEntry] {
+        denoiser.store.entries.filter { entry in
+            !(entry.source is any QuantizedWeight) && !(dropsTimeLayers && denoiser.isTimeLayer(parameter: entry.key))
         }
     }
 
-    /// The text encoder's parameters as a packed file holds them: at 16 bits where that loses nothing.
+    /// The text encoder's parameters in a packed file in addition to the weights of quantized layers: at 16 bits where
+    /// these are exact.
     var packedTextEncoder: [(key: String, tensor: Tensor, type: ElementType)] {
-        (textEncoder?.store.entries ?? []).map { entry in
+        (textEncoder?.store.entries ?? []).filter { !($0.source is any QuantizedWeight) }.map { entry in
             let tensor = entry.source.tensor().detached()
             return (entry.key, tensor, tensor.isExactInFloat16 ? .float16 : .float32)
         }

@@ -140,7 +140,7 @@ private func meanSquare(_ a: Tensor, _ b: Tensor) -> Double {
             teacher: teacher.denoiser, student: trainer.model.denoiser, schedule: NoiseSchedule(),
             data: TinyDistillation.data(), stage: .one, options: TinyDistillation.options(featureWeight: 1))
         try objective(part, random: &random).total.backward()
-        for store in teacher.stores {
+        for store in teacher.components.map(\.store) {
             #expect(store.parameters.allSatisfy { $0.gradient == nil && !$0.isTrainable })
         }
         for parameter in trainer.model.denoiser.store.parameters {

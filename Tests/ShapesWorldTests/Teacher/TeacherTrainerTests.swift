@@ -39,7 +39,7 @@ import Testing
     }
 
     private func bits(_ trainer: TeacherTrainer) -> [[String: [UInt32]]] {
-        trainer.model.stores.map(\.bits)
+        trainer.model.components.map(\.store.bits)
     }
 
     @Test("UNet and text encoder are trained, from weights that depend on the seed")

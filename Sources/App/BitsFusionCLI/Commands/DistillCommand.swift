@@ -147,7 +147,7 @@ struct DistillCommand: ParsableCommand {
             throw CommandError(
                 .badData, "\(reference.name): already quantized; stage 1 requires a full-precision model")
         }
-        try student.denoiser.quantize(recipe: bits, initialization: .paper)
+        try student.quantize(recipe: bits, initialization: .paper)
         return Start(
             student: student, teacher: reference, models: [reference], inputs: [BitRecipe.file(of: recipe)])
     }

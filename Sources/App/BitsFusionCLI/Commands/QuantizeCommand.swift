@@ -59,7 +59,7 @@ struct QuantizeCommand: ParsableCommand {
         let pipeline = try addingFile(model.name) { try DiffusionPipeline(reader) }
         let options = try packing.options(for: pipeline, recipeSteps: bits.cachedSteps)
         let progress = common.progress("fitting scales", total: bits.layers.count, unit: "layers")
-        try pipeline.denoiser.quantize(recipe: bits, initialization: quantization.initialization) { done, _ in
+        try pipeline.quantize(recipe: bits, initialization: quantization.initialization) { done, _ in
             progress.update(done)
             try InterruptFlag.check()
         }
@@ -70,7 +70,7 @@ struct QuantizeCommand: ParsableCommand {
 
     /// Checks the recipe's layers before the model's weights are read.
     private func validate(_ bits: BitRecipe, for reader: CheckpointReader) throws {
-        let config = try DenoiserRegistry.config(of: reader, named: model.name)
-        try addingFile(quantization.recipe) { try bits.validate(against: config.inventory()) }
+        let inventory = try addingFile(model.name) { try ModelInventory(layersOf: reader) }
+        try addingFile(quantization.recipe) { try bits.validate(against: inventory) }
     }
 }

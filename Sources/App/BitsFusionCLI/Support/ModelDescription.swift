@@ -57,7 +57,7 @@ struct ModelDescription {
         self.name = name
         self.format = format
         self.config = config
-        inventory = try ModelInventory(of: config, textEncoder: nil, tokenizerName: nil, schedulerJSON: nil)
+        inventory = try DiffusionPipeline(denoiser: config.skeleton(), textEncoder: nil, schedulerJSON: nil).inventory()
         recipe = nil
         stored = [:]
         cachedSteps = nil
@@ -70,20 +70,24 @@ struct ModelDescription {
         format = checkpoint.format.rawValue
         config = try DenoiserRegistry.config(of: checkpoint, named: name)
         let encoder = try addingFile(name) { try CLIPTextModel(in: checkpoint) }
-        inventory = try ModelInventory(
-            of: config, textEncoder: encoder,
-            tokenizerName: checkpoint.header.tokenizer, schedulerJSON: checkpoint.header.scheduler)
+        let pipeline = try DiffusionPipeline(
+            denoiser: config.skeleton(), textEncoder: encoder, tokenizerName: checkpoint.header.tokenizer,
+            schedulerJSON: checkpoint.header.scheduler)
+        inventory = try pipeline.inventory()
         var layers: [LayerID: BitWidth] = [:]
-        for path in checkpoint.quantizedLayers {
-            layers[LayerID(path)] = try checkpoint.quantization(of: path).width
-        }
         var stored: [LayerID: StoredLayer] = [:]
-        for path in checkpoint.packedLayers {
-            let record = try checkpoint.packedLayer(path)
-            layers[LayerID(path)] = record.width
-            stored[LayerID(path)] = StoredLayer(
-                encoding: record.encoding, codeBytes: record.codes.count,
-                scaleBytes: record.scales.count * (try checkpoint.packedScaleType(path)).bytesPerElement)
+        for component in pipeline.components {
+            for path in checkpoint.quantizedLayers(of: component.name) {
+                layers[component.layerID(path)] = try checkpoint.quantization(of: path, in: component.name).width
+            }
+            for path in checkpoint.packedLayers(of: component.name) {
+                let record = try checkpoint.packedLayer(path, of: component.name)
+                let scaleType = try checkpoint.packedScaleType(path, of: component.name)
+                layers[component.layerID(path)] = record.width
+                stored[component.layerID(path)] = StoredLayer(
+                    encoding: record.encoding, codeBytes: record.codes.count,
+                    scaleBytes: record.scales.count * scaleType.bytesPerElement)
+            }
         }
         self.stored = stored
         recipe = layers.isEmpty ? nil : BitRecipe(layers: layers)
@@ -91,7 +95,7 @@ struct ModelDescription {
         cachedSteps = checkpoint.format == .packed ? try checkpoint.timeFeatures()?.timesteps.count ?? 0 : nil
         textEncoderParameters = encoder?.store.elementCount ?? 0
         fileBytes = Numbers.fileSize(checkpoint.path)
-        if checkpoint.format == .model { try config.checkTensors(of: checkpoint.parameters) }
+        if checkpoint.format == .model { try pipeline.denoiser.checkTensors(of: checkpoint.parameters) }
     }
 
     private static func looksLikeJSON(_ path: String) -> Bool {

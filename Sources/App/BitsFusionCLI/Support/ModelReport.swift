@@ -53,7 +53,7 @@ struct ModelReport: Encodable {
         let parts: [Part]
         /// All parts together: the bytes of the packed file.
         let storedBytes: Int
-        /// Without the text encoder, which is not quantized. Compared with `float16Bytes`.
+        /// Without the text encoder. Compared with `float16Bytes`.
         let unetBytes: Int
         let float16Bytes: Int
     }
@@ -65,8 +65,11 @@ struct ModelReport: Encodable {
     let weights: Int
     let textEncoderParameters: Int
     let fileBytes: Int?
+    /// The layers of all components, those of the denoiser first.
     let layers: [Layer]
     let quantized: Quantized?
+    /// The number of layers of the denoiser.
+    private let denoiserLayers: Int
 
     /// - Throws: `RecipeError` if the recipe does not match the model.
     init(
@@ -79,10 +82,11 @@ struct ModelReport: Encodable {
         parameters = inventory.weightCount + inventory.otherParameters
         weights = inventory.weightCount
         textEncoderParameters = model.textEncoderParameters
+        denoiserLayers = inventory.layers.count
         fileBytes = model.fileBytes
         let found = recipe == model.recipe ? model.stored : [:]
         var stored: [LayerID: StoredLayer] = [:]
-        for layer in inventory.quantizedLayers {
+        for layer in inventory.quantizedLayers + inventory.componentLayers.map(\.layer) {
             guard let bits = recipe?.layers[layer.path] else { continue }
             stored[layer.path] =
                 found[layer.path]
@@ -92,15 +96,18 @@ struct ModelReport: Encodable {
                         count: layer.weights, levels: bits.levels, encoding: encoding),
                     scaleBytes: layer.outputChannels * 4)
         }
-        layers = inventory.layers.map { layer in
+        let denseBytes = Dictionary(
+            uniqueKeysWithValues: inventory.componentLayers.map { ($0.layer.path, $0.denseBytes) })
+        layers = (inventory.layers + inventory.componentLayers.map(\.layer)).map { layer in
             let (bits, storedLayer) = (recipe?.layers[layer.path], stored[layer.path])
             let isCached = layer.role.isTimeLayer && storage.cachedSteps > 0
-            let kept = recipe == nil || storedLayer != nil ? nil : isCached ? 0 : layer.weights * 4
+            let kept = recipe == nil || storedLayer != nil ? nil : isCached ? 0 : denseBytes[layer.path] ?? layer.weights * 4
             let bytes = storedLayer?.bytes ?? kept
             return Layer(
                 path: layer.path.rawValue, kind: layer.kind.rawValue, role: layer.role.rawValue,
                 shape: layer.shape, weights: layer.weights, bits: bits?.rawValue, averageBits: bits?.effectiveBits,
-                storage: storedLayer?.encoding.rawValue ?? kept.map { _ in isCached ? "cached" : "float32" },
+                storage: storedLayer?.encoding.rawValue
+                    ?? kept.map { isCached ? "cached" : $0 < layer.weights * 4 ? "float16" : "float32" },
                 bytes: bytes,
                 storedBitsPerWeight: bytes.map { 8 * Double($0) / Double(max(layer.weights, 1)) })
         }
@@ -131,11 +138,14 @@ extension ModelReport.Quantized {
         stored: [LayerID: StoredLayer], textEncoder: Int, fileBytes: Int?
     ) throws {
         let size = try SizeAccounting(recipe: recipe, inventory: inventory, timeFeatures: storage)
-        let codes = stored.values.reduce(0) { $0 + $1.codeBytes }
-        let scales = stored.values.reduce(0) { $0 + $1.scaleBytes }
+        let quantized = inventory.quantizedLayers.compactMap { stored[$0.path] }
+        let codes = quantized.reduce(0) { $0 + $1.codeBytes }
+        let scales = quantized.reduce(0) { $0 + $1.scaleBytes }
         let time = Int(size.timeFeatures.bytes)
         let others = Int(size.otherParameters.bytes)
-        let encoder = inventory.container?.textEncoder ?? 0
+        let encoder = inventory.componentLayers.reduce(inventory.container?.textEncoder ?? 0) { bytes, component in
+            bytes + (stored[component.layer.path].map { $0.bytes - component.denseBytes } ?? 0)
+        }
         // Known for a packed file, an upper bound for one to be written.
         let container =
             fileBytes.map { $0 - codes - scales - time - others - encoder } ?? inventory.container?.structure(storage)
@@ -180,7 +190,7 @@ extension ModelReport {
         Output.line("                 channels \(Self.list(architecture.blockOutChannels))")
         Output.line(
             "  parameters     \(Numbers.grouped(parameters)), \(Numbers.grouped(weights)) of them weights of "
-                + "\(layers.count) linear and convolution layers")
+                + "\(denoiserLayers) linear and convolution layers")
         if textEncoderParameters > 0 {
             Output.line("  text encoder   \(Numbers.grouped(textEncoderParameters)) more parameters")
         }

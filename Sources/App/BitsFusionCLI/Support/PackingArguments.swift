@@ -73,14 +73,14 @@ struct PackingArguments: ParsableArguments {
         _ pipeline: DiffusionPipeline, to path: String, manifest: RunManifest, options: PackingOptions,
         common: CommonOptions, asJSON: Bool
     ) throws {
-        let layers = pipeline.denoiser.quantizedLayers.count
+        let layers = pipeline.recipe?.layers.count ?? 0
         let progress = common.progress("packing", total: layers, unit: "layers")
         try pipeline.writePacked(to: path, manifest: manifest, options: options) { done, _ in
             progress.update(done)
             try InterruptFlag.check()
         }
         progress.endLine()
-        let inventory = try pipeline.denoiser.inventory()
+        let inventory = try pipeline.layerInventory()
         let storage = TimeFeatureStorage(cachedSteps: options.cachedTimesteps?.count ?? 0, of: inventory)
         guard let recipe = pipeline.recipe else { return }
         let size = try SizeAccounting(

@@ -22,7 +22,7 @@ public enum WeightPrecision: Sendable {
 public final class CheckpointParameters: ParameterProvider {
     private let source: any TensorSource
     private let precision: WeightPrecision
-    private let checkpoint: CheckpointReader?
+    private let checkpoint: (reader: CheckpointReader, component: String)?
     private let quantized: Set<String>
     private let packed: Set<String>
     private let decoded: [String: PackedWeight]
@@ -38,24 +38,31 @@ public final class CheckpointParameters: ParameterProvider {
         decoded = [:]
     }
 
-    /// The denoiser's parameters in a checkpoint of any kind. Quantized layers get a `FakeQuantizedWeight` in a student
+    /// The parameters of a component in a checkpoint of any kind. Quantized layers get a `FakeQuantizedWeight` in a student
     /// and a `PackedWeight` in a packed model.
     ///
     /// - Parameters:
     ///   - checkpoint: the open file.
+    ///   - component: the component, which the file must have; nil for the main one.
     ///   - precision: how dense weights are held.
     ///   - shapes: the weight's shape of each layer that the model will ask for; packed layers of these shapes are decoded
     ///     here on all cores, others when they are asked for.
     /// - Throws: `HDF5Error.object` where packed layers claim more weights than any model has.
     public init(
-        _ checkpoint: CheckpointReader, precision: WeightPrecision = .float32, shapes: [String: [Int]] = [:]
+        _ checkpoint: CheckpointReader, component: String? = nil, precision: WeightPrecision = .float32,
+        shapes: [String: [Int]] = [:]
     ) throws {
-        source = checkpoint.parameters
+        let component = component ?? checkpoint.header.component
+        guard let tensors = checkpoint.parameters(of: component) else {
+            throw CheckpointError.object(
+                file: checkpoint.path, object: CheckpointSection.component(component).group, fault: .missing)
+        }
+        source = tensors
         self.precision = precision
-        self.checkpoint = checkpoint
-        quantized = Set(checkpoint.quantizedLayers)
-        packed = Set(checkpoint.packedLayers)
-        decoded = try checkpoint.decodePackedLayers(shapes: shapes)
+        self.checkpoint = (checkpoint, component)
+        quantized = Set(checkpoint.quantizedLayers(of: component))
+        packed = Set(checkpoint.packedLayers(of: component))
+        decoded = try checkpoint.decodePackedLayers(of: component, shapes: shapes)
     }
 
     /// The value stored under `key`.
@@ -66,7 +73,7 @@ public final class CheckpointParameters: ParameterProvider {
         used.withLock { _ = $0.insert(key) }
         let layer = key.hasSuffix(".weight") ? String(key.dropLast(".weight".count)) : ""
         if let checkpoint, packed.contains(layer) {
-            return try packedWeight(checkpoint, layer, key, shape)
+            return try packedWeight(checkpoint.reader, checkpoint.component, layer, key, shape)
         }
         let stored = try source.require(key)
         try check(stored.shape, shape, key)
@@ -80,7 +87,7 @@ public final class CheckpointParameters: ParameterProvider {
         }
         let value = Parameter(key, try source.tensor(key))
         guard let checkpoint, quantized.contains(layer) else { return value }
-        let record = try checkpoint.quantization(of: layer)
+        let record = try checkpoint.reader.quantization(of: layer, in: checkpoint.component)
         try check(record.scales.shape, [shape[0]], key + ".scale")
         let scales = Parameter(key + ".scale", record.scales)
         return FakeQuantizedWeight(latent: value, scales: scales, grid: BalancedGrid(record.width))
@@ -104,10 +111,10 @@ public final class CheckpointParameters: ParameterProvider {
     }
 
     private func packedWeight(
-        _ checkpoint: CheckpointReader, _ layer: String, _ key: String, _ shape: [Int]
+        _ checkpoint: CheckpointReader, _ component: String, _ layer: String, _ key: String, _ shape: [Int]
     ) throws -> any WeightSource {
         if let weight = decoded[layer], weight.shape == shape { return weight }
-        let record = try checkpoint.packedLayer(layer)
+        let record = try checkpoint.packedLayer(layer, of: component)
         try check(record.shape, shape, key)
         do {
             return try PackedWeight(record)

@@ -43,9 +43,9 @@ public struct CheckpointOverhead {
         addDataset(CheckpointSection.component(component ?? self.component).object(key), rank: rank)
     }
 
-    /// Adds a packed layer of the main component, whose weight has `rank` axes.
-    public mutating func addPackedLayer(_ layer: String, rank: Int) {
-        let section = CheckpointSection.packed(component)
+    /// Adds a packed layer of a component, whose weight has `rank` axes; nil for the main component.
+    public mutating func addPackedLayer(_ layer: String, of component: String? = nil, rank: Int) {
+        let section = CheckpointSection.packed(component ?? self.component)
         addDataset(
             section.object(layer + "." + CheckpointName.codes), rank: 1,
             attributes: [

@@ -10,13 +10,16 @@ import Tensors
 private let weightLimit = 1 << 33
 
 extension CheckpointReader {
-    /// Decodes the packed layers whose shape is the expected one. A layer that cannot be decoded is left out: reading it
-    /// again with `packedLayer(_:)` reports what is wrong, in the order in which the model asks for layers.
+    /// Decodes the packed layers of a component whose shape is the expected one. A layer that cannot be decoded is left
+    /// out: reading it again with `packedLayer(_:)` reports what is wrong, in the order in which the model asks for
+    /// layers.
     ///
-    /// - Parameter shapes: the expected shape of the weight of each layer, by path.
+    /// - Parameters:
+    ///   - component: the component.
+    ///   - shapes: the expected shape of the weight of each layer, by path.
     /// - Returns: weights by layer path; none for files that are not packed.
     /// - Throws: `HDF5Error.object` where the shapes have more weights than any model.
-    func decodePackedLayers(shapes: [String: [Int]]) throws -> [String: PackedWeight] {
+    func decodePackedLayers(of component: String, shapes: [String: [Int]]) throws -> [String: PackedWeight] {
         guard format == .packed else { return [:] }
         let weightCounts = shapes.mapValues { $0.reduce(1, *) }
         let total = weightCounts.values.reduce(0, +)
@@ -26,7 +29,7 @@ extension CheckpointReader {
                 fault: .value(expected: "a model of at most \(weightLimit) weights", found: "\(total)"))
         }
         // Largest first, so that the last layers, which are small, balance the load of the cores.
-        let layers = packedLayers.filter { shapes[$0] != nil }.sorted {
+        let layers = packedLayers(of: component).filter { shapes[$0] != nil }.sorted {
             (weightCounts[$0] ?? 0, $1) > (weightCounts[$1] ?? 0, $0)
         }
         let decoded = Mutex<[String: PackedWeight]>([:])
@@ -36,7 +39,7 @@ extension CheckpointReader {
                 let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
                 guard index < layers.count else { return }
                 let layer = layers[index]
-                guard let record = try? packedLayer(layer), record.shape == shapes[layer],
+                guard let record = try? packedLayer(layer, of: component), record.shape == shapes[layer],
                     let weight = try? PackedWeight(record)
                 else { continue }
                 decoded.withLock { $0[layer] = weight }

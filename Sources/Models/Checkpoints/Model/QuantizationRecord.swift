@@ -46,8 +46,11 @@ extension CheckpointWriter {
 
 extension CheckpointReader {
     /// The diffusers paths of the main component's quantized layers in a student, sorted.
-    public var quantizedLayers: [String] {
-        section(.quantization(header.component))?.layers(with: CheckpointName.scale) ?? []
+    public var quantizedLayers: [String] { quantizedLayers(of: header.component) }
+
+    /// The diffusers paths of the quantized layers of a component in a student, sorted.
+    public func quantizedLayers(of component: String) -> [String] {
+        section(.quantization(component))?.layers(with: CheckpointName.scale) ?? []
     }
 
     /// Scales and bit width of one student layer of a component; nil for the main one.

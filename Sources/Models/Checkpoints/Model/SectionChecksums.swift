@@ -43,8 +43,8 @@ extension CheckpointReader {
         for (path, text) in header.documents { found.add(document: path, text) }
         for part in storedSections {
             guard let tensors = section(part) else { continue }
-            if part == .packed(header.component) {
-                try checkPackedKeys(tensors.keys)
+            if let component = header.configs.keys.first(where: { part == .packed($0) }) {
+                try checkPackedKeys(tensors.keys, of: component)
                 continue
             }
             guard part == .timeFeatures || header.configs.keys.contains(where: { part == .component($0) }) else {
@@ -68,8 +68,8 @@ extension CheckpointReader {
         }
     }
 
-    private func checkPackedKeys(_ keys: [String]) throws {
-        let layers = Set(packedLayers)
+    private func checkPackedKeys(_ keys: [String], of component: String) throws {
+        let layers = Set(packedLayers(of: component))
         for key in keys {
             let parts = key.split(separator: ".")
             let layer = parts.dropLast().joined(separator: ".")
