@@ -35,7 +35,8 @@ import Testing
         let writer = try CheckpointWriter(folder.file("a.h5"), header: header)
         var overhead = CheckpointOverhead(header: header)
         var elements = 0
-        for entry in pipeline.packedEntries(besides: unet.quantizedLayers, dropsTimeLayers: cachesFeatures) {
+        let quantizedKeys = Set(unet.quantizedLayers.map { $0.path + ".weight" })
+        for entry in pipeline.packedEntries(dropsTimeLayers: cachesFeatures) where !quantizedKeys.contains(entry.key) {
             let shape = [Int](repeating: 1, count: entry.source.shape.count)
             try writer.write(entry.key, Tensor([1], shape: shape))
             overhead.addTensor(entry.key, rank: shape.count)

@@ -3,9 +3,9 @@
 
 /// A layer's diffusers module path, verbatim, such as `down_blocks.0.attentions.0.proj_in`.
 ///
-/// A path belongs to the denoiser. A layer of another component of the pipeline has the component's name in front, as in
-/// `text_encoder.text_model.encoder.layers.0.mlp.fc1`; the denoiser's own name (`unet`, `transformer`) may be written and is
-/// removed. Ordered by the text, which is the order of keys in documents.
+/// A path belongs to the denoiser. A layer of another component of the pipeline has the component's name in front, as
+/// in `text_encoder.text_model.encoder.layers.0.mlp.fc1`; the denoiser's own name (`unet`, `transformer`) may be
+/// written and is removed. Ordered by the text, which is the order of keys in documents.
 public struct LayerID: RawRepresentable, Hashable, Comparable, Sendable {
     /// The path, without a trailing `.weight`.
     public let rawValue: String

@@ -9,8 +9,8 @@ import Recipes
 import Tensors
 
 extension DiffusionPipeline {
-    /// Replaces the weights that `recipe` names by fake-quantized ones, in place. Layers that are fake-quantized already
-    /// keep their latent weights.
+    /// Replaces the weights that `recipe` names by fake-quantized ones, in place. Layers that are fake-quantized
+    /// already keep their latent weights.
     ///
     /// - Parameters:
     ///   - recipe: the bits of every quantized layer of the denoiser, and of any layers of other components.

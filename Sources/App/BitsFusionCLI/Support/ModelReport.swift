@@ -101,7 +101,8 @@ struct ModelReport: Encodable {
         layers = (inventory.layers + inventory.componentLayers.map(\.layer)).map { layer in
             let (bits, storedLayer) = (recipe?.layers[layer.path], stored[layer.path])
             let isCached = layer.role.isTimeLayer && storage.cachedSteps > 0
-            let kept = recipe == nil || storedLayer != nil ? nil : isCached ? 0 : denseBytes[layer.path] ?? layer.weights * 4
+            let kept =
+                recipe == nil || storedLayer != nil ? nil : isCached ? 0 : denseBytes[layer.path] ?? layer.weights * 4
             let bytes = storedLayer?.bytes ?? kept
             return Layer(
                 path: layer.path.rawValue, kind: layer.kind.rawValue, role: layer.role.rawValue,

@@ -54,7 +54,7 @@ public final class CheckpointParameters: ParameterProvider {
     ) throws {
         let component = component ?? checkpoint.header.component
         guard let tensors = checkpoint.parameters(of: component) else {
-            throw CheckpointError.object(
+            throw HDF5Error.object(
                 file: checkpoint.path, object: CheckpointSection.component(component).group, fault: .missing)
         }
         source = tensors

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The size of a packed checkpoint from its contents, without writing it.
 
-/// An upper bound of the bytes that a packed checkpoint takes in addition to the elements of its tensors: header documents
-/// and HDF5's structure. It exceeds the true number by about 50 bytes per object, and by the part of `manifestBytes` that
-/// the manifest does not take.
+/// An upper bound of the bytes that a packed checkpoint takes in addition to the elements of its tensors: header
+/// documents and HDF5's structure. It exceeds the true number by about 50 bytes per object, and by the part of
+/// `manifestBytes` that the manifest does not take.
 public struct CheckpointOverhead {
     /// Allowance for the manifest, whose length depends on the command line.
     public static let manifestBytes = 4096

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scales and bit width of one student layer in a checkpoint file. Its latent weight is stored below /NAME, as that of any
-// other layer; NAME is the component, such as unet.
+// Scales and bit width of one student layer in a checkpoint file. Its latent weight is stored below /NAME, as that of
+// any other layer; NAME is the component, such as unet.
 //
 //     /quantization/NAME/<layer path>/scale   float32 [OC], attribute bits
 
@@ -55,8 +55,8 @@ extension CheckpointReader {
 
     /// Scales and bit width of one student layer of a component; nil for the main one.
     ///
-    /// - Throws: `CheckpointError.missingKey`, `.attribute` for a bit width that does not exist, `.shapeMismatch` where the
-    ///   scales are not a list.
+    /// - Throws: `CheckpointError.missingKey`, `.attribute` for a bit width that does not exist, `.shapeMismatch` where
+    ///   the scales are not a list.
     public func quantization(of layer: String, in component: String? = nil) throws -> QuantizationRecord {
         let section = CheckpointSection.quantization(component ?? header.component)
         let key = layer + "." + CheckpointName.scale
