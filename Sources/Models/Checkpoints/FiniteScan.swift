@@ -7,7 +7,7 @@ import Tensors
 /// Values that one thread checks at a time: large enough to forget the hand-out, small enough to stop early.
 private let scanGrain = 1 << 16
 
-/// Where values that are not finite lie.
+/// The positions of values that are not finite.
 struct NonFinite: Equatable {
     /// Row-major index of the first.
     let index: Int

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What lies at a path, told by the file system and the first bytes, before any library is let near it.
+// The kind of a file, determined from the file system and the first bytes before any library opens it.
 
 import Foundation
 
@@ -9,12 +9,12 @@ package struct FileInspection: Equatable, Sendable {
     /// Bytes; 0 for anything but a regular file.
     package let size: Int
 
-    /// HDF5's signature. It may also lie at 512, 1024, 2048 ... after a user block.
+    /// HDF5's signature. It may also be stored at 512, 1024, 2048 ... after a user block.
     package static let hdf5Signature: [UInt8] = [0x89, 0x48, 0x44, 0x46, 0x0D, 0x0A, 0x1A, 0x0A]
 
     /// Looks at `path` without trusting its name.
     ///
-    /// - Throws: `FileError.missingFile` where nothing lies, `.unreadable` where the system refuses.
+    /// - Throws: `FileError.missingFile` where nothing exists, `.unreadable` where the system refuses.
     package init(_ path: String) throws(FileError) {
         var status = stat()
         guard stat(path, &status) == 0 else { throw .readFailure(path, errno) }

@@ -8,7 +8,7 @@ import Foundation
 /// Shortening the file meanwhile is the one thing that mapping cannot survive; writers here never do so, because they
 /// replace files by renaming.
 package final class MappedFile: @unchecked Sendable {
-    /// Where the file lies, as it was asked for.
+    /// The path as given.
     package let path: String
     /// All of it; empty for an empty file. Page-aligned.
     package let bytes: UnsafeRawBufferPointer

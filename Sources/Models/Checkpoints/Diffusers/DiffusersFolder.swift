@@ -15,7 +15,7 @@ import Foundation
 
 /// A UNet in a diffusers folder, open for reading.
 public struct DiffusersFolder: Sendable {
-    /// The folder that the UNet lies in: the one that was given, or `unet/` below it.
+    /// The folder of the UNet: the one that was given, or `unet/` below it.
     public let path: String
     /// The UNet's `config.json`, byte for byte.
     public let config: String
@@ -33,7 +33,7 @@ public struct DiffusersFolder: Sendable {
     ///   - variant: which weights to take where there are several ("fp16"); nil takes those without a variant, then
     ///     fp16.
     /// - Throws: `CheckpointError`: `.missingFile`; `.wrongKind` where it is no such folder; `.noWeights` where only
-    ///   formats lie there that are not read, or none; `.json`; what reading safetensors throws.
+    ///   formats exist there that are not read, or none; `.json`; what reading safetensors throws.
     public init(_ path: String, variant: String? = nil) throws {
         let found = try FileInspection(path)
         guard found.kind == .folder else {
@@ -81,7 +81,7 @@ public struct DiffusersFolder: Sendable {
         let name = "scheduler/scheduler_config.json"
         let inside = folder + "/" + name
         if exists(inside) { return inside }
-        // `unet/` of a pipeline given by itself: its scheduler lies beside it.
+        // `unet/` of a pipeline given by itself: its scheduler is in a sibling folder.
         guard !pipeline, exists(folder + "/../model_index.json"), exists(folder + "/../" + name) else {
             return nil
         }

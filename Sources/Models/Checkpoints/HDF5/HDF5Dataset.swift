@@ -111,7 +111,7 @@ package struct HDF5Dataset: ~Copyable {
 
     /// Reads `rows` of the first axis into `buffer`.
     ///
-    /// - Precondition: `rows` lies within the first extent; `buffer` holds exactly those rows.
+    /// - Precondition: `rows` is within the first extent; `buffer` holds exactly those rows.
     /// - Throws: `HDF5Error`.
     package func read(rows: Range<Int>, into buffer: UnsafeMutableRawBufferPointer) throws {
         let selection = try select(rows, bytes: buffer.count)

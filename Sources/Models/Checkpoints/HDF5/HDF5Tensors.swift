@@ -12,7 +12,7 @@ final class SharedHDF5File: @unchecked Sendable {
 
 /// How keys and paths inside a file correspond.
 package enum HDF5KeyNaming: Sendable {
-    /// Dots are groups: `down_blocks.0.conv.weight` lies at `down_blocks/0/conv/weight`, so that a listing of the file
+    /// Dots are groups: `down_blocks.0.conv.weight` is stored at `down_blocks/0/conv/weight`, so a listing of the file
     /// reads like a state_dict.
     case dots
     /// Keys are paths as they are; dots in names mean nothing.
@@ -95,7 +95,7 @@ package final class HDF5Tensors: TensorSource {
 
     /// Reads `rows` of the first axis of `key` as stored.
     ///
-    /// - Precondition: `rows` lies within the first extent, and `buffer` holds exactly those rows.
+    /// - Precondition: `rows` is within the first extent, and `buffer` holds exactly those rows.
     /// - Throws: `CheckpointError.missingKey` or `.hdf5`.
     package func read(
         _ key: String, rows: Range<Int>, into buffer: UnsafeMutableRawBufferPointer

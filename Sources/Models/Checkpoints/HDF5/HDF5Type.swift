@@ -4,7 +4,7 @@
 import CHDF5
 
 extension HDF5Location {
-    /// A new HDF5 datatype for `type`, as it lies on disk (and, on the little-endian machines that this package
+    /// A new HDF5 datatype for `type`, as it is stored on disk (and, on the little-endian machines that this package
     /// supports, in memory, so that reading and writing never convert).
     func datatype(_ type: StorageType) throws -> HDF5Handle {
         try open(HDF5Operation.describeType, .datatype) {

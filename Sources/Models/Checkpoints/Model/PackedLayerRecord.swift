@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One layer of a packed model in a checkpoint file. The meaning of codes is defined in Quantization, their layout in bytes
-// in Packing.
+// One layer of a packed model in a checkpoint file. The meaning of codes is defined in Quantization, their layout in
+// bytes in Packing.
 //
 //     /packed/NAME/<layer path>/codes   uint8 [bytes]     attributes bits, levels, encoding, shape, crc32
 //     /packed/NAME/<layer path>/scale   float16 or float32 [OC]
@@ -19,7 +19,7 @@ public struct PackedLayerRecord: Equatable, Sendable {
     public let path: String
     /// The nominal width.
     public let width: BitWidth
-    /// How the codes lie in `codes`.
+    /// The layout of the codes in `codes`.
     public let encoding: PackingEncoding
     /// The weight's shape, `[OC, IC]` or `[OC, IC, KH, KW]`.
     public let shape: [Int]

@@ -8,7 +8,7 @@
 
 import Files
 
-/// Where each tensor of a safetensors file lies.
+/// The position of each tensor in a safetensors file.
 struct SafetensorsHeader: Equatable, Sendable {
     struct Entry: Equatable, Sendable {
         let key: String

@@ -16,7 +16,7 @@ public final class ShardedSafetensors: TensorSource {
     private let shards: [String: SafetensorsReader]
     private let shardOfKey: [String: String]
 
-    /// Opens the index at `path` and every shard that it names; all lie in the index's folder.
+    /// Opens the index at `path` and every shard that it names, all in the index's folder.
     ///
     /// - Throws: `JSONError` where the index is no such document, `.safetensors` where index and shards
     ///   disagree, `.missingFile` for a shard that is not there, and what `SafetensorsReader` throws.
