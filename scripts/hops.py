@@ -27,7 +27,7 @@ def commands(folder, recipe):
     few = ["--steps", "2", "--sampler", "ddim"]
     return [
         ("import", ["import", f"{folder}/exported", "-o", "model.h5"]),
-        ("analyze", ["analyze", "model.h5", "--layers", "^conv_in$", "--bits", "2", "--images", "1", *few,
+        ("analyze", ["analyze", "model.h5", "--layers", "^conv_in$", "--bits", "2", "--num-prompts", "1", *few,
                      "--measure", "images,noise", "-o", "sensitivity.json"]),
         ("distill", ["distill", "--stage", "1", "--model", "model.h5", "--recipe", recipe, "--steps", "1",
                      "-o", "stage1.h5"]),

@@ -118,7 +118,7 @@ public final class CheckpointParameters: ParameterProvider {
         try check(record.shape, shape, key)
         do {
             return try PackedWeight(record)
-        } catch let error as PackingError {
+        } catch {
             throw PackedLayerError(file: checkpoint.path, layer: layer, fault: .codes(error))
         }
     }
