@@ -287,7 +287,7 @@ func safetensorsBytes(_ header: String, _ data: [UInt8], length: UInt64? = nil) 
         #expect(throws: CheckpointError.self) { try reader.integers("f") }
     }
 
-    @Test("thousands of damaged files give errors, never a crash")
+    @Test("thousands of damaged files give errors, never a crash", .slow)
     func fuzz() throws {
         let folder = try TemporaryFolder()
         let good = safetensorsBytes(
