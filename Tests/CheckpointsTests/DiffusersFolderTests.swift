@@ -160,7 +160,8 @@ import Testing
             import sys, torch
             from diffusers import UNet2DConditionModel
             torch.manual_seed(0)
-            unet = UNet2DConditionModel(sample_size=8, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4,
+            unet = UNet2DConditionModel(
+                sample_size=8, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4,
                 cross_attention_dim=8, attention_head_dim=2, down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
                 up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"))
             unet.half().save_pretrained(sys.argv[1], max_shard_size="20KB")
@@ -192,7 +193,8 @@ import Testing
         let compare = """
             import sys, torch
             from diffusers import UNet2DConditionModel
-            a, b = [UNet2DConditionModel.from_pretrained(p, torch_dtype=torch.float16).state_dict() for p in sys.argv[1:]]
+            a, b = [UNet2DConditionModel.from_pretrained(path, torch_dtype=torch.float16).state_dict()
+                    for path in sys.argv[1:]]
             print(a.keys() == b.keys(), all(torch.equal(a[k], b[k]) for k in a), len(a) > 50)
             """
         #expect(try Python.run(compare, folder.file("in"), folder.file("out")) == "True True True\n")

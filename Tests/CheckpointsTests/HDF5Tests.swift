@@ -224,7 +224,8 @@ import Testing
             import sys, json, h5py
             with h5py.File(sys.argv[1]) as f:
                 w, b = f["unet/conv/weight"], f["unet/b"]
-                print(f.attrs["name"].decode(), json.loads(f["config"][()]), f.attrs["shape"].tolist(), w.dtype, w[...].tolist(), b.dtype,
+                print(f.attrs["name"].decode(), json.loads(f["config"][()]), f.attrs["shape"].tolist(), w.dtype,
+                      w[...].tolist(), b.dtype,
                       b.attrs["dtype"].decode(), f["n"].shape, f["n"].dtype)
             """, path)
         #expect(
@@ -234,7 +235,7 @@ import Testing
     }
 
     @Test(
-        "files that h5py wrote are read: fixed-length text, half floats, compressed chunks; links, variable-length text and other types are refused",
+        "fixed-length text, half floats and compressed chunks of h5py are read; links and other types are refused",
         .enabled(if: Python.has("h5py", "numpy"), "Python with h5py is not installed"))
     func writtenByPython() throws {
         let folder = try TemporaryFolder()

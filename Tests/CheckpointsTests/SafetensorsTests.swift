@@ -291,7 +291,8 @@ func safetensorsBytes(_ header: String, _ data: [UInt8], length: UInt64? = nil) 
     func fuzz() throws {
         let folder = try TemporaryFolder()
         let good = safetensorsBytes(
-            "{\"__metadata__\":{\"format\":\"pt\"},\"x.weight\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[0,24]},"
+            "{\"__metadata__\":{\"format\":\"pt\"},"
+                + "\"x.weight\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[0,24]},"
                 + "\"y\":{\"dtype\":\"BF16\",\"shape\":[4],\"data_offsets\":[24,32]}}", [UInt8](0..<32))
         var random = SplitMix(seed: 7)
         var refused = 0
@@ -362,7 +363,8 @@ func safetensorsBytes(_ header: String, _ data: [UInt8], length: UInt64? = nil) 
         try shard(folder, "m-2.safetensors", ["b"], value: 2)
         let index = try folder.write(
             "m.safetensors.index.json",
-            #"{"metadata":{"total_size":6},"weight_map":{"a":"m-1.safetensors","b":"m-2.safetensors","c":"m-1.safetensors"}}"#
+            #"{"metadata":{"total_size":6},"#
+                + #""weight_map":{"a":"m-1.safetensors","b":"m-2.safetensors","c":"m-1.safetensors"}}"#
         )
         let reader = try ShardedSafetensors(index: index)
         #expect(reader.keys == ["a", "b", "c"])

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Components by name: layers of a text encoder are quantized, stored, packed, read and verified as those of the denoiser.
+// Components by name: layers of a text encoder are quantized, stored, packed, read and verified as those of the
+// denoiser.
 
 import Foundation
 import Layers

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Faults of stored models that do not depend on the container: files of another version, and tensors that do not belong to a
-// config.
+// Faults of stored models that do not depend on the container: files of another version, and tensors that do not belong
+// to a config.
 
 import Files
 

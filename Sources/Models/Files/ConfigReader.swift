@@ -129,7 +129,8 @@ package struct ConfigReader {
 }
 
 extension JSONValue {
-    /// Parses the bytes of a config file. `NaN` and `Infinity` are accepted, which diffusers writes into scheduler configs.
+    /// Parses the bytes of a config file. `NaN` and `Infinity` are accepted, which diffusers writes into scheduler
+    /// configs.
     package init(parsing json: Data, name: String) throws(ConfigError) {
         let byteOrderMark: [UInt8] = [0xEF, 0xBB, 0xBF]
         do throws(JSONFault) {

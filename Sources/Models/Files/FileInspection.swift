@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What lies at a path, told by the file system and the first bytes, before any library is let near it.
+// The kind of a file, by the file system and by its first bytes, before a library opens it.
 
 import Foundation
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A JSON parser for files that must not be trusted (RFC 8259). Unlike Foundation's it refuses duplicate keys, gives the byte
-// at which a document goes wrong, limits the depth, and keeps numbers as text, so that none is rounded.
+// A JSON parser for files that must not be trusted (RFC 8259). Unlike Foundation's it refuses duplicate keys, gives the
+// byte at which a document goes wrong, limits the depth, and keeps numbers as text, so that none is rounded.
 
 /// Recursive descent over bytes that are known to be UTF-8.
 struct JSONParser {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A file that is being written. It has a temporary name in the destination's folder, and takes the destination's name only
-// when it is complete and on the disk. Until then the old file is unchanged.
+// A file that is being written. It has a temporary name in the destination's folder, and takes the destination's name
+// only when it is complete and on the disk. Until then the old file is unchanged.
 
 import Foundation
 import Synchronization

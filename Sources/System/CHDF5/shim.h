@@ -49,7 +49,8 @@ static inline hid_t bf_h5t_create_float16(void) {
 static inline hid_t bf_h5t_create_string(size_t size) {
     hid_t type = H5Tcopy(H5T_C_S1);
     if (type < 0) return type;
-    if (H5Tset_size(type, size) < 0 || H5Tset_cset(type, H5T_CSET_UTF8) < 0 || H5Tset_strpad(type, H5T_STR_NULLPAD) < 0) {
+    if (H5Tset_size(type, size) < 0 || H5Tset_cset(type, H5T_CSET_UTF8) < 0 ||
+        H5Tset_strpad(type, H5T_STR_NULLPAD) < 0) {
         H5Tclose(type);
         return -1;
     }

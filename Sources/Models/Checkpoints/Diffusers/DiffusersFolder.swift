@@ -15,7 +15,7 @@ import Foundation
 
 /// A UNet in a diffusers folder, open for reading.
 public struct DiffusersFolder: Sendable {
-    /// The folder that the UNet lies in: the one that was given, or `unet/` below it.
+    /// The folder of the UNet: the given folder, or `unet/` below it.
     public let path: String
     /// The UNet's `config.json`, byte for byte.
     public let config: String
@@ -81,7 +81,7 @@ public struct DiffusersFolder: Sendable {
         let name = "scheduler/scheduler_config.json"
         let inside = folder + "/" + name
         if exists(inside) { return inside }
-        // `unet/` of a pipeline given by itself: its scheduler lies beside it.
+        // If `unet/` of a pipeline was given, the scheduler is in a folder next to it.
         guard !pipeline, exists(folder + "/../model_index.json"), exists(folder + "/../" + name) else {
             return nil
         }

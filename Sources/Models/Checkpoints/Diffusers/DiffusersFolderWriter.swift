@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes a folder that diffusers loads with `UNet2DConditionModel.from_pretrained(folder)`: config.json as it was given,
-// the weights in one safetensors file, and the scheduler's config below it where there is one.
+// Writes a folder that diffusers loads with `UNet2DConditionModel.from_pretrained(folder)`: config.json as it was
+// given, the weights in one safetensors file, and the scheduler's config below it where there is one.
 
 import Files
 import Foundation
@@ -17,7 +17,7 @@ public final class DiffusersFolderWriter {
     /// Creates the folder, if it is not there, and begins the weights.
     ///
     /// - Parameters:
-    ///   - folder: where it shall lie; the folder above must exist.
+    ///   - folder: the folder to create; its parent must exist.
     ///   - config: the UNet's `config.json`.
     ///   - scheduler: the `scheduler_config.json`, if there is one.
     ///   - tensors: every tensor that will be written, by diffusers key.

@@ -10,8 +10,9 @@ import Synchronization
 /// same thread's next call. Never nested.
 private let library = Mutex<Void>(())
 
-/// A file that could not be closed because the disk was full stays in HDF5's tables, and its exit handler would crash on
-/// it. Every file here is closed by its owner, so there is nothing for that handler to do. Must precede all other calls.
+/// A file that could not be closed because the disk was full stays in HDF5's tables, and its exit handler would crash
+/// on it. Every file here is closed by its owner, so there is nothing for that handler to do. Must precede all other
+/// calls.
 private let withoutExitHandler: Void = { _ = H5dont_atexit() }()
 
 /// What was being done when HDF5 failed; part of the error, so that it can be matched.

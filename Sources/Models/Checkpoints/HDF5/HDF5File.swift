@@ -70,8 +70,8 @@ package struct HDF5File: ~Copyable {
         try location.call(HDF5Operation.openFile) {
             H5Pset_libver_bounds(access.id, H5F_LIBVER_V18, H5F_LIBVER_V18)
         }
-        // No locks: a finished file is never changed in location and an unfinished one has a name of its own, while a lock
-        // lives on in every child process that inherited the file, and some network file systems have none.
+        // No locks: a finished file is never changed in location and an unfinished one has a name of its own, while a
+        // lock lives on in every child process that inherited the file, and some network file systems have none.
         try location.call(HDF5Operation.openFile) { H5Pset_file_locking(access.id, false, true) }
         return access
     }
@@ -92,7 +92,7 @@ package struct HDF5File: ~Copyable {
 
     // MARK: Groups
 
-    /// Whether a group or dataset lies at the absolute path `object`.
+    /// Whether there is a group or a dataset at the absolute path `object`.
     package func contains(_ object: String) -> Bool {
         if object == "/" { return true }
         let id = handle.id

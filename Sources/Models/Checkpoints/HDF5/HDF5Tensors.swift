@@ -12,8 +12,8 @@ final class SharedHDF5File: @unchecked Sendable {
 
 /// How keys and paths inside a file correspond.
 package enum HDF5KeyNaming: Sendable {
-    /// Dots are groups: `down_blocks.0.conv.weight` lies at `down_blocks/0/conv/weight`, so that a listing of the file
-    /// reads like a state_dict.
+    /// Dots are groups: `down_blocks.0.conv.weight` is stored in `down_blocks/0/conv/weight`, so that a listing of the
+    /// file reads like a state_dict.
     case dots
     /// Keys are paths as they are; dots in names mean nothing.
     case paths

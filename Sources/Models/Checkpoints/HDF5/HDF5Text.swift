@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Text in HDF5: fixed-length strings in UTF-8, padded with zero bytes. Short names are attributes (HDF5Attribute.swift);
-// documents of any length are scalar datasets, which h5py reads with `file[path][()]` as bytes.
+// Text in HDF5: fixed-length strings in UTF-8, padded with zero bytes. Short names are attributes
+// (HDF5Attribute.swift); documents of any length are scalar datasets, which h5py reads with `file[path][()]` as bytes.
 //
 // Variable-length strings are refused. HDF5 reads them through a heap whose sizes it does not check, so that a damaged
 // file could make it read outside of its memory.
@@ -68,8 +68,8 @@ extension HDF5File {
         return text
     }
 
-    /// Stores `text` as a scalar dataset at the absolute path `object`, where nothing may be stored yet, and creates the
-    /// groups above it.
+    /// Stores `text` as a scalar dataset at the absolute path `object`, where nothing may be stored yet, and creates
+    /// the groups above it.
     ///
     /// - Throws: `.object(.value)` for text that contains a zero byte, `.hdf5`.
     package func setDocument(_ object: String, _ text: String) throws {

@@ -39,8 +39,8 @@ public struct CheckpointHeader: Equatable, Sendable {
     public var architecture: String
     /// The name of the main component, such as `unet`: the model that is quantized.
     public var component: String
-    /// The `config.json` of each component as JSON text, by the component's name. A component is stored exactly where its
-    /// config is.
+    /// The `config.json` of each component as JSON text, by the component's name. A component is stored exactly where
+    /// its config is.
     public var configs: [String: String]
     /// The run that produced the file: a `RunManifest` as JSON.
     public var manifest: String

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stored tensors as the parameters of a model: what a model asks for by key while it is built. A model that is built
-// this way gets exactly what lies in the file; `checkAllUsed()` then says whether the file holds more.
+// this way gets exactly what is stored in the file; `checkAllUsed()` then says whether the file holds more.
 
 import Layers
 import Packing
@@ -38,15 +38,15 @@ public final class CheckpointParameters: ParameterProvider {
         decoded = [:]
     }
 
-    /// The parameters of a component in a checkpoint of any kind. Quantized layers get a `FakeQuantizedWeight` in a student
-    /// and a `PackedWeight` in a packed model.
+    /// The parameters of a component in a checkpoint of any kind. Quantized layers get a `FakeQuantizedWeight` in a
+    /// student and a `PackedWeight` in a packed model.
     ///
     /// - Parameters:
     ///   - checkpoint: the open file.
     ///   - component: the component, which the file must have; nil for the main one.
     ///   - precision: how dense weights are held.
-    ///   - shapes: the weight's shape of each layer that the model will ask for; packed layers of these shapes are decoded
-    ///     here on all cores, others when they are asked for.
+    ///   - shapes: the weight's shape of each layer that the model will ask for; packed layers of these shapes are
+    ///     decoded here on all cores, others when they are asked for.
     /// - Throws: `HDF5Error.object` where packed layers claim more weights than any model has.
     public init(
         _ checkpoint: CheckpointReader, component: String? = nil, precision: WeightPrecision = .float32,

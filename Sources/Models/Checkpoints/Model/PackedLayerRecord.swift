@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One layer of a packed model in a checkpoint file. The meaning of codes is defined in Quantization, their layout in bytes
-// in Packing.
+// One layer of a packed model in a checkpoint file. The meaning of codes is defined in Quantization, their layout in
+// bytes in Packing.
 //
 //     /packed/NAME/<layer path>/codes   uint8 [bytes]     attributes bits, levels, encoding, shape, crc32
 //     /packed/NAME/<layer path>/scale   float16 or float32 [OC]

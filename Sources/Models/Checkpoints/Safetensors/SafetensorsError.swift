@@ -53,7 +53,7 @@ public enum SafetensorsFault: Error, Equatable, Sendable {
     // Shards
     /// The index names a shard that is not a plain file name in its own folder.
     case shardName(String)
-    /// The index says that `key` lies in `shard`; it does not.
+    /// The index names `shard` for `key`, but the shard does not contain it.
     case notInShard(key: String, shard: String)
     /// `shard` holds `key`, which the index does not give to it.
     case notInIndex(key: String, shard: String)
@@ -79,7 +79,7 @@ extension SafetensorsFault: CustomStringConvertible {
         case .shapeOverflow(let key, let shape):
             "tensor \(key) has the impossible shape \(shape)"
         case .outOfRange(let key, let begin, let end, let dataBytes):
-            "tensor \(key) lies at bytes \(begin)..<\(end) of \(dataBytes); the file is incomplete or damaged"
+            "tensor \(key) is at bytes \(begin)..<\(end) of \(dataBytes); the file is incomplete or damaged"
         case .sizeMismatch(let key, let dtype, let shape, let expected, let found):
             "tensor \(key) of type \(dtype) and shape \(shape): expected \(expected) bytes, found \(found)"
         case .overlap(let key, let with):

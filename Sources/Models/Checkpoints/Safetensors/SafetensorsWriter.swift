@@ -19,7 +19,7 @@ public final class SafetensorsWriter {
     /// Creates the file and writes its header.
     ///
     /// - Parameters:
-    ///   - path: where the file shall lie.
+    ///   - path: the file to write.
     ///   - tensors: every tensor that will be written, by key.
     ///   - metadata: text pairs for `__metadata__`; PyTorch loaders want `format` = `pt`.
     /// - Throws: `FileError.cannotCreate`, `.writeFailed`.
