@@ -61,6 +61,7 @@ snapshots: ## Record the help pages and error lines that the tests compare with
 lint: ## Check the format of the Swift sources, line lengths and wording
 	swift format lint --strict -p -r $(SWIFT_SOURCES)
 	python3 scripts/lint.py
+	python3 scripts/graph.py --check
 
 graph: ## Print targets, edges and cycles; write the graph to Docs/Architecture.md
 	@python3 scripts/graph.py --write

@@ -41,7 +41,7 @@ import Testing
     /// has a standard deviation below 0.19.
     private static let leastRankCorrelation = 0.8
 
-    @Test("for the last layer, which is linear, the mean over many probes is the measured sensitivity")
+    @Test("for the last layer, which is linear, the mean over many probes is the measured sensitivity", .slow)
     func linear() throws {
         let pipeline = try TinyModel.pipeline()
         pipeline.denoiser.store.setTrainable(false)
@@ -67,7 +67,7 @@ import Testing
         #expect(abs(predicted / measured - 1) < Self.probeError, "\(predicted) against \(measured)")
     }
 
-    @Test("the score orders candidates much as the measured sensitivity does, and gives the same bits again")
+    @Test("the score orders candidates much as the measured sensitivity does, and gives the same bits again", .slow)
     func order() throws {
         func run() throws -> SensitivityTable {
             try #require(try tinySweep(TinyModel.pipeline(), bits: [1, 2], measures: [.noise, .fisher]).run())

@@ -24,7 +24,7 @@ import Testing
         return result
     }
 
-    @Test("a pass from a stage is bit-equal to a whole one, for every layer", arguments: [1, 1.5] as [Float])
+    @Test("a pass from a stage is bit-equal to a whole one, for every layer", .slow, arguments: [1, 1.5] as [Float])
     func prefixes(guidanceScale: Float) throws {
         let pipeline = try TinyModel.pipeline()
         pipeline.denoiser.store.setTrainable(false)
@@ -52,7 +52,7 @@ import Testing
         }
     }
 
-    @Test("the sweep's numbers do not depend on what is kept") func memoryLimits() throws {
+    @Test("the sweep's numbers do not depend on what is kept", .slow) func memoryLimits() throws {
         let kept = try #require(try tinySweep(TinyModel.pipeline(), bits: [1, 2], measures: [.noise]).run())
         let none = try #require(
             try tinySweep(TinyModel.pipeline(), bits: [1, 2], measures: [.noise], memoryLimit: 0).run())
@@ -72,7 +72,7 @@ import Testing
         }
     }
 
-    @Test("fine-tuning a layer lowers its sensitivity in nearly all layers, and gives the same bits again")
+    @Test("fine-tuning a layer lowers its sensitivity in nearly all layers, and gives the same bits again", .slow)
     func training() throws {
         func run(_ steps: Int) throws -> SensitivityTable {
             try #require(

@@ -54,7 +54,7 @@ import Testing
         return bytes
     }
 
-    @Test("an analysis interrupted anywhere, twice, and with a torn line ends with the same bytes")
+    @Test("an analysis interrupted anywhere, twice, and with a torn line ends with the same bytes", .slow)
     func sameBytes() throws {
         let whole = try wholeTable()
         let total = try sweep().candidates.count

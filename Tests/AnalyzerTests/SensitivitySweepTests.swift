@@ -46,7 +46,7 @@ import Testing
         }
     }
 
-    @Test("more bits leave smaller errors in most layers, and PSNR is the error in decibels") func moreBits()
+    @Test("more bits leave smaller errors in most layers, and PSNR is the error in decibels", .slow) func moreBits()
         throws
     {
         let table = try #require(try tinySweep(TinyModel.pipeline()).run())
@@ -64,7 +64,8 @@ import Testing
     }
 
     @Test(
-        "the table pins model, inventory, protocol and run, lists 8-bit layers at 8 bits, and can be allocated from"
+        "the table pins model, inventory, protocol and run, lists 8-bit layers at 8 bits, and can be allocated from",
+        .slow
     )
     func table() throws {
         let pipeline = try TinyModel.pipeline()

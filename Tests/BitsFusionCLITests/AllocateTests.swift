@@ -33,7 +33,7 @@ import Testing
     }
 
     @Test(
-        "quantize packs a file within the size that allocate was given", arguments: AllocationMethod.allCases
+        "quantize packs a file within the size that allocate was given", .slow, arguments: AllocationMethod.allCases
     )
     func size(method: AllocationMethod) throws {
         let folder = try analyzedFolder()
@@ -56,7 +56,7 @@ import Testing
         #expect(little.status == 65 && little.errors.contains("budget: too small"))
     }
 
-    @Test("recipes in all formats read back and give the same model")
+    @Test("recipes in all formats read back and give the same model", .slow)
     func forms() throws {
         let folder = try analyzedFolder()
         for (name, format) in [("r.json", "json"), ("r.txt", "list"), ("apple.json", "apple")] {
@@ -76,7 +76,7 @@ import Testing
         #expect(wrong.status == 65 && wrong.errors.contains("found recipe_"))
     }
 
-    @Test("the curve has all efficient sizes, none with a larger error than the paper's rule, and an image")
+    @Test("the curve has all efficient sizes, none with a larger error than the paper's rule, and an image", .slow)
     func curve() throws {
         let folder = try analyzedFolder()
         _ = try report(folder, ["--metric", "noise", "--avg-bits", "6", "--curve", "curve.json"])
@@ -96,7 +96,7 @@ import Testing
         #expect(XMLNodes.areBalanced(drawing))
     }
 
-    @Test("recipes of both methods are measured on the model and listed in the file")
+    @Test("recipes of both methods are measured on the model and listed in the file", .slow)
     func verification() throws {
         let folder = try analyzedFolder()
         let found = try report(folder, ["--avg-bits", "5.6", "--verify-top", "4"])
@@ -113,7 +113,7 @@ import Testing
         #expect(other.status == 65 && other.errors.contains("is not the model of sensitivity.json"))
     }
 
-    @Test("names of one character work, and counts and sums out of range are errors")
+    @Test("names of one character work, and counts and sums out of range are errors", .slow)
     func extremes() throws {
         let folder = try analyzedFolder()
         let short = try folder.run("allocate", "--avg-bits", "6", "--cached-steps", "5", "-o", "R")
@@ -138,7 +138,7 @@ import Testing
         }
     }
 
-    @Test("pins and the maximum of bits are respected")
+    @Test("pins and the maximum of bits are respected", .slow)
     func pins() throws {
         let folder = try analyzedFolder()
         _ = try report(

@@ -107,7 +107,7 @@ struct BadInputTests {
     private static let all = packing + files + runs
     private static let errors = ErrorSnapshot("errors", commands: all.map(\.command))
 
-    @Test("end in the recorded line with the status of their category, and leave no file", arguments: all)
+    @Test("end in the recorded line with the status of their category, and leave no file", .slow, arguments: all)
     func endsInOneLine(input: BadInput) throws {
         let folder = try TemporaryFolder()
         try prepare(folder, for: input)

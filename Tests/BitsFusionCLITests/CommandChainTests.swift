@@ -8,7 +8,7 @@ import Testing
 
 @Suite("The program, from a random model to a diffusers folder")
 struct CommandChainTests {
-    @Test("init, info, quantize, predict, sample, export and import agree")
+    @Test("init, info, quantize, predict, sample, export and import agree", .slow)
     func commandChain() throws {
         let folder = try TemporaryFolder()
         try folder.makeModel()

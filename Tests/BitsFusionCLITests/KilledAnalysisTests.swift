@@ -7,7 +7,7 @@ import Testing
 
 @Suite struct KilledAnalysisTests {
     @Test(
-        "an analysis that is killed ten times and resumed writes the bytes of an uninterrupted one",
+        "an analysis that is killed ten times and resumed writes the bytes of an uninterrupted one", .slow,
         arguments: [
             ["--measure", "images"], ["--measure", "noise,fisher", "--qat-steps", "1"],
         ])

@@ -29,7 +29,7 @@ struct MergeTests {
         try #require(JSONSerialization.jsonObject(with: folder.data(name)) as? [String: Any])
     }
 
-    @Test("overlapping shards merge to the table of one analysis, and allocate reads it")
+    @Test("overlapping shards merge to the table of one analysis, and allocate reads it", .slow)
     func parts() throws {
         let folder = try folder([
             ("whole.json", ""), ("a.json", "^down|^conv"), ("b.json", "^up"), ("c.json", "^mid|attn2"),

@@ -22,7 +22,7 @@ import Testing
         return folder
     }
 
-    @Test("files of all encodings store the same model, and 16-bit scales are reported")
+    @Test("files of all encodings store the same model, and 16-bit scales are reported", .slow)
     func encodings() throws {
         let folder = try folder([
             "entropy.h5": [], "radix.h5": ["--encoding", "radix"], "fixed.h5": ["--encoding", "fixed"],
@@ -41,7 +41,7 @@ import Testing
         #expect((report["outputs"] as? [Any])?.count == 2)
     }
 
-    @Test("verify names the first difference, and models that it cannot compare")
+    @Test("verify names the first difference, and models that it cannot compare", .slow)
     func differences() throws {
         let folder = try folder(["packed.h5": []])
         try succeed(folder.run("init", "--config", "config.json", "--seed", "8", "-o", "other.h5"))
@@ -57,7 +57,7 @@ import Testing
     }
 
     @Test(
-        "the error for a corrupt code names its layer, in every encoding",
+        "the error for a corrupt code names its layer, in every encoding", .slow,
         arguments: PackingEncoding.allCases)
     func corruptCode(encoding: PackingEncoding) throws {
         let folder = try folder(["packed.h5": ["--encoding", encoding.rawValue]])
@@ -80,7 +80,7 @@ import Testing
         #expect(!folder.names.contains("folder"))
     }
 
-    @Test("verify reports different cached timesteps, and compares files at those that they share")
+    @Test("verify reports different cached timesteps, and compares files at those that they share", .slow)
     func otherTimesteps() throws {
         let folder = try folder([
             "few.h5": ["--cached-steps", "5"], "many.h5": [], "none.h5": ["--cached-steps", "0"],
@@ -91,7 +91,7 @@ import Testing
         try succeed(folder.run("verify", "none.h5", "few.h5"))
     }
 
-    @Test("the error for other corrupt data names its HDF5 group")
+    @Test("the error for other corrupt data names its HDF5 group", .slow)
     func corruptGroups() throws {
         let folder = try folder(["packed.h5": []])
         try folder.makeInputs()
@@ -115,7 +115,7 @@ import Testing
     }
 
     @Test(
-        "info lists the bytes of each layer, and the parts add up to the file",
+        "info lists the bytes of each layer, and the parts add up to the file", .slow,
         arguments: PackingEncoding.allCases)
     func information(encoding: PackingEncoding) throws {
         let folder = try folder(["packed.h5": ["--encoding", encoding.rawValue]])

@@ -6,7 +6,7 @@ import TestKit
 import Testing
 
 @Suite struct ResumedManifestTests {
-    @Test("training writes the same bytes with --resume as without")
+    @Test("training writes the same bytes with --resume as without", .slow)
     func sameBytes() throws {
         let configs = URL(fileURLWithPath: #filePath)
             .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()

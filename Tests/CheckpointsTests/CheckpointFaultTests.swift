@@ -315,7 +315,7 @@ import Testing
     }
 
     @Test(
-        "thousands of damaged checkpoints give errors or the same kind of value, never a crash",
+        "thousands of damaged checkpoints give errors or the same kind of value, never a crash", .slow,
         arguments: 0..<4)
     func fuzz(_ round: UInt64) throws {
         let folder = try TemporaryFolder()

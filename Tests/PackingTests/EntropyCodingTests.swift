@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Foundation
+import TestKit
 import Testing
 
 @testable import Packing
@@ -56,7 +57,7 @@ func normalCodes(count: Int, levels: Int, seed: UInt64) -> [UInt16] {
         }
     }
 
-    @Test("codes of every length up to 1000 round-trip", arguments: [2, 3, 5, 9, 17, 33, 257])
+    @Test("codes of every length up to 1000 round-trip", .slow, arguments: [2, 3, 5, 9, 17, 33, 257])
     func everyLength(levels: Int) throws {
         let largest = UInt16(levels - 1)
         let normal = normalCodes(count: 1000, levels: levels, seed: 1)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import TestKit
 import Testing
 
 @testable import Packing
@@ -76,7 +77,7 @@ func adversarialCodes(count: Int, levels: Int, seed: UInt64) -> [[UInt16]] {
         }
     }
 
-    @Test("long streams round-trip in every integer type", arguments: PackingEncoding.allCases)
+    @Test("long streams round-trip in every integer type", .slow, arguments: PackingEncoding.allCases)
     func longRoundTrips(encoding: PackingEncoding) throws {
         func roundTrips<Code: PackableCode>(_ stored: [UInt16], _ levels: Int, as type: Code.Type) throws
             -> Bool

@@ -54,7 +54,7 @@ import Testing
     }
 
     @Test(
-        "codes of every number of levels and length up to 1000 round-trip, for several distributions",
+        "codes of every number of levels and length up to 1000 round-trip, for several distributions", .slow,
         arguments: PackingEncoding.allCases)
     func fuzzRoundTrips(encoding: PackingEncoding) throws {
         // The entropy coder compares models for each stream and is slow: a sample of lengths here, all lengths with

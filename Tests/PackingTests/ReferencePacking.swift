@@ -128,10 +128,8 @@ extension ReferencePacking {
     }
 }
 
-/// The empirical entropy of codes with the frequencies `histogram`, in bits: the lower bound for codes that are coded
-/// independently.
-///
-/// - Parameter histogram: how often each code occurs, each at least 0.
+/// The empirical entropy, in bits, of codes that occur `histogram[code]` times each: the lower bound for codes that are
+/// coded independently.
 /// - Returns: bits of all codes together.
 func entropyEstimate(histogram: [Int]) -> Double {
     let total = Double(histogram.reduce(0, +))

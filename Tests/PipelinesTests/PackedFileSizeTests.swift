@@ -22,7 +22,7 @@ import Testing
     private static let sd15Bytes = 219_000_000
 
     @Test(
-        "the structure of a packed Stable Diffusion is bounded within 0.1 % of the file's size",
+        "the structure of a packed Stable Diffusion is bounded within 0.1 % of the file's size", .slow,
         arguments: ["unet-sd15", "unet-shapes"], [true, false])
     func architectures(_ name: String, cachesFeatures: Bool) throws {
         let config = try UNet2DConditionConfig(

@@ -104,7 +104,7 @@ import Testing
     }
 
     @Test(
-        "a packed student with its time layers computes the same, bit for bit",
+        "a packed student with its time layers computes the same, bit for bit", .slow,
         arguments: PackingEncoding.allCases)
     func packed(encoding: PackingEncoding) throws {
         let pipeline = try student()
@@ -177,7 +177,7 @@ import Testing
     }
 
     @Test(
-        "a packed file never exceeds its forecast size, and is smaller by 24 kB at most, for every recipe",
+        "a packed file never exceeds its forecast size, and is smaller by 24 kB at most, for every recipe", .slow,
         arguments: PackingEncoding.allCases, [true, false])
     func size(encoding: PackingEncoding, cachesFeatures: Bool) throws {
         let folder = try TemporaryFolder()

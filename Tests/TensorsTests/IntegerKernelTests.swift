@@ -272,7 +272,7 @@ private struct IntegerLayer {
     }
 
     @Test(
-        "products have the bits of the reference, for any shape, layout and division",
+        "products have the bits of the reference, for any shape, layout and division", .slow,
         arguments: IntegerTable.available)
     func products(table: IntegerTable) throws {
         let reference = try IntegerTable.reference()

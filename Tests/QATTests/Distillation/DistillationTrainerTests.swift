@@ -93,7 +93,7 @@ import Testing
     }
 
     @Test(
-        "a run resumed from its file ends bit-equal to an uninterrupted one",
+        "a run resumed from its file ends bit-equal to an uninterrupted one", .slow,
         arguments: DistillationStage.allCases, [nil, 0.9] as [Float?])
     func resumes(stage: DistillationStage, averageDecay: Float?) throws {
         let options = TinyDistillation.options(averageDecay: averageDecay)
@@ -150,7 +150,7 @@ import Testing
         #expect(other.loop.step == 0)
     }
 
-    @Test("files of another stage, other settings or other bits are refused")
+    @Test("files of another stage, other settings or other bits are refused", .slow)
     func anotherRun() throws {
         let folder = try TemporaryFolder(), path = folder.file("student.h5")
         let trainer = try TinyDistillation.trainer(.one)

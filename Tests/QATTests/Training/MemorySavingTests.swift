@@ -53,7 +53,7 @@ import Testing
         for (name, bits) in outcomes[0] { #expect(bits == outcomes[1][name], "\(name)") }
     }
 
-    @Test("a run with all memory options resumes bit-equal, also with another checkpointing option")
+    @Test("a run with all memory options resumes bit-equal, also with another checkpointing option", .slow)
     func resumes() throws {
         let lean = options {
             $0.training.checkpointing = .blocks
@@ -138,7 +138,7 @@ import Testing
         #expect(read == DistillationOptions.shapes.stage1)
     }
 
-    @Test("a stage I step with all memory options holds values, gradients, bfloat16 moments and little else")
+    @Test("a stage I step with all memory options holds values, gradients, bfloat16 moments and little else", .slow)
     func bound() async {
         await #expect(processExitsWith: .success) {
             // A UNet in which weights outweigh activations, as Stable Diffusion's do: 14 million of them.
@@ -178,7 +178,7 @@ import Testing
         }
     }
 
-    @Test("after a few steps, training allocates no more memory", arguments: [1, 2])
+    @Test("after a few steps, training allocates no more memory", .slow, arguments: [1, 2])
     func steady(microBatches: Int) async {
         await #expect(processExitsWith: .success) { [microBatches] in
             // Two threads need two scratch blocks in whichever step they first happen to overlap.

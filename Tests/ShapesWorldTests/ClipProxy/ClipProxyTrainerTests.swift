@@ -35,7 +35,9 @@ private func run(_ trainer: ClipProxyTrainer, until stop: Int = .max) throws {
 @Suite struct ClipProxyTrainerTests {
     private let manifest = RunManifest(toolVersion: "0", commandLine: ["test"], seed: 3, inputs: [])
 
-    @Test("a short run lowers the loss and separates true captions from those of other images") func learns() throws {
+    @Test("a short run lowers the loss and separates true captions from those of other images", .slow) func learns()
+        throws
+    {
         let trainer = try ClipProxyTrainer(tinyConfig(steps: 200))
         try run(trainer)
         let losses = trainer.loop.history.map(\.loss)

@@ -6,6 +6,7 @@ import Checkpoints
 import Evaluation
 import Foundation
 import Tensors
+import TestKit
 import Testing
 
 @testable import QAT
@@ -25,7 +26,7 @@ import Testing
         return (batch.pixels, batch.tokens)
     }
 
-    @Test("true captions have higher scores than false ones") func accuracy() {
+    @Test("true captions have higher scores than false ones", .slow) func accuracy() {
         let accuracy = ClipProxyAccuracy(of: proxy, on: dataset, samples: 400)
         #expect(accuracy.matched.mean > 0.75)
         #expect(accuracy.mismatched.mean < 0.15)
@@ -33,7 +34,7 @@ import Testing
         #expect(accuracy.ranking.mean >= 0.985)
     }
 
-    @Test("scores decrease and distances increase with the noise of images") func noise() {
+    @Test("scores decrease and distances increase with the noise of images", .slow) func noise() {
         let (images, ids) = images(0..<200)
         var random = Philox(seed: 6)
         let noise = random.normal(images.shape)

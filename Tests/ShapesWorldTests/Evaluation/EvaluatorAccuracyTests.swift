@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The accuracy of the evaluator on held-out pairs, clean and with Gaussian noise of standard deviation 0.03.
 
+import TestKit
 import Testing
 
 @testable import ShapesWorld
@@ -9,7 +10,7 @@ import Testing
     /// The required share of right verdicts.
     private static let requiredShare = 0.99
 
-    @Test("true pairs are accepted and false pairs rejected", arguments: [0, 0.03] as [Float])
+    @Test("true pairs are accepted and false pairs rejected", .slow, arguments: [0, 0.03] as [Float])
     func accuracy(noise: Float) {
         let heldOut = ShapesDataset(seed: 0xBEEF)
         let accuracy = EvaluatorAccuracy(of: SceneEvaluator(), on: heldOut, samples: 3000, noise: noise)

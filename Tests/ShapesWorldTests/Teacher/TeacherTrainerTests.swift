@@ -59,7 +59,7 @@ import Testing
     }
 
     @Test(
-        "a run resumed from its file ends bit-equal to an uninterrupted one, and the file contains the average")
+        "a run resumed from its file ends bit-equal to an uninterrupted one, and the file contains the average", .slow)
     func resumes() throws {
         let uninterrupted = try trainer(config())
         try run(uninterrupted)
