@@ -108,7 +108,8 @@ extension JSONValue: CustomStringConvertible {
         switch self {
         case .null: return "null"
         case .bool(let value): return String(value)
-        case .number(let text): return integer.map(String.init) ?? double.map { "\($0)" } ?? text
+        case .number(let text):
+            return integer.map(String.init) ?? UInt64(text).map(String.init) ?? double.map { "\($0)" } ?? text
         case .string(let value): return "\"\(value)\""
         case .array(let values): return "[" + values.map(\.description).joined(separator: ", ") + "]"
         case .object(let members):
