@@ -57,9 +57,13 @@ def main():
     print("| case | before ms | after ms | after / before |\n|---|---:|---:|---:|", flush=True)
     for group, name in [case for case in cases(options.after, groups, options.filter) if case in common]:
         before, after = [], []
-        for _ in range(options.rounds):
-            before += samples(options.before, group, name, options.quick)
-            after += samples(options.after, group, name, options.quick)
+        try:
+            for _ in range(options.rounds):
+                before += samples(options.before, group, name, options.quick)
+                after += samples(options.after, group, name, options.quick)
+        except subprocess.CalledProcessError as error:
+            print(f"| {name} | not measured: {error.cmd[0]} ended with {error.returncode} | | |", flush=True)
+            continue
         old, new = statistics.median(before), statistics.median(after)
         worst = max(worst, new / old)
         print(f"| {name} | {old * 1e3:.4g} | {new * 1e3:.4g} | {new / old:.3f} |", flush=True)
