@@ -109,7 +109,7 @@ import Testing
         let weight = try #require(layer.weight as? FakeQuantizedWeight)
         weight.latent.value = weight.latent.value * -1
         let differences = try PackedVerification(packed, isPackedFrom: student, seed: 1).differences
-        #expect(differences.map(\.place) == ["text_encoder." + Self.textLayers[1]])
+        #expect(differences.map(\.name) == ["text_encoder." + Self.textLayers[1]])
     }
 
     @Test("codes take the place of a text encoder's weights in forecasts of the stored bytes")

@@ -55,7 +55,7 @@ import Testing
         weights[2].scaleParameter.value = weights[2].scaleParameter.value * 1.5
         let bias = try #require(layers[3].bias)
         bias.value = bias.value + 1
-        let places = try PackedVerification(model, isPackedFrom: student, seed: 3).differences.map(\.place)
+        let places = try PackedVerification(model, isPackedFrom: student, seed: 3).differences.map(\.name)
         #expect(places.contains(layers[1].path))
         #expect(places.contains(layers[2].path))
         #expect(places.contains(layers[3].path + ".bias"))

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What can go wrong while a model asks its parameter provider for values by key.
+// Errors of parameters that a model requests from its provider by key.
 
 import Files
 
-/// A parameter that a model asked for and could not have.
+/// A requested parameter that is missing or has another shape.
 public enum ParameterError: Error, Equatable, Sendable {
-    /// The provider has nothing under `key`.
+    /// The provider has no value for `key`.
     case missing(key: String)
     /// The provider has `key`, but the model's layer needs another shape.
     case shapeMismatch(key: String, expected: [Int], found: [Int])

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where a model's numbers come from: a checkpoint, a random generator, a table in memory.
+// Sources of a model's parameters: a checkpoint, a random generator, a table in memory.
 // Keys are diffusers' state_dict keys, e.g. "down_blocks.0.resnets.0.conv1.weight".
 
 import Tensors
@@ -16,7 +16,7 @@ public enum Initializer: Sendable, Equatable {
     case normal(std: Float)
 }
 
-/// A source of parameter values, asked once per key while a model is built.
+/// A source of parameter values, called once per key while a model is built.
 public protocol ParameterProvider {
     /// The value stored (or made up) under `key`.
     ///

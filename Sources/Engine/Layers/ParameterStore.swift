@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Everything a model registered while it was built, in construction order: what checkpoints write, what
-// optimizers train and what quantizers replace. Always reads through the layers, so a replaced weight is seen.
+// The parameters that a model registered while it was built, in construction order: checkpoints write them, optimizers
+// train them, quantizers replace them. Weights are read through their layers, so that a replaced weight is found.
 
 import Tensors
 
-/// One key of a model's state_dict and what stands behind it now.
+/// One key of a model's state_dict and its present value.
 public struct ParameterEntry {
     /// Full diffusers key, e.g. "conv_in.weight".
     public let key: String

@@ -5,13 +5,13 @@
 
 import Files
 
-/// An input that does not fit the model.
+/// An input that the model does not accept.
 public enum DenoiserInputError: Error, Equatable, Sendable {
     /// `name` has another shape than the one spelled out in `expected`.
     case shape(name: String, expected: String, found: [Int])
     /// The model needs `name`.
     case missing(name: String, neededBy: String)
-    /// The model has no use for `name`.
+    /// The model does not take `name`.
     case unexpected(name: String)
     /// The sample is too small to be halved `halvings` times.
     case tooSmall(found: [Int], halvings: Int)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Residual block of the UNets. Matches diffusers `ResnetBlock2D` (models/resnet.py) without its own resampling.
-// B batch, IC/OC input/output channels, H W size, D width of the time embedding.
+// B batch, IC/OC input/output channels, H W size, D channels of the time embedding.
 
 import Layers
 import Tensors
@@ -11,7 +11,7 @@ struct ResnetSettings {
     let epsilon: Float
     let activation: Activation
     let timeScaleShift: UNet2DConditionConfig.TimeScaleShift
-    /// D, nil for a model whose time features are cached, so that it has no time projections.
+    /// D; nil for a model with cached time features, which has no time projections.
     let timeWidth: Int?
 }
 

@@ -85,13 +85,13 @@ public struct TimeFeatureTable: Sendable {
     }
 }
 
-/// Time features that are not there.
+/// Errors of cached time features.
 public enum TimeFeatureError: Error, Equatable, Sendable {
     /// A timestep outside the cache; `cached` are those in it, ascending.
     case timestepNotCached(timestep: Int, cached: [Int])
     /// The cache has no (or a differently shaped) table for a residual block of the model.
     case wrongTable(resnetPath: String, expected: [Int], found: [Int])
-    /// The cache has a table for a residual block that the model has not.
+    /// The cache has a table for a residual block that the model does not have.
     case unknownBlock(resnetPath: String)
     /// The model's time embedding depends on more than the timestep, so it cannot be tabulated.
     case dependsOnConditions(key: String, value: String)
@@ -100,7 +100,7 @@ public enum TimeFeatureError: Error, Equatable, Sendable {
 }
 
 extension TimeFeatureError {
-    /// Up to a hundred timesteps whole, the first and last ones of more.
+    /// All timesteps up to a hundred; of more, the first and last twenty.
     private static func listed(_ timesteps: [Int]) -> String {
         let texts = timesteps.map(String.init)
         guard texts.count > 100 else { return texts.joined(separator: ", ") }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Transformer over the pixels of a feature map. Matches diffusers `Transformer2DModel`
 // (models/transformers/transformer_2d.py) for continuous input and `BasicTransformerBlock` (models/attention.py).
-// B batch, C channels, H W size, T = H·W pixels as tokens, S context tokens, D inner width.
+// B batch, C channels, H W size, T = H·W pixels as tokens, S context tokens, D inner channels.
 
 import Layers
 import Tensors
@@ -72,7 +72,7 @@ final class Transformer2DModel {
     }
 }
 
-/// Self-attention, cross-attention and a gated feed-forward network, each behind a norm and beside a shortcut.
+/// Self-attention, cross-attention and a gated feed-forward network, each with a norm before and a shortcut around it.
 final class BasicTransformerBlock {
     private let norm1, norm2, norm3: LayerNorm
     private let attn1, attn2: Attention

@@ -42,7 +42,7 @@ public struct UNet2DConditionConfig: DenoiserConfig {
         case scaleShift = "scale_shift"
     }
 
-    /// What is added to the time embedding beside the timestep.
+    /// Conditions that are added to the time embedding.
     public enum AdditionEmbedType: String, Sendable, CaseIterable {
         /// SDXL: pooled text features and sinusoidal features of six sizes.
         case textTime = "text_time"
@@ -64,7 +64,7 @@ public struct UNet2DConditionConfig: DenoiserConfig {
     /// nil: no block between the way down and the way up.
     public let midBlockType: MidBlockType?
     public let upBlockTypes: [UpBlockType]
-    /// Per down block (reversed on the way up): the first attention looks at the context too.
+    /// Per down block, reversed for up blocks: the first attention attends to the context too.
     public let onlyCrossAttention: [Bool]
     public let blockOutChannels: [Int]
     /// Residual blocks per down block; an up block has one more than its mirror image.
@@ -76,7 +76,7 @@ public struct UNet2DConditionConfig: DenoiserConfig {
     public let actFn: Activation
     public let normNumGroups: Int
     public let normEps: Float
-    /// Context width per down block, reversed on the way up.
+    /// Channels of the context per down block, reversed for up blocks.
     public let crossAttentionDim: [Int]
     /// Transformer layers of each transformer in each down block.
     public let transformerLayersPerBlock: [[Int]]
@@ -84,20 +84,20 @@ public struct UNet2DConditionConfig: DenoiserConfig {
     public let midTransformerLayers: Int
     /// Transformer layers of each transformer in each up block.
     public let upTransformerLayersPerBlock: [[Int]]
-    /// Width of the context before a learned projection to the blocks' context width, nil for no projection.
+    /// Channels of the context before a learned projection to those of the blocks; nil without projection.
     public let encoderHidDim: Int?
     /// Number of heads per down block, reversed on the way up. The key on disk is `attention_head_dim`, a name
-    /// that lies for historical reasons (diffusers issue 2011): it holds the number of heads, not their width.
+    /// that is misleading for historical reasons (diffusers issue 2011): it is the number of heads, not their size.
     public let numAttentionHeads: [Int]
     /// Transformers project with linear layers instead of 1x1 convolutions.
     public let useLinearProjection: Bool
     public let additionEmbedType: AdditionEmbedType?
     /// Sinusoidal features per time id (SDXL).
     public let additionTimeEmbedDim: Int?
-    /// Width of text features plus time-id features (SDXL).
+    /// Channels of text features plus time-id features (SDXL).
     public let projectionClassEmbeddingsInputDim: Int?
     public let resnetTimeScaleShift: TimeScaleShift
-    /// Width of the time embedding: `time_embedding_dim`, by default four times the first block's channels.
+    /// Channels of the time embedding: `time_embedding_dim`, by default four times the first block's channels.
     public let timeEmbeddingDim: Int
     /// Applied once to the finished time embedding.
     public let timeEmbeddingActFn: Activation?

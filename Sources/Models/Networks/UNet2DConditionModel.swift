@@ -23,7 +23,7 @@ public final class UNet2DConditionModel: StagedDenoiser {
     /// Every residual block, in the order of computation.
     let resnets: [ResnetBlock2D]
 
-    /// Builds the model and asks for every parameter below `parameters` (the root of a UNet's state_dict).
+    /// Builds the model and requests every parameter below `parameters` (the root of a UNet's state_dict).
     ///
     /// - Parameters:
     ///   - config: the architecture.

@@ -12,7 +12,7 @@ final class DownBlock2D {
     private let attentions: [Transformer2DModel]
     private let downsampler: Conv2d?
 
-    /// One transformer of `transformerLayers[i]` layers stands behind residual block i; none where `transformer`
+    /// One transformer of `transformerLayers[i]` layers follows residual block i; none where `transformer`
     /// is nil.
     init(
         _ parameters: ParameterPath, in inputs: Int, out outputs: Int, resnet: ResnetSettings,
@@ -83,7 +83,7 @@ final class MidBlock2D {
         resnets = [first, second]
     }
 
-    /// Shapes stay as they are.
+    /// Shapes do not change.
     var stages: [UNetStage] {
         residualPairs(resnets, attention.map { [$0] } ?? []).map { pair in
             UNetStage(pair.paths) { state, conditioning, checkpointing in

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// From a config to blocks: which channels, heads and context widths go into which block, on the way down, in the
+// Builds the blocks of a config: which channels, heads and context sizes go into which block, on the way down, in the
 // middle and (mirrored) on the way up. Matches the constructor of diffusers `UNet2DConditionModel`.
 
 import Layers

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether a packed model is the student that it was packed from: every code, every scale, every other parameter, the
-// cached time features, and what both predict.
+// Compares a packed model with the model that it was packed from: codes, scales, other parameters, cached time features
+// and predictions.
 
 import Layers
 import Networks
@@ -8,17 +8,17 @@ import Quantization
 import Recipes
 import Tensors
 
-/// What two models with quantized layers have in common.
+/// The result of comparing two models with quantized layers.
 public struct PackedVerification: Encodable, Sendable {
-    /// One thing that differs.
+    /// One difference.
     public struct Difference: Encodable, Sendable {
         /// The layer, parameter or residual block.
-        public let place: String
-        /// What of it, and how.
-        public let what: String
+        public let name: String
+        /// What differs, as text.
+        public let detail: String
     }
 
-    /// How far the second model's predictions are from the first's, over all values of some predictions.
+    /// The difference of the two models' predictions over all their values.
     public struct OutputDifference: Encodable, Sendable {
         /// `int8` or `fp32`.
         public let activations: String
@@ -26,20 +26,20 @@ public struct PackedVerification: Encodable, Sendable {
         public let relativeRootMeanSquare: Double
         /// Largest difference over the largest magnitude.
         public let relativeMaximum: Double
-        /// Whether all predictions are; where not, the two numbers above are the largest that there are.
+        /// Whether all predictions are finite; otherwise the numbers above are the largest finite ones.
         public let isFinite: Bool
     }
 
-    /// Quantized layers, their codes, and their scales.
+    /// The numbers of compared quantized layers, of their codes and of their scales.
     public let layers, codes, scales: Int
-    /// Other parameters, in values; and cached time features.
+    /// The numbers of compared values of other parameters, and of cached time features.
     public let otherValues, timeFeatures: Int
     /// Whether the packed file's scales are the student's rounded to 16 bits.
     public let hasRoundedScales: Bool
-    /// Everything that is not equal, in the order of the model.
+    /// The differences, in the order of the model.
     public let differences: [Difference]
-    /// Of noise predictions at cached timesteps; empty where the model needs conditions beside a context, where the
-    /// models are of different architectures, and where they have no cached timestep in common.
+    /// The differences of noise predictions at cached timesteps, by type of activations; empty for models with added
+    /// conditions, of different architectures, or without a common cached timestep.
     public let outputs: [OutputDifference]
 
     public var isEqual: Bool { differences.isEmpty }
@@ -47,9 +47,9 @@ public struct PackedVerification: Encodable, Sendable {
     /// Compares `packed` with `original`, a student or another packed model.
     ///
     /// - Parameters:
-    ///   - packed: packed codes; its activations are switched between the two types and left as they were.
-    ///   - original: quantized layers, packed or not.
-    ///   - seed: of the random inputs that both predict from.
+    ///   - packed: a model with packed layers; its type of activations is changed and restored.
+    ///   - original: a model with quantized layers, packed or in training.
+    ///   - seed: the seed of the random inputs.
     /// - Throws: `PipelineError.notQuantized` for a model without quantized layers; `TimeFeatureError`.
     public init(_ packed: DiffusionPipeline, isPackedFrom original: DiffusionPipeline, seed: UInt64) throws {
         var comparison = Comparison()
@@ -89,10 +89,9 @@ public struct PackedVerification: Encodable, Sendable {
         _ packed: DiffusionPipeline, _ original: DiffusionPipeline, timesteps: [Int]?, seed: UInt64
     ) throws -> [OutputDifference] {
         let config = packed.denoiser.config
-        // Those that both know.
-        let theirs = original.denoiser.timeFeatures?.timesteps
-        let common = Set(timesteps ?? theirs ?? [1, 501, 981]).intersection(
-            theirs ?? timesteps ?? [1, 501, 981])
+        let originalTimesteps = original.denoiser.timeFeatures?.timesteps
+        let common = Set(timesteps ?? originalTimesteps ?? [1, 501, 981]).intersection(
+            originalTimesteps ?? timesteps ?? [1, 501, 981])
         let known = common.sorted()
         guard !known.isEmpty else { return [] }
         let chosen = Set(
@@ -115,26 +114,26 @@ public struct PackedVerification: Encodable, Sendable {
         }
         let before = (packed.activations, original.activations)
         defer { (packed.activations, original.activations) = before }
-        // A packed original, too, is what its numbers say, not what rounding makes of them.
+        // The reference is computed in Float32, for a packed original too.
         original.activations = .float32
-        let wanted = predictions(original)
+        let expected = predictions(original)
         return ActivationType.allCases.map { type in
             packed.activations = type
-            return OutputDifference(type, predictions(packed), wanted)
+            return OutputDifference(type, predictions(packed), expected)
         }
     }
 }
 
 extension PackedVerification.OutputDifference {
-    fileprivate init(_ type: ActivationType, _ found: [Tensor], _ wanted: [Tensor]) {
-        var (squares, total, largest, reach) = (0.0, 0.0, 0.0, 0.0)
-        for (a, b) in zip(found.flatMap(\.values), wanted.flatMap(\.values)) {
+    fileprivate init(_ type: ActivationType, _ found: [Tensor], _ expected: [Tensor]) {
+        var (squares, total, largest, largestPrediction) = (0.0, 0.0, 0.0, 0.0)
+        for (a, b) in zip(found.flatMap(\.values), expected.flatMap(\.values)) {
             let difference = Double(a) - Double(b)
             squares += difference * difference
             total += Double(b) * Double(b)
-            // A NaN stays.
+            // A NaN is kept.
             largest = largest.isNaN || abs(difference) <= largest ? largest : abs(difference)
-            reach = max(reach, Double(abs(b)))
+            largestPrediction = max(largestPrediction, Double(abs(b)))
         }
         activations = type.rawValue
         let root = (squares / max(total, .leastNormalMagnitude)).squareRoot()
@@ -142,30 +141,30 @@ extension PackedVerification.OutputDifference {
         relativeRootMeanSquare = root.isFinite ? root : .greatestFiniteMagnitude
         isFinite = root.isFinite && largest.isFinite
         relativeMaximum =
-            isFinite ? largest / max(reach, .leastNormalMagnitude) : .greatestFiniteMagnitude
+            isFinite ? largest / max(largestPrediction, .leastNormalMagnitude) : .greatestFiniteMagnitude
     }
 }
 
-/// Codes and scales of a quantized layer, packed or not.
+/// Codes and scales of a quantized layer.
 private struct QuantizedCodes {
-    let width: BitWidth
+    let bits: BitWidth
     let codes: [Int16]
     let scales: [Float]
 
     init?(_ layer: any WeightedLayer) {
         guard let weight = layer.quantizedWeight else { return nil }
-        (width, codes, scales) = (weight.grid.bits, weight.codes, weight.scales.values)
+        (bits, codes, scales) = (weight.grid.bits, weight.codes, weight.scales.values)
     }
 }
 
-/// What was compared and what was found.
+/// Counts and differences of a comparison.
 private struct Comparison {
     var (layers, codes, scales, others, features) = (0, 0, 0, 0, 0)
     var hasRoundedScales = false
     var differences: [PackedVerification.Difference] = []
 
-    mutating func note(_ place: String, _ what: String) {
-        differences.append(PackedVerification.Difference(place: place, what: what))
+    mutating func note(_ name: String, _ detail: String) {
+        differences.append(PackedVerification.Difference(name: name, detail: detail))
     }
 
     /// Compares quantized layers and other parameters of a component.
@@ -183,34 +182,34 @@ private struct Comparison {
     }
 
     mutating func compare(_ layer: any WeightedLayer, _ other: (any WeightedLayer)?, named name: String) {
-        guard let mine = QuantizedCodes(layer), let theirs = other.flatMap(QuantizedCodes.init),
+        guard let packed = QuantizedCodes(layer), let original = other.flatMap(QuantizedCodes.init),
             let shape = other?.weight.shape, shape == layer.weight.shape
         else {
-            return note(name, "is no quantized layer of the same shape in the original")
+            return note(name, "has no quantized layer of the same shape in the original")
         }
-        guard mine.width == theirs.width else {
-            return note(name, "\(mine.width.rawValue) bits, the original \(theirs.width.rawValue)")
+        guard packed.bits == original.bits else {
+            return note(name, "has \(packed.bits) bits, in the original \(original.bits)")
         }
-        codes += mine.codes.count
-        scales += mine.scales.count
-        let wrong = zip(mine.codes, theirs.codes).count { $0 != $1 }
-        if wrong > 0 { note(name, "\(wrong) of \(mine.codes.count) codes differ") }
-        guard mine.scales != theirs.scales else { return }
-        let rounded = Tensor(theirs.scales, shape: [theirs.scales.count]).roundedToFloat16.values
-        if mine.scales == rounded {
+        codes += packed.codes.count
+        scales += packed.scales.count
+        let wrong = zip(packed.codes, original.codes).count { $0 != $1 }
+        if wrong > 0 { note(name, "\(wrong) of \(packed.codes.count) codes differ") }
+        guard packed.scales != original.scales else { return }
+        let rounded = Tensor(original.scales, shape: [original.scales.count]).roundedToFloat16.values
+        if packed.scales == rounded {
             hasRoundedScales = true
         } else {
-            let wrong = zip(mine.scales, theirs.scales).count { $0 != $1 }
-            note(name, "\(wrong) of \(mine.scales.count) scales differ")
+            let wrong = zip(packed.scales, original.scales).count { $0 != $1 }
+            note(name, "\(wrong) of \(packed.scales.count) scales differ")
         }
     }
 
-    mutating func compareParameters(_ mine: ParameterStore, _ other: ParameterStore) {
-        let theirs = Dictionary(uniqueKeysWithValues: other.entries.map { ($0.key, $0.source) })
-        for entry in mine.entries {
+    mutating func compareParameters(_ packed: ParameterStore, _ original: ParameterStore) {
+        let originals = Dictionary(uniqueKeysWithValues: original.entries.map { ($0.key, $0.source) })
+        for entry in packed.entries {
             guard !(entry.source is any QuantizedWeight) else { continue }
-            guard let source = theirs[entry.key], source.shape == entry.source.shape else {
-                note(entry.key, "is no parameter of the same shape in the original")
+            guard let source = originals[entry.key], source.shape == entry.source.shape else {
+                note(entry.key, "has no parameter of the same shape in the original")
                 continue
             }
             others += entry.source.shape.reduce(1, *)
@@ -220,26 +219,26 @@ private struct Comparison {
         }
     }
 
-    /// Cached features against those that the original's time layers make, at 16 bits.
+    /// Compares cached time features with those of the original, rounded to 16 bits.
     mutating func compare(_ table: TimeFeatureTable, _ original: any Denoiser) throws {
-        let wanted: [String: Tensor]
-        if let theirs = original.timeFeatures {
-            guard theirs.timesteps == table.timesteps else {
-                return note("time features", "are cached for other timesteps")
+        let expected: [String: Tensor]
+        if let originalTable = original.timeFeatures {
+            guard originalTable.timesteps == table.timesteps else {
+                return note("time features", "are cached for other timesteps in the original")
             }
-            wanted = theirs.features
+            expected = originalTable.features
         } else {
-            wanted = try original.timeFeatureTable(timesteps: table.timesteps).features
+            expected = try original.timeFeatureTable(timesteps: table.timesteps).features
         }
-        for (block, mine) in table.features.sorted(by: { $0.key < $1.key }) {
-            guard let theirs = wanted[block], theirs.shape == mine.shape else {
-                note(block, "has other time features in the original")
+        for (block, found) in table.features.sorted(by: { $0.key < $1.key }) {
+            guard let reference = expected[block], reference.shape == found.shape else {
+                note(block, "has time features of another shape in the original")
                 continue
             }
-            features += mine.count
-            let rounded = theirs.roundedToFloat16.values
-            let wrong = zip(mine.values, rounded).count { $0 != $1 }
-            if wrong > 0 { note(block, "\(wrong) of \(mine.count) time features differ") }
+            features += found.count
+            let rounded = reference.roundedToFloat16.values
+            let wrong = zip(found.values, rounded).count { $0 != $1 }
+            if wrong > 0 { note(block, "\(wrong) of \(found.count) time features differ") }
         }
     }
 }

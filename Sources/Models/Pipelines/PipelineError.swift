@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// What can be wrong with a request to a pipeline.
+// Errors of pipelines.
 
 import Files
 
-/// A request that the model cannot serve.
+/// A request that the model does not support.
 public enum PipelineError: Error, Equatable, Sendable {
-    /// Prompts for a model that has no text encoder.
+    /// Prompts for a model without a text encoder.
     case noTextEncoder
-    /// A model whose conditions are more than text tokens (SDXL's `text_time`), where only tokens are at hand.
+    /// A model that needs conditions in addition to text tokens (SDXL's `text_time`), where only tokens are available.
     case furtherConditions(value: String)
-    /// Embeddings whose shape does not suit the model.
+    /// Embeddings of a shape that the model does not accept.
     case embeddingShape(key: String, expected: String, found: [Int])
-    /// A text encoder whose width is not the one that the UNet attends to.
+    /// A text encoder whose hidden size is not the denoiser's context size.
     case crossAttentionDim(expected: Int, found: Int)
-    /// A model without quantized layers where codes are compared.
+    /// A model without quantized layers in a comparison of codes.
     case notQuantized
 
     public var description: String {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writing a pipeline as a dense model, a student or a packed model.
+// Writes a pipeline as a dense model, a student or a packed model.
 
 import Checkpoints
 import Files
@@ -31,13 +31,13 @@ public struct PackingOptions: Hashable, Sendable {
 }
 
 extension DiffusionPipeline {
-    /// Writes every parameter as floats; quantized layers are written as what they compute with.
+    /// Writes every parameter as floats; quantized layers are written as the dense weights that they compute with.
     ///
     /// - Parameters:
     ///   - path: the file; it appears when complete.
-    ///   - manifest: the run that made it.
-    ///   - type: of every tensor; nil keeps 16-bit weights and writes the rest as Float32.
-    ///   - training: what a resumed run needs.
+    ///   - manifest: provenance of the file.
+    ///   - type: the type of every tensor; nil keeps 16-bit weights and writes the rest as Float32.
+    ///   - training: the state of an unfinished run.
     /// - Throws: `CheckpointError`.
     public func writeModel(
         to path: String, manifest: RunManifest, as type: ElementType? = nil, training: TrainingState? = nil
@@ -55,12 +55,12 @@ extension DiffusionPipeline {
         try writer.finish()
     }
 
-    /// Writes a student: latent weights, scales and widths, and what a resumed run needs.
+    /// Writes a student: latent weights, scales, bits, and the state of an unfinished run.
     ///
     /// - Parameters:
     ///   - path: the file; it appears when complete.
-    ///   - manifest: the run that made it.
-    ///   - training: what a resumed run needs.
+    ///   - manifest: provenance of the file.
+    ///   - training: the state of an unfinished run.
     /// - Throws: `CheckpointError`.
     public func writeStudent(
         to path: String, manifest: RunManifest,
@@ -95,7 +95,7 @@ extension DiffusionPipeline {
     ///
     /// - Parameters:
     ///   - path: the file; it appears when complete.
-    ///   - manifest: the run that made it.
+    ///   - manifest: provenance of the file.
     ///   - options: encoding and caching.
     ///   - progress: called with the layers packed and their number; it may throw to interrupt.
     /// - Throws: `CheckpointError`, `PackingError`, `TimeFeatureError` where time features cannot be cached.
@@ -127,7 +127,7 @@ extension DiffusionPipeline {
         try writer.finish()
     }
 
-    /// Timesteps that the model's samplers visit in `steps` steps, all samplers together, ascending.
+    /// The timesteps of the samplers `kinds` in `steps` steps, ascending and without duplicates.
     ///
     /// - Throws: `SamplerError`, `ConfigError`.
     public func samplerTimesteps(_ kinds: [SamplerKind], steps: Int) throws -> [Int] {

@@ -37,7 +37,7 @@ public enum RandomModel {
     }
 }
 
-/// Writes every parameter that a model requests, and hands out its shape alone.
+/// Writes every parameter that a model requests, and returns its shape without values.
 private final class WritingProvider: ParameterProvider {
     private let random: RandomParameterProvider
     private let writer: CheckpointWriter

@@ -63,13 +63,13 @@ struct VerifyCommand: ParsableCommand {
         guard let first = result.differences.first else { return }
         throw CommandError(
             .badData,
-            "\(packed.name): \(first.place): \(first.what) (1 of \(result.differences.count) differences from "
+            "\(packed.name): \(first.name): \(first.detail) (1 of \(result.differences.count) differences from "
                 + "\(original.name)); pack the student again, or train it again if its predictions are not finite"
         )
     }
 
     private func print(_ result: PackedVerification) {
-        for difference in result.differences { Output.line("\(difference.place): \(difference.what)") }
+        for difference in result.differences { Output.line("\(difference.name): \(difference.detail)") }
         Output.line(
             "compared: \(result.layers) layers, \(Numbers.grouped(result.codes)) codes, "
                 + "\(Numbers.grouped(result.scales)) scales\(result.hasRoundedScales ? " (at 16 bits)" : ""), "
