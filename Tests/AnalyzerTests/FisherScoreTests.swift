@@ -52,14 +52,14 @@ import Testing
             guidanceScale: 1.5, schedule: try pipeline.noiseSchedule(), batchSize: 4)
         let passes = try StagedPredictions(pipeline.stagedDenoiser(), inputs, memoryLimit: 0) {}
         let layer = try #require(pipeline.denoiser.store.layer(at: "conv_out"))
-        let width = BitWidth(2)
+        let bits = BitWidth(2)
         let score = try FisherScore(passes: passes, schedule: pipeline.noiseSchedule(), probes: Self.probes)
-            .scores(of: [layer], bits: { _ in [width] }) {}
-        let predicted = try #require(score[SensitivityCandidate(path: "conv_out", bits: width)])
+            .scores(of: [layer], bits: { _ in [bits] }) {}
+        let predicted = try #require(score[SensitivityCandidate(path: "conv_out", bits: bits)])
         let original = layer.weight
         defer { layer.weight = original }
         layer.weight = FakeQuantizedWeight(
-            latent: Parameter("w", original.tensor(), isTrainable: false), bits: width,
+            latent: Parameter("w", original.tensor(), isTrainable: false), bits: bits,
             initialization: .paper)
         let measured = try #require(
             NoisePredictionSensitivity(passes: passes, schedule: pipeline.noiseSchedule()).measure(from: nil) {})
@@ -73,8 +73,8 @@ import Testing
             try #require(try tinySweep(TinyModel.pipeline(), bits: [1, 2], measures: [.noise, .fisher]).run())
         }
         let table = try run()
-        for width in [1, 2] {
-            let measures = table.layers.compactMap { $0.bits[BitWidth(width)] }
+        for bits in [1, 2] {
+            let measures = table.layers.compactMap { $0.bits[BitWidth(bits)] }
             let (measured, predicted) = (measures.compactMap(\.noise), measures.compactMap(\.fisher))
             #expect(measured.count == predicted.count && measured.count > 30)
             #expect(try #require(spearmanCorrelation(measured, predicted)) > Self.leastRankCorrelation)

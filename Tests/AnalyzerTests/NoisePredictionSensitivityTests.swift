@@ -17,8 +17,8 @@ import Testing
     private func sensitivities(_ table: SensitivityTable) -> [String: UInt64] {
         var result: [String: UInt64] = [:]
         for layer in table.layers {
-            for (width, measure) in layer.bits {
-                result["\(layer.path)@\(width)"] = measure.noise?.bitPattern
+            for (bits, measure) in layer.bits {
+                result["\(layer.path)@\(bits)"] = measure.noise?.bitPattern
             }
         }
         return result

@@ -118,7 +118,7 @@ import Testing
         }
     }
 
-    @Test("a journal of other widths or steps is refused, naming the difference") func differentRun() throws {
+    @Test("a journal of other bits or steps is refused, naming the difference") func differentRun() throws {
         try TemporaryFolder.with { folder in
             let output = folder.url("sensitivity.json")
             let journal = SensitivitySweep.journalPath(of: output)

@@ -260,7 +260,7 @@ import Testing
             #expect(
                 throws: HDF5Error.object(
                     file: path, object: group,
-                    fault: .value(expected: "no such group in a packed file", found: "one"))
+                    fault: .value(expected: "a group of packed files", found: "another group"))
             ) { try CheckpointReader(path) }
         }
         try write(path, format: "bitsfusion-packed", groups: ["/unet", "/packed/unet"]) { file in
@@ -276,7 +276,7 @@ import Testing
         let folder = try TemporaryFolder()
         let path = folder.file("a.h5")
         let layer = try PackedLayerRecord(
-            path: "a", width: BitWidth(1), encoding: .radix, shape: [2, 5], codes: [0, 0], scales: [1, 1e-9])
+            path: "a", bits: BitWidth(1), encoding: .radix, shape: [2, 5], codes: [0, 0], scales: [1, 1e-9])
         let writer = try CheckpointWriter(path, header: SampleCheckpoint.header(.packed))
         #expect(
             throws: PackedLayerError(

@@ -63,7 +63,7 @@ import Testing
         }
     }
 
-    @Test("a student's scales, widths and training state come back")
+    @Test("a student's scales, bits and training state come back")
     func student() throws {
         let folder = try TemporaryFolder()
         let path = folder.file("student.h5")
@@ -71,7 +71,7 @@ import Testing
         let reader = try CheckpointReader(path)
         #expect(reader.quantizedLayers == ["mid.to_q"])
         let record = try reader.quantization(of: "mid.to_q")
-        #expect(record.width == BitWidth(2))
+        #expect(record.bits == BitWidth(2))
         #expect(record.scales.values == [0.5, 0.25, 1, 2])
         let state = try #require(try reader.trainingState())
         #expect(state.json == "{\"step\":7}")
@@ -89,10 +89,10 @@ import Testing
         #expect(reader.packedLayers == ["conv_in", "mid.to_q"])
         #expect(
             try reader.packedLayer("mid.to_q")
-                == SampleCheckpoint.packedLayer("mid.to_q", width: 1, encoding: .radix, shape: [4, 7]))
+                == SampleCheckpoint.packedLayer("mid.to_q", bits: 1, encoding: .radix, shape: [4, 7]))
         #expect(
             try reader.packedLayer("conv_in")
-                == SampleCheckpoint.packedLayer("conv_in", width: 8, encoding: .fixed, shape: [4, 3, 3, 3]))
+                == SampleCheckpoint.packedLayer("conv_in", bits: 8, encoding: .fixed, shape: [4, 3, 3, 3]))
         let features = try #require(try reader.timeFeatures())
         #expect(features.timesteps == [981, 1])
         #expect(features.features["down_blocks.0.resnets.0"]?.values == [0.5, 1, -2, 4])

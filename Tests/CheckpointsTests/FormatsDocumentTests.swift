@@ -31,7 +31,7 @@ import Testing
     }
 
     @Test(
-        "the program in Docs/Formats.md reads packed layers of every width and encoding, bit for bit",
+        "the program in Docs/Formats.md reads packed layers of all bits and encodings, bit for bit",
         .enabled(if: Python.has("h5py", "numpy"), "Python with h5py is not installed"),
         arguments: [ElementType.float32, .float16])
     func readsPackedLayers(_ scaleType: ElementType) throws {
@@ -40,14 +40,14 @@ import Testing
         let shapes = [[3, 7], [2, 5, 3, 3], [1, 1], [4, 16, 1, 1], [5, 23]]
         let writer = try CheckpointWriter(path, header: SampleCheckpoint.header(.packed))
         var layers: [String] = []
-        for width in 1...8 {
+        for bits in 1...8 {
             for encoding in PackingEncoding.allCases {
                 for (index, shape) in shapes.enumerated() {
-                    let layer = "b\(width).\(encoding.rawValue).\(index).to_q"
+                    let layer = "b\(bits).\(encoding.rawValue).\(index).to_q"
                     try writer.write(
                         SampleCheckpoint.packedLayer(
-                            layer, width: width, encoding: encoding, shape: shape,
-                            seed: UInt64(width * 10 + index)),
+                            layer, bits: bits, encoding: encoding, shape: shape,
+                            seed: UInt64(bits * 10 + index)),
                         scaleType: scaleType)
                     layers.append(layer)
                 }
@@ -83,8 +83,8 @@ import Testing
     func groups() throws {
         let text = try String(contentsOf: Self.document, encoding: .utf8)
         for encoding in PackingEncoding.allCases where encoding.hasFixedSize {
-            let groups = try BitWidth.all.map { width in
-                let layout = try PackingLayout(levels: width.levels, encoding: encoding)
+            let groups = try BitWidth.all.map { bits in
+                let layout = try PackingLayout(levels: bits.levels, encoding: encoding)
                 return "\(layout.codesPerGroup)/\(layout.bitsPerGroup)"
             }
             let row = try #require(

@@ -285,7 +285,7 @@ import Testing
         #expect(values == [3, 4, 5, 6, 7, 8])
         for (object, name) in [
             ("/double", "float64"), ("/big", "big-endian float32"), ("/list", "string"),
-            ("/void", "no value at all"),
+            ("/void", "null dataspace"),
         ] {
             #expect(throws: HDF5Error.object(file: path, object: object, fault: .unsupportedType(name))) {
                 _ = try file.dataset(object)

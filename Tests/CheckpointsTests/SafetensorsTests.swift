@@ -265,7 +265,7 @@ func safetensorsBytes(_ header: String, _ data: [UInt8], length: UInt64? = nil) 
         #expect(throws: CheckpointError.missingKey(file: path, key: "d")) { try reader.bytes("d") }
     }
 
-    @Test("integers of every width read as integers")
+    @Test("all integer types are read as integers")
     func integers() throws {
         let folder = try TemporaryFolder()
         let path = folder.file("a.safetensors")

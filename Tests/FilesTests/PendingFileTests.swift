@@ -76,7 +76,7 @@ import Testing
         }
     }
 
-    @Test("a folder or a device in the way is never replaced")
+    @Test("a folder or a device at the path is never replaced")
     func somethingElseInTheWay() throws {
         let folder = try TemporaryFolder()
         #expect(throws: FileError.cannotCreate(path: folder.path, code: EISDIR)) {

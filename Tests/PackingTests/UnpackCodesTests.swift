@@ -36,13 +36,13 @@ import Testing
 
     @Test("a field outside the levels is rejected with its index", arguments: [3, 700, 99_998])
     func corruptedField(index: Int) throws {
-        for (levels, width) in [(3, 2), (5, 3), (9, 4), (17, 5), (257, 9)] {
+        for (levels, bits) in [(3, 2), (5, 3), (9, 4), (17, 5), (257, 9)] {
             var bytes = try packCodes(
                 [UInt16](repeating: 0, count: 100_000), levels: levels, encoding: .fixed)
-            for bit in (index * width)..<((index + 1) * width) { bytes[bit / 8] |= 1 << UInt8(bit % 8) }
+            for bit in (index * bits)..<((index + 1) * bits) { bytes[bit / 8] |= 1 << UInt8(bit % 8) }
             #expect(
                 unpackError(bytes, 100_000, levels, .fixed)
-                    == .codeOutOfRange(index: index, stored: (1 << width) - 1, levels: levels))
+                    == .codeOutOfRange(index: index, stored: (1 << bits) - 1, levels: levels))
         }
     }
 

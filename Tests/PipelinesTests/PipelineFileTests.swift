@@ -22,9 +22,9 @@ import Testing
     private static let steps = 6
     private let options = GenerationOptions(sampler: .pndm, steps: steps, guidanceScale: 2)
 
-    private func student(_ width: Int = 2) throws -> DiffusionPipeline {
+    private func student(_ bits: Int = 2) throws -> DiffusionPipeline {
         let student = try TinyModel.pipeline()
-        try student.denoiser.quantize(recipe: TinyModel.recipe(width), initialization: .paper)
+        try student.denoiser.quantize(recipe: TinyModel.recipe(bits), initialization: .paper)
         return student
     }
 
@@ -85,13 +85,13 @@ import Testing
         #expect(try DiffusionPipeline(contentsOf: again).seenBits == wide.seenBits)
     }
 
-    @Test("a student comes back with latent weights, scales and widths bit for bit", arguments: [1, 2, 8])
-    func studentFile(width: Int) throws {
-        let pipeline = try student(width)
+    @Test("a student comes back with latent weights, scales and bits unchanged", arguments: [1, 2, 8])
+    func studentFile(bits: Int) throws {
+        let pipeline = try student(bits)
         let read = try written { try pipeline.writeStudent(to: $0, manifest: TinyModel.manifest) }
         #expect(read.denoiser.store.bits == pipeline.denoiser.store.bits)
         #expect(read.seenBits == pipeline.seenBits)
-        #expect(read.recipe?.layers == (try TinyModel.recipe(width)).layers)
+        #expect(read.recipe?.layers == (try TinyModel.recipe(bits)).layers)
         #expect(try images(read).values == images(pipeline).values)
     }
 
@@ -186,10 +186,10 @@ import Testing
             let pipeline = try TinyModel.pipeline(seed: 1)
             let inventory = try pipeline.inventory()
             let draws = random.uniform([inventory.quantizedLayers.count]).values
-            let widths = zip(inventory.quantizedLayers, draws).map { layer, draw in
+            let bits = zip(inventory.quantizedLayers, draws).map { layer, draw in
                 (layer.path, BitWidth(1 + Int(draw * 8)))
             }
-            let recipe = BitRecipe(layers: Dictionary(uniqueKeysWithValues: widths))
+            let recipe = BitRecipe(layers: Dictionary(uniqueKeysWithValues: bits))
             try pipeline.denoiser.quantize(recipe: recipe, initialization: .minMax)
             let steps = 3 + trial
             let path = folder.file("packed\(trial).h5")

@@ -11,10 +11,10 @@ import Testing
 
 @Suite struct BalancedQuantizerTests {
     @Test(
-        "width b has the codes -2^(b-1) ... 2^(b-1), all of them reached and none beyond",
+        "a grid of b bits has the codes -2^(b-1) ... 2^(b-1), all of them reached and none beyond",
         arguments: BitWidth.all)
-    func range(width: BitWidth) {
-        let grid = BalancedGrid(width), largest = 1 << (width.rawValue - 1)
+    func range(bits: BitWidth) {
+        let grid = BalancedGrid(bits), largest = 1 << (bits.rawValue - 1)
         #expect(grid.levels == 2 * largest + 1)
         #expect(grid.maximumCode == largest)
         let all = (-largest - 2...largest + 2).map { Float($0) * 0.5 }
@@ -47,8 +47,8 @@ import Testing
 
     @Test(
         "weights on the grid keep their codes, and quantizing twice changes nothing", arguments: BitWidth.all)
-    func idempotent(width: BitWidth) {
-        let grid = BalancedGrid(width)
+    func idempotent(bits: BitWidth) {
+        let grid = BalancedGrid(bits)
         let weights = normal([7, 31], deviation: 0.3, stream: 8)
         let scales = ScaleInitialization.paper.scales(of: weights, grid: grid)
         let codes = BalancedQuantizer.codes(of: weights, scales: scales, grid: grid)
@@ -62,8 +62,8 @@ import Testing
     }
 
     @Test("each weight gets the nearest point of the grid", arguments: BitWidth.all)
-    func nearest(width: BitWidth) {
-        let grid = BalancedGrid(width), scale: Float = 0.11
+    func nearest(bits: BitWidth) {
+        let grid = BalancedGrid(bits), scale: Float = 0.11
         let weights = normal([1, 400], stream: 9)
         let codes = BalancedQuantizer.codes(of: weights, scales: Tensor([scale], shape: [1]), grid: grid)
         for (weight, code) in zip(weights.values, codes) {
@@ -76,14 +76,14 @@ import Testing
     @Test(
         "a packed weight is the student's, bit for bit, and so is a dense one made of either",
         arguments: BitWidth.all, PackingEncoding.allCases)
-    func packed(width: BitWidth, encoding: PackingEncoding) throws {
+    func packed(bits: BitWidth, encoding: PackingEncoding) throws {
         for shape in [[5, 3, 3, 3], [4, 9], [1, 1], [3, 64]] {
             let student = FakeQuantizedWeight(
-                latent: Parameter("layer.weight", normal(shape, deviation: 0.05, stream: 10)), bits: width,
+                latent: Parameter("layer.weight", normal(shape, deviation: 0.05, stream: 10)), bits: bits,
                 initialization: .paper)
             let bytes = try packCodes(student.codes, levels: student.grid.levels, encoding: encoding)
             let packed = try PackedWeight(
-                shape: shape, bits: width, encoding: encoding, codes: bytes, scales: student.scales)
+                shape: shape, bits: bits, encoding: encoding, codes: bytes, scales: student.scales)
             #expect(packed.codes == student.codes)
             #expect(packed.tensor().shape == shape)
             #expect(packed.tensor().values.map(\.bitPattern) == student.tensor().values.map(\.bitPattern))

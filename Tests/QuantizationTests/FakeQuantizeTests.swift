@@ -70,9 +70,9 @@ private struct FakeQuantization {
     @Test(
         "along (w, s), where the function is smooth, the gradients are the derivative",
         arguments: BitWidth.all)
-    func homogeneous(width: BitWidth) throws {
+    func homogeneous(bits: BitWidth) throws {
         // f(λw, λs) = λ f(w, s), so ⟨∂f/∂w, w⟩ + ∂f/∂s·s = f (Euler), whatever is clipped.
-        let (channels, count) = (6, 50), grid = BalancedGrid(width)
+        let (channels, count) = (6, 50), grid = BalancedGrid(bits)
         let weight = normal([channels, count], stream: 1)
         let scales = Tensor((1...channels).map { Float($0) / Float(3 * grid.maximumCode) }, shape: [channels])
         let upstream = normal([channels, count], stream: 2)
@@ -99,8 +99,8 @@ private struct FakeQuantization {
     @Test(
         "the gradient of a weight is the mean slope over whole steps: 1 inside the grid, 0 outside",
         arguments: BitWidth.all)
-    func meanSlope(width: BitWidth) throws {
-        let grid = BalancedGrid(width)
+    func meanSlope(bits: BitWidth) throws {
+        let grid = BalancedGrid(bits)
         let scale: Float = 0.125, end = Float(grid.maximumCode) * scale
         // A step above and below each value stays on the same side of the grid's end.
         let values: [Float] = [0.03, -0.05, end + scale * 1.3, -end - scale * 1.7, 40, -40]

@@ -9,9 +9,9 @@ import Testing
 @testable import Quantization
 
 @Suite struct FakeQuantizedWeightTests {
-    private func weight(width: Int = 2) -> FakeQuantizedWeight {
+    private func weight(bits: Int = 2) -> FakeQuantizedWeight {
         FakeQuantizedWeight(
-            latent: Parameter("mid.to_q.weight", normal([4, 25], deviation: 0.2)), bits: BitWidth(width),
+            latent: Parameter("mid.to_q.weight", normal([4, 25], deviation: 0.2)), bits: BitWidth(bits),
             initialization: .paper)
     }
 

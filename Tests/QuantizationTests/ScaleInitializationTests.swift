@@ -27,8 +27,8 @@ import Testing
     }
 
     @Test("min-max puts the largest weight on the end of the grid", arguments: BitWidth.all)
-    func minMax(width: BitWidth) {
-        let grid = BalancedGrid(width)
+    func minMax(bits: BitWidth) {
+        let grid = BalancedGrid(bits)
         let scales = ScaleInitialization.minMax.scales(of: Self.weights, grid: grid)
         expectClose(
             scales.values, Self.weights.rows.map { NaiveChannel($0, grid).minMaxScale }, .oneRounding)
@@ -40,8 +40,8 @@ import Testing
     }
 
     @Test("alternating scales are those of the definition in Double", arguments: BitWidth.all)
-    func definition(width: BitWidth) {
-        let grid = BalancedGrid(width)
+    func definition(bits: BitWidth) {
+        let grid = BalancedGrid(bits)
         for rounds in [0, 1, 2, 10] {
             let scales = ScaleInitialization.alternating(rounds: rounds).scales(of: Self.weights, grid: grid)
             let expected = Self.weights.rows.map { NaiveChannel($0, grid).alternatingScale(rounds: rounds) }
@@ -53,8 +53,8 @@ import Testing
     }
 
     @Test("no round raises the error, and ten rounds beat min-max", arguments: BitWidth.all)
-    func monotone(width: BitWidth) {
-        let grid = BalancedGrid(width)
+    func monotone(bits: BitWidth) {
+        let grid = BalancedGrid(bits)
         let errorsByRound = (0...12).map { rounds in
             errors(
                 Self.weights,
@@ -73,8 +73,8 @@ import Testing
     @Test(
         "on narrow grids ten rounds are as good as a search over 80 scales, as the paper found",
         arguments: [1, 2].map { BitWidth($0) })
-    func search(width: BitWidth) {
-        let grid = BalancedGrid(width)
+    func search(bits: BitWidth) {
+        let grid = BalancedGrid(bits)
         let weights = normal([8, 2000], deviation: 0.02, stream: 5)
         let found = errors(weights, ScaleInitialization.paper.scales(of: weights, grid: grid), grid)
         for (row, error) in zip(weights.rows, found) {
@@ -85,8 +85,8 @@ import Testing
     }
 
     @Test("a channel of zeros gets scale 1 and leaves its neighbours alone", arguments: BitWidth.all)
-    func zeroChannel(width: BitWidth) {
-        let grid = BalancedGrid(width)
+    func zeroChannel(bits: BitWidth) {
+        let grid = BalancedGrid(bits)
         let row = normal([1, 40], stream: 6)
         let weights = Tensor.concatenated([row, .zeros([1, 40]), row * -2], axis: 0)
         for initialization in [ScaleInitialization.minMax, .paper] {
@@ -100,8 +100,8 @@ import Testing
     }
 
     @Test("constant channels are represented exactly", arguments: BitWidth.all)
-    func constantChannels(width: BitWidth) {
-        let grid = BalancedGrid(width)
+    func constantChannels(bits: BitWidth) {
+        let grid = BalancedGrid(bits)
         let weights = Tensor.concatenated(
             [.full([1, 30], 0.7), .full([1, 30], -3), .full([1, 30], 1e-3)], axis: 0)
         let scales = ScaleInitialization.paper.scales(of: weights, grid: grid)
@@ -112,8 +112,8 @@ import Testing
     @Test(
         "weights of any size give the same codes with scales that follow", arguments: BitWidth.all,
         [Float(1e-30), 1e30])
-    func extremes(width: BitWidth, size: Float) {
-        let grid = BalancedGrid(width)
+    func extremes(bits: BitWidth, size: Float) {
+        let grid = BalancedGrid(bits)
         // A power of two near `size`, so that multiplication changes exponents only.
         let factor = Float(sign: .plus, exponent: size.exponent, significand: 1)
         let weights = normal([3, 70], stream: 7)
@@ -126,7 +126,7 @@ import Testing
                     == BalancedQuantizer.codes(of: weights, scales: plain, grid: grid))
             // A student made of such weights sees them with these scales and no others.
             let student = FakeQuantizedWeight(
-                latent: Parameter("weight", weights * factor), bits: width, initialization: initialization)
+                latent: Parameter("weight", weights * factor), bits: bits, initialization: initialization)
             #expect(student.scales.values == scales.values)
             #expect(
                 student.tensor().values == (fakeQuantize(weights, scales: plain, grid: grid) * factor).values)

@@ -137,7 +137,7 @@ import Testing
             let error = recipeError { () throws(RecipeError) in
                 try BitRecipe(layers: ["mid.a": BitWidth(3)]).write(to: pipe)
             }
-            #expect(error?.description.contains("a folder, device or pipe is in the way") == true)
+            #expect(error?.description.contains("the path is a folder, device or pipe") == true)
             let kind = try FileManager.default.attributesOfItem(atPath: pipe.path)[.type]
             #expect(kind as? FileAttributeType == .typeUnknown)
             #expect(folder.names == ["pipe"])

@@ -8,14 +8,14 @@ import Testing
 
 @Suite struct BitWidthTests {
     @Test(
-        "nominal width b has 2^b + 1 levels",
+        "b nominal bits have 2^b + 1 levels",
         arguments: [(1, 3), (2, 5), (3, 9), (4, 17), (5, 33), (6, 65), (7, 129), (8, 257)])
     func levels(nominal: Int, levels: Int) {
         #expect(BitWidth(nominal).levels == levels)
         #expect(pow(2, BitWidth(nominal).effectiveBits).rounded() == Double(levels))
     }
 
-    @Test("there is no width outside of 1...8", arguments: [-1, 0, 9, Int.max])
+    @Test("nominal bits outside of 1...8 are rejected", arguments: [-1, 0, 9, Int.max])
     func outOfRange(nominal: Int) {
         #expect(BitWidth(rawValue: nominal) == nil)
         #expect(throws: DecodingError.self) {
@@ -30,7 +30,7 @@ import Testing
         #expect(BitWidth(2).widened(by: 0) == BitWidth(2))
     }
 
-    @Test("a dictionary keyed by width is a JSON object")
+    @Test("a dictionary keyed by bits is a JSON object")
     func dictionaryKeys() throws {
         let encoder = JSONEncoder()
         encoder.outputFormatting = .sortedKeys

@@ -40,8 +40,8 @@ enum AllocationCases {
                 let size = sizes[min(Int(layerNumbers[0] * Double(sizes.count)), sizes.count - 1)]
                 var bits: [BitWidth: SensitivityScores] = [:]
                 var sensitivity = 1e-3 * layerNumbers[1] * layerNumbers[1]
-                for (width, factor) in zip(BitWidth.all, layerNumbers[2...]) {
-                    bits[width] = SensitivityScores(mse: sensitivity)
+                for (nominalBits, factor) in zip(BitWidth.all, layerNumbers[2...]) {
+                    bits[nominalBits] = SensitivityScores(mse: sensitivity)
                     sensitivity *= 0.2 + 0.1 * factor
                 }
                 return LayerSensitivity(

@@ -64,7 +64,7 @@ enum PackedCases {
             // A recipe for other layers is an error.
             try recipe.validate(against: model.config.inventory())
             for layer in model.store.weightedLayers {
-                if let width = recipe.layers[LayerID(layer.path)] { try layer.pack(width) }
+                if let bits = recipe.layers[LayerID(layer.path)] { try layer.pack(bits) }
             }
             return unet.forward(model, parametersName: "packed-")
         }
@@ -73,12 +73,12 @@ enum PackedCases {
 
 extension WeightedLayer {
     /// Replaces the weight of the layer by packed codes.
-    fileprivate func pack(_ width: BitWidth) throws {
+    fileprivate func pack(_ bits: BitWidth) throws {
         let dense = Parameter(path + ".weight", weight.tensor(), isTrainable: false)
         let student = FakeQuantizedWeight(
-            latent: dense, bits: width, initialization: .alternating(rounds: 3))
+            latent: dense, bits: bits, initialization: .alternating(rounds: 3))
         let codes = try packCodes(student.codes, levels: student.grid.levels, encoding: .radix)
         weight = try PackedWeight(
-            shape: student.shape, bits: width, encoding: .radix, codes: codes, scales: student.scales)
+            shape: student.shape, bits: bits, encoding: .radix, codes: codes, scales: student.scales)
     }
 }

@@ -61,14 +61,14 @@ private struct StageOneSetup {
     init(unet: BenchmarkUNet) { self.unet = unet }
 
     /// Ternary; the first and the last convolution have 8 bits.
-    private static let width = BitWidth(1)
+    private static let bits = BitWidth(1)
     private static let learningRate: Float = 1e-5
 
     func benchmark(_ name: String) -> BenchmarkCase {
         BenchmarkCase(
             name: "train " + name, group: .train, operation: "stage_one",
             options: [
-                "maximum_code": BalancedGrid(Self.width).maximumCode,
+                "maximum_code": BalancedGrid(Self.bits).maximumCode,
                 "maximum_code_of_ends": BalancedGrid(.firstAndLast).maximumCode,
                 "rounds_teacher": teacherType == .bfloat16 ? 1 : 0,
             ],
@@ -95,7 +95,7 @@ private struct StageOneSetup {
         let teacher = try DiffusionPipeline(denoiser: try unet.model(), textEncoder: nil, schedulerJSON: nil)
         let student = try DiffusionPipeline(denoiser: try unet.model(), textEncoder: nil, schedulerJSON: nil)
         try student.denoiser.quantize(
-            recipe: .uniform(Self.width, over: student.denoiser.inventory()), initialization: .alternating(rounds: 3))
+            recipe: .uniform(Self.bits, over: student.denoiser.inventory()), initialization: .alternating(rounds: 3))
         // Before the teacher's weights are rounded; both models have the same initial parameters.
         let shared = unet.shared(teacher.denoiser)
         let inputs = try unet.inputs(unet.config())

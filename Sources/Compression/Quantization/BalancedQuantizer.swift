@@ -25,7 +25,13 @@ public enum BalancedQuantizer {
         }
     }
 
-    /// s · codes, the dense weight of `shape` `[OC, ...]`.
+    /// s · codes, the dense weight.
+    ///
+    /// - Parameters:
+    ///   - codes: one code per weight, row-major.
+    ///   - scales: `[OC]`.
+    ///   - shape: `[OC, ...]`.
+    /// - Returns: the shape `shape`.
     public static func dequantize(_ codes: UnsafeBufferPointer<Int16>, scales: Tensor, shape: [Int]) -> Tensor {
         let result = Tensor(unsafeUninitialized: shape)
         let (channels, rowLength) = checkedRows(result, scales)

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Passes over the rows of weights `[OC, ...]`, one row per output channel, on all threads.
+// Loops over the rows of weights `[OC, ...]`, one row per output channel, on all threads.
 
 import Tensors
 
-/// The number of rows of `weight` and their length, checked against the scales.
+/// Minimum number of weights of a task in loops over rows.
+let weightsPerTask = 1 << 15
+
+/// The number of rows of `weight` and their length.
+///
+/// - Precondition: `scales` is `[OC]` for a weight `[OC, ...]`.
 func checkedRows(_ weight: Tensor, _ scales: Tensor) -> (channels: Int, rowLength: Int) {
     precondition(
         weight.rank >= 1 && scales.shape == [weight.shape[0]],
@@ -12,16 +17,17 @@ func checkedRows(_ weight: Tensor, _ scales: Tensor) -> (channels: Int, rowLengt
     return (channels, channels == 0 ? 0 : weight.count / channels)
 }
 
+/// Calls `body` with the index of every row, on all threads.
 func forEachRow(_ channels: Int, _ rowLength: Int, _ body: (Int) -> Void) {
-    Threads.parallelFor(channels, grain: max((1 << 15) / max(rowLength, 1), 1)) { range in
+    Threads.parallelFor(channels, grain: Threads.rowGrain(rowLength, elements: weightsPerTask)) { range in
         for channel in range { body(channel) }
     }
 }
 
 extension Tensor {
-    /// The address of the element at `offset`, for reading; valid while the tensor lives.
+    /// The address of the element at `offset`, for reading; valid during the lifetime of the tensor.
     func row(_ offset: Int) -> UnsafePointer<Float> { UnsafePointer(pointer + offset) }
 
-    /// The address of the element at `offset`, for writing to a tensor that this function made.
+    /// The address of the element at `offset`, for writing to a new tensor; valid during the lifetime of the tensor.
     func mutableRow(_ offset: Int) -> UnsafeMutablePointer<Float> { mutablePointer + offset }
 }

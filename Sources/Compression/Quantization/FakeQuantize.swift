@@ -19,7 +19,7 @@ public func fakeQuantize(_ weight: Tensor, scales: Tensor, grid: BalancedGrid) -
     fakeQuantizedOperand(weight, scales: scales, grid: grid).materialized()
 }
 
-/// As `fakeQuantize`, computed when it is read: `weight` and `scales` must keep their values until then.
+/// As `fakeQuantize`, but computed on access. The values of `weight` and `scales` must not change before.
 func fakeQuantizedOperand(_ weight: Tensor, scales: Tensor, grid: BalancedGrid) -> Tensor {
     let (channels, rowLength) = checkedRows(weight, scales)
     let maximumCode = Float(grid.maximumCode)

@@ -6,9 +6,10 @@ import Tensors
 
 /// A trainable weight that is quantized in each forward pass.
 public final class FakeQuantizedWeight: QuantizedWeight, @unchecked Sendable {
-    /// The latent full-precision weight, under the layer's own key.
+    /// The latent full-precision weight, with the key of the layer's weight.
     public let latent: Parameter
-    /// The trained scales, `[OC]`, named `<key>.scale`. A training step may leave them at or below zero; see `scales`.
+    /// The trained scales, `[OC]`, with the key `<key>.scale`. After a training step they may be zero or negative; see
+    /// `scales`.
     public let scaleParameter: Parameter
     public let grid: BalancedGrid
 
@@ -22,7 +23,7 @@ public final class FakeQuantizedWeight: QuantizedWeight, @unchecked Sendable {
         self.grid = grid
     }
 
-    /// Quantizes `latent` with newly initialized scales.
+    /// Quantizes `latent` with initial scales.
     public convenience init(latent: Parameter, bits: BitWidth, initialization: ScaleInitialization) {
         let grid = BalancedGrid(bits)
         let scales = initialization.scales(of: latent.value, grid: grid)
@@ -32,7 +33,7 @@ public final class FakeQuantizedWeight: QuantizedWeight, @unchecked Sendable {
     public var shape: [Int] { latent.shape }
     public var parameters: [Parameter] { [latent, scaleParameter] }
 
-    /// The scales that the layer computes with, off the tape: `[OC]`, each > 0.
+    /// The scales used by the layer, `[OC]`, each > 0, off the tape.
     public var scales: Tensor { usableScales.detached() }
 
     public func tensor() -> Tensor { lazyTensor().materialized() }
@@ -41,16 +42,16 @@ public final class FakeQuantizedWeight: QuantizedWeight, @unchecked Sendable {
         fakeQuantizedOperand(latent.tensor(), scales: usableScales, grid: grid)
     }
 
-    /// The codes of the present values, row-major.
+    /// The codes of the current values, row-major.
     public var codes: [Int16] {
         BalancedQuantizer.codes(of: latent.value, scales: scales, grid: grid)
     }
 
-    /// The smallest scale that a layer computes with; an optimizer should keep `scaleParameter` at or above it.
+    /// The smallest scale used by layers. Optimizers should keep `scaleParameter` at or above it.
     public static let smallestScale = Float.leastNormalMagnitude
 
-    /// The scales, raised to the smallest usable one where a training step left them at or below zero. The parameter
-    /// keeps its value, so that reading a weight changes nothing.
+    /// The scales, raised to `smallestScale`. The parameter is not changed, so that reading a weight has no side
+    /// effects.
     private var usableScales: Tensor {
         let trained = scaleParameter.tensor()
         let values = trained.values

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The weight of a packed layer: codes stay low-bit in memory. They are multiplied with activations quantized to int8,
-// or decoded row by row where an operation reads floats.
+// The weight of a packed layer, with low-bit codes in memory. The codes are multiplied with activations quantized to
+// int8, or decoded row by row for operations on floats.
 
 import Packing
 import Recipes
@@ -26,14 +26,14 @@ public final class PackedWeight: QuantizedWeight {
 
     private enum Content: Sendable {
         case panels(IntegerMatrix)
-        /// Signed codes of more levels than integer kernels take: 8 nominal bits.
+        /// Signed codes with more levels than the integer kernels support: 8 nominal bits.
         case codes([Int16])
     }
 
     /// Decodes and checks `codes`.
     ///
-    /// - Throws: `PackingError` where `codes` are not `encoding`'s bytes of that many codes of the grid.
-    /// - Precondition: one scale per output channel.
+    /// - Throws: `PackingError` if `codes` are not the encoded codes of a weight of this shape and grid.
+    /// - Precondition: `scales` is `[OC]`, one scale per output channel.
     public init(
         shape: [Int], bits: BitWidth, encoding: PackingEncoding, codes: [UInt8], scales: Tensor
     ) throws(PackingError) {
@@ -96,7 +96,7 @@ public final class PackedWeight: QuantizedWeight {
 }
 
 extension BalancedQuantizer {
-    /// As the buffer version, for an array.
+    /// Dequantizes an array; see the function on buffers.
     public static func dequantize(_ codes: [Int16], scales: Tensor, shape: [Int]) -> Tensor {
         codes.withUnsafeBufferPointer { dequantize($0, scales: scales, shape: shape) }
     }

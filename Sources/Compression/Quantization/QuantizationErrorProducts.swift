@@ -23,7 +23,7 @@ public func quantizationErrorProducts(
     let maximumCode = Float(grid.maximumCode)
     products.withUnsafeMutableBufferPointer { products in
         nonisolated(unsafe) let products = products
-        Threads.parallelFor(channels, grain: max((1 << 15) / max(rowLength, 1), 1)) { range in
+        Threads.parallelFor(channels, grain: Threads.rowGrain(rowLength, elements: weightsPerTask)) { range in
             let rounded = Tensor(unsafeUninitialized: [rowLength])
             for channel in range {
                 let (weights, slope) = (weight.row(channel * rowLength), gradient.row(channel * rowLength))

@@ -4,7 +4,7 @@
 
 import Tensors
 
-/// A weight that a layer multiplies with as `scales · codes`, in training (`FakeQuantizedWeight`) or from packed codes
+/// A weight with the values `scales · codes`, in training (`FakeQuantizedWeight`) or from packed codes
 /// (`PackedWeight`).
 public protocol QuantizedWeight: WeightSource {
     /// The grid of the codes.

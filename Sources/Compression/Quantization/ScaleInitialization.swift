@@ -16,8 +16,8 @@ public enum ScaleInitialization: Hashable, Sendable {
 
     /// The scales of `weight`, one per output channel.
     ///
-    /// In each round codes are the nearest for the scale, and the scale is optimal for the codes, so that ‖s·q − w‖²
-    /// never increases. A channel of zeros gets scale 1 (any scale represents it).
+    /// Each round computes the nearest codes for the scale, then the optimal scale for the codes, so that ‖s·q − w‖²
+    /// never increases. The scale of a channel of zeros is 1; all scales represent it exactly.
     ///
     /// - Parameters:
     ///   - weight: `[OC, ...]`, finite.
@@ -32,12 +32,9 @@ public enum ScaleInitialization: Hashable, Sendable {
         result.withUnsafeMutableBufferPointer { scales in
             weight.withUnsafeBufferPointer { values in
                 nonisolated(unsafe) let (scales, values) = (scales, values)
-                Threads.parallelFor(channels, grain: max((1 << 15) / max(rowLength, 1), 1)) { range in
-                    for channel in range {
-                        let row = UnsafeBufferPointer(
-                            rebasing: values[channel * rowLength..<(channel + 1) * rowLength])
-                        scales[channel] = scale(of: row, maximumCode: maximumCode)
-                    }
+                forEachRow(channels, rowLength) { channel in
+                    let row = UnsafeBufferPointer(rebasing: values[channel * rowLength..<(channel + 1) * rowLength])
+                    scales[channel] = scale(of: row, maximumCode: maximumCode)
                 }
             }
         }

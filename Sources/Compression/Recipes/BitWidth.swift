@@ -19,7 +19,7 @@ public struct BitWidth: RawRepresentable, Hashable, Comparable, Sendable {
     /// All bit widths, ascending.
     public static let all = range.compactMap(BitWidth.init(rawValue:))
 
-    /// The bits of the first and the last layer, whatever the budget.
+    /// The bits of the first and the last layer, independent of the budget.
     public static let firstAndLast = BitWidth(unchecked: 8)
 
     /// The bit width of `rawValue` nominal bits; nil outside of `1...8`.
@@ -64,11 +64,11 @@ extension BitWidth: Codable {
     public init(from decoder: any Decoder) throws {
         let container = try decoder.singleValueContainer()
         let nominal = try container.decode(Int.self)
-        guard let width = BitWidth(rawValue: nominal) else {
+        guard let bits = BitWidth(rawValue: nominal) else {
             throw DecodingError.dataCorruptedError(
                 in: container, debugDescription: "expected nominal bits in \(Self.range), found \(nominal)")
         }
-        self = width
+        self = bits
     }
 
     public func encode(to encoder: any Encoder) throws {

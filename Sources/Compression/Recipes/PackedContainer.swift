@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a packed file takes beside the numbers that a recipe decides about: the HDF5 structure, the texts at its root
-// and the text encoder. It depends on the model alone, so that a table of sensitivities can carry it to where sizes are
-// forecast.
+// The bytes of a packed file that do not depend on the recipe: the HDF5 structure, the documents of the header, and the
+// text encoder. They depend only on the model. Sensitivity tables contain them, so that the allocation can forecast
+// file sizes without the model.
 
-/// Bytes of a model's packed file beside codes, scales, time features (or time layers) and the UNet's other parameters.
+/// The bytes of a packed file in addition to codes, scales, time features or time layers, and the other parameters of
+/// the denoiser.
 public struct PackedContainer: Hashable, Codable, Sendable {
-    /// The structure and the texts where time features are cached, without the list of timesteps.
+    /// The bytes of structure and documents if time features are cached, without the list of timesteps.
     public let cached: Int
-    /// The same where the time layers are kept.
+    /// The bytes of structure and documents if the time layers are kept.
     public let layersKept: Int
-    /// The text encoder's parameters.
+    /// The bytes of the parameters of the text encoder.
     public let textEncoder: Int
 
-    /// Bytes of one entry of the list of cached timesteps.
+    /// The bytes of a cached timestep.
     public static let bytesPerTimestep = 8
 
     public init(cached: Int, layersKept: Int, textEncoder: Int) {
@@ -21,10 +22,10 @@ public struct PackedContainer: Hashable, Codable, Sendable {
         self.textEncoder = textEncoder
     }
 
-    /// All of it, for a way of storing time features.
+    /// The total number of bytes.
     public func bytes(_ storage: TimeFeatureStorage) -> Int { structure(storage) + textEncoder }
 
-    /// Without the text encoder.
+    /// The bytes without the text encoder.
     public func structure(_ storage: TimeFeatureStorage) -> Int {
         switch storage {
         case .cached(let steps): cached + steps * Self.bytesPerTimestep

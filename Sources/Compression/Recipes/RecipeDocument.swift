@@ -100,7 +100,25 @@ extension RecipeDocument {
     }
 }
 
-/// The two keys that say what a document is.
+/// A key of a JSON object that is data, such as a layer path or bits, and not the name of a field.
+struct DocumentKey: CodingKey {
+    let stringValue: String
+    var intValue: Int? { nil }
+
+    init(_ text: String) {
+        stringValue = text
+    }
+
+    init?(stringValue: String) {
+        self.stringValue = stringValue
+    }
+
+    init?(intValue: Int) {
+        nil
+    }
+}
+
+/// The two keys that identify the format of a document.
 private struct DocumentHeader: Decodable {
     let format: String?
     let version: Int?

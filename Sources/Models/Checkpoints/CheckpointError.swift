@@ -1,30 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
-// Faults of stored models that do not depend on the container: files of another version, and tensors that do not belong
-// to a config.
+// Errors of stored models that are the same for all file formats: another format version, and tensors that do not match
+// the config.
 
 import Files
 
 /// A stored model that cannot be read or written.
 public enum CheckpointError: Error, Equatable, Sendable {
-    /// The layout is of another version than the one that this program writes and reads.
+    /// The format version is not the one that this program reads and writes.
     case version(file: String, expected: Int, found: Int)
-    /// A tensor that the model needs is not in the file.
+    /// The file does not contain a tensor that the model requires.
     case missingKey(file: String, key: String)
-    /// The file contains tensors that the model does not have: the config does not belong to these weights.
+    /// The file contains tensors that the model does not have: the weights do not match the config.
     case unusedKeys(file: String, keys: [String])
-    /// A tensor has another shape than the model gives it.
+    /// The shape of a tensor is not that of the model's parameter.
     case shapeMismatch(file: String, key: String, expected: [Int], found: [Int])
-    /// A tensor has an element type that cannot be used where it is needed.
+    /// The element type of a tensor is not one of `expected`.
     case elementType(file: String, key: String, expected: [String], found: String)
     /// A tensor contains NaN or infinity: `index` is the first such element (row-major), `count` their number.
     case notFinite(file: String, key: String, index: Int, count: Int)
-    /// A finite value at `index` of a tensor is too large for the 16-bit type that it is to be stored in.
+    /// The finite value at `index` of a tensor (row-major) exceeds the range of `type`, a 16-bit type.
     case exceedsType(file: String, key: String, type: StorageType, index: Int)
-    /// A key cannot be stored: an empty component, a slash, or it names a tensor and a group at once.
+    /// A key cannot be stored: it has an empty component or a slash, or names both a tensor and a group.
     case invalidKey(file: String, key: String)
     /// A key was written twice.
     case duplicateKey(file: String, key: String)
-    /// The folder contains no weights file that can be read; `present` are the weight files that cannot.
+    /// The folder contains no weights in a supported format; `present` lists weight files of other formats.
     case noWeights(folder: String, present: [String])
 }
 
@@ -54,7 +54,7 @@ extension CheckpointError: CategorizedError {
             "\(file): tensor \(key), index \(index): the value is too large for \(type.rawValue); store it as float32"
         case .invalidKey(let file, let key):
             "\(file): tensor key \"\(key)\" cannot be stored: its parts between dots must be non-empty, without "
-                + "slashes, and not name a tensor and a group at once"
+                + "slashes, and a key must not name both a tensor and a group"
         case .duplicateKey(let file, let key):
             "\(file): tensor \(key) occurs twice"
         case .noWeights(let folder, let present):
@@ -64,7 +64,7 @@ extension CheckpointError: CategorizedError {
         }
     }
 
-    /// Up to four names, then how many more.
+    /// Up to four names, and the number of the others.
     private static func some(_ names: [String]) -> String {
         let shown = names.prefix(4).joined(separator: ", ")
         return names.count > 4 ? "\(shown) and \(names.count - 4) more" : shown

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Finds NaN and infinity in weights as they are loaded: one bad value would spread to every output. The scan runs at
-// memory speed on all threads; which value it was is looked for only when there is one.
+// Detects NaN and infinity in weights when they are loaded: one such value would make all outputs NaN. The scan uses
+// all threads and is limited by memory bandwidth. The position of a value is determined only if there is one.
 
 import Tensors
 
-/// Values that one thread checks at a time: large enough to forget the hand-out, small enough to stop early.
+/// Number of values of one task: large compared with the cost of scheduling, small enough to balance the load.
 private let scanGrain = 1 << 16
 
 /// The positions of values that are not finite.
 struct NonFinite: Equatable {
-    /// Row-major index of the first.
+    /// Row-major index of the first one.
     let index: Int
     let count: Int
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The element types that checkpoints store, and what each is called in HDF5, safetensors and NumPy.
+// The element types of checkpoints, and their names in HDF5, safetensors and NumPy.
 //
 //     float32  F32   IEEE 754 binary32                    numpy.float32
 //     float16  F16   IEEE 754 binary16                    numpy.float16
@@ -36,7 +36,7 @@ public enum StorageType: String, CaseIterable, Codable, Sendable {
         }
     }
 
-    /// The type called `name` in a safetensors header, if checkpoints store it.
+    /// The type with the name `name` in safetensors headers; nil if checkpoints do not support it.
     init?(safetensorsName name: String) {
         guard let found = Self.allCases.first(where: { $0.safetensorsName == name }) else { return nil }
         self = found

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stored tensors as values to compute with, and as bytes of another float type. Every float that passes here is checked
-// to be finite.
+// Stored tensors as values in memory, and as bytes of another float type. All floats are checked to be finite.
 
 import Tensors
 
@@ -21,9 +20,11 @@ extension StorageType {
 }
 
 extension TensorSource {
-    /// The tensor `key` in Float32, widened from 16 bits where it is stored so. Read straight into the tensor's memory.
+    /// The tensor `key` in Float32; tensors stored in 16 bits are converted. Float32 elements are read directly into
+    /// the memory of the tensor.
     ///
-    /// - Throws: `CheckpointError.missingKey`, `.elementType` where it holds no floats, `.notFinite`.
+    /// - Throws: `CheckpointError.missingKey`, `.elementType` if the elements are not floats, `.notFinite`; what
+    ///   `read(_:into:)` throws.
     public func tensor(_ key: String) throws -> Tensor {
         let (type, found) = try require(key, StorageType.floats)
         guard type == .float32 else { return try halfWeight(key).tensor() }
@@ -37,9 +38,10 @@ extension TensorSource {
         return tensor
     }
 
-    /// The tensor `key`, stored in 16 bits, as it is.
+    /// The tensor `key`, which is stored in 16 bits, without conversion.
     ///
-    /// - Throws: `CheckpointError.missingKey`, `.elementType` where it is not float16 or bfloat16, `.notFinite`.
+    /// - Throws: `CheckpointError.missingKey`, `.elementType` if it is not float16 or bfloat16, `.notFinite`; what
+    ///   `read(_:into:)` throws.
     public func halfWeight(_ key: String) throws -> Weight16 {
         let (type, found) = try require(key, [.float16, .bfloat16])
         let half: ElementType = type == .float16 ? .float16 : .bfloat16
@@ -48,9 +50,9 @@ extension TensorSource {
         return Weight16(name: key, bits: bits, shape: found.shape, type: half)
     }
 
-    /// The float tensor `key` in the 16-bit `type`: as it is where it is stored so, else rounded to nearest even.
+    /// The float tensor `key` in the 16-bit `type`, rounded to nearest even if it is stored in another type.
     ///
-    /// - Throws: as `tensor(_:)`, and `.exceedsType` where a value is too large for `type`.
+    /// - Throws: as `tensor(_:)`, and `CheckpointError.exceedsType` if a value is too large for `type`.
     public func halfWeight(
         _ key: String, roundedTo type: ElementType
     ) throws -> Weight16 {
@@ -64,9 +66,9 @@ extension TensorSource {
         if let fault { throw CheckpointError.notFinite(file: path, key: key, index: fault.index, count: fault.count) }
     }
 
-    /// The float tensor `key` as bytes of `type`, or of its own type where `type` is nil; for copying between files.
+    /// The float tensor `key` as bytes of `type`, row-major and little-endian; nil: of the stored type.
     ///
-    /// - Throws: as `tensor(_:)`, and `.exceedsType` where a value is too large for `type`.
+    /// - Throws: as `tensor(_:)`, and `CheckpointError.exceedsType` if a value is too large for `type`.
     public func encoded(
         _ key: String, as type: ElementType? = nil
     ) throws -> (type: StorageType, shape: [Int], bytes: [UInt8]) {
@@ -82,7 +84,7 @@ extension TensorSource {
 
 /// The elements of `tensor` as bytes of `type`, rounded to nearest even.
 ///
-/// - Throws: `CheckpointError.exceedsType` where a finite value becomes infinite.
+/// - Throws: `CheckpointError.exceedsType` if rounding makes a finite value infinite.
 func encode(
     _ tensor: Tensor, as type: ElementType, key: String, file: String
 ) throws -> [UInt8] {
@@ -90,9 +92,9 @@ func encode(
     return try rounded(tensor, to: type, key: key, file: file).withUnsafeBytes { Array($0) }
 }
 
-/// The elements of `tensor` as patterns of a 16-bit `type`, rounded to nearest even.
+/// The elements of `tensor` as bit patterns of a 16-bit `type`, rounded to nearest even.
 ///
-/// - Throws: `CheckpointError.exceedsType` where a finite value becomes infinite.
+/// - Throws: `CheckpointError.exceedsType` if rounding makes a finite value infinite.
 private func rounded(
     _ tensor: Tensor, to type: ElementType, key: String, file: String
 ) throws -> [UInt16] {

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// What every container of named tensors offers, whatever its format: safetensors files, sharded folders, HDF5
-// checkpoints. Models read through this and never learn where their weights came from.
+// The common interface of files with named tensors: safetensors files, sharded folders, HDF5 checkpoints. Models read
+// their parameters through it, independent of the format.
 
 import Tensors
 
-/// A tensor as it is stored.
+/// The type and shape of a stored tensor.
 public struct StoredTensor: Equatable, Sendable {
-    /// Element type, or nil for one that checkpoints do not use (`typeName` tells which).
+    /// The element type; nil if checkpoints do not support it.
     public let type: StorageType?
-    /// The type's name in its own format: "float16", "BF16", "F64" ...
+    /// The name of the element type in the format of the file: "float16", "BF16", "F64" ...
     public let typeName: String
     public let shape: [Int]
 
@@ -24,24 +24,24 @@ public struct StoredTensor: Equatable, Sendable {
         self.shape = shape
     }
 
-    /// Product of `shape`. (Readers have checked that it does not overflow.)
+    /// The number of elements, the product of `shape`. Readers check that it does not overflow.
     public var count: Int { shape.reduce(1, *) }
-    /// Bytes of all elements; 0 where the type is not one that checkpoints use.
+    /// The number of bytes of all elements; 0 if the type is not supported.
     public var byteCount: Int { count * (type?.bytesPerElement ?? 0) }
 }
 
-/// A container of named tensors, open for reading. Safe to read from several threads.
+/// Named tensors in an open file or folder. Reading is thread-safe.
 public protocol TensorSource: AnyObject, Sendable {
-    /// The file or folder, for messages.
+    /// The path of the file or folder, for error messages.
     var path: String { get }
-    /// Every key, sorted by its UTF-8 bytes.
+    /// All keys, sorted by their UTF-8 bytes.
     var keys: [String] { get }
-    /// Type and shape of `key`, or nil where it is not there. Reads no elements.
+    /// Type and shape of `key`, without reading elements; nil if there is no such key.
     func stored(_ key: String) -> StoredTensor?
-    /// Reads the elements of `key`, row-major, little-endian, as stored, into `buffer`.
+    /// Reads the elements of `key` into `buffer` as they are stored: row-major, little-endian.
     ///
-    /// - Precondition: `buffer.count` is the tensor's `byteCount`, and its type is one that checkpoints use.
-    /// - Throws: `CheckpointError.missingKey` or what the file gives.
+    /// - Precondition: `buffer.count` is the `byteCount` of the tensor, and its type is supported.
+    /// - Throws: `CheckpointError.missingKey`; `HDF5Error` if reading an HDF5 file fails.
     func read(_ key: String, into buffer: UnsafeMutableRawBufferPointer) throws
 }
 
@@ -68,14 +68,16 @@ extension TensorSource {
 
     /// The bytes of `key` as stored.
     ///
-    /// - Throws: `CheckpointError.missingKey`, `.elementType` for a type that checkpoints do not use.
+    /// - Throws: `CheckpointError.missingKey`, `.elementType` for a type that is not supported; what `read(_:into:)`
+    ///   throws.
     public func bytes(_ key: String) throws -> [UInt8] {
         try elements(key, as: UInt8.self, StorageType.allCases)
     }
 
-    /// Integers of any stored width, signed or not (timesteps, seeds).
+    /// The integers of `key`, which may be stored in any integer type, such as timesteps and seeds.
     ///
-    /// - Throws: `CheckpointError.missingKey`, `.elementType` where it holds something else.
+    /// - Throws: `CheckpointError.missingKey`, `.elementType` if the elements are not integers; what `read(_:into:)`
+    ///   throws.
     public func integers(_ key: String) throws -> [Int] {
         switch try require(key, [.uint8, .int8, .int32, .int64, .uint64]).0 {
         case .uint8: try elements(key, as: UInt8.self, [.uint8]).map { Int($0) }
@@ -86,7 +88,7 @@ extension TensorSource {
         }
     }
 
-    /// The elements of `key` in memory as `Element`; bytes are copied, not converted.
+    /// The elements of `key` as `Element`; bytes are copied without conversion.
     func elements<Element: BitwiseCopyable>(
         _ key: String, as element: Element.Type, _ types: [StorageType]
     ) throws -> [Element] {
@@ -109,10 +111,10 @@ extension TensorSource {
     }
 }
 
-/// Orders keys by their UTF-8 bytes, the order of every list and file here: the same on each machine and in C.
+/// Compares keys by their UTF-8 bytes, so that the order of lists and files does not depend on the locale.
 func byBytes(_ a: String, _ b: String) -> Bool { a.utf8.lexicographicallyPrecedes(b.utf8) }
 
-/// Product of extents, or nil where one is negative or the product overflows.
+/// The product of the extents; nil if one is negative or the product overflows.
 func elementCount(_ shape: [Int]) -> Int? {
     var count = 1
     for extent in shape {

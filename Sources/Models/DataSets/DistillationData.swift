@@ -71,8 +71,9 @@ extension StoredDistillationData {
     ///   - path: an HDF5 file with `latents` `[N, C, H, W]`, `encoder_hidden_states` `[N, T, D]` and
     ///     `empty_hidden_states` `[1, T, D]`.
     ///   - config: the config of the trained model, which decides C and D.
-    /// - Throws: `PipelineError.furtherConditions` for SDXL models; `CheckpointError` for a file that cannot be read,
-    ///   has values that are not finite, or has shapes that are inconsistent or do not match the model.
+    /// - Throws: `PipelineError.furtherConditions` for SDXL models; `FileError`, `HDF5Error` for a file that cannot be
+    ///   read; `CheckpointError.missingKey`, `.elementType`, `.notFinite`, or `.shapeMismatch` if the shapes are
+    ///   inconsistent or do not match the model.
     public init(contentsOf path: String, for config: any DenoiserConfig) throws {
         if let type = config.addedConditionsType {
             throw PipelineError.furtherConditions(value: type)

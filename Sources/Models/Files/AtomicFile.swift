@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whole small files (JSON, HTML, PNG) written so that a reader sees the old content or the new, never a part.
+// Writes small files (JSON, HTML, PNG) atomically: readers see the old content or the new content, never a part of it.
 
 import Foundation
 
-/// Writes of complete files: temporary name in the same folder, fsync, rename.
+/// Reads and writes complete files. Writing uses a temporary file in the same folder, fsync, and rename.
 public enum AtomicFile {
-    /// Replaces the file at `path` by `bytes`, or creates it.
+    /// Creates the file at `path` with the content `bytes`, or replaces it.
     ///
-    /// - Throws: `FileError.cannotCreate` where the folder is missing or not writable, `.writeFailed` where the
-    ///   disk fails. The old file is untouched then, and no temporary file is left.
+    /// - Throws: `FileError.cannotCreate` if the folder is missing or not writable, `.writeFailed` if writing fails.
+    ///   The old file is unchanged in both cases, and the temporary file is removed.
     public static func write(_ bytes: Data, to path: String) throws(FileError) {
         try write([UInt8](bytes), to: path)
     }
 
-    /// Replaces the file at `path` by `text` in UTF-8, exactly as given (no newline is added).
+    /// Creates the file at `path` with `text` in UTF-8, or replaces it. No line break is added.
     ///
-    /// - Throws: as `write(_:to:)` of bytes.
+    /// - Throws: as `write(_:to:)` of `Data`.
     public static func write(_ text: String, to path: String) throws(FileError) {
         try write(Array(text.utf8), to: path)
     }
 
-    /// Replaces the file at `path` by `bytes`, or creates it.
+    /// Creates the file at `path` with the content `bytes`, or replaces it.
     ///
     /// - Throws: as `write(_:to:)` of `Data`.
     public static func write(_ bytes: [UInt8], to path: String) throws(FileError) {
@@ -29,9 +29,9 @@ public enum AtomicFile {
         try file.commit()
     }
 
-    /// The whole content of a file.
+    /// The content of the file at `path`.
     ///
-    /// - Throws: `FileError.missingFile`, or `.unreadable` where the system refuses.
+    /// - Throws: `FileError.missingFile`, `.unreadable`, or `.wrongKind` for a folder or device.
     public static func read(_ path: String) throws(FileError) -> Data {
         let map = try MappedFile(path)
         return Data(map.bytes)

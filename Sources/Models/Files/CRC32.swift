@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// zlib's CRC-32, which packed files store to detect damaged codes: most damaged codes would otherwise be other valid
-// codes. Python's `zlib.crc32` computes the same values.
+// The CRC-32 of zlib. Packed files store it, because most damaged codes would otherwise be other valid codes. Python's
+// `zlib.crc32` computes the same values.
 
 import CZlib
 
 /// CRC-32 with the polynomial of zlib, PNG and gzip.
 package enum CRC32 {
-    /// The checksum of `bytes`, continued from `start`, the checksum of what precedes them.
+    /// The checksum of `bytes`, or of several buffers if `start` is the checksum of the preceding ones.
     package static func checksum(of bytes: UnsafeRawBufferPointer, after start: UInt32 = 0) -> UInt32 {
         guard let address = bytes.baseAddress else { return start }
         return UInt32(crc32_z(UInt(start), address.assumingMemoryBound(to: UInt8.self), bytes.count))

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an error means to the caller of the program, as BSD's sysexits.h groups it. Every error that the library throws
-// says its own category; the command line maps the category to its exit status.
+// Categories of errors, as in BSD's sysexits.h. All errors of the library have a category, which the command line maps
+// to an exit status.
 
-/// The kind of failure behind an error.
+/// The category of an error.
 public enum ErrorCategory: Sendable, CaseIterable {
     /// Options or arguments that are invalid or contradict each other.
     case usage
-    /// Input data that is damaged, of another format, or does not fit the rest.
+    /// Input data that is damaged, has another format, or does not match other input.
     case badData
     /// An input that does not exist.
     case inputMissing
@@ -14,14 +14,14 @@ public enum ErrorCategory: Sendable, CaseIterable {
     case internalError
     /// An output that cannot be created.
     case cannotCreate
-    /// Reading or writing that failed.
+    /// Reading or writing failed.
     case inputOutput
-    /// Ctrl-C, or a request to terminate.
+    /// The run was interrupted by Ctrl-C or a request to terminate.
     case interrupted
 }
 
-/// An error with a category and a one-line description: what, where, expected and found, what to do.
+/// An error with a category and a description in one line: where, what is wrong, expected and found values, what to do.
 public protocol CategorizedError: Error, CustomStringConvertible {
-    /// The kind of failure.
+    /// The category.
     var category: ErrorCategory { get }
 }

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// What can be wrong with a config.json or scheduler_config.json.
+// Errors in config.json and scheduler_config.json.
 
-/// A config that cannot be followed. Values are given as JSON text.
+/// A config that is not valid or not supported. Values are JSON text.
 public enum ConfigError: Error, Equatable, Sendable {
     /// The bytes are not a JSON object.
     case notAnObject(document: String)
-    /// diffusers may know this key and value, this library does not.
+    /// The key or its value is not supported; diffusers may support it.
     case unsupported(key: String, value: String, supported: String)
-    /// The key is needed and absent (or null).
+    /// A required key is absent or null.
     case missing(key: String, neededBy: String)
-    /// A list does not have one element per block.
+    /// A list does not have the expected number of elements, one per block.
     case wrongCount(key: String, value: String, expected: Int)
-    /// Channels that cannot be split evenly.
+    /// A number of channels is not a multiple of the value of another key.
     case indivisible(key: String, value: Int, divisorKey: String, divisor: Int)
 }
 

@@ -1,40 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads typed values out of a config object, remembers which keys were asked for and refuses the rest.
-// An absent key stands for diffusers' default; whether null does is the key's own business.
+// Reads typed values of a config object, records the keys that were read, and rejects all others. An absent key means
+// the default of diffusers; null means the default only for some keys.
 
 import Foundation
 
-/// One pass over one config object.
+/// Reads the values of a config object.
 package struct ConfigReader {
     private let members: [String: JSONValue]
     private let nullable: Set<String>
     private var known: Set<String> = []
 
-    /// A reader of `document` (called `name` in errors), where null stands for the default of `nullable` keys only.
+    /// A reader of `document`, which has the name `name` in errors. null means the default for the keys `nullable`.
+    ///
+    /// - Throws: `ConfigError.notAnObject`.
     package init(_ document: JSONValue, name: String, nullable: Set<String>) throws(ConfigError) {
         guard let members = document.members else { throw .notAnObject(document: name) }
         self.members = Dictionary(uniqueKeysWithValues: members.map { ($0.key, $0.value) })
         self.nullable = nullable
     }
 
-    /// The value of `key`, nil where it is absent or null.
+    /// The value of `key`; nil if it is absent or null.
     package mutating func value(_ key: String) -> JSONValue? {
         known.insert(key)
         return members[key] == .null ? nil : members[key]
     }
 
-    /// True where the key is present and null.
+    /// Whether the key is present and null.
     package func isNull(_ key: String) -> Bool {
         members[key] == .null
     }
 
+    /// The value of `key`, or the default if it is absent or null.
     package mutating func bool(_ key: String, default defaultValue: Bool) throws(ConfigError) -> Bool {
         guard let value = value(key) else { return defaultValue }
         guard case .bool(let flag) = value else { throw unsupported(key, value, "true, false") }
         return flag
     }
 
-    /// An integer in `range`, or nil where the key is absent or null.
+    /// An integer in `range`; nil if the key is absent or null.
     package mutating func integer(_ key: String, in range: ClosedRange<Int> = 1...Int.max) throws(ConfigError) -> Int? {
         guard let value = value(key) else { return nil }
         guard let integer = value.integer, range.contains(integer) else {
@@ -44,7 +47,8 @@ package struct ConfigReader {
         return integer
     }
 
-    /// A finite number accepted by `isValid`, or nil where the key is absent or null.
+    /// A finite number for which `isValid` is true; nil if the key is absent or null. `wanted` describes valid numbers
+    /// in errors.
     package mutating func number(
         _ key: String, _ wanted: String = "finite numbers", where isValid: (Double) -> Bool = { _ in true }
     ) throws(ConfigError) -> Double? {
@@ -55,13 +59,14 @@ package struct ConfigReader {
         return number
     }
 
+    /// A string; nil if the key is absent or null.
     package mutating func string(_ key: String) throws(ConfigError) -> String? {
         guard let value = value(key) else { return nil }
         guard case .string(let string) = value else { throw unsupported(key, value, "strings") }
         return string
     }
 
-    /// A case of `Choice`, or nil where the key is absent or null.
+    /// A case of `Choice`; nil if the key is absent or null.
     package mutating func choice<Choice: RawRepresentable & CaseIterable>(
         _ key: String, as type: Choice.Type
     ) throws(ConfigError) -> Choice? where Choice.RawValue == String {
@@ -73,7 +78,7 @@ package struct ConfigReader {
         return choice
     }
 
-    /// A list of anything, or nil where the key is absent or null.
+    /// A non-empty list; nil if the key is absent or null.
     package mutating func list(_ key: String) throws(ConfigError) -> [JSONValue]? {
         guard let value = value(key) else { return nil }
         guard case .array(let elements) = value, !elements.isEmpty else {
@@ -82,7 +87,7 @@ package struct ConfigReader {
         return elements
     }
 
-    /// A value for each of `count` blocks: given once for all, or as a list with one element per block.
+    /// The values of `count` blocks: one value for all blocks, or a list with one element per block.
     package mutating func perBlock<Element>(
         _ key: String, count: Int, default defaultValue: Element, _ wanted: String,
         _ element: (JSONValue) -> Element?
@@ -105,15 +110,17 @@ package struct ConfigReader {
         return result
     }
 
-    /// Accepts `key` only with a value that changes nothing: absent, null, or one of `inert`.
+    /// Checks that `key` has no effect: it is absent, null, or one of `inert`.
     package mutating func mustBeDefault(_ key: String, _ inert: JSONValue...) throws(ConfigError) {
         guard let value = value(key), !inert.contains(value) else { return }
         throw unsupported(
             key, value, (inert.isEmpty ? [.null] : inert).map(\.description).joined(separator: ", "))
     }
 
-    /// Refuses keys that were not asked for, but for those that begin with "_", the notes of the library that wrote
-    /// the file; refuses null where it does not stand for the default.
+    /// Checks that all keys have been read, except keys with a leading "_", which diffusers adds as metadata, and that
+    /// no key is null unless null means the default.
+    ///
+    /// - Throws: `ConfigError.unsupported`.
     package func finish() throws(ConfigError) {
         if let key = known.subtracting(nullable).filter({ isNull($0) && !$0.hasPrefix("_") }).min() {
             throw unsupported(key, .null, "a value; null has no meaning here")
@@ -123,14 +130,17 @@ package struct ConfigReader {
         throw unsupported(key, value, "this key is unknown; remove it")
     }
 
+    /// The error for a value of `key`; `supported` describes the supported values.
     package func unsupported(_ key: String, _ value: JSONValue, _ supported: String) -> ConfigError {
         .unsupported(key: key, value: value.description, supported: supported)
     }
 }
 
 extension JSONValue {
-    /// Parses the bytes of a config file. `NaN` and `Infinity` are accepted, which diffusers writes into scheduler
-    /// configs.
+    /// Parses the bytes of a config file, with or without a byte order mark. `NaN` and `Infinity` are valid, because
+    /// diffusers writes them to scheduler configs.
+    ///
+    /// - Throws: `ConfigError.notAnObject`.
     package init(parsing json: Data, name: String) throws(ConfigError) {
         let byteOrderMark: [UInt8] = [0xEF, 0xBB, 0xBF]
         do throws(JSONFault) {

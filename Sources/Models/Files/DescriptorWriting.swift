@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The write loop of all files and streams of this program.
+// Writes to file descriptors; all files and streams of this program are written by this function.
 
 import Foundation
 
@@ -8,13 +8,13 @@ import Foundation
 /// - Parameters:
 ///   - bytes: the bytes.
 ///   - descriptor: a file or stream that is open for writing.
-///   - offset: the position in the file; nil for the current one.
+///   - offset: the position in the file, in bytes; nil: the current position.
 /// - Returns: 0, or the errno of the call that failed.
 package func writeAll(_ bytes: UnsafeRawBufferPointer, to descriptor: Int32, at offset: Int? = nil) -> Int32 {
     guard let start = bytes.baseAddress else { return 0 }
     var done = 0
     while done < bytes.count {
-        // Linux moves at most 2 GiB - 4 KiB per call; macOS refuses more than 2 GiB - 1.
+        // Linux writes at most 2 GiB - 4 KiB per call; macOS rejects more than 2 GiB - 1.
         let count = min(bytes.count - done, 1 << 30)
         let written =
             if let offset {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// SHA-256 of files, for manifests: which inputs made this output. Hashing is libcrypto's (it uses the CPU's own
-// instructions), streaming, so that a file of any size takes 1 MiB of memory.
+// SHA-256 of files, which identifies the inputs of a run in manifests. Computed by libcrypto, which uses the
+// instructions of the CPU, in blocks of 1 MiB.
 
 import CCrypto
 import Foundation
 
-/// SHA-256, as 64 lower-case hexadecimal digits (what `sha256sum` prints).
+/// SHA-256 as 64 lower-case hexadecimal digits, as in the output of `sha256sum`.
 public enum FileDigest {
-    /// The digest of a file's content.
+    /// The digest of the content of a file.
     ///
     /// - Throws: `FileError.missingFile` or `.unreadable`.
     public static func sha256(ofFile path: String) throws(FileError) -> String {
@@ -36,8 +36,7 @@ public enum FileDigest {
     }
 }
 
-/// One running hash. Its calls fail only when libcrypto cannot allocate or its SHA-256 is switched off by the system's
-/// policy, and neither leaves anything sensible to do: both trap.
+/// The state of a hash. Traps if libcrypto cannot allocate memory, or if the policy of the system disables SHA-256.
 private final class SHA256Stream {
     private let context: OpaquePointer
 

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// Failures of the file system, as facts; the text is made here and nowhere else.
+// Errors of the file system.
 
 import Foundation
 
-/// Why a file or folder could not be read or written.
+/// A file or folder that cannot be read or written.
 public enum FileError: Error, Equatable, Sendable {
     /// There is no file or folder at `path`.
     case missingFile(path: String)
-    /// The system refused to read `path`; `code` is its errno.
+    /// The file or folder at `path` cannot be read; `code` is the errno.
     case unreadable(path: String, code: Int32)
-    /// Nothing can be created at `path`: its folder is missing, not writable, or another kind of file exists there.
+    /// The file or folder at `path` cannot be created, for example because its folder is missing or not writable, or
+    /// because another kind of file exists at `path`; `code` is the errno.
     case cannotCreate(path: String, code: Int32)
-    /// Writing failed part of the way, for example because the disk is full; `code` is the errno. The old file is
-    /// unchanged.
+    /// Writing failed, for example because the disk is full; `code` is the errno. The old file is unchanged.
     case writeFailed(path: String, code: Int32)
-    /// The file is of another kind than the one needed.
+    /// The file is of another kind than expected.
     case wrongKind(path: String, expected: FileKind, found: FileKind)
 }
 
@@ -56,7 +56,7 @@ extension FileError: CategorizedError {
         }
     }
 
-    /// The error for a file that could not be opened or read, by errno.
+    /// The error for the errno `code` of opening or reading the file at `path`.
     package static func readFailure(_ path: String, _ code: Int32) -> FileError {
         code == ENOENT || code == ENOTDIR ? .missingFile(path: path) : .unreadable(path: path, code: code)
     }

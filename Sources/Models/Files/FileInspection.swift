@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kind of a file, determined from the file system and the first bytes before any library opens it.
+// The kind of a file, determined from the file system and its first bytes, independent of its name.
 
 import Foundation
 
-/// A file as found: its kind and its size.
+/// The kind and the size of a file.
 package struct FileInspection: Equatable, Sendable {
     package let kind: FileKind
-    /// Bytes; 0 for anything but a regular file.
+    /// The size in bytes; 0 except for regular files.
     package let size: Int
 
-    /// HDF5's signature. It may also be stored at 512, 1024, 2048 ... after a user block.
+    /// The signature of HDF5. It is at offset 0, or at 512, 1024, 2048 ... after a user block.
     package static let hdf5Signature: [UInt8] = [0x89, 0x48, 0x44, 0x46, 0x0D, 0x0A, 0x1A, 0x0A]
 
-    /// Looks at `path` without trusting its name.
+    /// Inspects the file or folder at `path`.
     ///
-    /// - Throws: `FileError.missingFile` where nothing exists, `.unreadable` where the system refuses.
+    /// - Throws: `FileError.missingFile`, `.unreadable`.
     package init(_ path: String) throws(FileError) {
         var status = stat()
         guard stat(path, &status) == 0 else { throw .readFailure(path, errno) }

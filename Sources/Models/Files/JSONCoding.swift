@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two forms of JSON that the program writes, and JSON trees inside of Codable values.
+// The JSON encoders of the program, and `JSONValue` as a Codable type.
 
 import Foundation
 
 extension JSONEncoder {
-    /// For files and output that people read: indented, sorted keys.
+    /// For documents: indented, with sorted keys.
     package static var document: JSONEncoder {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         return encoder
     }
 
-    /// For one line: sorted keys, no white space.
+    /// For one line: without white space, with sorted keys.
     package static var compact: JSONEncoder {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
@@ -20,7 +20,7 @@ extension JSONEncoder {
 }
 
 extension JSONValue: Codable {
-    /// Reads any value, from JSON or from another format such as YAML.
+    /// Decodes any value, from JSON or another format such as YAML.
     package init(from decoder: any Decoder) throws {
         let container = try decoder.singleValueContainer()
         if container.decodeNil() {

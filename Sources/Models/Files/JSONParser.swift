@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A JSON parser for files that must not be trusted (RFC 8259). Unlike Foundation's it refuses duplicate keys, gives the
-// byte at which a document goes wrong, limits the depth, and keeps numbers as text, so that none is rounded.
+// A JSON parser (RFC 8259) for untrusted files. Unlike the parser of Foundation, it rejects duplicate keys, reports the
+// offset of the first error, limits the depth, and keeps numbers as text, so that they are not rounded.
 
-/// Recursive descent over bytes that are known to be UTF-8.
+/// A recursive descent parser. The bytes must be valid UTF-8.
 struct JSONParser {
     private let bytes: UnsafeRawBufferPointer
     private let allowsNonFinite: Bool
@@ -158,7 +158,7 @@ struct JSONParser {
     private mutating func unicodeEscape() throws(JSONFault) -> Character {
         let high = try fourHexDigits()
         if let scalar = Unicode.Scalar(high) { return Character(scalar) }
-        // Not a scalar by itself: the first half of a surrogate pair, or nothing.
+        // Other values must be the first half of a surrogate pair.
         guard (0xD800..<0xDC00).contains(high), take("\\"), take("u") else { throw fault("a surrogate pair") }
         let low = try fourHexDigits()
         guard (0xDC00..<0xE000).contains(low),

@@ -40,7 +40,7 @@ package enum JSONValue: Sendable {
         self = try result.get()
     }
 
-    /// A number that `value` can be read from exactly.
+    /// `value` as a JSON number that is decoded to exactly the same value.
     package static func double(_ value: Double) -> JSONValue {
         if let integer = Int(exactly: value) { return .number("\(integer)") }
         if value.isNaN { return .number("NaN") }
@@ -136,7 +136,7 @@ extension JSONFault: CustomStringConvertible {
     }
 }
 
-/// A JSON document in a file that is not valid.
+/// A JSON document of a file that is not valid.
 public struct JSONError: Error, Equatable, Sendable {
     /// The file that contains the document.
     public let file: String

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// A file mapped read-only into memory: nothing is read before it is used, and nothing is copied.
+// A file mapped into memory, read-only. Pages are read when they are accessed, and not copied.
 
 import Foundation
 
-/// The bytes of a regular file for as long as this object lives.
+/// The bytes of a regular file, mapped during the lifetime of this object.
 ///
-/// Shortening the file meanwhile is the one thing that mapping cannot survive; writers here never do so, because they
-/// replace files by renaming.
+/// Truncating a mapped file crashes its readers. The writers of this program do not truncate files; they replace them
+/// by renaming.
 package final class MappedFile: @unchecked Sendable {
-    /// The path as given.
+    /// The path given to the initializer.
     package let path: String
-    /// All of it; empty for an empty file. Page-aligned.
+    /// All bytes of the file, page-aligned; empty for an empty file.
     package let bytes: UnsafeRawBufferPointer
 
     /// Maps the file at `path`.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The parts of a path. Foundation's own functions for this end the program on Linux where a path is one character long.
+// The parts of a path. The functions of Foundation crash on Linux for paths of one character.
 
-/// A path as folder, name and extension.
+/// The folder and the name of a path.
 package struct PathParts {
-    /// What stands before the last slash; empty where there is none, "/" for the root's own children.
+    /// The part before the last slash; empty without a slash, "/" for items of the root folder.
     package let folder: String
     /// The last component.
     package let name: String
@@ -17,7 +17,7 @@ package struct PathParts {
         name = String(path[path.index(after: slash)...])
     }
 
-    /// The name without what stands behind its last dot, unless that is how it begins.
+    /// The name without its extension. A leading dot does not start an extension.
     package var stem: String {
         guard let dot = name.lastIndex(of: "."), dot != name.startIndex else { return name }
         return String(name[..<dot])

@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-// A file that is being written. It has a temporary name in the destination's folder, and takes the destination's name
-// only when it is complete and on the disk. Until then the old file is unchanged.
+// Files that are being written. A file has a temporary name in the folder of the destination, and is renamed to the
+// destination when it is complete and synced to disk. Until then the old file is unchanged.
 
 import Foundation
 import Synchronization
 
-/// Temporary names that live writers of this process hold.
+/// The temporary names that are in use in this process.
 private let namesInUse = Mutex<Set<String>>([])
 
-/// One file under a temporary name `destination.tmp-PID`, removed again unless `commit()` succeeds.
+/// A file with the temporary name `destination.tmp-PID`. It is removed unless `commit()` succeeds.
 ///
-/// Temporary files of the same destination that killed processes left behind are removed when a new one is opened.
+/// The initializer also removes temporary files of killed processes for the same destination.
 package final class PendingFile {
-    /// The path of the finished file; symbolic links are followed, so that a link keeps pointing at the new content.
+    /// The path of the complete file. Symbolic links are resolved, so that a link then refers to the new file.
     package let destination: String
-    /// The path of the unfinished file.
+    /// The path of the temporary file.
     package let temporaryPath: String
     private let descriptor: Int32
     private var isFinished = false
 
     /// Creates the empty temporary file.
     ///
-    /// - Throws: `FileError.cannotCreate` where the folder is missing or not writable, or where a folder,
-    ///   device or pipe exists at the path.
+    /// - Throws: `FileError.cannotCreate` if the folder is missing or not writable, or if a folder, device or pipe
+    ///   exists at `path`.
     package init(_ path: String) throws(FileError) {
         var status = stat()
         var mode: mode_t?
@@ -66,17 +66,17 @@ package final class PendingFile {
         namesInUse.withLock { _ = $0.remove(temporaryPath) }
     }
 
-    /// Writes `bytes` from `offset` on; pieces may be written in any order.
+    /// Writes `bytes` at `offset`, in bytes. Parts of the file can be written in any order.
     ///
-    /// - Throws: `FileError.writeFailed`, with the system's errno.
+    /// - Throws: `FileError.writeFailed`.
     package func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(FileError) {
         let code = writeAll(bytes, to: descriptor, at: offset)
         if code != 0 { throw .writeFailed(path: destination, code: code) }
     }
 
-    /// Writes an array of bytes from `offset` on.
+    /// Writes an array of bytes at `offset`, in bytes.
     ///
-    /// - Throws: as the buffer version.
+    /// - Throws: `FileError.writeFailed`.
     package func write(_ bytes: [UInt8], at offset: Int) throws(FileError) {
         var failure: FileError?
         bytes.withUnsafeBytes { buffer in
@@ -85,9 +85,9 @@ package final class PendingFile {
         if let failure { throw failure }
     }
 
-    /// Makes the file durable, then visible under its destination, then makes that durable too.
+    /// Syncs the file to disk, renames it to the destination, and syncs the folder.
     ///
-    /// - Throws: `FileError.writeFailed`; nothing is left behind then.
+    /// - Throws: `FileError.writeFailed`; the temporary file is removed.
     package func commit() throws(FileError) {
         precondition(!isFinished, "PendingFile: \(destination) was committed before")
         isFinished = true
@@ -102,8 +102,8 @@ package final class PendingFile {
         Self.syncFolder(of: destination)
     }
 
-    /// A rename survives a power cut only when the folder has been synced. File systems that cannot do so (EINVAL) have
-    /// nothing to sync, and the file itself is complete either way.
+    /// Syncs the folder, so that a power failure does not undo the rename. Errors are ignored, because not all file
+    /// systems support this (EINVAL), and the file is complete in any case.
     private static func syncFolder(of path: String) {
         let folder = PathParts(path).folder
         let descriptor = open(folder.isEmpty ? "." : folder, O_RDONLY | O_CLOEXEC)
@@ -118,7 +118,7 @@ package final class PendingFile {
         return String(cString: real)
     }
 
-    /// Removes `path.tmp-PID` and `path.tmp-PID.n` of processes that no longer run.
+    /// Removes files `path.tmp-PID` and `path.tmp-PID.n` of processes that do not exist any more.
     private static func removeStaleFiles(of path: String) {
         let parts = PathParts(path)
         let (folder, prefix) = (parts.folder, parts.name + ".tmp-")

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the quantization method treats the layers of an architecture: which ones it searches, fixes at 8 bits, leaves in
-// full precision or replaces by a cache, and the group that each is reported in.
+// The role of each layer of an architecture in quantization, and its group in reports. The bits of layers are searched,
+// or fixed to `BitWidth.firstAndLast` for the first and the last layer; other layers keep full precision or are
+// replaced by a cache.
 
 import Layers
 import Recipes

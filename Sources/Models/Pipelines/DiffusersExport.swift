@@ -33,8 +33,8 @@ public struct DiffusersExport {
     ///   - type: the type of every tensor; nil keeps the type of stored tensors and writes quantized layers as Float32.
     ///   - timeLayers: a model of the same architecture with time layers, where this one has none.
     ///   - progress: called with the tensors written and their number; it may throw to interrupt.
-    /// - Throws: `CheckpointError`, `ParameterError`, and what `progress` throws. A folder that did not exist before is
-    ///   then removed.
+    /// - Throws: `FileError`, `HDF5Error`, `CheckpointError`, `ParameterError`, and what `progress` throws. A folder
+    ///   that did not exist before is then removed.
     /// - Precondition: `timeLayers` is given where `needsTimeLayers()`.
     public func write(
         to folder: String, as type: ElementType?, timeLayers: CheckpointReader?,

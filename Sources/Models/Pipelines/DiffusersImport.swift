@@ -45,7 +45,7 @@ extension DiffusersFolder {
     ///   - type: the type of every tensor; nil keeps each tensor's own.
     ///   - progress: called with the tensors copied and their number; it may throw to interrupt.
     /// - Throws: `ConfigError` for a config that is not supported; `CheckpointError` for tensors that are missing,
-    ///   unknown, of another shape or not finite; and what `progress` throws.
+    ///   unknown, of another shape or not finite; `FileError`, `HDF5Error`; and what `progress` throws.
     public func writeModel(
         to path: String, manifest: RunManifest, as type: ElementType? = nil,
         progress: (Int, Int) throws -> Void = { _, _ in }

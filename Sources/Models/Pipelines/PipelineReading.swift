@@ -15,7 +15,8 @@ extension DiffusionPipeline {
     /// - Parameters:
     ///   - path: the file.
     ///   - precision: `.keep16Bit` leaves large 16-bit weights in 16 bits; training needs `.float32`.
-    /// - Throws: `CheckpointError`, `ConfigError`, `ParameterError`, `TimeFeatureError`.
+    /// - Throws: `FileError`, `JSONError`, `HDF5Error`, `CheckpointError`, `PackedLayerError`, `ConfigError`,
+    ///   `ParameterError`, `TimeFeatureError`.
     public convenience init(contentsOf path: String, precision: WeightPrecision = .float32) throws {
         try self.init(CheckpointReader(path), precision: precision)
     }
@@ -77,7 +78,7 @@ extension DiffusionPipeline {
 extension CLIPTextModel {
     /// The text encoder of a checkpoint; nil where it has none. Every tensor of it must be used.
     ///
-    /// - Throws: `CheckpointError`, `ConfigError`, `ParameterError`.
+    /// - Throws: `HDF5Error`, `CheckpointError`, `PackedLayerError`, `ConfigError`, `ParameterError`.
     public convenience init?(in reader: CheckpointReader) throws {
         guard let json = reader.header.textConfig else { return nil }
         let config = try CLIPTextConfig(json: Data(json.utf8))

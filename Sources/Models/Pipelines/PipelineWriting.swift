@@ -38,7 +38,7 @@ extension DiffusionPipeline {
     ///   - manifest: provenance of the file.
     ///   - type: the type of every tensor; nil keeps 16-bit weights and writes the rest as Float32.
     ///   - training: the state of an unfinished run.
-    /// - Throws: `CheckpointError`.
+    /// - Throws: `FileError`, `HDF5Error`, `CheckpointError`.
     public func writeModel(
         to path: String, manifest: RunManifest, as type: ElementType? = nil, training: TrainingState? = nil
     ) throws {
@@ -61,7 +61,7 @@ extension DiffusionPipeline {
     ///   - path: the file; it appears when complete.
     ///   - manifest: provenance of the file.
     ///   - training: the state of an unfinished run.
-    /// - Throws: `CheckpointError`.
+    /// - Throws: `FileError`, `HDF5Error`, `CheckpointError`.
     public func writeStudent(
         to path: String, manifest: RunManifest,
         training: TrainingState? = nil
@@ -82,7 +82,7 @@ extension DiffusionPipeline {
             for layer in component.store.weightedLayers {
                 guard let weight = layer.weight as? FakeQuantizedWeight else { continue }
                 try writer.write(
-                    QuantizationRecord(path: layer.path, width: weight.grid.bits, scales: weight.scales),
+                    QuantizationRecord(path: layer.path, bits: weight.grid.bits, scales: weight.scales),
                     of: component.name)
             }
         }
@@ -98,7 +98,8 @@ extension DiffusionPipeline {
     ///   - manifest: provenance of the file.
     ///   - options: encoding and caching.
     ///   - progress: called with the layers packed and their number; it may throw to interrupt.
-    /// - Throws: `CheckpointError`, `PackingError`, `TimeFeatureError` where time features cannot be cached.
+    /// - Throws: `FileError`, `HDF5Error`, `CheckpointError`, `PackedLayerFault`, `PackedLayerError`, `PackingError`;
+    ///   `TimeFeatureError` if time features cannot be cached; and what `progress` throws.
     public func writePacked(
         to path: String, manifest: RunManifest, options: PackingOptions,
         progress: (Int, Int) throws -> Void = { _, _ in }
@@ -201,7 +202,7 @@ extension DiffusionPipeline {
             preconditionFailure("\(layer.path): its weight has no codes")
         }
         return try PackedLayerRecord(
-            path: layer.path, width: weight.grid.bits, encoding: options.encoding, shape: weight.shape,
+            path: layer.path, bits: weight.grid.bits, encoding: options.encoding, shape: weight.shape,
             codes: try packCodes(weight.codes, levels: weight.grid.levels, encoding: options.encoding),
             scales: weight.scales.values)
     }

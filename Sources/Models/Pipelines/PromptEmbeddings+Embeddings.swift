@@ -15,9 +15,9 @@ extension PromptEmbeddings {
     /// - Parameters:
     ///   - path: a safetensors file of floats of 16 or 32 bits.
     ///   - config: the model that the embeddings are for.
-    /// - Throws: `CheckpointError` for a file that cannot be read; `PipelineError.embeddingShape`;
-    ///   `DenoiserInputError.missing` where one of the two is missing, and for models with added conditions, such as
-    ///   SDXL.
+    /// - Throws: `FileError`, `SafetensorsError`, `CheckpointError` for a file that cannot be read or has other types
+    ///   or values that are not finite; `PipelineError.embeddingShape`; `DenoiserInputError.missing` where one of the
+    ///   two is missing, and for models with added conditions, such as SDXL.
     public init(embeddings path: String, config: any DenoiserConfig) throws {
         let file = try SafetensorsReader(path)
         guard file.stored("encoder_hidden_states") != nil else {

@@ -19,7 +19,7 @@ public enum RandomModel {
     ///   - manifest: provenance of the file.
     ///   - type: the type of every tensor.
     ///   - progress: called with the share of the parameters written, 0...1; it may throw to interrupt.
-    /// - Throws: `CheckpointError`, `RecipeError`, and what `progress` throws.
+    /// - Throws: `FileError`, `HDF5Error`, `CheckpointError`, `RecipeError`, and what `progress` throws.
     public static func write(
         _ config: any DenoiserConfig, seed: UInt64, to path: String, manifest: RunManifest,
         as type: ElementType = .float32, progress: (Double) throws -> Void = { _ in }

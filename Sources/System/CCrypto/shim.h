@@ -1,4 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-// Headers of the system library behind `CCrypto`.
+// Headers of the system library of `CCrypto`.
 #pragma once
 #include <openssl/evp.h>

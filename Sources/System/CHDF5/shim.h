@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Headers of the system library behind `CHDF5`. HDF5's constants are macros that expand to globals which are -1 until
-// the library is open, and Swift cannot see them: each is a function here. Every real HDF5 function is called as it is.
+// Headers of the system library of `CHDF5`. HDF5's constants are macros, which Swift does not import, so that each is a
+// function here. They expand to globals that are -1 until the library is open.
 #pragma once
-// The one API of the two that every HDF5 from 1.10 to 2.0 offers.
+// The API that all versions from 1.10 to 2.0 support.
 #define H5_USE_110_API
 #include <hdf5.h>
 #include <stdio.h>
@@ -12,7 +12,7 @@
 #define BF_H5_FLAG(function, macro) \
     static inline unsigned function(void) { return macro; }
 
-// Types as they lie on disk: little-endian on every machine, so that files are the same everywhere.
+// Types in files: little-endian on all machines, so that files are the same.
 BF_H5_ID(bf_h5t_ieee_f32le, H5T_IEEE_F32LE)
 BF_H5_ID(bf_h5t_std_u8le, H5T_STD_U8LE)
 BF_H5_ID(bf_h5t_std_i8le, H5T_STD_I8LE)
@@ -33,8 +33,8 @@ BF_H5_ID(bf_h5s_all, H5S_ALL)
 BF_H5_FLAG(bf_h5f_acc_rdonly, H5F_ACC_RDONLY)
 BF_H5_FLAG(bf_h5f_acc_trunc, H5F_ACC_TRUNC)
 
-/// IEEE 754 binary16, bit for bit the type that h5py writes for numpy.float16: sign 15, exponent 10..14, mantissa 0..9.
-/// Returns a new type that the caller closes, or a negative number.
+/// IEEE 754 binary16, the type that h5py writes for numpy.float16: sign in bit 15, exponent in bits 10...14, mantissa
+/// in bits 0...9. Returns a new type, which the caller closes, or a negative number on failure.
 static inline hid_t bf_h5t_create_float16(void) {
     hid_t type = H5Tcopy(H5T_IEEE_F32LE);
     if (type < 0) return type;
@@ -45,7 +45,8 @@ static inline hid_t bf_h5t_create_float16(void) {
     return type;
 }
 
-/// A UTF-8 string type of `size` bytes (> 0), padded with zero bytes, new; the caller closes it. Negative on failure.
+/// Returns a new UTF-8 string type of `size` bytes (> 0), padded with zero bytes, which the caller closes, or a
+/// negative number on failure.
 static inline hid_t bf_h5t_create_string(size_t size) {
     hid_t type = H5Tcopy(H5T_C_S1);
     if (type < 0) return type;
@@ -57,7 +58,7 @@ static inline hid_t bf_h5t_create_string(size_t size) {
     return type;
 }
 
-/// Stops HDF5 from printing its error stack on stderr. The setting is per thread, so it is made before every call.
+/// Disables the output of HDF5's error stack on stderr. The setting applies to the current thread only.
 static inline void bf_h5_silence(void) { H5Eset_auto2(H5E_DEFAULT, NULL, NULL); }
 
 typedef struct {
@@ -73,24 +74,24 @@ static herr_t bf_h5_take_first_record(unsigned index, const H5E_error2_t *record
     return 0;
 }
 
-/// Writes the first record of this thread's error stack, which is the cause ("function: description"), to `text`.
-/// Leaves an empty string where there is no record. Must run before the next HDF5 call of this thread.
+/// Writes the first record of this thread's error stack, the cause of the error ("function: description"), to `text`;
+/// an empty string if there is no record. Must be called before the next HDF5 call of this thread.
 static inline void bf_h5_first_error(char *text, size_t capacity) {
     bf_h5_text out = {text, capacity};
     if (capacity > 0) text[0] = 0;
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, bf_h5_take_first_record, &out);
 }
 
-// The calls below have a number in their name from HDF5 1.12 on, which 1.10 does not know; C picks the right one.
+// From HDF5 1.12 on, the functions below have numbers in their names, which macros add.
 
-/// 1 where the link `name` in `group` is a hard one, 0 where it leads elsewhere, negative on failure.
+/// Returns 1 if the link `name` in `group` is a hard link, 0 for other links, a negative number on failure.
 static inline int bf_h5_is_hard_link(hid_t group, const char *name) {
     H5L_info_t info;
     if (H5Lget_info(group, name, &info, H5P_DEFAULT) < 0) return -1;
     return info.type == H5L_TYPE_HARD;
 }
 
-/// The `H5O_type_t` of the object `name` in `group`, negative on failure.
+/// Returns the `H5O_type_t` of the object `name` in `group`, or a negative number on failure.
 static inline int bf_h5_object_type(hid_t group, const char *name) {
     H5O_info_t info;
     if (H5Oget_info_by_name2(group, name, &info, H5O_INFO_BASIC, H5P_DEFAULT) < 0) return -1;

@@ -1,4 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-// Headers of the system library behind `CPNG`.
+// Headers of the system library of `CPNG`.
 #pragma once
 #include <png.h>

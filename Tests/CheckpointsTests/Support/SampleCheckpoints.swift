@@ -32,16 +32,16 @@ enum SampleCheckpoint {
 
     /// A packed layer of random codes, with a first scale that float16 holds exactly.
     static func packedLayer(
-        _ path: String, width: Int, encoding: PackingEncoding, shape: [Int], seed: UInt64 = 1
+        _ path: String, bits: Int, encoding: PackingEncoding, shape: [Int], seed: UInt64 = 1
     ) throws -> PackedLayerRecord {
         var random = SplitMix(seed: seed)
-        let width = BitWidth(width)
+        let bits = BitWidth(bits)
         let stored = (0..<shape.reduce(1, *)).map { _ in
-            UInt16.random(in: 0..<UInt16(width.levels), using: &random)
+            UInt16.random(in: 0..<UInt16(bits.levels), using: &random)
         }
         return try PackedLayerRecord(
-            path: path, width: width, encoding: encoding, shape: shape,
-            codes: packCodes(stored, levels: width.levels, encoding: encoding),
+            path: path, bits: bits, encoding: encoding, shape: shape,
+            codes: packCodes(stored, levels: bits.levels, encoding: encoding),
             scales: (0..<shape[0]).map { Float($0 + 1) / 64 })
     }
 
@@ -65,7 +65,7 @@ enum SampleCheckpoint {
         try writer.write("mid.to_q.bias", tensor([4], seed: 3))
         try writer.write(
             QuantizationRecord(
-                path: "mid.to_q", width: BitWidth(2), scales: Tensor([0.5, 0.25, 1, 2], shape: [4])))
+                path: "mid.to_q", bits: BitWidth(2), scales: Tensor([0.5, 0.25, 1, 2], shape: [4])))
         try writer.writeTrainingState(json: "{\"step\":7}")
         try writer.write("values/mid.to_q.weight", in: .training, tensor([4, 6], seed: 4))
         try writer.write("values/mid.to_q.weight.scale", in: .training, tensor([4], seed: 5))
@@ -76,8 +76,8 @@ enum SampleCheckpoint {
         let writer = try CheckpointWriter(path, header: header(.packed))
         try writer.write("mid.to_q.bias", tensor([4], seed: 3))
         let layers = [
-            try packedLayer("mid.to_q", width: 1, encoding: .radix, shape: [4, 7]),
-            try packedLayer("conv_in", width: 8, encoding: .fixed, shape: [4, 3, 3, 3]),
+            try packedLayer("mid.to_q", bits: 1, encoding: .radix, shape: [4, 7]),
+            try packedLayer("conv_in", bits: 8, encoding: .fixed, shape: [4, 3, 3, 3]),
         ]
         for layer in layers { try writer.write(layer, scaleType: scaleType) }
         try writer.write(

@@ -14,7 +14,7 @@ import Testing
 
 @Suite struct QuantizedDenoiserTests {
     @Test("all linear and convolution layers except time layers are quantized, conv_in and conv_out to 8 bits")
-    func widths() throws {
+    func bits() throws {
         let unet = try TinyModel.unet()
         try unet.quantize(recipe: TinyModel.recipe(2), initialization: .paper)
         for layer in unet.store.weightedLayers {

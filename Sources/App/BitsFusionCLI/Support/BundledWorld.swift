@@ -47,7 +47,7 @@ enum BundledWorld {
 
     /// Opens the image-text scorer in the file `path`.
     ///
-    /// - Throws: `CheckpointError`, `ConfigError`, `ParameterError`.
+    /// - Throws: as `ClipProxy.init(file:)`.
     static func scorer(_ path: String) throws -> any PromptScorer { try ClipProxy(file: path) }
 
     /// The path of the bundled scorer.

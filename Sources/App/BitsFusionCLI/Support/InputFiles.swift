@@ -8,7 +8,7 @@ import Yams
 enum PromptFile {
     /// The lines of the file at `path` without surrounding spaces and without empty lines.
     ///
-    /// - Throws: `CheckpointError.missingFile`, `.unreadable`; `CommandError` if it is not text or has no prompt.
+    /// - Throws: `FileError.missingFile`, `.unreadable`; `CommandError` if it is not text or has no prompt.
     static func prompts(at path: String) throws -> [String] {
         guard let text = String(data: try AtomicFile.read(path), encoding: .utf8) else {
             throw CommandError(.badData, "\(path): expected UTF-8 text; give a file with one prompt per line")
@@ -81,7 +81,7 @@ enum YAMLDocument {
 
     /// Reads a `Value` from the file at `path`; the file may have other keys.
     ///
-    /// - Throws: `CheckpointError.missingFile`, `.unreadable`; `YAMLError` if it is not YAML or another document.
+    /// - Throws: `FileError.missingFile`, `.unreadable`; `YAMLError` if it is not YAML or another document.
     static func read<Value: Decodable>(anyKeysIn type: Value.Type, from path: String) throws -> Value {
         let data = try AtomicFile.read(path)
         guard let text = String(data: data, encoding: .utf8) else {

@@ -34,7 +34,8 @@ struct ModelDescription {
 
     /// Reads the file or folder at the model's path.
     ///
-    /// - Throws: `CheckpointError`, `ConfigError`, `RecipeError`, `ShippedModelError`.
+    /// - Throws: `FileError`, `HDF5Error`, `CheckpointError`, `PackedLayerError`, `ConfigError`, `RecipeError`,
+    ///   `ShippedModelError`; `SafetensorsError` and `JSONError` for a diffusers folder.
     init(_ model: ModelReference) throws {
         let path = try model.path()
         let name = model.name
@@ -78,12 +79,12 @@ struct ModelDescription {
         var stored: [LayerID: StoredLayer] = [:]
         for component in pipeline.components {
             for path in checkpoint.quantizedLayers(of: component.name) {
-                layers[component.layerID(path)] = try checkpoint.quantization(of: path, in: component.name).width
+                layers[component.layerID(path)] = try checkpoint.quantization(of: path, in: component.name).bits
             }
             for path in checkpoint.packedLayers(of: component.name) {
                 let record = try checkpoint.packedLayer(path, of: component.name)
                 let scaleType = try checkpoint.packedScaleType(path, of: component.name)
-                layers[component.layerID(path)] = record.width
+                layers[component.layerID(path)] = record.bits
                 stored[component.layerID(path)] = StoredLayer(
                     encoding: record.encoding, codeBytes: record.codes.count,
                     scaleBytes: record.scales.count * scaleType.bytesPerElement)

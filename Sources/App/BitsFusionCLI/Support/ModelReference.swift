@@ -26,14 +26,15 @@ struct ModelReference: ExpressibleByArgument, Hashable {
 
     /// Opens the model.
     ///
-    /// - Throws: `CheckpointError`, `ShippedModelError`; `CommandError` for faulty configs and parameters.
+    /// - Throws: `FileError`, `HDF5Error`, `CheckpointError`, `ShippedModelError`; `CommandError` for faulty configs
+    ///   and parameters.
     func open(precision: WeightPrecision = .float32) throws -> DiffusionPipeline {
         try addingFile(name) { try DiffusionPipeline(contentsOf: path(), precision: precision) }
     }
 
     /// The argument and the SHA-256 of the file, as documents refer to their model.
     ///
-    /// - Throws: `CheckpointError`, `ShippedModelError`.
+    /// - Throws: `FileError`, `ShippedModelError`.
     func fileReference() throws -> FileReference {
         FileReference(path: name, sha256: try FileDigest.sha256(ofFile: try path()))
     }

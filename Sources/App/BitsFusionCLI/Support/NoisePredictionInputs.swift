@@ -17,7 +17,7 @@ struct NoisePredictionInputs {
 
     /// Reads and checks a safetensors file.
     ///
-    /// - Throws: `CheckpointError`, `DenoiserInputError`.
+    /// - Throws: `FileError`, `SafetensorsError`, `CheckpointError`, `DenoiserInputError`.
     init(contentsOf path: String, config: any DenoiserConfig) throws {
         let file = try SafetensorsReader(path)
         let names = ["sample", "timestep", "encoder_hidden_states", "text_embeds", "time_ids"]

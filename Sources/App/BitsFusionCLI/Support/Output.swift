@@ -29,7 +29,7 @@ enum Output {
 
     /// Checks before long work that a file can be created at `path`, and that it is not an input.
     ///
-    /// - Throws: `CheckpointError.cannotCreate`; `CommandError` if the output would replace an input.
+    /// - Throws: `FileError.cannotCreate`; `CommandError` if the output would replace an input.
     static func checkCanCreate(_ path: String, keeping inputs: [String] = []) throws {
         guard !path.isEmpty else {
             throw CommandError(
@@ -71,7 +71,7 @@ enum Output {
     ///   - inputs: paths of the other files that were read.
     ///   - seed: the seed of the run's random numbers, nil if it draws none.
     /// - Returns: the manifest, with the SHA-256 of every input.
-    /// - Throws: `CheckpointError` where an input cannot be read.
+    /// - Throws: `FileError` if an input cannot be read; `ShippedModelError`.
     static func manifest(
         models: [ModelReference] = [], inputs: [String] = [], seed: UInt64? = nil
     ) throws -> RunManifest {
@@ -92,7 +92,7 @@ enum Output {
 
     /// Writes float32 tensors to the safetensors file `path`, which appears when complete.
     ///
-    /// - Throws: `CheckpointError.cannotCreate`, `.writeFailed`.
+    /// - Throws: `FileError.cannotCreate`, `.writeFailed`.
     static func tensors(_ tensors: [(name: String, value: Tensor)], to path: String) throws {
         let announced = tensors.map { ($0.name, StoredTensor(type: .float32, shape: $0.value.shape)) }
         let writer = try SafetensorsWriter(path, tensors: Dictionary(uniqueKeysWithValues: announced))

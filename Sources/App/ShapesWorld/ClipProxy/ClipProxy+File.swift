@@ -8,10 +8,10 @@ extension ClipProxy {
     /// The class of the model: CLIP's structure with text and image towers of its own.
     static let architecture = "ShapesClipProxy"
 
-    /// Reads a proxy from a checkpoint; 16-bit values are widened.
+    /// Reads a proxy from a checkpoint; 16-bit values are converted to Float32.
     ///
-    /// - Throws: `CheckpointError` for a file that is missing, damaged, of another kind, or that lacks or exceeds the
-    ///   parameters of its architecture; `ConfigError` for an architecture that cannot be built.
+    /// - Throws: `FileError`, `HDF5Error` for a file that is missing, damaged or of another kind; `CheckpointError` for
+    ///   missing or unused parameters; `ConfigError` for an architecture that cannot be built.
     public convenience init(file path: String) throws {
         try self.init(CheckpointReader(path, formats: [.clip]))
     }
@@ -31,11 +31,12 @@ extension ClipProxy {
     /// Writes the proxy as a checkpoint; the file appears when it is complete.
     ///
     /// - Parameters:
-    ///   - path: where the file will lie; a file of that name is replaced.
+    ///   - path: the file; a file of that name is replaced when the new one is complete.
     ///   - manifest: the run that made the proxy.
     ///   - type: the element type of all parameters.
     ///   - extra: writes what else belongs into the file, such as the state of an unfinished training.
-    /// - Throws: `CheckpointError`, `.exceedsType` where a parameter is too large for `type`; what `extra` throws.
+    /// - Throws: `FileError`, `HDF5Error`, `CheckpointError`, such as `.exceedsType` if a parameter is too large for
+    ///   `type`; what `extra` throws.
     public func write(
         to path: String, manifest: RunManifest, as type: ElementType = .float32,
         extra: (CheckpointWriter) throws -> Void = { _ in }

@@ -58,7 +58,7 @@ public final class ClipProxyTrainer: Trainer {
     ///   - path: the file; a file of that name is replaced when the new one is complete.
     ///   - manifest: this run.
     ///   - type: the element type of the proxy's parameters. The state is stored in Float32.
-    /// - Throws: `CheckpointError`.
+    /// - Throws: `FileError`, `HDF5Error`, `CheckpointError`.
     public func write(to path: String, manifest: RunManifest, as type: ElementType = .float32) throws {
         try withFinalState { proxy, state in
             try proxy.write(to: path, manifest: manifest, as: type) { writer in

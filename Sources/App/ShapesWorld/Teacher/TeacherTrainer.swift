@@ -91,7 +91,7 @@ public final class TeacherTrainer: Trainer {
     ///   - path: the file; a file of that name is replaced when the new one is complete.
     ///   - manifest: this run.
     ///   - type: the element type of the model's parameters. The state is stored in Float32.
-    /// - Throws: `CheckpointError`.
+    /// - Throws: `FileError`, `HDF5Error`, `CheckpointError`.
     public func write(to path: String, manifest: RunManifest, as type: ElementType = .float32) throws {
         try withFinalState { try $0.writeModel(to: path, manifest: manifest, as: type, training: $1) }
     }

@@ -87,7 +87,7 @@ public final class DistillationTrainer: Trainer {
     /// - Parameters:
     ///   - path: the file; a file of that name is replaced when the new one is complete.
     ///   - manifest: this run.
-    /// - Throws: `CheckpointError`.
+    /// - Throws: `FileError`, `HDF5Error`, `CheckpointError`.
     public func write(to path: String, manifest: RunManifest) throws {
         try withFinalState { try $0.writeStudent(to: path, manifest: manifest, training: $1) }
     }

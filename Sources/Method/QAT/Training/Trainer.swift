@@ -67,7 +67,7 @@ extension Trainer {
     /// Continues the run that wrote the file at `path`.
     ///
     /// - Returns: false if the file holds no unfinished run; the trainer is unchanged then.
-    /// - Throws: `CheckpointError`; `TrainingStateError.differentRun` if the file belongs to another run.
+    /// - Throws: what `CheckpointReader` throws; `TrainingStateError.differentRun` if the file belongs to another run.
     public func resume(from path: String) throws -> Bool {
         try loop.resume(from: CheckpointReader(path, formats: [Self.fileFormat]), run: try identityText())
     }

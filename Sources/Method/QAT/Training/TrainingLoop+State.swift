@@ -140,7 +140,7 @@ extension TrainingLoop {
     ///   - checkpoint: a file that such a run wrote.
     ///   - run: the identity of this run, as passed to `state(run:)`.
     /// - Returns: false if the file holds no unfinished run; the loop is unchanged then.
-    /// - Throws: `CheckpointError`, `TrainingStateError`.
+    /// - Throws: `HDF5Error`, `CheckpointError`, `TrainingStateError`.
     package func resume(from checkpoint: CheckpointReader, run: String) throws -> Bool {
         guard let state = try checkpoint.trainingState() else { return false }
         let json = Data(state.json.utf8)

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Folders as diffusers saves them (ModelMixin.save_pretrained, DiffusionPipeline.save_pretrained):
+// Folders that diffusers writes (ModelMixin.save_pretrained, DiffusionPipeline.save_pretrained):
 //
 //     config.json                                          a UNet folder
 //     diffusion_pytorch_model[.fp16].safetensors
 //
-//     config.json                                          ... in shards
+//     config.json                                          a UNet folder with sharded weights
 //     diffusion_pytorch_model.safetensors.index[.fp16].json
 //     diffusion_pytorch_model[.fp16]-0000i-of-0000n.safetensors
 //
@@ -15,25 +15,25 @@ import Foundation
 
 /// A UNet in a diffusers folder, open for reading.
 public struct DiffusersFolder: Sendable {
-    /// The folder of the UNet: the one that was given, or `unet/` below it.
+    /// The folder of the UNet: the given folder, or `unet/` in it.
     public let path: String
     /// The UNet's `config.json`, byte for byte.
     public let config: String
-    /// The pipeline's `scheduler_config.json`, byte for byte, if there is one.
+    /// The pipeline's `scheduler_config.json`, byte for byte; nil if there is none.
     public let scheduler: String?
-    /// The UNet's tensors.
+    /// The tensors of the UNet.
     public let weights: any TensorSource
-    /// Every file that was read, for manifests: config, weights (index and shards), scheduler.
+    /// The paths of all files that were read, for manifests: config, weights (index and shards), scheduler.
     public let files: [String]
 
     /// Opens a UNet folder or a pipeline folder.
     ///
     /// - Parameters:
     ///   - path: the folder.
-    ///   - variant: which weights to take where there are several ("fp16"); nil takes those without a variant, then
-    ///     fp16.
-    /// - Throws: `CheckpointError`: `.missingFile`; `.wrongKind` where it is no such folder; `.noWeights` where only
-    ///   formats exist there that are not read, or none; `.json`; what reading safetensors throws.
+    ///   - variant: the variant of the weights, such as "fp16"; nil: the weights without variant, or else "fp16".
+    /// - Throws: `FileError.missingFile`, `.unreadable`, or `.wrongKind` if it is not a diffusers folder; `JSONError`;
+    ///   `CheckpointError.noWeights` if there are no weights in a supported format; what `SafetensorsReader` and
+    ///   `ShardedSafetensors` throw.
     public init(_ path: String, variant: String? = nil) throws {
         let found = try FileInspection(path)
         guard found.kind == .folder else {
@@ -61,7 +61,8 @@ public struct DiffusersFolder: Sendable {
         files = [folder + "/config.json"] + opened.1 + (schedulerPath.map { [$0] } ?? [])
     }
 
-    /// The weights of one variant ("" for none), a sharded index first, as diffusers looks.
+    /// The weights of one variant ("": without variant), and the paths of their files; nil if there are none. As in
+    /// diffusers, an index of shards takes precedence.
     private static func weights(
         in folder: String, variant: String
     ) throws -> (any TensorSource, [String])? {
@@ -81,7 +82,7 @@ public struct DiffusersFolder: Sendable {
         let name = "scheduler/scheduler_config.json"
         let inside = folder + "/" + name
         if exists(inside) { return inside }
-        // `unet/` of a pipeline given by itself: its scheduler is in a sibling folder.
+        // For the folder `unet/` of a pipeline, the scheduler is in the sibling folder.
         guard !pipeline, exists(folder + "/../model_index.json"), exists(folder + "/../" + name) else {
             return nil
         }
@@ -110,7 +111,7 @@ public struct DiffusersFolder: Sendable {
     }
 }
 
-/// File names that diffusers looks for.
+/// The file names of diffusers.
 enum DiffusersName {
     static let config = "config.json"
     static let weights = "diffusion_pytorch_model"

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes a folder that diffusers loads with `UNet2DConditionModel.from_pretrained(folder)`: config.json as it was
-// given, the weights in one safetensors file, and the scheduler's config below it where there is one.
+// Writes a folder that diffusers loads with `UNet2DConditionModel.from_pretrained(folder)`: config.json without
+// changes, the weights in one safetensors file, and the config of the scheduler, if there is one, in `scheduler/`.
 
 import Files
 import Foundation
 import Tensors
 
-/// A diffusers UNet folder being written. Each file appears when it is complete, `config.json` last.
+/// Writes a diffusers UNet folder. Each file exists under its name only when it is complete; `config.json` is the last.
 public final class DiffusersFolderWriter {
     private let folder: String
     private let config: String
@@ -14,15 +14,15 @@ public final class DiffusersFolderWriter {
     private let weights: SafetensorsWriter
     private let tensors: [String: StoredTensor]
 
-    /// Creates the folder, if it is not there, and begins the weights.
+    /// Creates the folder if it does not exist, and the file of the weights.
     ///
     /// - Parameters:
-    ///   - folder: the path to create; the folder above must exist.
+    ///   - folder: the path to create; its parent folder must exist.
     ///   - config: the UNet's `config.json`.
-    ///   - scheduler: the `scheduler_config.json`, if there is one.
-    ///   - tensors: every tensor that will be written, by diffusers key.
-    /// - Throws: `FileError.cannotCreate` where no folder can be made, or where one exists with sharded or
-    ///   other weights that diffusers would load in place of these.
+    ///   - scheduler: the `scheduler_config.json`; nil if there is none.
+    ///   - tensors: type and shape of all tensors to write, by diffusers key.
+    /// - Throws: `FileError.cannotCreate` if the folder cannot be created, or if it contains sharded weights, which
+    ///   diffusers would load instead; what `SafetensorsWriter` throws.
     public init(
         _ folder: String, config: String, scheduler: String?, tensors: [String: StoredTensor]
     ) throws {
@@ -40,21 +40,22 @@ public final class DiffusersFolderWriter {
             folder + "/" + DiffusersName.weights + ".safetensors", tensors: tensors)
     }
 
-    /// Writes the elements of `key`, row-major, little-endian, of the announced type.
+    /// Writes the elements of `key`, row-major and little-endian, in the type given to the initializer.
     ///
+    /// - Precondition: as `SafetensorsWriter.write(_:_:)`.
     /// - Throws: `FileError.writeFailed`.
     public func write(_ key: String, bytes: UnsafeRawBufferPointer) throws {
         try weights.write(key, bytes)
     }
 
-    /// Writes `tensor` in the announced float type of `key`, rounded to nearest even.
+    /// Writes `tensor` as `key`, rounded to nearest even to the type given to the initializer.
     ///
-    /// - Precondition: `key` was announced with the shape of `tensor` and a float type.
-    /// - Throws: `CheckpointError.exceedsType`, `.writeFailed`.
+    /// - Precondition: the initializer's `tensors` has `key` with the shape of `tensor` and a float type.
+    /// - Throws: `CheckpointError.exceedsType`, `FileError.writeFailed`.
     public func write(_ key: String, _ tensor: Tensor) throws {
         guard let announced = tensors[key], let type = announced.type?.elementType,
             announced.shape == tensor.shape
-        else { preconditionFailure("diffusers folder: \(key) \(tensor.shape) was not announced so") }
+        else { preconditionFailure("diffusers folder: \(key) \(tensor.shape) is not a tensor of this file") }
         let bytes = try encode(tensor, as: type, key: key, file: folder)
         try bytes.withUnsafeBytes { buffer in
             Result { () throws in try weights.write(key, buffer) }
@@ -63,7 +64,7 @@ public final class DiffusersFolderWriter {
 
     /// Completes the weights, then writes the configs.
     ///
-    /// - Precondition: every announced tensor has been written.
+    /// - Precondition: all tensors have been written.
     /// - Throws: `FileError.writeFailed`, `.cannotCreate`.
     public func finish() throws {
         try weights.finish()

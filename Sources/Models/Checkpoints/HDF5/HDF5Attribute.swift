@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attributes of HDF5 objects: short UTF-8 text, and 64-bit integers, one or a list.
+// Attributes of HDF5 objects: short UTF-8 text, 64-bit integers, and lists of 64-bit integers.
 
 import CHDF5
 
@@ -10,7 +10,7 @@ private struct OpenAttribute: ~Copyable {
     /// The number of elements.
     let count: Int
 
-    /// Opens attribute `name`; nil where it does not exist.
+    /// Opens the attribute `name`; nil if it does not exist.
     static func open(
         _ name: String, of object: borrowing HDF5Handle, at location: HDF5Location
     ) throws -> OpenAttribute? {
@@ -27,15 +27,15 @@ private struct OpenAttribute: ~Copyable {
     }
 }
 
-/// Reads and writes attributes of an open object.
+/// Reads and writes attributes of an open object. All functions throw `HDF5Error.failed` if HDF5 fails.
 enum HDF5Attributes {
-    /// The largest text in bytes. Attributes are stored in object headers, whose messages hold less than 64 KiB.
+    /// The largest text in bytes. Attributes are stored in object headers, whose messages are limited to 64 KiB.
     static let textLimit = 1 << 15
 
-    /// The text of attribute `name`, or nil where the attribute does not exist.
+    /// The text of the attribute `name`; nil if it does not exist.
     ///
-    /// - Throws: `.attribute(.wrongType)` where it is not one fixed-length string of at most `textLimit` bytes,
-    ///   `.attribute(.value)` where it is not UTF-8, `.hdf5`.
+    /// - Throws: `HDF5Error.attribute`: `.wrongType` if it is not one fixed-length string of at most `textLimit` bytes,
+    ///   `.value` if it is not UTF-8.
     static func string(
         _ name: String, of object: borrowing HDF5Handle, at location: HDF5Location
     ) throws -> String? {
@@ -45,7 +45,7 @@ enum HDF5Attributes {
         }
         let (id, type) = (attribute.handle.id, attribute.type.id)
         var buffer = [UInt8](repeating: 0, count: size)
-        // The file's own type serves as memory type: no conversion between character sets or paddings.
+        // The type in memory is the type in the file, so that HDF5 does not convert character sets or padding.
         try location.call(HDF5Operation.readAttribute) { H5Aread(id, type, &buffer) }
         guard let text = HDF5Location.text(buffer, of: attribute.type) else {
             throw location.attribute(name, .value(expected: "UTF-8", found: "\(size) other bytes"))
@@ -53,9 +53,9 @@ enum HDF5Attributes {
         return text
     }
 
-    /// The integers of attribute `name`, or nil where the attribute does not exist; a single value gives one element.
+    /// The integers of the attribute `name`, one element for a scalar; nil if it does not exist.
     ///
-    /// - Throws: `.attribute(.wrongType)` where it does not hold integers, or more than a million of them, `.hdf5`.
+    /// - Throws: `HDF5Error.attribute` with `.wrongType` if the values are not integers, or are more than a million.
     static func integers(
         _ name: String, of object: borrowing HDF5Handle, at location: HDF5Location
     ) throws -> [Int]? {
@@ -74,8 +74,8 @@ enum HDF5Attributes {
 
     /// Adds the text attribute `name`, which must not exist.
     ///
-    /// - Precondition: `text` takes at most `textLimit` bytes.
-    /// - Throws: `.attribute(.value)` for text that contains a zero byte, `.hdf5`.
+    /// - Precondition: `text` has at most `textLimit` bytes.
+    /// - Throws: `HDF5Error.attribute` with `.value` if the text contains a zero byte.
     static func set(
         _ name: String, _ text: String, of object: borrowing HDF5Handle, at location: HDF5Location
     ) throws {
@@ -88,8 +88,9 @@ enum HDF5Attributes {
         try location.call(HDF5Operation.writeAttribute) { H5Awrite(attribute.id, type.id, bytes) }
     }
 
-    /// Adds the attribute `name`, which must not exist: a list, or one number where `values` has one element and
-    /// `isList` is false.
+    /// Adds the attribute `name`, which must not exist: a list of integers, or a scalar if `isList` is false.
+    ///
+    /// - Precondition: a scalar has one value.
     static func set(
         _ name: String, _ values: [Int], isList: Bool, of object: borrowing HDF5Handle, at location: HDF5Location
     ) throws {
@@ -124,35 +125,43 @@ extension HDF5Location {
 }
 
 extension HDF5File {
-    /// The text attribute `name` of the group or dataset at `object`, or nil where the attribute does not exist.
+    /// The text attribute `name` of the group or dataset `object`; nil if the attribute does not exist.
     ///
-    /// - Throws: `.attribute` where it is not one fixed-length string in UTF-8, `.object(.missing)`, `.hdf5`.
+    /// - Throws: `HDF5Error.attribute` if it is not one fixed-length string in UTF-8, `.object` with `.missing` if
+    ///   there is no such object, `.failed`.
     package func text(_ name: String, of object: String = "/") throws -> String? {
         let opened = try open(object)
         return try HDF5Attributes.string(name, of: opened, at: location(object))
     }
 
-    /// The integers in attribute `name` of the group or dataset at `object`, or nil where the attribute does not exist.
+    /// The integers of the attribute `name` of the group or dataset `object`; nil if the attribute does not exist.
     ///
-    /// - Throws: `.attribute` where it holds something else, `.object(.missing)`, `.hdf5`.
+    /// - Throws: `HDF5Error.attribute` if the values are not integers, `.object` with `.missing` if there is no such
+    ///   object, `.failed`.
     package func integers(_ name: String, of object: String = "/") throws -> [Int]? {
         let opened = try open(object)
         return try HDF5Attributes.integers(name, of: opened, at: location(object))
     }
 
-    /// Adds a text attribute to the group or dataset at `object`.
+    /// Adds a text attribute to the group or dataset `object`.
+    ///
+    /// - Throws: `HDF5Error`.
     package func setText(_ name: String, _ text: String, of object: String = "/") throws {
         let opened = try open(object)
         try HDF5Attributes.set(name, text, of: opened, at: location(object))
     }
 
-    /// Adds an integer attribute to the group or dataset at `object`.
+    /// Adds an integer attribute to the group or dataset `object`.
+    ///
+    /// - Throws: `HDF5Error`.
     package func setInteger(_ name: String, _ value: Int, of object: String = "/") throws {
         let opened = try open(object)
         try HDF5Attributes.set(name, [value], isList: false, of: opened, at: location(object))
     }
 
-    /// Adds an attribute that is a list of integers to the group or dataset at `object`.
+    /// Adds an attribute with a list of integers to the group or dataset `object`.
+    ///
+    /// - Throws: `HDF5Error`.
     package func setIntegers(_ name: String, _ values: [Int], of object: String = "/") throws {
         let opened = try open(object)
         try HDF5Attributes.set(name, values, isList: true, of: opened, at: location(object))

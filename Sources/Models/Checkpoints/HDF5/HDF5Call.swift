@@ -1,21 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one door to the HDF5 library: every call of it, in this folder, goes through `HDF5Location.call`.
+// Calls of the HDF5 library. All calls use `HDF5Location.call` or `HDF5Location.locked`.
 
 import CHDF5
 import Files
 import Foundation
 import Synchronization
 
-/// Serialises all calls: HDF5 is thread-safe only where it was built so, and its error stack must be read before the
-/// same thread's next call. Never nested.
+/// Serializes all calls: not every build of HDF5 is thread-safe, and the error stack must be read before the next call.
+/// Calls must not be nested.
 private let library = Mutex<Void>(())
 
-/// A file that could not be closed because the disk was full stays in HDF5's tables, and its exit handler would crash
-/// on it. Every file here is closed by its owner, so there is nothing for that handler to do. Must precede all other
-/// calls.
+/// Removes HDF5's exit handler, which crashes if a file could not be closed because the disk was full. All files are
+/// closed by their owners, so that the handler is not required. Must precede all other calls.
 private let withoutExitHandler: Void = { _ = H5dont_atexit() }()
 
-/// What was being done when HDF5 failed; part of the error, so that it can be matched.
+/// The operations of HDF5 that can fail. The names are part of the error text.
 enum HDF5Operation {
     static let openFile = "open file"
     static let createFile = "create file"
@@ -31,13 +30,13 @@ enum HDF5Operation {
     static let writeAttribute = "write attribute"
     static let describeType = "describe type"
 
-    /// Operations whose failure is the output's fault (a full disk), not the input's.
+    /// Operations that fail because of the output, such as a full disk, and not because of the input.
     static let writing: Set<String> = [
         createFile, flush, close, createGroup, createDataset, write, writeAttribute,
     ]
 }
 
-/// A file and a path inside it: where an error happened.
+/// A file and a path inside it, for error messages.
 struct HDF5Location: Equatable, Sendable {
     let file: String
     var object: String
@@ -47,14 +46,14 @@ struct HDF5Location: Equatable, Sendable {
         self.object = object
     }
 
-    /// Runs one or more C calls whose last result is the status, and turns a negative status into an error that
-    /// carries HDF5's first error record.
+    /// Calls HDF5 and throws an error with the first record of HDF5's error stack if the status is negative.
     ///
     /// - Parameters:
     ///   - operation: one of `HDF5Operation`.
-    ///   - body: calls HDF5 and returns its status (`herr_t`, `htri_t`, `hid_t`, a count); must not throw or nest.
+    ///   - body: calls HDF5 and returns its status (`herr_t`, `htri_t`, `hid_t`, or a count). Must not call this
+    ///     function.
     /// - Returns: the status, >= 0.
-    /// - Throws: `HDF5Error`, or `.writeFailed` where the system refused to write.
+    /// - Throws: `HDF5Error.failed`; `FileError.writeFailed` if a system call for writing failed.
     @discardableResult
     func call<Status: FixedWidthInteger & SignedInteger>(
         _ operation: String, _ body: () -> Status
@@ -72,20 +71,20 @@ struct HDF5Location: Equatable, Sendable {
         throw HDF5Error.failed(file: file, object: object, operation: operation, cause: cause)
     }
 
-    /// The errno that HDF5 quotes where a system call failed: "... errno = 28, error message = ...".
+    /// The errno in HDF5's description of a failed system call: "... errno = 28, error message = ...".
     private static func systemError(in cause: String) -> Int32? {
         guard let start = cause.range(of: "errno = ")?.upperBound else { return nil }
         return Int32(cause[start...].prefix { $0.isNumber })
     }
 
-    /// As `call`, for a call that returns a new identifier: owned by the returned handle.
+    /// As `call`, for calls that return a new identifier, which the returned handle closes.
     func open(
         _ operation: String, _ kind: HDF5Handle.Kind, _ body: () -> hid_t
     ) throws -> HDF5Handle {
         HDF5Handle(try call(operation, body), kind)
     }
 
-    /// Runs calls whose failure is an answer and not an error.
+    /// Calls HDF5 without checking the status.
     static func locked<Result>(_ body: () -> Result) -> Result {
         library.withLock { _ in
             withoutExitHandler
@@ -98,11 +97,11 @@ struct HDF5Location: Equatable, Sendable {
         var text = [CChar](repeating: 0, count: 512)
         bf_h5_first_error(&text, text.count)
         let bytes = text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
-        // Records of file operations carry line breaks and the time; an error is one line and the same on each run.
+        // Records of file operations contain line breaks and the time. Error texts must be one line, and reproducible.
         var oneLine = String(decoding: bytes, as: UTF8.self).split { $0.isNewline }.joined(separator: " ")
         if let time = oneLine.range(of: "time = "), let end = oneLine[time.upperBound...].range(of: ", ") {
             oneLine.removeSubrange(time.lowerBound..<end.upperBound)
         }
-        return oneLine.isEmpty ? "HDF5 gave no reason" : oneLine
+        return oneLine.isEmpty ? "no reason given" : oneLine
     }
 }

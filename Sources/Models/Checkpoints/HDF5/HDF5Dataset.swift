@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// One array in an HDF5 file. Written contiguous and uncompressed, read straight into the caller's memory; files of
-// others may be chunked or compressed, which HDF5 undoes on reading.
+// Datasets of HDF5 files. They are written contiguously and without compression, and read directly into the memory of
+// the caller. Chunked and compressed datasets of other programs can be read too.
 
 import CHDF5
 
-/// An open dataset: its type, its shape, and its elements, whole or by rows of the first axis.
+/// An open dataset. Its elements are read and written completely, or by rows of the first axis.
 package struct HDF5Dataset: ~Copyable {
     private let handle: HDF5Handle
     private let memoryType: HDF5Handle
     private let location: HDF5Location
-    /// Element type as stored.
+    /// The stored element type.
     package let type: StorageType
-    /// Extents, first axis slowest; `[]` is a single value.
+    /// The extents, row-major; `[]` for a scalar.
     package let shape: [Int]
-    /// Product of `shape`.
+    /// The number of elements.
     package let count: Int
-    /// Bytes of all elements.
+    /// The number of bytes of all elements.
     package var byteCount: Int { count * type.bytesPerElement }
 
-    /// The attribute that tells bfloat16 from uint16.
+    /// The attribute that distinguishes bfloat16 from uint16.
     static let typeAttribute = "dtype"
 
     private init(
@@ -35,8 +35,8 @@ package struct HDF5Dataset: ~Copyable {
 
     /// Opens the dataset at the absolute path `object`.
     ///
-    /// - Throws: `.object(.missing)`, `.object(.unsupportedType)`, `.object(.impossibleExtents)` where the shape claims
-    ///   more than the file can hold.
+    /// - Throws: `HDF5Error.object`: `.missing`, `.unsupportedType`, `.impossibleExtents` if the elements do not fit
+    ///   into the file; `.attribute`; `.failed`.
     static func open(_ object: String, in file: borrowing HDF5File) throws -> HDF5Dataset {
         let location = file.location(object)
         guard file.contains(object) else {
@@ -56,7 +56,8 @@ package struct HDF5Dataset: ~Copyable {
             handle, memoryType: memoryType, location: location, type: type, shape: shape, count: count)
     }
 
-    /// Creates a dataset at the absolute path `object`; its group must exist. Without attributes it takes less space.
+    /// Creates a dataset at the absolute path `object`, whose group must exist. Datasets without attributes are
+    /// smaller.
     static func create(
         _ object: String, type: StorageType, shape: [Int], hasAttributes: Bool, in file: borrowing HDF5File
     ) throws -> HDF5Dataset {
@@ -72,7 +73,7 @@ package struct HDF5Dataset: ~Copyable {
             handle, memoryType: fileType, location: location, type: type, shape: shape, count: shape.reduce(1, *))
     }
 
-    /// Creates a contiguous dataset of any element type; its group must exist.
+    /// Creates a contiguous dataset of any element type at the absolute path `object`, whose group must exist.
     static func create(
         _ object: String, fileType: borrowing HDF5Handle, shape: [Int], hasAttributes: Bool, in file: borrowing HDF5File
     ) throws -> HDF5Handle {
@@ -87,7 +88,7 @@ package struct HDF5Dataset: ~Copyable {
         try location.call(operation) { H5Pset_layout(creation.id, H5D_CONTIGUOUS) }
         try location.call(operation) { H5Pset_dset_no_attrs_hint(creation.id, !hasAttributes) }
         try location.call(operation) { H5Pset_alloc_time(creation.id, H5D_ALLOC_TIME_EARLY) }
-        // Every element is written once, so filling first would write everything twice.
+        // All elements are written later, so that fill values would double the writes.
         try location.call(operation) { H5Pset_fill_time(creation.id, H5D_FILL_TIME_NEVER) }
         let (fileID, typeID) = (file.handle.id, fileType.id)
         return try location.open(operation, .dataset) {
@@ -109,23 +110,21 @@ package struct HDF5Dataset: ~Copyable {
         }
     }
 
-    /// Reads `rows` of the first axis into `buffer`.
+    /// Reads `rows` of the first axis into `buffer`, row-major.
     ///
-    /// - Precondition: `rows` is within the first extent; `buffer` holds exactly those rows.
+    /// - Precondition: `rows` is within the first extent, and `buffer` has the size of these rows.
     /// - Throws: `HDF5Error`.
     package func read(rows: Range<Int>, into buffer: UnsafeMutableRawBufferPointer) throws {
-        let selection = try select(rows, bytes: buffer.count)
-        guard let address = buffer.baseAddress, buffer.count > 0 else { return }
-        try location.call(HDF5Operation.read) {
-            H5Dread(
-                handle.id, memoryType.id, selection.memory.id, selection.file.id, bf_h5p_default(), address)
+        let (dataset, elementType) = (handle.id, memoryType.id)
+        try transfer(rows, bytes: buffer.count, HDF5Operation.read) { memory, file in
+            H5Dread(dataset, elementType, memory, file, bf_h5p_default(), buffer.baseAddress)
         }
     }
 
     /// Writes all elements, row-major, from `buffer`.
     ///
     /// - Precondition: `buffer.count == byteCount`.
-    /// - Throws: `HDF5Error`.
+    /// - Throws: `HDF5Error`; `FileError.writeFailed` if a system call failed.
     package func write(_ buffer: UnsafeRawBufferPointer) throws {
         precondition(
             buffer.count == byteCount, "HDF5 write: buffer of \(buffer.count) bytes for \(byteCount)")
@@ -135,25 +134,21 @@ package struct HDF5Dataset: ~Copyable {
         }
     }
 
-    /// Writes `rows` of the first axis from `buffer`; for arrays that are made piece by piece.
+    /// Writes `rows` of the first axis from `buffer`, row-major.
     ///
     /// - Precondition: as `read(rows:into:)`.
-    /// - Throws: `HDF5Error`.
+    /// - Throws: `HDF5Error`; `FileError.writeFailed` if a system call failed.
     package func write(rows: Range<Int>, _ buffer: UnsafeRawBufferPointer) throws {
-        let selection = try select(rows, bytes: buffer.count)
-        guard let address = buffer.baseAddress, buffer.count > 0 else { return }
-        try location.call(HDF5Operation.write) {
-            H5Dwrite(
-                handle.id, memoryType.id, selection.memory.id, selection.file.id, bf_h5p_default(), address)
+        let (dataset, elementType) = (handle.id, memoryType.id)
+        try transfer(rows, bytes: buffer.count, HDF5Operation.write) { memory, file in
+            H5Dwrite(dataset, elementType, memory, file, bf_h5p_default(), buffer.baseAddress)
         }
     }
 
-    private struct Selection: ~Copyable {
-        let file: HDF5Handle
-        let memory: HDF5Handle
-    }
-
-    private func select(_ rows: Range<Int>, bytes: Int) throws -> Selection {
+    /// Calls `body` with the dataspaces of `rows` in memory and in the file, unless the rows have no elements.
+    private func transfer(
+        _ rows: Range<Int>, bytes: Int, _ operation: String, _ body: (_ memory: hid_t, _ file: hid_t) -> herr_t
+    ) throws {
         precondition(
             !shape.isEmpty && rows.lowerBound >= 0 && rows.upperBound <= shape[0],
             "HDF5 rows: \(rows) of shape \(shape)")
@@ -170,7 +165,8 @@ package struct HDF5Dataset: ~Copyable {
         let memory = try location.open(HDF5Operation.read, .dataspace) {
             H5Screate_simple(Int32(extents.count), extents, nil)
         }
-        return Selection(file: file, memory: memory)
+        if bytes == 0 { return }
+        try location.call(operation) { body(memory.id, file.id) }
     }
 
     // MARK: Extents
@@ -182,7 +178,7 @@ package struct HDF5Dataset: ~Copyable {
         let space = try location.open(HDF5Operation.openObject, .dataspace) { H5Dget_space(id) }
         if HDF5Location.locked({ H5Sget_simple_extent_type(space.id) }) == H5S_NULL {
             throw HDF5Error.object(
-                file: location.file, object: location.object, fault: .unsupportedType("no value at all"))
+                file: location.file, object: location.object, fault: .unsupportedType("null dataspace"))
         }
         let rank = try location.call(HDF5Operation.openObject) { H5Sget_simple_extent_ndims(space.id) }
         var extents = [hsize_t](repeating: 0, count: Int(rank))
@@ -190,8 +186,10 @@ package struct HDF5Dataset: ~Copyable {
         return extents.map { Int(clamping: $0) }
     }
 
-    /// Refuses extents that overflow or that the file cannot hold, before anyone allocates for them. Chunked data may
-    /// be compressed; deflate, the tightest filter in use, shrinks at most 1032 times.
+    /// The number of elements. Checked before memory is allocated, because the extents of damaged files can be
+    /// arbitrary. Chunked data can be compressed: the maximum ratio of deflate is 1032.
+    ///
+    /// - Throws: `HDF5Error.object` with `.impossibleExtents` if the number overflows or exceeds the file; `.failed`.
     private static func checkedCount(
         _ shape: [Int], _ type: StorageType, _ dataset: borrowing HDF5Handle, _ location: HDF5Location,
         fileSize: Int
@@ -209,12 +207,16 @@ package struct HDF5Dataset: ~Copyable {
 }
 
 extension HDF5File {
-    /// Opens the dataset at the absolute path `object`; see `HDF5Dataset.open`.
+    /// Opens the dataset at the absolute path `object`.
+    ///
+    /// - Throws: as `HDF5Dataset.open`.
     package func dataset(_ object: String) throws -> HDF5Dataset {
         try HDF5Dataset.open(object, in: self)
     }
 
-    /// Creates a dataset at the absolute path `object`, and the groups above it.
+    /// Creates a dataset at the absolute path `object`, and its parent groups.
+    ///
+    /// - Throws: `HDF5Error`.
     package func createDataset(
         _ object: String, type: StorageType, shape: [Int], hasAttributes: Bool = false
     ) throws -> HDF5Dataset {

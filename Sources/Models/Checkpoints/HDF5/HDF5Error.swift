@@ -1,40 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
-// Faults of HDF5 files, with their texts.
+// Errors of HDF5 files.
 
 import Files
 
-/// A failure of the HDF5 library, or an object of a file that is not what a checkpoint stores.
+/// A failure of the HDF5 library, or an object that is not valid in a checkpoint.
 public enum HDF5Error: Error, Equatable, Sendable {
-    /// HDF5 failed: `object` is the path inside the file, `cause` the first record of HDF5's error stack.
+    /// HDF5 failed. `object` is the path inside the file, `cause` the first record of HDF5's error stack.
     case failed(file: String, object: String, operation: String, cause: String)
-    /// A group or dataset is missing, or contains something that cannot be (`fault`).
+    /// A group or dataset is missing or not valid.
     case object(file: String, object: String, fault: ObjectFault)
-    /// An attribute is missing, or has another type or value.
+    /// An attribute is missing, or its type or value is not valid.
     case attribute(file: String, object: String, name: String, fault: AttributeFault)
 }
 
-/// What is wrong with an object inside an HDF5 file.
+/// An error in an object inside an HDF5 file.
 public enum ObjectFault: Equatable, Sendable {
-    /// It is not there.
+    /// The object does not exist.
     case missing
-    /// A soft, external or user-defined link, which checkpoints never hold.
+    /// The object is a soft, external or user-defined link.
     case notAHardLink
-    /// Its element type is none that checkpoints store.
+    /// The element type, or the kind of object, is not supported.
     case unsupportedType(String)
-    /// Its extents do not fit into the file or into memory.
+    /// The elements do not fit into the file or into memory.
     case impossibleExtents([Int])
-    /// Groups nest deeper than, or objects are more than, `limit`: the file loops or is damaged.
+    /// The depth of nested groups, or the number of objects, exceeds `limit`: the file is cyclic or damaged.
     case tooMany(limit: Int)
-    /// A number of bytes or elements that must agree with others does not.
+    /// A number of bytes or elements is not the expected one.
     case size(expected: Int, found: Int)
-    /// A value outside what the format allows.
+    /// A value is not valid in the format.
     case value(expected: String, found: String)
 }
 
-/// What is wrong with an attribute.
+/// An error in an attribute.
 public enum AttributeFault: Equatable, Sendable {
     case missing
-    /// Its type is not the one that it must have ("a string", "an integer", "integers").
+    /// The type is not `expected`, such as "integers".
     case wrongType(expected: String)
     case value(expected: String, found: String)
 }
@@ -62,10 +62,10 @@ extension ObjectFault: CustomStringConvertible {
     public var description: String {
         switch self {
         case .missing: "not in this file"
-        case .notAHardLink: "a link to elsewhere, which checkpoints do not hold"
-        case .unsupportedType(let name): "holds \(name), which checkpoints do not store"
-        case .impossibleExtents(let shape): "claims the shape \(shape), which the file cannot hold"
-        case .tooMany(let limit): "holds more than \(limit) nested objects; the file is damaged"
+        case .notAHardLink: "a soft, external or user-defined link, which checkpoints do not contain"
+        case .unsupportedType(let name): "unsupported type: \(name)"
+        case .impossibleExtents(let shape): "the shape \(shape) does not fit into the file"
+        case .tooMany(let limit): "contains more than \(limit) nested objects; the file is damaged"
         case .size(let expected, let found): "expected a size of \(expected), found \(found)"
         case .value(let expected, let found): "expected \(expected), found \(found)"
         }
@@ -75,7 +75,7 @@ extension ObjectFault: CustomStringConvertible {
 extension AttributeFault: CustomStringConvertible {
     public var description: String {
         switch self {
-        case .missing: "missing; the file was not written as a bitsfusion checkpoint"
+        case .missing: "missing; the file is not a bitsfusion checkpoint"
         case .wrongType(let expected): "is not \(expected)"
         case .value(let expected, let found): "expected \(expected), found \(found)"
         }

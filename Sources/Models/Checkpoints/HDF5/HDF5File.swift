@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// An HDF5 file: opening, creating, groups, listing. Datasets and attributes are in the files beside this one.
+// HDF5 files and their groups. Datasets and attributes are in the other files of this folder.
 //
-// Files that we make are the same byte for byte for the same content (no object times, format fixed to HDF5 1.8's) and
-// read by every HDF5 since 1.8.
+// Files are written without object times and in the format of HDF5 1.8, so that equal contents give equal bytes and all
+// versions since 1.8 read them.
 
 import CHDF5
 import Files
 
-/// One open HDF5 file. One owner; closed when it goes out of scope.
+/// An open HDF5 file. Not copyable; closed when it goes out of scope.
 package struct HDF5File: ~Copyable {
     let handle: HDF5Handle
-    /// The path that was asked for, for messages.
+    /// The path for error messages.
     package let path: String
-    /// The size of the file in bytes when it was opened; 0 for a file that is being created.
+    /// The size of the file in bytes when it was opened; 0 for a new file.
     let size: Int
 
     private init(_ handle: consuming HDF5Handle, path: String, size: Int) {
@@ -30,13 +30,13 @@ package struct HDF5File: ~Copyable {
 
     /// Opens an existing file for reading.
     ///
-    /// - Throws: `FileError.missingFile`, `.unreadable`, `.wrongKind` where it is not HDF5, `.hdf5` where HDF5
-    ///   refuses it (a truncated file, say).
+    /// - Throws: `FileError.missingFile`, `.unreadable`, or `.wrongKind` if it is not an HDF5 file; `HDF5Error.failed`
+    ///   if HDF5 cannot open it, for example because it is truncated.
     package static func open(_ path: String) throws -> HDF5File {
         let found = try FileInspection(path)
         guard found.kind == .hdf5 else { throw FileError.wrongKind(path: path, expected: .hdf5, found: found.kind) }
         let location = HDF5Location(path)
-        // Weak: an open dataset keeps the file open, so that neither must be kept for the other.
+        // Weak: the file remains open as long as a dataset is open, so that their lifetimes are independent.
         let access = try accessProperties(location, closing: H5F_CLOSE_WEAK)
         let handle = try location.open(HDF5Operation.openFile, .file) {
             H5Fopen(path, bf_h5f_acc_rdonly(), access.id)
@@ -44,16 +44,22 @@ package struct HDF5File: ~Copyable {
         return HDF5File(handle, path: path, size: found.size)
     }
 
-    /// Creates a file at `path`, replacing what exists. `displayPath` is the name that errors carry.
+    /// Creates a file at `path`, or replaces it.
+    ///
+    /// - Parameters:
+    ///   - path: the path of the file.
+    ///   - displayPath: the path in error messages; nil: `path`.
+    /// - Returns: the new, empty file.
+    /// - Throws: `HDF5Error.failed`; `FileError.writeFailed` if a system call failed.
     package static func create(_ path: String, displayPath: String? = nil) throws -> HDF5File {
         let location = HDF5Location(displayPath ?? path)
-        // Strong: closing the file closes it even if something inside it is still open, so that it is complete then.
+        // Strong: closing the file also closes its open objects, so that the file is complete.
         let access = try accessProperties(location, closing: H5F_CLOSE_STRONG)
         let creation = try location.open(HDF5Operation.createFile, .properties) {
             H5Pcreate(bf_h5p_file_create())
         }
         try location.call(HDF5Operation.createFile) { H5Pset_obj_track_times(creation.id, false) }
-        // No blocks are set aside, so that the size of a file follows from its objects (`HDF5Size`).
+        // No blocks are reserved, so that the size of a file follows from its objects (`HDF5Size`).
         try location.call(HDF5Operation.createFile) { H5Pset_meta_block_size(access.id, 0) }
         try location.call(HDF5Operation.createFile) { H5Pset_small_data_block_size(access.id, 0) }
         let handle = try location.open(HDF5Operation.createFile, .file) {
@@ -70,20 +76,24 @@ package struct HDF5File: ~Copyable {
         try location.call(HDF5Operation.openFile) {
             H5Pset_libver_bounds(access.id, H5F_LIBVER_V18, H5F_LIBVER_V18)
         }
-        // No locks: a finished file is never changed in location and an unfinished one has a name of its own, while a
-        // lock lives on in every child process that inherited the file, and some network file systems have none.
+        // No locks: finished files are never modified, and unfinished files have unique names. Child processes inherit
+        // locks, and some network file systems do not support them.
         try location.call(HDF5Operation.openFile) { H5Pset_file_locking(access.id, false, true) }
         return access
     }
 
     func location(_ object: String) -> HDF5Location { HDF5Location(path, object) }
 
-    /// Writes everything that HDF5 holds back to the operating system.
+    /// Writes all buffers of HDF5 to the operating system.
+    ///
+    /// - Throws: `HDF5Error.failed`; `FileError.writeFailed` if a system call failed.
     package func flush() throws {
         try location("/").call(HDF5Operation.flush) { H5Fflush(handle.id, H5F_SCOPE_GLOBAL) }
     }
 
-    /// Flushes and closes, and reports what went wrong; going out of scope closes too, but in silence.
+    /// Flushes and closes the file. Going out of scope also closes it, but does not report errors.
+    ///
+    /// - Throws: as `flush()`.
     package consuming func close() throws {
         let location = location("/")
         try flush()
@@ -100,13 +110,15 @@ package struct HDF5File: ~Copyable {
         for name in object.split(separator: "/") {
             partial += "/" + name
             let path = partial
-            // H5Lexists wants every step but the last to exist.
+            // H5Lexists requires that all parent groups exist.
             guard HDF5Location.locked({ H5Lexists(id, path, bf_h5p_default()) }) > 0 else { return false }
         }
         return true
     }
 
-    /// Creates the group at the absolute path `group` and those above it, where they do not exist.
+    /// Creates the group at the absolute path `group` and its parent groups, unless they exist.
+    ///
+    /// - Throws: `HDF5Error`.
     package func createGroup(_ group: String) throws {
         var partial = ""
         for name in group.split(separator: "/") {
@@ -118,7 +130,7 @@ package struct HDF5File: ~Copyable {
                 H5Pcreate(bf_h5p_group_create())
             }
             try location.call(HDF5Operation.createGroup) { H5Pset_obj_track_times(creation.id, false) }
-            // Links of groups of ordinary size are stored in the group's header, so that sizes follow from names.
+            // Links of small groups are stored in the header of the group, so that sizes follow from names.
             try location.call(HDF5Operation.createGroup) {
                 H5Pset_link_phase_change(creation.id, Self.compactLinks, 0)
             }
@@ -128,19 +140,19 @@ package struct HDF5File: ~Copyable {
         }
     }
 
-    /// Creates the groups above the absolute path `object`.
+    /// Creates the parent groups of the absolute path `object`.
     func createParents(of object: String) throws {
         let parents = object.split(separator: "/").dropLast()
         if !parents.isEmpty { try createGroup("/" + parents.joined(separator: "/")) }
     }
 
-    /// Links that a group stores in its header before it builds an index of them.
+    /// The largest number of links that a group stores in its header; larger groups have an index.
     static let compactLinks: UInt32 = 256
 
-    /// The members of a group, by name.
+    /// The members of a group, sorted by name.
     ///
-    /// - Throws: `.object(.missing)`; `.object(.notAHardLink)` for links to elsewhere, `.unsupportedType` for members
-    ///   that are neither group nor dataset.
+    /// - Throws: `HDF5Error.object`: `.missing`, `.notAHardLink` for other links, `.unsupportedType` for members that
+    ///   are neither groups nor datasets, `.tooMany`, `.value` for a name that is not UTF-8; `.failed`.
     package func members(of group: String) throws -> [Entry] {
         let location = location(group)
         guard contains(group) else { throw HDF5Error.object(file: path, object: group, fault: .missing) }
@@ -149,7 +161,7 @@ package struct HDF5File: ~Copyable {
         }
         var info = H5G_info_t()
         try location.call(HDF5Operation.list) { H5Gget_info(opened.id, &info) }
-        // A damaged count must not become an endless loop.
+        // A damaged number must not cause a very long loop.
         guard info.nlinks <= UInt64(Self.objectLimit) else {
             throw HDF5Error.object(file: path, object: group, fault: .tooMany(limit: Self.objectLimit))
         }
@@ -161,9 +173,9 @@ package struct HDF5File: ~Copyable {
         return entries
     }
 
-    /// Absolute paths of every dataset at or below `group`, depth first, by name.
+    /// The absolute paths of all datasets in `group` and its subgroups, depth first, sorted by name.
     ///
-    /// - Throws: as `members(of:)`; `.object(.tooMany)` where groups nest without end.
+    /// - Throws: as `members(of:)`, and `HDF5Error.object` with `.tooMany` if groups are nested too deeply.
     package func datasets(below group: String) throws -> [String] {
         var found: [String] = []
         var seen = 0
@@ -171,7 +183,7 @@ package struct HDF5File: ~Copyable {
         return found
     }
 
-    /// The most groups and datasets that a checkpoint may hold; SD-XL's UNet with its training state has about 20000.
+    /// The largest number of groups and datasets. SDXL's UNet with its training state has about 20000.
     private static let objectLimit = 1_000_000
     private static let depthLimit = 64
 

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// An open HDF5 identifier that closes itself: exactly one owner, no leaks on any path out.
+// An open HDF5 identifier with exactly one owner, which closes it on all paths.
 
 import CHDF5
 
-/// Owns one `hid_t`. Not copyable; closed when it goes out of scope.
+/// Owns an `hid_t`. Not copyable; closed when it goes out of scope.
 struct HDF5Handle: ~Copyable {
-    /// Which function closes the identifier.
+    /// The kind of object, which determines the function that closes the identifier.
     enum Kind: Sendable { case file, group, dataset, attribute, dataspace, datatype, properties }
 
     let id: hid_t
     private let kind: Kind
 
-    /// Takes over `id`, which must be open.
+    /// Takes ownership of `id`, which must be open.
     init(_ id: hid_t, _ kind: Kind) {
         self.id = id
         self.kind = kind
@@ -19,7 +19,9 @@ struct HDF5Handle: ~Copyable {
 
     deinit { _ = Self.close(id, kind) }
 
-    /// Closes now, and says whether that worked: closing a file writes what HDF5 still held back.
+    /// Closes the identifier and reports errors: closing a file writes the remaining buffers of HDF5.
+    ///
+    /// - Throws: `HDF5Error.failed`; `FileError.writeFailed` if a system call failed.
     consuming func close(at location: HDF5Location) throws {
         let id = id
         let kind = kind

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// The datasets below one group of an HDF5 file as named tensors.
+// The datasets of a group of an HDF5 file, and of its subgroups, as named tensors.
 
 import Foundation
 
-/// An open HDF5 file that several readers share. Safe to read from several threads: every call of HDF5 is serialised.
+/// An open HDF5 file that several readers share. Thread-safe, because all calls of HDF5 are serialized.
 final class SharedHDF5File: @unchecked Sendable {
     let file: HDF5File
 
     init(_ file: consuming HDF5File) { self.file = file }
 }
 
-/// How keys and paths inside a file correspond.
+/// The mapping between keys and paths in a file.
 package enum HDF5KeyNaming: Sendable {
-    /// Dots are groups: `down_blocks.0.conv.weight` is stored at `down_blocks/0/conv/weight`, so a listing of the file
-    /// reads like a state_dict.
+    /// Dots separate groups: `down_blocks.0.conv.weight` is stored at `down_blocks/0/conv/weight`, so that the
+    /// structure of the file is that of the state_dict.
     case dots
-    /// Keys are paths as they are; dots in names mean nothing.
+    /// Keys are paths; dots have no meaning.
     case paths
 
     /// The path of `key` below the group `base`.
@@ -24,7 +24,7 @@ package enum HDF5KeyNaming: Sendable {
         return prefix + (self == .dots ? key.replacingOccurrences(of: ".", with: "/") : key)
     }
 
-    /// The key of the dataset at `path` below `base`, or nil where none leads there.
+    /// The key of the dataset at `path` below `base`; nil if no key has this path.
     func key(of path: String, below base: String) -> String? {
         let key = String(path.dropFirst(base == "/" ? 1 : base.count + 1))
         guard self == .dots else { return key }
@@ -41,11 +41,16 @@ package final class HDF5Tensors: TensorSource {
     private let naming: HDF5KeyNaming
     private let tensors: [String: StoredTensor]
 
-    /// Opens `path` and lists the datasets below `group`, or only those whose keys are `wanted`: what else the file
-    /// holds, such as text, is not looked at then.
+    /// Opens the file at `path` and the datasets below `group`.
     ///
-    /// - Throws: `CheckpointError`: a missing or damaged file, a missing group, a dataset of a type that checkpoints do
-    ///   not store.
+    /// - Parameters:
+    ///   - path: the path of the file.
+    ///   - group: the absolute path of a group.
+    ///   - naming: the mapping between keys and paths.
+    ///   - wanted: the keys of the datasets to open, so that others, such as text, can have unsupported types; nil:
+    ///     all.
+    /// - Throws: `FileError.missingFile`, `.unreadable`, or `.wrongKind` if it is not an HDF5 file; `HDF5Error` for a
+    ///   missing group, an unsupported type, or a damaged file; `CheckpointError.invalidKey`, `.duplicateKey`.
     package convenience init(
         _ path: String, group: String = "/", naming: HDF5KeyNaming = .paths, only wanted: Set<String>? = nil
     ) throws {
@@ -83,7 +88,7 @@ package final class HDF5Tensors: TensorSource {
 
     /// The bytes of `key` as stored.
     ///
-    /// - Throws: `CheckpointError.missingKey` or `.hdf5`.
+    /// - Throws: `CheckpointError.missingKey`, `HDF5Error`.
     func storedBytes(_ key: String) throws -> [UInt8] {
         let dataset = try dataset(key)
         var bytes = [UInt8](repeating: 0, count: dataset.byteCount)
@@ -95,8 +100,8 @@ package final class HDF5Tensors: TensorSource {
 
     /// Reads `rows` of the first axis of `key` as stored.
     ///
-    /// - Precondition: `rows` is within the first extent, and `buffer` holds exactly those rows.
-    /// - Throws: `CheckpointError.missingKey` or `.hdf5`.
+    /// - Precondition: as `HDF5Dataset.read(rows:into:)`.
+    /// - Throws: `CheckpointError.missingKey`, `HDF5Error`.
     package func read(
         _ key: String, rows: Range<Int>, into buffer: UnsafeMutableRawBufferPointer
     ) throws {

@@ -2,15 +2,15 @@
 // Text in HDF5: fixed-length strings in UTF-8, padded with zero bytes. Short names are attributes
 // (HDF5Attribute.swift); documents of any length are scalar datasets, which h5py reads with `file[path][()]` as bytes.
 //
-// Variable-length strings are refused. HDF5 reads them through a heap whose sizes it does not check, so that a damaged
-// file could make it read outside of its memory.
+// Variable-length strings are errors. HDF5 reads them from a heap without checking the sizes, so that damaged files can
+// cause reads outside of the buffer.
 
 import CHDF5
 
 extension HDF5Location {
-    /// The bytes of a fixed-length string type; nil for variable-length strings and other types.
+    /// The size of a fixed-length string type in bytes; nil for variable-length strings and other types.
     ///
-    /// - Throws: `.hdf5`.
+    /// - Throws: `HDF5Error.failed`.
     func textSize(of type: borrowing HDF5Handle) throws -> Int? {
         let id = type.id
         guard HDF5Location.locked({ H5Tget_class(id) }) == H5T_STRING,
@@ -19,12 +19,14 @@ extension HDF5Location {
         return HDF5Location.locked { H5Tget_size(id) }
     }
 
-    /// A new type for text of `size` bytes.
+    /// A new fixed-length string type of `size` bytes.
+    ///
+    /// - Throws: `HDF5Error.failed`.
     func textType(size: Int, _ operation: String) throws -> HDF5Handle {
         try open(operation, .datatype) { bf_h5t_create_string(size) }
     }
 
-    /// The text in a buffer of the string type `type`, without its padding; nil where it is not UTF-8.
+    /// The text in a buffer of the string type `type`, without padding; nil if it is not UTF-8.
     static func text(_ buffer: [UInt8], of type: borrowing HDF5Handle) -> String? {
         let id = type.id
         let padding: UInt8 = HDF5Location.locked { H5Tget_strpad(id) } == H5T_STR_SPACEPAD ? 0x20 : 0
@@ -33,7 +35,7 @@ extension HDF5Location {
         return String(validating: bytes, as: UTF8.self)
     }
 
-    /// The bytes to store for `text`, at least one; nil where it contains a zero byte, which would end it.
+    /// The bytes of `text`, at least one; nil if the text contains a zero byte, which would truncate it.
     static func textBytes(_ text: String) -> [UInt8]? {
         if text.utf8.contains(0) { return nil }
         return text.isEmpty ? [0] : Array(text.utf8)
@@ -41,9 +43,9 @@ extension HDF5Location {
 }
 
 extension HDF5File {
-    /// The text in the scalar dataset at the absolute path `object`, or nil where nothing is stored there.
+    /// The text of the scalar dataset at the absolute path `object`; nil if it does not exist.
     ///
-    /// - Throws: `.object(.value)` where it is not one fixed-length string in UTF-8, `.hdf5`.
+    /// - Throws: `HDF5Error.object` with `.value` if it is not one fixed-length string in UTF-8; `.failed`.
     package func document(_ object: String) throws -> String? {
         guard contains(object) else { return nil }
         let location = location(object)
@@ -68,10 +70,9 @@ extension HDF5File {
         return text
     }
 
-    /// Stores `text` as a scalar dataset at the absolute path `object`, where nothing may be stored yet, and creates
-    /// the groups above it.
+    /// Stores `text` as a new scalar dataset at the absolute path `object`, and creates its parent groups.
     ///
-    /// - Throws: `.object(.value)` for text that contains a zero byte, `.hdf5`.
+    /// - Throws: `HDF5Error.object` with `.value` if the text contains a zero byte; `.failed`.
     package func setDocument(_ object: String, _ text: String) throws {
         let location = location(object)
         guard let bytes = HDF5Location.textBytes(text) else {

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// `StorageType` <-> HDF5 datatypes. HDF5 has no bfloat16: it is stored as uint16 and told apart by an attribute.
+// Conversions between `StorageType` and HDF5 datatypes. HDF5 has no bfloat16; it is stored as uint16 with an attribute.
 
 import CHDF5
 
 extension HDF5Location {
-    /// A new HDF5 datatype for `type`, as it is stored on disk (and, on the little-endian machines that this package
-    /// supports, in memory, so that reading and writing never convert).
+    /// A new HDF5 datatype for `type`, in the file and in memory: all supported machines are little-endian, so that
+    /// HDF5 never converts.
+    ///
+    /// - Throws: `HDF5Error.failed`.
     func datatype(_ type: StorageType) throws -> HDF5Handle {
         try open(HDF5Operation.describeType, .datatype) {
             switch type {
@@ -21,13 +23,13 @@ extension HDF5Location {
         }
     }
 
-    /// Which `StorageType` an HDF5 datatype is.
+    /// The `StorageType` of an HDF5 datatype.
     ///
     /// - Parameters:
     ///   - datatype: an open HDF5 datatype.
-    ///   - isBfloat16: whether the dataset carries the attribute that says so.
-    /// - Returns: the type whose bits are the same.
-    /// - Throws: `.object(.unsupportedType)` that names the type where it is none of them.
+    ///   - isBfloat16: whether the dataset has the attribute of bfloat16.
+    /// - Returns: the type with the same bits.
+    /// - Throws: `HDF5Error.object` with `.unsupportedType` for all other types; `.failed`.
     func storageType(of datatype: borrowing HDF5Handle, isBfloat16: Bool) throws
         -> StorageType
     {
@@ -41,7 +43,7 @@ extension HDF5Location {
         throw HDF5Error.object(file: file, object: object, fault: .unsupportedType(name(of: datatype)))
     }
 
-    /// A name for messages: "float64", "int16", "big-endian float32", "string", "compound" ...
+    /// A name for error messages: "float64", "int16", "big-endian float32", "string", "compound" ...
     func name(of datatype: borrowing HDF5Handle) -> String {
         let id = datatype.id
         return HDF5Location.locked {

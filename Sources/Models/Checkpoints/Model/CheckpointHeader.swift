@@ -11,15 +11,15 @@
 //     /quantization/NAME       students: scale and bits of each quantized layer
 //     /packed/NAME             packed models: codes and scales of each quantized layer
 //     /time_features           packed models: cached time features
-//     /training                students and unfinished models: tensors that a resumed run needs
+//     /training                students and unfinished models: tensors of the training state
 
 /// The kinds of checkpoint: three of a diffusion model, one of an image-text encoder.
 public enum CheckpointFormat: String, CaseIterable, Sendable {
     /// Every parameter as floats.
     case model = "bitsfusion-model"
-    /// Latent full-precision weights, and the scales and bit widths of their quantization.
+    /// Latent full-precision weights, and the scales and bits of their quantization.
     case student = "bitsfusion-student"
-    /// Codes.
+    /// Low-bit codes and scales of quantized layers, and the other parameters as floats.
     case packed = "bitsfusion-packed"
     /// Every parameter of an image-text encoder as floats.
     case clip = "bitsfusion-clip"
@@ -27,32 +27,32 @@ public enum CheckpointFormat: String, CaseIterable, Sendable {
     /// The kinds that store a diffusion model.
     public static let models: [CheckpointFormat] = [.model, .student, .packed]
 
-    /// The version of the layout that this program writes and reads.
+    /// The format version that this program reads and writes.
     public static let version = 2
 }
 
-/// What a checkpoint file says about itself.
+/// The header of a checkpoint file.
 public struct CheckpointHeader: Equatable, Sendable {
     /// The kind of checkpoint.
     public var format: CheckpointFormat
     /// The class of the main component in diffusers or transformers, such as `UNet2DConditionModel`.
     public var architecture: String
-    /// The name of the main component, such as `unet`: the model that is quantized.
+    /// The name of the main component, the model that is quantized, such as `unet`.
     public var component: String
-    /// The `config.json` of each component as JSON text, by the component's name. A component is stored exactly where
-    /// its config is.
+    /// The `config.json` of each component as JSON text, by the name of the component.
     public var configs: [String: String]
     /// The run that produced the file: a `RunManifest` as JSON.
     public var manifest: String
-    /// The diffusers `scheduler_config.json`, byte for byte; nil where the model came without one.
+    /// The diffusers `scheduler_config.json`, byte for byte; nil if the model has none.
     public var scheduler: String?
-    /// The name of the text encoder's tokenizer; set exactly where the file has a text encoder.
+    /// The name of the text encoder's tokenizer; nil if the file has no text encoder.
     public var tokenizer: String?
 
-    /// The name of the text encoder's component.
+    /// The name of the component of the text encoder.
     public static let textEncoder = "text_encoder"
 
-    /// - Precondition: `tokenizer` is set exactly where `textConfig` is; `component` can be a component's name.
+    /// - Precondition: `tokenizer` and `textConfig` are both nil or both not nil; `component` is a valid component
+    ///   name.
     public init(
         format: CheckpointFormat, architecture: String, component: String = "unet", config: String, manifest: String,
         scheduler: String? = nil, textConfig: String? = nil, tokenizer: String? = nil
@@ -90,10 +90,10 @@ public struct CheckpointHeader: Equatable, Sendable {
         return config
     }
 
-    /// The config of the text encoder; nil where the file has none.
+    /// The config of the text encoder; nil if there is none.
     public var textConfig: String? { configs[Self.textEncoder] }
 
-    /// The JSON documents by their path in the file, without the training state.
+    /// The JSON documents except the training state, sorted by their path in the file.
     var documents: [(path: String, text: String)] {
         var documents = configs.map { (CheckpointName.document($0.key), $0.value) }
         documents.append((CheckpointName.document(CheckpointName.manifest), manifest))
@@ -104,7 +104,7 @@ public struct CheckpointHeader: Equatable, Sendable {
 
 /// A group of tensors in a checkpoint file.
 public struct CheckpointSection: Hashable, Sendable {
-    /// The group's absolute path.
+    /// The absolute path of the group.
     let group: String
 
     /// Parameters of the component `name`.
@@ -122,13 +122,13 @@ public struct CheckpointSection: Hashable, Sendable {
     /// The state of an unfinished run.
     public static let training = CheckpointSection(group: "/training")
 
-    /// Parameters are named as in diffusers; training state by the paths that the trainer chose.
+    /// Parameters have the keys of diffusers; the tensors of the training state have paths.
     var naming: HDF5KeyNaming { self == .training ? .paths : .dots }
 
     /// The path of `key` in the file.
     func object(_ key: String) -> String { naming.path(of: key, below: group) }
 
-    /// Whether a component may have this name.
+    /// Whether `name` is a valid name of a component.
     static func isComponent(_ name: String) -> Bool {
         let reserved = [
             CheckpointName.header, CheckpointName.quantization, CheckpointName.packed, timeFeatures.group,
@@ -139,7 +139,7 @@ public struct CheckpointSection: Hashable, Sendable {
     }
 }
 
-/// Names of groups, attributes and datasets, in one place for reader and writer.
+/// Names of groups, attributes and datasets.
 enum CheckpointName {
     // Groups
     static let header = "/header"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stored tensors as the parameters of a model: what a model asks for by key while it is built. A model that is built
-// this way gets exactly what the file stores; `checkAllUsed()` then reports whether the file holds more.
+// Provides stored tensors as the parameters of a model, which requests them by key while it is built. `checkAllUsed()`
+// then checks that the file does not contain other tensors.
 
 import Layers
 import Packing
@@ -8,17 +8,18 @@ import Quantization
 import Synchronization
 import Tensors
 
-/// How a model's weights are held in memory.
+/// The element types of a model's weights in memory.
 public enum WeightPrecision: Sendable {
-    /// Large weights that are stored in 16 bits stay so and are widened at each use: half the memory.
+    /// Weights with several axes keep a stored 16-bit type, which takes half of the memory, and are converted to
+    /// Float32 at each use.
     case keep16Bit
-    /// Large weights are held in bfloat16, rounded one by one where they are stored otherwise.
+    /// Weights with several axes are rounded to bfloat16 if they are stored in another type.
     case bfloat16
-    /// Everything is widened at load: needed for training.
+    /// All weights are converted to Float32. Required for training.
     case float32
 }
 
-/// The parameters of one model in a container of tensors.
+/// The parameters of a model in a file or folder.
 public final class CheckpointParameters: ParameterProvider {
     private let source: any TensorSource
     private let precision: WeightPrecision
@@ -28,7 +29,7 @@ public final class CheckpointParameters: ParameterProvider {
     private let decoded: [String: PackedWeight]
     private let used = Mutex<Set<String>>([])
 
-    /// The parameters in a container of dense tensors: a safetensors file, a diffusers folder.
+    /// The parameters in a file or folder of dense tensors, such as a safetensors file or a diffusers folder.
     public init(_ source: any TensorSource, precision: WeightPrecision = .float32) {
         self.source = source
         self.precision = precision
@@ -43,11 +44,11 @@ public final class CheckpointParameters: ParameterProvider {
     ///
     /// - Parameters:
     ///   - checkpoint: the open file.
-    ///   - component: the component, which the file must have; nil for the main one.
-    ///   - precision: how dense weights are held.
-    ///   - shapes: the weight's shape of each layer that the model will ask for; packed layers of these shapes are
-    ///     decoded here on all cores, others when they are asked for.
-    /// - Throws: `HDF5Error.object` where packed layers claim more weights than any model has.
+    ///   - component: the component, which the file must contain; nil: the main component.
+    ///   - precision: the element type of dense weights in memory.
+    ///   - shapes: the shapes of the weights of the model, by the path of the layer. Packed layers of these shapes are
+    ///     decoded here on all threads, other packed layers on request.
+    /// - Throws: `HDF5Error.object` if the component is missing or `shapes` has more weights than supported.
     public init(
         _ checkpoint: CheckpointReader, component: String? = nil, precision: WeightPrecision = .float32,
         shapes: [String: [Int]] = [:]
@@ -65,10 +66,10 @@ public final class CheckpointParameters: ParameterProvider {
         decoded = try checkpoint.decodePackedLayers(of: component, shapes: shapes)
     }
 
-    /// The value stored under `key`.
+    /// The parameter stored under `key`.
     ///
-    /// - Throws: `CheckpointError.missingKey`, `.shapeMismatch`, `.elementType`, `.notFinite`, `.packedLayer`, or what
-    ///   reading the file throws.
+    /// - Throws: `CheckpointError.missingKey`, `.shapeMismatch`, `.elementType`, `.notFinite`, `.exceedsType`;
+    ///   `PackedLayerError`; `HDF5Error`.
     public func weight(_ key: String, shape: [Int], initializer: Initializer) throws -> any WeightSource {
         used.withLock { _ = $0.insert(key) }
         let layer = key.hasSuffix(".weight") ? String(key.dropLast(".weight".count)) : ""
@@ -90,17 +91,17 @@ public final class CheckpointParameters: ParameterProvider {
         let record = try checkpoint.reader.quantization(of: layer, in: checkpoint.component)
         try check(record.scales.shape, [shape[0]], key + ".scale")
         let scales = Parameter(key + ".scale", record.scales)
-        return FakeQuantizedWeight(latent: value, scales: scales, grid: BalancedGrid(record.width))
+        return FakeQuantizedWeight(latent: value, scales: scales, grid: BalancedGrid(record.bits))
     }
 
-    /// Checks, after the model is built, that it used everything in the file.
+    /// Checks, after the model is built, that it uses all tensors of the component.
     ///
     /// - Throws: `CheckpointError.unusedKeys`.
     public func checkAllUsed() throws {
         let asked = used.withLock { $0 }
         let unused =
             source.keys.filter { key in
-                // A layer is packed or dense, never both.
+                // A layer cannot be both packed and dense.
                 !asked.contains(key) || key.hasSuffix(".weight") && packed.contains(String(key.dropLast(7)))
             }
             + packed.union(quantized).map { $0 + ".weight" }.filter {

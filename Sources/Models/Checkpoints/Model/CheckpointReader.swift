@@ -1,28 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-// Opens a checkpoint of any kind and checks all of its structure; elements are read on request.
+// Opens checkpoints of all kinds and checks their structure. Elements are read on request.
 
 import Files
 import Foundation
 import Tensors
 
-/// An open checkpoint: a dense model, a student, a packed model, or an image-text encoder. Safe to read from several
-/// threads.
+/// An open checkpoint: a dense model, a student, a packed model, or an image-text encoder. Reading is thread-safe.
 public final class CheckpointReader: Sendable {
     /// The path of the file.
     public let path: String
-    /// What the file says about itself.
+    /// The header of the file.
     public let header: CheckpointHeader
     private let shared: SharedHDF5File
     private let sections: [CheckpointSection: HDF5Tensors]
 
-    /// Opens the file at `path` and lists its contents.
+    /// Opens the file at `path` and checks its structure. Of packed files, the checksums of all tensors except the
+    /// packed layers are checked, too.
     ///
     /// - Parameters:
     ///   - path: the file.
-    ///   - formats: the kinds of checkpoint to accept; by default those that store a diffusion model.
-    /// - Throws: `FileError.missingFile`, `.wrongKind` where it is not an HDF5 file; `HDF5Error.attribute` where it is
-    ///   not a checkpoint or is of another kind, `.version`, `.json` where a document is not valid JSON, `.object` and
-    ///   `.hdf5` where it is damaged. Of a packed file, all tensors but the packed layers are checked here.
+    ///   - formats: the accepted kinds of checkpoint; by default those of diffusion models.
+    /// - Throws: `FileError.missingFile`, `.unreadable`, or `.wrongKind` if it is not an HDF5 file;
+    ///   `HDF5Error.attribute` if it is not a checkpoint or is of another kind; `CheckpointError.version`; `JSONError`
+    ///   if a document is not valid JSON; `HDF5Error.object` and `.failed`, and `CheckpointError.unusedKeys`, if it is
+    ///   damaged.
     public init(_ path: String, formats: [CheckpointFormat] = CheckpointFormat.models) throws {
         self.path = path
         let shared = SharedHDF5File(try HDF5File.open(path))
@@ -48,15 +49,15 @@ public final class CheckpointReader: Sendable {
         return found
     }
 
-    /// The stored tensors of the component `name`, or nil where the file has no such component.
+    /// The stored tensors of the component `name`; nil if the file has no such component.
     public func parameters(of name: String) -> (any TensorSource)? { section(.component(name)) }
 
-    /// The text encoder's tensors, or nil where the model has none.
+    /// The stored tensors of the text encoder; nil if the model has none.
     public var textEncoder: (any TensorSource)? { section(.textEncoder) }
 
-    /// The state of an unfinished run: the trainer's JSON and its named tensors. Nil where the file has none.
+    /// The state of an unfinished run: a JSON document and named tensors; nil if the file has none.
     ///
-    /// - Throws: `HDF5Error.object` where the JSON is damaged.
+    /// - Throws: `HDF5Error.object` if the document is missing or damaged.
     public func trainingState() throws -> (json: String, tensors: any TensorSource)? {
         let path = CheckpointName.document(CheckpointName.training)
         guard let tensors = section(.training) else { return nil }
@@ -66,9 +67,9 @@ public final class CheckpointReader: Sendable {
         return (json, tensors)
     }
 
-    /// Checks that the main component is of the class that the caller can build.
+    /// Checks the class of the main component.
     ///
-    /// - Throws: `HDF5Error.attribute`.
+    /// - Throws: `HDF5Error.attribute` if it is not `architecture`.
     public func require(architecture: String) throws {
         guard header.architecture == architecture else {
             throw HDF5Error.attribute(
@@ -77,24 +78,24 @@ public final class CheckpointReader: Sendable {
         }
     }
 
-    // MARK: For the other files of this folder
+    // MARK: Internal
 
     func section(_ section: CheckpointSection) -> HDF5Tensors? { sections[section] }
 
-    /// The sections that are stored, by path.
+    /// The stored sections, sorted by path.
     var storedSections: [CheckpointSection] { sections.keys.sorted { byBytes($0.group, $1.group) } }
 
-    /// A text attribute that must exist.
+    /// The text attribute `name`, which must exist.
     func text(_ name: String, of object: String) throws -> String {
         try shared.file.required(name, object) { file throws in try file.text(name, of: object) }
     }
 
-    /// A list of integers that must exist.
+    /// The integers of the attribute `name`, which must exist.
     func integers(_ name: String, of object: String) throws -> [Int] {
         try shared.file.required(name, object) { file throws in try file.integers(name, of: object) }
     }
 
-    /// One integer that must exist.
+    /// The integer attribute `name`, which must exist.
     func integer(_ name: String, of object: String) throws -> Int {
         let values = try integers(name, of: object)
         guard values.count == 1 else {
@@ -105,7 +106,7 @@ public final class CheckpointReader: Sendable {
         return values[0]
     }
 
-    /// The groups to open, checked: each component has a config, and the groups of the format exist.
+    /// The groups to open. Checks that each component has a config, and that the groups of the format exist.
     private static func sections(
         in file: borrowing HDF5File, _ header: CheckpointHeader
     ) throws -> [CheckpointSection] {
@@ -160,7 +161,7 @@ extension CheckpointHeader {
         func fault(_ name: String, _ fault: AttributeFault) -> HDF5Error {
             .attribute(file: path, object: "/", name: name, fault: fault)
         }
-        // Other versions may store text in other ways, so the version is checked first.
+        // The version is checked first, because other versions can store text differently.
         let version = try file.integers(CheckpointName.version)
         if let version, version != [CheckpointFormat.version] {
             throw CheckpointError.version(file: path, expected: CheckpointFormat.version, found: version.first ?? 0)
@@ -196,7 +197,7 @@ extension CheckpointHeader {
         if let name = documents.keys.sorted(by: byBytes).first(where: { !CheckpointSection.isComponent($0) }) {
             throw HDF5Error.object(
                 file: path, object: CheckpointName.document(name),
-                fault: .value(expected: "a config by the name of a component", found: "another name"))
+                fault: .value(expected: "the name of a component", found: "another name"))
         }
         if documents[component] == nil {
             throw HDF5Error.object(file: path, object: CheckpointName.document(component), fault: .missing)

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// The size of a packed checkpoint from its contents, without writing it.
+// The size of a packed checkpoint, computed from its contents without writing it.
 
-/// An upper bound of the bytes that a packed checkpoint takes in addition to the elements of its tensors: header
-/// documents and HDF5's structure. It exceeds the true number by about 50 bytes per object, and by the part of
-/// `manifestBytes` that the manifest does not take.
+/// An upper bound of the bytes of a packed checkpoint in addition to the elements of its tensors: the documents of the
+/// header, and the HDF5 structure. It exceeds the exact number by about 50 bytes per object, and by the difference
+/// between `manifestBytes` and the size of the manifest.
 public struct CheckpointOverhead {
-    /// Allowance for the manifest, whose length depends on the command line.
+    /// The assumed size of the manifest, whose length depends on the command line.
     public static let manifestBytes = 4096
 
     private let component: String
-    /// Bytes of documents and datasets.
+    /// The bytes of documents and datasets.
     private var objectBytes = 0
-    /// Sizes of the messages of each group by its path: links and attributes.
+    /// The sizes of the messages of each group (links and attributes), by path.
     private var groups: [String: [Int]] = [:]
 
-    /// A file with this header and without tensors. The manifest of the header does not count.
+    /// A file with this header and without tensors. The size of the manifest is replaced by `manifestBytes`.
     public init(header: CheckpointHeader) {
         component = header.component
         addSection("/")
@@ -38,12 +38,12 @@ public struct CheckpointOverhead {
         groups.values.reduce(HDF5Size.superblock + objectBytes) { $0 + HDF5Size.group(messages: $1) }
     }
 
-    /// Adds a tensor of a component; nil for the main one.
+    /// Adds a tensor of a component; nil: of the main component.
     public mutating func addTensor(_ key: String, of component: String? = nil, rank: Int) {
         addDataset(CheckpointSection.component(component ?? self.component).object(key), rank: rank)
     }
 
-    /// Adds a packed layer of a component, whose weight has `rank` axes; nil for the main component.
+    /// Adds a packed layer of a component, whose weight has `rank` axes; nil: of the main component.
     public mutating func addPackedLayer(_ layer: String, of component: String? = nil, rank: Int) {
         let section = CheckpointSection.packed(component ?? self.component)
         addDataset(
@@ -83,7 +83,7 @@ public struct CheckpointOverhead {
         if path != "/" { addLink(path) }
     }
 
-    /// Adds the link to an object, and the groups above it.
+    /// Adds the link to an object, and its parent groups.
     private mutating func addLink(_ path: String) {
         let parts = path.split(separator: "/")
         let parent = "/" + parts.dropLast().joined(separator: "/")

@@ -1,26 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes a checkpoint tensor by tensor, so that it never takes a second copy of the model. The file has its name only
-// when it is complete.
+// Writes a checkpoint tensor by tensor, so that no second copy of the model is in memory.
 
 import Files
 import Foundation
 import Tensors
 
-/// A checkpoint being written; it appears under its name when `finish()` succeeds and not before.
+/// Writes a checkpoint. The file exists under its name only after `finish()` succeeds.
 public final class CheckpointWriter {
     private let pending: PendingFile
     private var file: HDF5File?
-    /// The path of the finished file.
+    /// The path of the complete file.
     public let path: String
-    /// The main component of the model, which tensors belong to unless another section is given.
+    /// The main component of the model, the default section of tensors.
     let component: String
     private var written: Set<String> = []
-    /// Kept for packed files; nil for others.
+    /// nil except for packed files.
     private var checksums: SectionChecksums?
 
     /// Creates the file and writes its header.
     ///
-    /// - Throws: `FileError.cannotCreate`, `HDF5Error`.
+    /// - Throws: `FileError.cannotCreate`, `.writeFailed`; `HDF5Error`.
     public init(_ path: String, header: CheckpointHeader) throws {
         self.path = path
         component = header.component
@@ -46,12 +45,12 @@ public final class CheckpointWriter {
     /// Writes the elements of `key`, row-major, little-endian.
     ///
     /// - Parameters:
-    ///   - key: diffusers key (in `.training`: a path); written once.
-    ///   - section: which part of the checkpoint it belongs to; nil for the parameters of the main component.
-    ///   - type: the element type of `bytes`.
-    ///   - shape: row-major extents.
-    ///   - bytes: as many as type and shape take.
-    /// - Throws: `CheckpointError.invalidKey`, `.duplicateKey`, `.hdf5`.
+    ///   - key: the diffusers key, or a path in the section `.training`.
+    ///   - section: the section of the checkpoint; nil: the parameters of the main component.
+    ///   - type: the element type.
+    ///   - shape: the extents, row-major.
+    ///   - bytes: the elements, `shape`'s product times `type.bytesPerElement` bytes.
+    /// - Throws: `CheckpointError.invalidKey`, `.duplicateKey`; `HDF5Error`; `FileError.writeFailed`.
     public func write(
         _ key: String, in section: CheckpointSection? = nil, type: StorageType, shape: [Int],
         bytes: UnsafeRawBufferPointer
@@ -61,7 +60,8 @@ public final class CheckpointWriter {
 
     /// Writes a tensor as `type`, rounded to nearest even.
     ///
-    /// - Throws: as above, and `CheckpointError.exceedsType` where a value is too large for `type`.
+    /// - Throws: as `write(_:in:type:shape:bytes:)`, and `CheckpointError.exceedsType` if a value is too large for
+    ///   `type`.
     public func write(
         _ key: String, in section: CheckpointSection? = nil, _ tensor: Tensor,
         as type: ElementType = .float32
@@ -80,9 +80,9 @@ public final class CheckpointWriter {
         }
     }
 
-    /// Writes what a layer holds: half precision as it is, anything else dense in Float32.
+    /// Writes the parameter of a layer: 16-bit weights without conversion, all others dense in Float32.
     ///
-    /// - Throws: as above.
+    /// - Throws: as `write(_:in:type:shape:bytes:)`.
     public func write(
         _ key: String, in section: CheckpointSection? = nil, _ source: any WeightSource
     ) throws {
@@ -93,9 +93,9 @@ public final class CheckpointWriter {
         }
     }
 
-    /// Writes the JSON text of a state that a resumed run needs; its tensors are written to the section `.training`.
+    /// Writes the JSON text of a training state. The tensors of the state are written to the section `.training`.
     ///
-    /// - Throws: `HDF5Error`.
+    /// - Throws: `HDF5Error`; `FileError.writeFailed`.
     public func writeTrainingState(json state: String) throws {
         try withFile { file throws in
             try file.createGroup(CheckpointSection.training.group)
@@ -103,9 +103,9 @@ public final class CheckpointWriter {
         }
     }
 
-    /// Makes the file durable and gives it its name.
+    /// Syncs the file to disk and renames it to its final name.
     ///
-    /// - Throws: `HDF5Error`, `.writeFailed`; nothing is left behind then.
+    /// - Throws: `HDF5Error`; `FileError.writeFailed`. The temporary file is removed.
     public func finish() throws {
         try writeChecksums()
         guard let file = file.take() else {
@@ -115,7 +115,7 @@ public final class CheckpointWriter {
         try pending.commit()
     }
 
-    // MARK: For the other files of this folder
+    // MARK: Internal
 
     func write<Element: BitwiseCopyable>(
         _ key: String, in section: CheckpointSection?, type: StorageType, shape: [Int], elements: [Element],
@@ -147,7 +147,9 @@ public final class CheckpointWriter {
         try withBorrowed(&file, body)
     }
 
-    /// The path of `key` in the file, checked to be one that reads back as the same key.
+    /// The path of `key` in the file.
+    ///
+    /// - Throws: `CheckpointError.invalidKey` if readers would not map the path to the same key.
     func object(_ key: String, _ section: CheckpointSection) throws -> String {
         let separator: Character = section.naming == .dots ? "." : "/"
         let parts = key.split(separator: separator, omittingEmptySubsequences: false)
@@ -173,7 +175,7 @@ public final class CheckpointWriter {
     ) throws {
         try withFile { file throws in
             guard written.insert(object).inserted else { throw CheckpointError.duplicateKey(file: path, key: key) }
-            // A path cannot be a tensor and a group at once.
+            // A path cannot be both a tensor and a group.
             guard !file.contains(object), Self.parents(of: object).isDisjoint(with: written) else {
                 throw CheckpointError.invalidKey(file: path, key: key)
             }
@@ -184,14 +186,14 @@ public final class CheckpointWriter {
 }
 
 extension CheckpointWriter {
-    /// The paths of all groups above `object`.
+    /// The paths of all parent groups of `object`.
     private static func parents(of object: String) -> Set<String> {
         let parts = object.split(separator: "/")
         return Set((1..<max(parts.count, 1)).map { "/" + parts.prefix($0).joined(separator: "/") })
     }
 }
 
-/// Lends the file in an optional without taking it out.
+/// Calls `body` with the file of an optional. Noncopyable values must be moved out of optionals to be borrowed.
 private func withBorrowed(
     _ file: inout HDF5File?, _ body: (borrowing HDF5File) throws -> Void
 ) throws {

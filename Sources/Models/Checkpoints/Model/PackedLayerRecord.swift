@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// One layer of a packed model in a checkpoint file. The meaning of codes is defined in Quantization, their layout in
-// bytes in Packing.
+// The packed layers of a checkpoint file. The grid of codes is defined in Quantization, their layout in bytes in
+// Packing.
 //
 //     /packed/NAME/<layer path>/codes   uint8 [bytes]     attributes bits, levels, encoding, shape, crc32
 //     /packed/NAME/<layer path>/scale   float16 or float32 [OC]
 //
-// crc32 covers codes and scales. NAME is the component, such as unet.
+// crc32 is the checksum of codes and scales. NAME is the component, such as unet.
 
 import Files
 import Packing
@@ -17,54 +17,54 @@ import Tensors
 public struct PackedLayerRecord: Equatable, Sendable {
     /// The layer's diffusers path, such as `down_blocks.0.resnets.0.conv1`.
     public let path: String
-    /// The nominal width.
-    public let width: BitWidth
-    /// The layout of the codes in `codes`.
+    /// The nominal bits.
+    public let bits: BitWidth
+    /// The encoding of `codes`.
     public let encoding: PackingEncoding
     /// The weight's shape, `[OC, IC]` or `[OC, IC, KH, KW]`.
     public let shape: [Int]
-    /// The packed codes, one stream over the whole weight, row-major.
+    /// The packed codes of the whole weight, row-major.
     public let codes: [UInt8]
     /// One scale per output channel, > 0, finite.
     public let scales: [Float]
 
-    /// Weights of a layer at most: a stream of a few bytes can claim any number of them.
-    private static let mostWeights = 1 << 30
+    /// The largest number of weights of a layer. Limited, because a few bytes can encode any number of codes.
+    private static let weightLimit = 1 << 30
 
     /// The number of grid points, 2^b + 1.
-    public var levels: Int { width.levels }
+    public var levels: Int { bits.levels }
     /// The number of weights.
     public var count: Int { shape.reduce(1, *) }
 
-    /// A record of parts that belong together.
+    /// Checks that the parts match.
     ///
-    /// - Throws: `PackedLayerFault`.
+    /// - Throws: `PackedLayerFault.shape`, `.codeBytes`, `.scaleCount` or `.scale`.
     public init(
-        path: String, width: BitWidth, encoding: PackingEncoding, shape: [Int], codes: [UInt8],
+        path: String, bits: BitWidth, encoding: PackingEncoding, shape: [Int], codes: [UInt8],
         scales: [Float]
     ) throws(PackedLayerFault) {
-        guard let count = elementCount(shape), [2, 4].contains(shape.count), count <= Self.mostWeights else {
+        guard let count = elementCount(shape), [2, 4].contains(shape.count), count <= Self.weightLimit else {
             throw .shape(shape)
         }
-        let most = packedByteCountBound(count: count, levels: width.levels, encoding: encoding)
-        guard encoding.hasFixedSize ? codes.count == most : codes.count <= most else {
-            throw .codeBytes(expected: most, found: codes.count)
+        let bound = packedByteCountBound(count: count, levels: bits.levels, encoding: encoding)
+        guard encoding.hasFixedSize ? codes.count == bound : codes.count <= bound else {
+            throw .codeBytes(expected: bound, found: codes.count)
         }
         guard scales.count == shape[0] else { throw .scaleCount(expected: shape[0], found: scales.count) }
         if let channel = scales.firstIndex(where: { !($0 > 0 && $0.isFinite) }) {
             throw .scale(channel: channel, found: scales[channel])
         }
         self.path = path
-        self.width = width
+        self.bits = bits
         self.encoding = encoding
         self.shape = shape
         self.codes = codes
         self.scales = scales
     }
 
-    /// The dense weight: each code times its channel's scale.
+    /// The dense weight, of shape `shape`: each code times the scale of its output channel.
     ///
-    /// - Throws: `PackingError` where the bytes hold a code that does not exist.
+    /// - Throws: `PackingError` if the bytes do not encode codes of the grid.
     public func dequantized() throws(PackingError) -> Tensor {
         let unpacked: [Int16] = try unpackCodes(codes, count: count, levels: levels, encoding: encoding)
         let scales = Tensor(scales, shape: [scales.count])
@@ -74,18 +74,23 @@ public struct PackedLayerRecord: Equatable, Sendable {
     }
 }
 
-/// Parts of a packed layer that do not belong together.
+/// An error in a packed layer: its parts do not match or are damaged.
 public enum PackedLayerFault: Error, Equatable, Sendable {
+    /// The shape is not that of a linear or convolution weight, or has too many elements.
     case shape([Int])
+    /// The number of bytes of the codes; for encodings without fixed size, `expected` is the maximum.
     case codeBytes(expected: Int, found: Int)
+    /// The number of scales is not the number of output channels.
     case scaleCount(expected: Int, found: Int)
-    /// A scale that is not finite and above 0.
+    /// A scale is not finite, not positive, or too small for the type that it is stored in.
     case scale(channel: Int, found: Float)
-    /// The attribute levels is not 2^bits + 1.
+    /// The attribute `levels` is not 2^bits + 1, or `bits` is not in `1...8`.
     case levels(bits: Int, found: Int)
+    /// An unknown encoding.
     case encoding(String)
-    /// The codes are not those that were written.
+    /// The checksum of codes and scales is not the stored one.
     case checksum(expected: UInt32, found: UInt32)
+    /// The codes cannot be decoded.
     case codes(PackingError)
 }
 
@@ -94,10 +99,10 @@ extension CheckpointWriter {
     ///
     /// - Parameters:
     ///   - record: the layer.
-    ///   - component: the component that it belongs to; nil for the main one.
-    ///   - scaleType: `.float32`, or `.float16` for half the bytes at a relative error of 2^-11.
-    /// - Throws: `PackedLayerError` where a scale leaves the range in which float16 has that precision,
-    ///   `.duplicateKey`, `.hdf5`.
+    ///   - component: the component of the layer; nil: the main component.
+    ///   - scaleType: the type of the scales: `.float32`, or `.float16` with a relative error of up to 2^-11.
+    /// - Throws: `PackedLayerError` if a scale is below the normal numbers of `scaleType`;
+    ///   `CheckpointError.exceedsType`, `.invalidKey`, `.duplicateKey`; `HDF5Error`; `FileError.writeFailed`.
     public func write(
         _ record: PackedLayerRecord, of component: String? = nil, scaleType: ElementType = .float32
     ) throws {
@@ -110,7 +115,7 @@ extension CheckpointWriter {
             hasAttributes: true)
         let codes = try object(codesKey, section)
         try withFile { file throws in
-            try file.setInteger(CheckpointName.bits, record.width.rawValue, of: codes)
+            try file.setInteger(CheckpointName.bits, record.bits.rawValue, of: codes)
             try file.setInteger(CheckpointName.levels, record.levels, of: codes)
             try file.setText(CheckpointName.encoding, record.encoding.rawValue, of: codes)
             try file.setIntegers(CheckpointName.shape, record.shape, of: codes)
@@ -125,7 +130,7 @@ extension CheckpointWriter {
         _ record: PackedLayerRecord, as type: ElementType, key: String
     ) throws -> [UInt8] {
         guard type != .float32 else { return record.scales.withUnsafeBytes { Array($0) } }
-        // Below its normal numbers a 16-bit type has fewer digits, and at last none: a silent channel.
+        // Subnormal 16-bit numbers are less precise, and smaller scales would become 0, which disables the channel.
         let smallest: Float = type == .float16 ? 0x1p-14 : Float.leastNormalMagnitude
         if let channel = record.scales.firstIndex(where: { $0 < smallest }) {
             throw PackedLayerError(
@@ -136,16 +141,16 @@ extension CheckpointWriter {
     }
 }
 
-/// The checksum that detects damaged codes and scales, which could otherwise be other valid ones.
+/// The checksum of codes and scales. Without it, damaged codes and scales could be other valid values.
 private func packedChecksum(codes: [UInt8], scales: [UInt8]) -> UInt32 {
     CRC32.checksum(of: scales, after: CRC32.checksum(of: codes))
 }
 
 extension CheckpointReader {
-    /// Reads and checks one packed layer of a component; nil for the main one.
+    /// Reads and checks a packed layer of a component; nil: of the main component.
     ///
-    /// - Throws: `CheckpointError.missingKey`, `.attribute`, `.packedLayer` where its parts do not belong together or
-    ///   are damaged.
+    /// - Throws: `CheckpointError.missingKey`, `.elementType`, `.notFinite`; `HDF5Error`; `PackedLayerError` if the
+    ///   parts do not match or are damaged. The codes are not decoded.
     public func packedLayer(_ layer: String, of component: String? = nil) throws -> PackedLayerRecord {
         let section = CheckpointSection.packed(component ?? header.component)
         let codesKey = layer + "." + CheckpointName.codes
@@ -157,14 +162,14 @@ extension CheckpointReader {
         let scales = try tensors.tensor(scaleKey)
         let storedScales = try tensors.storedBytes(scaleKey)
         let object = section.object(codesKey)
-        let bits = try integer(CheckpointName.bits, of: object)
+        let nominalBits = try integer(CheckpointName.bits, of: object)
         let levels = try integer(CheckpointName.levels, of: object)
         let encoding = try text(CheckpointName.encoding, of: object)
         let shape = try integers(CheckpointName.shape, of: object)
         let checksum = try integer(CheckpointName.checksum, of: object)
         do throws(PackedLayerFault) {
-            guard let width = BitWidth(rawValue: bits), width.levels == levels else {
-                throw .levels(bits: bits, found: levels)
+            guard let bits = BitWidth(rawValue: nominalBits), bits.levels == levels else {
+                throw .levels(bits: nominalBits, found: levels)
             }
             guard let known = PackingEncoding(rawValue: encoding) else { throw .encoding(encoding) }
             let found = packedChecksum(codes: codes, scales: storedScales)
@@ -172,13 +177,13 @@ extension CheckpointReader {
                 throw .checksum(expected: UInt32(truncatingIfNeeded: checksum), found: found)
             }
             return try PackedLayerRecord(
-                path: layer, width: width, encoding: known, shape: shape, codes: codes, scales: scales.values)
+                path: layer, bits: bits, encoding: known, shape: shape, codes: codes, scales: scales.values)
         } catch {
             throw PackedLayerError(file: path, layer: layer, fault: error)
         }
     }
 
-    /// The element type of a packed layer's scales.
+    /// The element type of the scales of a packed layer of a component; nil: of the main component.
     ///
     /// - Throws: `CheckpointError.missingKey`.
     public func packedScaleType(_ layer: String, of component: String? = nil) throws -> StorageType {
@@ -189,7 +194,7 @@ extension CheckpointReader {
         return type
     }
 
-    /// The diffusers paths of the main component's packed layers, sorted.
+    /// The diffusers paths of the packed layers of the main component, sorted.
     public var packedLayers: [String] { packedLayers(of: header.component) }
 
     /// The diffusers paths of the packed layers of a component, sorted.
@@ -205,7 +210,7 @@ extension HDF5Tensors {
     }
 }
 
-/// A packed layer of a file whose parts do not belong together, or are damaged.
+/// An error in a packed layer of a file.
 public struct PackedLayerError: Error, Equatable, Sendable {
     public let file, layer: String
     public let fault: PackedLayerFault
@@ -227,15 +232,15 @@ extension PackedLayerFault: CategorizedError {
 
     public var description: String {
         switch self {
-        case .shape(let shape): "shape \(shape) is not that of a weight"
+        case .shape(let shape): "expected the shape of a weight, found \(shape)"
         case .codeBytes(let expected, let found): "expected \(expected) bytes of codes, found \(found)"
         case .scaleCount(let expected, let found): "expected \(expected) scales, found \(found)"
         case .scale(let channel, let found):
-            "scale \(found) of channel \(channel) is not a number that can be stored, > 0"
-        case .levels(let bits, let found): "\(found) levels do not belong to \(bits) bits"
+            "scale of channel \(channel): expected a finite number > 0 in the range of its type, found \(found)"
+        case .levels(let bits, let found): "\(found) levels do not match \(bits) bits"
         case .encoding(let name): "unknown encoding \"\(name)\""
         case .checksum(let expected, let found):
-            "codes and scales have the checksum \(found), written were some with \(expected); the file is damaged"
+            "codes and scales: expected the checksum \(expected), found \(found); the file is damaged"
         case .codes(let error): "\(error)"
         }
     }

@@ -1,32 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scales and bit width of one student layer in a checkpoint file. Its latent weight is stored below /NAME, as that of
-// any other layer; NAME is the component, such as unet.
+// Scales and bits of the quantized layers of a student in a checkpoint file. Latent weights are stored below /NAME, as
+// the parameters of other layers. NAME is the component, such as unet.
 //
 //     /quantization/NAME/<layer path>/scale   float32 [OC], attribute bits
 
 import Recipes
 import Tensors
 
-/// The quantization of one student layer.
+/// The quantization of one layer of a student.
 public struct QuantizationRecord: Sendable {
     /// The layer's diffusers path.
     public let path: String
-    /// The nominal bit width.
-    public let width: BitWidth
+    /// The nominal bits.
+    public let bits: BitWidth
     /// One scale per output channel, `[OC]`.
     public let scales: Tensor
 
-    public init(path: String, width: BitWidth, scales: Tensor) {
+    public init(path: String, bits: BitWidth, scales: Tensor) {
         self.path = path
-        self.width = width
+        self.bits = bits
         self.scales = scales
     }
 }
 
 extension CheckpointWriter {
-    /// Writes scales and bit width of one student layer of a component; nil for the main one.
+    /// Writes scales and bits of a layer of a component; nil: of the main component.
     ///
-    /// - Throws: `CheckpointError.duplicateKey`, `.hdf5`.
+    /// - Throws: `CheckpointError.invalidKey`, `.duplicateKey`; `HDF5Error`; `FileError.writeFailed`.
     public func write(_ record: QuantizationRecord, of component: String? = nil) throws {
         let section = CheckpointSection.quantization(component ?? self.component)
         let key = record.path + "." + CheckpointName.scale
@@ -39,24 +39,24 @@ extension CheckpointWriter {
         }.get()
         let scale = try object(key, section)
         try withFile { file throws in
-            try file.setInteger(CheckpointName.bits, record.width.rawValue, of: scale)
+            try file.setInteger(CheckpointName.bits, record.bits.rawValue, of: scale)
         }
     }
 }
 
 extension CheckpointReader {
-    /// The diffusers paths of the main component's quantized layers in a student, sorted.
+    /// The diffusers paths of the quantized layers of a student's main component, sorted.
     public var quantizedLayers: [String] { quantizedLayers(of: header.component) }
 
-    /// The diffusers paths of the quantized layers of a component in a student, sorted.
+    /// The diffusers paths of the quantized layers of a student's component, sorted.
     public func quantizedLayers(of component: String) -> [String] {
         section(.quantization(component))?.layers(with: CheckpointName.scale) ?? []
     }
 
-    /// Scales and bit width of one student layer of a component; nil for the main one.
+    /// Scales and bits of a layer of a student's component; nil: of the main component.
     ///
-    /// - Throws: `CheckpointError.missingKey`, `.attribute` for a bit width that does not exist, `.shapeMismatch` where
-    ///   the scales are not a list.
+    /// - Throws: `CheckpointError.missingKey`, `.elementType`, `.notFinite`, or `.shapeMismatch` if the scales do not
+    ///   have one axis; `HDF5Error.attribute` if the bits are missing or not in `1...8`.
     public func quantization(of layer: String, in component: String? = nil) throws -> QuantizationRecord {
         let section = CheckpointSection.quantization(component ?? header.component)
         let key = layer + "." + CheckpointName.scale
@@ -66,12 +66,12 @@ extension CheckpointReader {
             throw CheckpointError.shapeMismatch(file: path, key: key, expected: [scales.count], found: scales.shape)
         }
         let object = section.object(key)
-        let bits = try integer(CheckpointName.bits, of: object)
-        guard let width = BitWidth(rawValue: bits) else {
+        let nominalBits = try integer(CheckpointName.bits, of: object)
+        guard let bits = BitWidth(rawValue: nominalBits) else {
             throw HDF5Error.attribute(
                 file: path, object: object, name: CheckpointName.bits,
-                fault: .value(expected: "\(BitWidth.range)", found: "\(bits)"))
+                fault: .value(expected: "\(BitWidth.range)", found: "\(nominalBits)"))
         }
-        return QuantizationRecord(path: layer, width: width, scales: scales)
+        return QuantizationRecord(path: layer, bits: bits, scales: scales)
     }
 }

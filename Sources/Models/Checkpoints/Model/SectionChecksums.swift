@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Checksums of a packed file outside of its packed layers: one for all datasets of a group, in the group's attribute
-// crc32. HDF5 itself guards its own structure, not the elements of datasets.
+// The checksums of the groups of a packed file, in the attribute crc32 of the group. Packed layers have separate
+// checksums. HDF5 has checksums of its structure, but not of the elements of datasets.
 //
 //     crc32(for each dataset, by key:  key in UTF-8, then crc32(elements as stored) in four bytes, lowest first)
 
@@ -10,19 +10,19 @@ import Files
 struct SectionChecksums {
     private var datasets: [String: [String: UInt32]] = [:]
 
-    /// Adds a tensor. Packed layers have a checksum each, so that theirs are not added.
+    /// Adds the checksum of a tensor. Tensors of packed layers are ignored, because each layer has a checksum.
     mutating func add(_ key: String, in section: CheckpointSection, _ checksum: UInt32) {
         guard !section.group.hasPrefix(CheckpointName.packed + "/") else { return }
         datasets[section.group, default: [:]][key] = checksum
     }
 
-    /// Adds a document by its absolute path.
+    /// Adds the checksum of the document with the absolute path `path`.
     mutating func add(document path: String, _ text: String) {
         let key = String(path.dropFirst(CheckpointName.header.count + 1))
         datasets[CheckpointName.header, default: [:]][key] = CRC32.checksum(of: Array(text.utf8))
     }
 
-    /// The groups that contain datasets, with their checksums.
+    /// The groups with datasets, and their checksums.
     var groups: [(group: String, checksum: UInt32)] {
         datasets.sorted { byBytes($0.key, $1.key) }.map { group, found in
             let bytes = found.sorted { byBytes($0.key, $1.key) }.flatMap { key, checksum in
@@ -34,10 +34,10 @@ struct SectionChecksums {
 }
 
 extension CheckpointReader {
-    /// Checks the groups of a packed file against their checksums, and that it contains nothing else.
+    /// Checks the checksums of a packed file, and that it contains no other groups and tensors.
     ///
-    /// - Throws: `HDF5Error.attribute` where a checksum is missing, `.object` where elements are not those that were
-    ///   written, or for a group that packed files do not have, `.unusedKeys`.
+    /// - Throws: `HDF5Error.attribute` if a checksum is missing, `.object` if a checksum is wrong or packed files do
+    ///   not have the group; `CheckpointError.unusedKeys`.
     func checkSections() throws {
         var found = SectionChecksums()
         for (path, text) in header.documents { found.add(document: path, text) }
@@ -50,7 +50,7 @@ extension CheckpointReader {
             guard part == .timeFeatures || header.configs.keys.contains(where: { part == .component($0) }) else {
                 throw HDF5Error.object(
                     file: path, object: part.group,
-                    fault: .value(expected: "no such group in a packed file", found: "one"))
+                    fault: .value(expected: "a group of packed files", found: "another group"))
             }
             for key in tensors.keys {
                 found.add(key, in: part, CRC32.checksum(of: try tensors.storedBytes(key)))
@@ -62,7 +62,7 @@ extension CheckpointReader {
                 throw HDF5Error.object(
                     file: path, object: group,
                     fault: .value(
-                        expected: "contents with the checksum \(written)",
+                        expected: "the checksum \(written)",
                         found: "\(checksum); the file is damaged"))
             }
         }

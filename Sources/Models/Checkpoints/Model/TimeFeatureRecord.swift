@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// Cached time features of a packed model in a checkpoint file. S timesteps, C feature channels of a residual block.
+// The cached time features of a packed model in a checkpoint file. S timesteps; C channels of a residual block.
 //
 //     /time_features/timesteps       int64 [S]
 //     /time_features/<resnet path>   float16 [S, C], row i for timesteps[i]
 
 import Tensors
 
-/// Projected time features of some timesteps, one table per residual block.
+/// Cached time features: one table of projected features per residual block.
 public struct TimeFeatureRecord: Sendable {
-    /// The cached timesteps, all different.
+    /// The S cached timesteps, all different.
     public let timesteps: [Int]
-    /// Per residual block (diffusers path): `[S, C]`.
+    /// The features `[S, C]` of each residual block, by its diffusers path.
     public let features: [String: Tensor]
 
-    /// - Precondition: every table has one row per timestep.
+    /// - Precondition: all tables have one row per timestep.
     public init(timesteps: [Int], features: [String: Tensor]) {
         for (path, table) in features {
             precondition(
@@ -26,9 +26,10 @@ public struct TimeFeatureRecord: Sendable {
 }
 
 extension CheckpointWriter {
-    /// Writes cached time features at 16 bits.
+    /// Writes cached time features as float16.
     ///
-    /// - Throws: `CheckpointError.exceedsType` where a feature exceeds the range of float16, `.hdf5`.
+    /// - Throws: `CheckpointError.exceedsType` if a feature exceeds the range of float16, `.invalidKey`,
+    ///   `.duplicateKey`; `HDF5Error`; `FileError.writeFailed`.
     public func write(_ record: TimeFeatureRecord) throws {
         let timesteps = record.timesteps.map { Int64($0) }
         try write(
@@ -40,13 +41,14 @@ extension CheckpointWriter {
 }
 
 extension CheckpointReader {
-    /// One more than the largest timestep of any noise schedule; all are exact in Float32.
+    /// Timesteps must be below this limit, so that they are exact in Float32.
     private static let timestepLimit = 1_000_000
 
-    /// The cached time features, or nil where the file has none and the model keeps its time layers.
+    /// The cached time features; nil if the file has none and contains the time layers instead.
     ///
-    /// - Throws: `HDF5Error.object` where timesteps repeat, `.shapeMismatch` where a table does not have one row per
-    ///   timestep.
+    /// - Throws: `HDF5Error.object` if the timesteps are not different numbers in the supported range;
+    ///   `CheckpointError.shapeMismatch` if a table does not have one row per timestep; `CheckpointError.missingKey`,
+    ///   `.elementType`, `.notFinite`.
     public func timeFeatures() throws -> TimeFeatureRecord? {
         guard let tensors = section(.timeFeatures) else { return nil }
         let timesteps = try tensors.integers(CheckpointName.timesteps)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The state of an unfinished training run, as a checkpoint stores it.
+// The state of an unfinished training run in a checkpoint.
 
 import Foundation
 import Tensors
@@ -9,11 +9,12 @@ public struct TrainingState {
     /// A named tensor of a state.
     public struct Entry {
         public let name: String
-        /// The element type in the file; it represents every value exactly.
+        /// The element type in the file, which represents all values exactly.
         public let type: ElementType
         private let make: () -> Tensor
 
-        /// A tensor that is widened from `type` only when it is written, so that a state needs no second copy.
+        /// A tensor that `make` converts from `type` to Float32 only when it is written, so that no second copy is in
+        /// memory.
         public init(_ name: String, as type: ElementType, make: @escaping () -> Tensor) {
             self.name = name
             self.type = type
@@ -27,7 +28,7 @@ public struct TrainingState {
     }
 
     public let json: Data
-    /// Empty if the run is finished: only its record is kept.
+    /// Empty if the run is finished; the document remains as a record.
     public let tensors: [Entry]
 
     public init(json: Data, tensors: [Entry]) {
@@ -35,7 +36,9 @@ public struct TrainingState {
         self.tensors = tensors
     }
 
-    /// - Throws: `CheckpointError`.
+    /// Writes the document and the tensors.
+    ///
+    /// - Throws: `CheckpointError`, `HDF5Error`, `FileError.writeFailed`.
     public func write(with writer: CheckpointWriter) throws {
         for entry in tensors { try writer.write(entry.name, in: .training, entry.value, as: entry.type) }
         try writer.writeTrainingState(json: String(decoding: json, as: UTF8.self))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Faults of safetensors files and shard indices, with their texts.
+// Errors of safetensors files and shard indices.
 
 import Files
 
@@ -19,43 +19,43 @@ extension SafetensorsError: CategorizedError {
     public var description: String { "\(file): \(fault)" }
 }
 
-/// A defect of a safetensors header or shard index. Offsets count bytes from the start of the data, header excluded,
-/// unless said otherwise.
+/// An error in a safetensors header or shard index. Offsets are in bytes from the start of the data, after the header,
+/// unless stated otherwise.
 public enum SafetensorsFault: Error, Equatable, Sendable {
-    // The frame
-    /// Fewer than the 8 bytes that hold the header's length.
+    // Length and syntax of the header
+    /// The file has fewer than the 8 bytes that contain the length of the header.
     case tooShort(bytes: Int)
-    /// The header claims more than the format's limit of 100,000,000 bytes.
+    /// The length of the header exceeds the limit of the format, 100,000,000 bytes.
     case headerTooLarge(bytes: UInt64, limit: Int)
-    /// The header claims more bytes than follow it in the file.
+    /// The length of the header exceeds the number of bytes after it.
     case headerBeyondFile(bytes: UInt64, available: Int)
-    /// The header is no JSON object; `offset` counts from the header's first byte.
+    /// The header is not a JSON object; `offset` is in bytes from the start of the header.
     case syntax(offset: Int, expected: String)
     case notUTF8
     case duplicateKey(String)
 
     // One entry
-    /// `field` of the entry `key` is missing or not what it must be.
+    /// The field `field` of the entry `key` is missing or invalid.
     case field(key: String, field: String, expected: String)
-    /// The product of the shape, or its size in bytes, does not fit into 63 bits.
+    /// The number of elements, or their size in bytes, does not fit into 63 bits.
     case shapeOverflow(key: String, shape: [Int])
-    /// The entry's bytes are reversed or end behind the data.
+    /// The byte range of the entry is negative or exceeds the data.
     case outOfRange(key: String, begin: Int, end: Int, dataBytes: Int)
-    /// The entry has another number of bytes than its type and shape take.
+    /// The number of bytes of the entry does not match its type and shape.
     case sizeMismatch(key: String, dtype: String, shape: [Int], expected: Int, found: Int)
 
-    // Entries together
-    /// `key` begins before the entry ahead of it ends.
+    // Several entries
+    /// The byte ranges of two entries overlap.
     case overlap(key: String, with: String)
-    /// Bytes `begin..<end` belong to no entry.
+    /// The bytes `begin..<end` do not belong to any entry.
     case unusedBytes(begin: Int, end: Int)
 
     // Shards
-    /// The index names a shard that is not a plain file name in its own folder.
+    /// The index contains a shard name that is not a plain file name. Shards must be in the folder of the index.
     case shardName(String)
-    /// The index places `key` in `shard`, which does not hold it.
+    /// The index lists `key` in `shard`, which does not contain it.
     case notInShard(key: String, shard: String)
-    /// `shard` holds `key`, which the index does not give to it.
+    /// `shard` contains `key`, but the index does not list it there.
     case notInIndex(key: String, shard: String)
 }
 
@@ -63,11 +63,11 @@ extension SafetensorsFault: CustomStringConvertible {
     public var description: String {
         switch self {
         case .tooShort(let bytes):
-            "not a safetensors file: \(bytes) bytes, and the header's length alone takes 8"
+            "not a safetensors file: expected at least 8 bytes, found \(bytes)"
         case .headerTooLarge(let bytes, let limit):
             "header claims \(bytes) bytes, the format allows \(limit); not a safetensors file, or damaged"
         case .headerBeyondFile(let bytes, let available):
-            "header claims \(bytes) bytes, \(available) follow; the file is incomplete or no safetensors file"
+            "header claims \(bytes) bytes, \(available) follow; the file is incomplete, or not a safetensors file"
         case .syntax(let offset, let expected):
             "header is not valid JSON: expected \(expected) at byte \(offset)"
         case .notUTF8:
@@ -87,11 +87,11 @@ extension SafetensorsFault: CustomStringConvertible {
         case .unusedBytes(let begin, let end):
             "data bytes \(begin)..<\(end) belong to no tensor; the file is damaged"
         case .shardName(let name):
-            "index names the shard \"\(name)\", which is not a file name in its own folder"
+            "index names the shard \"\(name)\", which is not a plain file name"
         case .notInShard(let key, let shard):
-            "index places tensor \(key) in \(shard), which does not hold it"
+            "index lists tensor \(key) in \(shard), which does not contain it"
         case .notInIndex(let key, let shard):
-            "shard \(shard) holds tensor \(key), which the index does not place there"
+            "shard \(shard) contains tensor \(key), which the index does not list there"
         }
     }
 }

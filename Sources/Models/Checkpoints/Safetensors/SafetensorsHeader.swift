@@ -1,42 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
-// The header of a safetensors file, validated completely before a byte of data is touched. Matches the rules of the
-// reference implementation (huggingface/safetensors, tensor.rs: Metadata::validate).
+// The header of a safetensors file. It is validated completely before data is read, by the rules of the reference
+// implementation (huggingface/safetensors, tensor.rs: Metadata::validate).
 //
 //     8 bytes   N, little-endian
 //     N bytes   JSON: {"__metadata__": {text: text}, key: {"dtype", "shape", "data_offsets": [begin, end]}, ...}
-//     rest      data; the entries cover it without gaps or overlaps
+//     rest      data, covered by the entries without gaps or overlaps
 
 import Files
 
-/// The position of each tensor in a safetensors file.
+/// The position of each tensor of a safetensors file.
 struct SafetensorsHeader: Equatable, Sendable {
     struct Entry: Equatable, Sendable {
         let key: String
-        /// As written: "F32", "BF16", "I64" ...
+        /// As in the header: "F32", "BF16", "I64" ...
         let dtype: String
         let shape: [Int]
-        /// Bytes, from the start of the data.
+        /// The byte range, from the start of the data.
         let bytes: Range<Int>
     }
 
-    /// Entries in the order of their bytes.
+    /// The entries, in the order of their byte ranges.
     let entries: [Entry]
     /// The text pairs under `__metadata__`.
     let metadata: [String: String]
-    /// Bytes before the data.
+    /// The offset of the data in the file, in bytes.
     let dataOffset: Int
 
     static let byteLimit = 100_000_000
 
-    /// Bits of one element of every dtype of the format that has whole-byte elements. Others (sub-byte floats) may
-    /// occur in a file; their size is not checked, and reading one is an error.
+    /// The bytes per element of all dtypes of the format except sub-byte floats. The size of tensors of other dtypes is
+    /// not checked, and reading them is an error.
     static let bytesPerElement: [String: Int] = [
         "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "U16": 2, "I16": 2, "F16": 2,
         "BF16": 2,
         "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8, "C64": 8,
     ]
 
-    /// Reads and checks the header of a whole file's bytes.
+    /// Reads and validates the header of a file, given all bytes of the file.
     ///
     /// - Throws: the first `SafetensorsFault` found.
     init(file: UnsafeRawBufferPointer) throws(SafetensorsFault) {
@@ -66,7 +66,7 @@ struct SafetensorsHeader: Equatable, Sendable {
     }
 
     private static func members(of header: UnsafeRawBufferPointer) throws(SafetensorsFault) -> [JSONValue.Member] {
-        // The reference wants the brace first: a file with leading whitespace is some other format.
+        // As in the reference implementation, which rejects leading whitespace.
         guard header.first == UInt8(ascii: "{") else { throw .syntax(offset: 0, expected: "\"{\"") }
         do throws(JSONFault) {
             guard let members = try JSONValue(header).members else {
@@ -141,7 +141,7 @@ struct SafetensorsHeader: Equatable, Sendable {
         return counts.count == elements.count ? counts : nil
     }
 
-    /// Sorts by position and refuses overlaps and gaps, which would let one file carry hidden bytes.
+    /// Sorts the entries by position. Overlaps and gaps are errors, as in the reference implementation.
     private static func inOrder(_ entries: [Entry], dataBytes: Int) throws(SafetensorsFault) -> [Entry] {
         let sorted = entries.sorted {
             ($0.bytes.lowerBound, $0.bytes.upperBound) < ($1.bytes.lowerBound, $1.bytes.upperBound)

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// A safetensors file open for reading: mapped, its header validated completely, its data read only where asked for.
+// Reads safetensors files. A file is mapped into memory and its header is validated; data is read on request.
 
 import Files
 import Foundation
 
-/// One safetensors file.
+/// A safetensors file, open for reading.
 public final class SafetensorsReader: TensorSource {
     public var path: String { file.path }
     public let keys: [String]
@@ -14,17 +14,17 @@ public final class SafetensorsReader: TensorSource {
     private let entries: [String: SafetensorsHeader.Entry]
     private let dataOffset: Int
 
-    /// Maps the file at `path` and checks its header.
+    /// Maps the file at `path` and validates its header.
     ///
-    /// - Throws: `FileError.missingFile`, `.unreadable`, `.wrongKind` for a folder, an empty file, an HDF5 file
-    ///   or a PyTorch archive, `.safetensors` with the header's first fault.
+    /// - Throws: `FileError.missingFile`, `.unreadable`, or `.wrongKind` for a folder, an empty file, an HDF5 file or a
+    ///   PyTorch archive; `SafetensorsError` with the first error of the header.
     public init(_ path: String) throws {
         let found = try FileInspection(path)
         switch found.kind {
         case .folder, .special, .empty, .hdf5, .zip:
             throw FileError.wrongKind(path: path, expected: .safetensors, found: found.kind)
         case .safetensors, .json, .unknown, .diffusersFolder:
-            break  // The header's own check says best what is wrong.
+            break  // The validation of the header gives the more specific error.
         }
         file = try MappedFile(path, expected: .safetensors)
         let header: SafetensorsHeader

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes a safetensors file tensor by tensor: the header first, since it follows from names, types and shapes alone,
-// then the data in any order. Never holds more than the tensor at hand. Same content, same bytes.
+// Writes a safetensors file tensor by tensor, so that only one tensor is in memory: first the header, which depends
+// only on names, types and shapes, then the data in any order. Equal contents give equal bytes.
 //
-// Order as the reference implementation's: wider elements first, then keys by their bytes, so that every tensor is
-// aligned to its element; the header is padded with spaces to a multiple of 8.
+// The order is that of the reference implementation: larger elements first, then by the bytes of the keys, so that
+// every tensor is aligned to its elements. The header is padded with spaces to a multiple of 8 bytes.
 
 import Files
 import Foundation
 
-/// A safetensors file being written; it appears under its name when `finish()` succeeds and not before.
+/// Writes a safetensors file. The file exists under its name only after `finish()` succeeds.
 public final class SafetensorsWriter {
     private let file: PendingFile
     private let path: String
@@ -20,9 +20,9 @@ public final class SafetensorsWriter {
     ///
     /// - Parameters:
     ///   - path: the file to create.
-    ///   - tensors: every tensor that will be written, by key.
-    ///   - metadata: text pairs for `__metadata__`; PyTorch loaders want `format` = `pt`.
-    /// - Throws: `FileError.cannotCreate`, `.writeFailed`.
+    ///   - tensors: type and shape of all tensors to write, by key.
+    ///   - metadata: text pairs for `__metadata__`; PyTorch loaders require `format` = `pt`.
+    /// - Throws: `CheckpointError.invalidKey`; `FileError.cannotCreate`, `.writeFailed`.
     public init(
         _ path: String, tensors: [String: StoredTensor], metadata: [String: String] = ["format": "pt"]
     ) throws {
@@ -37,29 +37,29 @@ public final class SafetensorsWriter {
 
     /// Writes the elements of `key`, row-major, little-endian.
     ///
-    /// - Precondition: `key` was announced, is written once, and `bytes` has its size.
+    /// - Precondition: `key` is one of the initializer's `tensors` and has not been written; `bytes` has its size.
     /// - Throws: `FileError.writeFailed`.
     public func write(_ key: String, _ bytes: UnsafeRawBufferPointer) throws {
         guard let entry = entries[key] else {
-            preconditionFailure("safetensors write: \(key) was not announced")
+            preconditionFailure("safetensors write: \(key) is not a tensor of this file")
         }
         precondition(missing.remove(key) != nil, "safetensors write: \(key) is written twice")
         precondition(
             bytes.count == entry.bytes.count,
-            "safetensors write: \(bytes.count) bytes for \(key), announced were \(entry.bytes.count)")
+            "safetensors write: \(bytes.count) bytes for \(key), expected \(entry.bytes.count)")
         try file.write(bytes, at: dataOffset + entry.bytes.lowerBound)
     }
 
-    /// Makes the file durable and gives it its name.
+    /// Syncs the file to disk and renames it to its final name.
     ///
-    /// - Precondition: every announced tensor has been written.
-    /// - Throws: `FileError.writeFailed`; nothing is left behind then.
+    /// - Precondition: all tensors have been written.
+    /// - Throws: `FileError.writeFailed`; the temporary file is removed.
     public func finish() throws {
         precondition(missing.isEmpty, "safetensors finish: \(missing.count) tensors were not written")
         try file.commit()
     }
 
-    /// The padded header with its length, and where each tensor goes.
+    /// The length and the padded header, and the position of each tensor.
     private static func layOut(
         _ tensors: [String: StoredTensor], _ metadata: [String: String], _ path: String
     ) throws -> ([UInt8], [String: SafetensorsHeader.Entry]) {
@@ -73,8 +73,8 @@ public final class SafetensorsWriter {
         var entries: [String: SafetensorsHeader.Entry] = [:]
         var end = 0
         let ordered = tensors.sorted { a, b in
-            let widths = (a.value.type?.bytesPerElement ?? 0, b.value.type?.bytesPerElement ?? 0)
-            return widths.0 != widths.1 ? widths.0 > widths.1 : byBytes(a.key, b.key)
+            let sizes = (a.value.type?.bytesPerElement ?? 0, b.value.type?.bytesPerElement ?? 0)
+            return sizes.0 != sizes.1 ? sizes.0 > sizes.1 : byBytes(a.key, b.key)
         }
         for (key, tensor) in ordered {
             guard let type = tensor.type, key != "__metadata__" else {

@@ -1,32 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
-// Weights spread over several safetensors files by an index, as diffusers and transformers write models above 10 GB:
+// Weights in several safetensors files with an index, as diffusers and transformers save models of more than 10 GB:
 //
 //     {"metadata": {"total_size": ...}, "weight_map": {key: "diffusion_pytorch_model-00001-of-00002.safetensors", ...}}
 
 import Files
 import Foundation
 
-/// All shards of one index, as one container.
+/// The tensors of all shards of an index.
 public final class ShardedSafetensors: TensorSource {
     /// The index file.
     public let path: String
     public let keys: [String]
-    /// Paths of the shards, sorted.
+    /// The paths of the shards, sorted.
     public let shardPaths: [String]
     private let shards: [String: SafetensorsReader]
     private let shardOfKey: [String: String]
 
-    /// Opens the index at `path` and every shard that it names, all in the index's folder.
+    /// Opens the index at `path` and all its shards, which must be in the folder of the index.
     ///
-    /// - Throws: `JSONError` where the index is no such document, `.safetensors` where index and shards
-    ///   disagree, `.missingFile` for a shard that is not there, and what `SafetensorsReader` throws.
+    /// - Throws: `FileError` if the index cannot be read; `JSONError` if it is not a valid index; `SafetensorsError` if
+    ///   the index and the shards do not match; what `SafetensorsReader` throws for a shard.
     public init(index path: String) throws {
         self.path = path
         let map = try Self.weightMap(path)
         let parts = PathParts(path)
         var shards: [String: SafetensorsReader] = [:]
         for name in Set(map.values).sorted(by: byBytes) {
-            // The index may come from anywhere: it must not reach outside its folder.
+            // Indices can come from untrusted sources and must not refer to files outside of their folder.
             guard !name.isEmpty, !name.contains("/"), !name.contains("\\"), name != "..", name != "." else {
                 throw SafetensorsError(file: path, fault: .shardName(name))
             }

@@ -1,24 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-// Decodes the packed layers of a file on all cores, before the model is built, which asks for them one by one.
+// Decodes the packed layers of a file on all threads, before the model is built, which requests them one by one.
 
 import Packing
 import Quantization
 import Synchronization
 import Tensors
 
-/// The largest number of weights of a packed model, three times SDXL's: streams of a few bytes can claim any number.
+/// The largest number of weights of a packed model, three times that of SDXL. Limited, because a few bytes can encode
+/// any number of codes.
 private let weightLimit = 1 << 33
 
 extension CheckpointReader {
-    /// Decodes the packed layers of a component whose shape is the expected one. A layer that cannot be decoded is left
-    /// out: reading it again with `packedLayer(_:)` reports what is wrong, in the order in which the model asks for
+    /// Decodes the packed layers of a component whose shape is the expected one. Layers that cannot be decoded are
+    /// omitted: reading them with `packedLayer(_:of:)` throws the error, in the order in which the model requests
     /// layers.
     ///
     /// - Parameters:
     ///   - component: the component.
-    ///   - shapes: the expected shape of the weight of each layer, by path.
-    /// - Returns: weights by layer path; none for files that are not packed.
-    /// - Throws: `HDF5Error.object` where the shapes have more weights than any model.
+    ///   - shapes: the expected shapes of the weights, by the path of the layer.
+    /// - Returns: weights by the path of the layer; empty for files that are not packed.
+    /// - Throws: `HDF5Error.object` if the shapes have more than `weightLimit` weights.
     func decodePackedLayers(of component: String, shapes: [String: [Int]]) throws -> [String: PackedWeight] {
         guard format == .packed else { return [:] }
         let weightCounts = shapes.mapValues { $0.reduce(1, *) }
@@ -28,7 +29,7 @@ extension CheckpointReader {
                 file: path, object: "/",
                 fault: .value(expected: "a model of at most \(weightLimit) weights", found: "\(total)"))
         }
-        // Largest first, so that the last layers, which are small, balance the load of the cores.
+        // Largest first, so that the small layers at the end balance the load of the threads.
         let layers = packedLayers(of: component).filter { shapes[$0] != nil }.sorted {
             (weightCounts[$0] ?? 0, $1) > (weightCounts[$1] ?? 0, $0)
         }
@@ -50,12 +51,12 @@ extension CheckpointReader {
 }
 
 extension PackedWeight {
-    /// The weight of a stored layer.
+    /// Decodes the weight of a stored layer.
     ///
-    /// - Throws: `PackingError` where the bytes hold a code outside of the grid.
+    /// - Throws: `PackingError` if the bytes do not encode codes of the grid.
     convenience init(_ record: PackedLayerRecord) throws(PackingError) {
         try self.init(
-            shape: record.shape, bits: record.width, encoding: record.encoding, codes: record.codes,
+            shape: record.shape, bits: record.bits, encoding: record.encoding, codes: record.codes,
             scales: Tensor(record.scales, shape: [record.scales.count]))
     }
 }
