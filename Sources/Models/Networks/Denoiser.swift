@@ -10,7 +10,7 @@ import Recipes
 import Tensors
 
 /// Height and width of a sample, in pixels or latent positions.
-public struct SampleSize: Sendable, Equatable {
+public struct SampleSize: Sendable, Hashable, Codable {
     public let height: Int
     public let width: Int
 
@@ -210,12 +210,17 @@ extension DenoiserConfig {
 
     /// Whether samples are latents of an autoencoder. Models of pixels have 1 or 3 channels, in [-1, 1]; latents of
     /// every known autoencoder have 4 or more, in no fixed range.
-    public var isLatent: Bool { inChannels != 1 && inChannels != 3 }
+    public var isLatent: Bool { outChannels != 1 && outChannels != 3 }
 
-    /// `[B, IC, H, W]` for `batch` samples of `size` x `size`; nil: the size that the model was trained for, or 64 as
-    /// for Stable Diffusion where the config leaves it open.
-    public func sampleShape(batch: Int, size: Int? = nil) -> [Int] {
-        [batch, inChannels, size ?? sampleSize?.height ?? 64, size ?? sampleSize?.width ?? 64]
+    /// The channels that the model takes after those of the noisy sample, as a condition: mask and masked image of an
+    /// inpainting model, the image of InstructPix2Pix.
+    public var conditionChannels: Int { max(inChannels - outChannels, 0) }
+
+    /// `[B, OC, H, W]` for `batch` samples of `size`; nil: the size that the model was trained for, or 64 x 64 as for
+    /// Stable Diffusion where the config leaves it open.
+    public func sampleShape(batch: Int, size: SampleSize? = nil) -> [Int] {
+        let size = size ?? sampleSize ?? SampleSize(height: 64, width: 64)
+        return [batch, outChannels, size.height, size.width]
     }
 
     /// Checks the shapes of inputs without added conditions.

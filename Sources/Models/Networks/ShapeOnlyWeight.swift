@@ -5,8 +5,10 @@ import Layers
 import Tensors
 
 /// A provider of weights that have a shape and no values.
-struct ShapeOnlyProvider: ParameterProvider {
-    func weight(_ key: String, shape: [Int], initializer: Initializer) -> any WeightSource {
+package struct ShapeOnlyProvider: ParameterProvider {
+    package init() {}
+
+    package func weight(_ key: String, shape: [Int], initializer: Initializer) -> any WeightSource {
         shape.count > 1 ? ShapeOnlyWeight(shape) : Parameter(key, .zeros(shape), isTrainable: false)
     }
 }
@@ -21,14 +23,5 @@ package final class ShapeOnlyWeight: WeightSource {
 
     package func tensor() -> Tensor {
         preconditionFailure("a weight \(shape) without values was computed with")
-    }
-}
-
-extension CLIPTextConfig {
-    /// The text encoder with shapes and no values of large weights: for inspecting the architecture.
-    ///
-    /// - Throws: `ParameterError` for an architecture that cannot be built.
-    public func skeleton() throws -> CLIPTextModel {
-        try CLIPTextModel(config: self, parameters: ParameterPath(ParameterStore(provider: ShapeOnlyProvider())))
     }
 }

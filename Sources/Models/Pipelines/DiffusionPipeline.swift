@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model with everything that sampling needs: denoiser, noise schedule and, where there is one, text encoder.
-// B batch, T tokens, D context size.
+// A model with everything that sampling needs: denoiser, noise schedule and, where there are any, text encoders and
+// autoencoder. B batch, T tokens, D context size.
 
+import Checkpoints
+import Files
 import Foundation
 import Layers
 import Networks
@@ -12,42 +14,61 @@ import Tokenizers
 /// A text-to-image model, or a denoiser alone, whose conditions are given as embeddings.
 public final class DiffusionPipeline {
     public let denoiser: any Denoiser
-    /// nil for an imported denoiser.
-    public let textEncoder: CLIPTextModel?
-    /// The tokenizer of the text encoder; nil where there is no text encoder, or its tokenizer is not registered.
-    public let tokenizer: (any Tokenizer)?
-    /// The name of the tokenizer, known or not; nil where there is no text encoder.
-    public let tokenizerName: String?
+    /// In the order of diffusers' pipelines; empty for an imported denoiser.
+    public let textEncoders: [TextEncoder]
+    /// The autoencoder of a latent model; nil for pixel-space models and for an imported denoiser.
+    public let vae: AutoencoderKL?
     /// The diffusers `scheduler_config.json` that the model came with; nil: Stable Diffusion's options.
     public let schedulerJSON: String?
+    /// The diffusers `model_index.json` that the model came with.
+    public let modelIndexJSON: String?
 
     /// A model of these parts.
     ///
     /// - Parameters:
     ///   - denoiser: the network that predicts noise.
-    ///   - textEncoder: nil for a denoiser alone.
-    ///   - tokenizerName: the text encoder's tokenizer; one that is not registered is kept by name only.
+    ///   - textEncoders: in the order of diffusers' pipelines; empty for a denoiser alone.
+    ///   - vae: the autoencoder of a latent model.
     ///   - schedulerJSON: the diffusers `scheduler_config.json` that the model came with.
-    /// - Throws: `TokenizerError.length`, `.vocabulary` where tokenizer and text encoder do not belong together.
+    ///   - modelIndexJSON: the diffusers `model_index.json` that the model came with.
+    /// - Throws: `PipelineError.crossAttentionDim` for text encoders of another denoiser.
     public init(
-        denoiser: any Denoiser, textEncoder: CLIPTextModel?, tokenizerName: String? = nil, schedulerJSON: String?
+        denoiser: any Denoiser, textEncoders: [TextEncoder] = [], vae: AutoencoderKL? = nil, schedulerJSON: String?,
+        modelIndexJSON: String? = nil
     ) throws {
         self.denoiser = denoiser
-        self.textEncoder = textEncoder
-        self.tokenizerName = tokenizerName
-        tokenizer = try Self.tokenizer(tokenizerName, for: textEncoder)
+        self.textEncoders = textEncoders
+        self.vae = vae
         self.schedulerJSON = schedulerJSON
+        self.modelIndexJSON = modelIndexJSON
+        let config = denoiser.config
+        let hiddenSize = textEncoders.reduce(0) { $0 + $1.config.hiddenSize }
+        guard textEncoders.isEmpty || !config.usesCrossAttention || config.contextSize == hiddenSize else {
+            throw PipelineError.crossAttentionDim(expected: config.contextSize, found: hiddenSize)
+        }
     }
 
-    private static func tokenizer(_ name: String?, for encoder: CLIPTextModel?) throws -> (any Tokenizer)? {
-        guard let name, let encoder, TokenizerRegistry.isRegistered(name) else { return nil }
-        let tokenizer = try TokenizerRegistry.tokenizer(name, modelMaxLength: encoder.config.maxPositionEmbeddings)
-        guard tokenizer.vocabSize == encoder.config.vocabSize else {
-            throw TokenizerError.vocabulary(
-                name: name, expected: tokenizer.vocabSize, found: encoder.config.vocabSize)
-        }
-        return tokenizer
+    /// A model with one text encoder, whose tokenizer is registered by name, or without one.
+    ///
+    /// - Throws: as above; `TokenizerError.length`, `.vocabulary` where tokenizer and text encoder do not belong
+    ///   together.
+    public convenience init(
+        denoiser: any Denoiser, textEncoder: CLIPTextModel?, tokenizerName: String? = nil, schedulerJSON: String?
+    ) throws {
+        try self.init(
+            denoiser: denoiser,
+            textEncoders: textEncoder.map { [try TextEncoder($0, tokenizerName: tokenizerName ?? "")] } ?? [],
+            schedulerJSON: schedulerJSON)
     }
+
+    /// The first text encoder; nil for an imported denoiser.
+    public var textEncoder: CLIPTextModel? { textEncoders.first?.model }
+
+    /// The tokenizer of the first text encoder; nil where there is no text encoder, or its tokenizer is not registered.
+    public var tokenizer: (any Tokenizer)? { textEncoders.first?.tokenizer }
+
+    /// The name of the tokenizer, registered or not; nil where there is no text encoder.
+    public var tokenizerName: String? { textEncoders.first?.tokenizerName }
 
     /// The options of a sampler of `kind` for this model.
     ///
@@ -65,8 +86,20 @@ public final class DiffusionPipeline {
     /// Makes no parameter trainable.
     public func freeze() { for component in components { component.store.setTrainable(false) } }
 
-    /// `[B, C, H, W]` for `batch` samples of `size` x `size`; nil: the model's own size.
-    public func sampleShape(batch: Int, size: Int? = nil) -> [Int] {
+    /// `[B, C, H, W]` for `batch` samples of `size`; nil: the model's own size.
+    public func sampleShape(batch: Int, size: SampleSize? = nil) -> [Int] {
         denoiser.config.sampleShape(batch: batch, size: size)
+    }
+
+    /// The size of images in pixels for samples of `size`; nil: the model's own size.
+    public func imageSize(of size: SampleSize? = nil) -> SampleSize {
+        let shape = sampleShape(batch: 1, size: size)
+        let factor = vaeScaleFactor
+        return SampleSize(height: shape[2] * factor, width: shape[3] * factor)
+    }
+
+    /// Pixels per latent position along each axis; 1 for pixel-space models.
+    public var vaeScaleFactor: Int {
+        denoiser.config.isLatent ? vae?.config.scaleFactor ?? 8 : 1
     }
 }

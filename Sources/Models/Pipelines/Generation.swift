@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sampling. Noise is drawn from one seed per image, so that an image does not depend on its batch.
+// B images, C channels, H W size.
 
 import Foundation
+import Networks
 import Schedulers
 import Tensors
 
@@ -11,30 +13,39 @@ public struct GenerationOptions: Codable, Hashable, Sendable {
     public var steps: Int
     /// 1 turns classifier-free guidance off.
     public var guidanceScale: Float
+    /// How much the standard deviation of the guided prediction is brought back to that of the conditional one, 0 to 1
+    /// (arXiv:2305.08891, section 3.4).
+    public var guidanceRescale: Float
     /// Images computed at once; changes memory and speed, not the result beyond rounding.
     public var batchSize: Int
     /// Height and width of samples, in pixels or latent positions; nil: the size that the model was trained for.
-    public var size: Int?
+    public var size: SampleSize?
+    /// The generator of the initial noise and of the noise that samplers add.
+    public var randomNumbers: RandomNumberKind
 
     public init(
-        sampler: SamplerKind = .pndm, steps: Int = 50, guidanceScale: Float = 3, batchSize: Int = 16,
-        size: Int? = nil
+        sampler: SamplerKind = .pndm, steps: Int = 50, guidanceScale: Float = 3, guidanceRescale: Float = 0,
+        batchSize: Int = 16, size: SampleSize? = nil, randomNumbers: RandomNumberKind = .philox
     ) {
         self.sampler = sampler
         self.steps = steps
         self.guidanceScale = guidanceScale
+        self.guidanceRescale = guidanceRescale
         self.batchSize = batchSize
         self.size = size
+        self.randomNumbers = randomNumbers
     }
 }
 
 extension DiffusionPipeline {
     /// Standard normal noise `[B, C, H, W]`, one random stream per seed; `size` as in `GenerationOptions`.
-    public func initialNoise(seeds: [UInt64], size: Int? = nil) -> Tensor {
+    public func initialNoise(
+        seeds: [UInt64], size: SampleSize? = nil, _ kind: RandomNumberKind = .philox
+    ) -> Tensor {
         let shape = sampleShape(batch: 1, size: size)
         return .concatenated(
             seeds.map { seed in
-                var random = Philox(seed: seed)
+                var random = NoiseGenerator(kind, seed: seed)
                 return random.normal(shape)
             }, axis: 0)
     }
@@ -45,29 +56,102 @@ extension DiffusionPipeline {
     ///   - conditions: one per image.
     ///   - seeds: one per image.
     ///   - options: sampler, steps and guidance.
+    ///   - inputs: an image to change, a mask, or initial noise.
     ///   - progress: called with the share of the work done, 0...1; it may throw to interrupt.
     /// - Returns: samples in the model's range: images in [-1, 1], or latents.
-    /// - Throws: `SamplerError`, `TimeFeatureError`, `ConfigError`, and what `progress` throws.
+    /// - Throws: `SamplerError`, `TimeFeatureError`, `ConfigError`, `PipelineError`, and what `progress` throws.
     public func generate(
         _ conditions: PromptEmbeddings, seeds: [UInt64], options: GenerationOptions,
-        progress: ((Double) throws -> Void)? = nil
+        inputs: SamplingInputs = SamplingInputs(), progress: ((Double) throws -> Void)? = nil
     ) throws -> Tensor {
         precondition(
             seeds.count == conditions.count, "generate: \(seeds.count) seeds for \(conditions.count) prompts")
         let sampler = try samplerConfig(options.sampler).sampler(options.sampler, steps: options.steps)
+        let shape = sampleShape(batch: seeds.count, size: options.size)
+        try validate(inputs, shape)
         var parts: [Tensor] = []
         for start in stride(from: 0, to: seeds.count, by: max(options.batchSize, 1)) {
             let range = start..<min(start + max(options.batchSize, 1), seeds.count)
-            let predictor = GuidedPredictor(denoiser, conditions[range], guidanceScale: options.guidanceScale)
+            let state = InitialState(
+                inputs, seeds: Array(seeds[range]), range, shape: Array(shape.dropFirst()), options.randomNumbers)
+            let predictor = GuidedPredictor(
+                denoiser, conditions[range], guidanceScale: options.guidanceScale,
+                guidanceRescale: options.guidanceRescale, condition: state.condition,
+                imageGuidanceScale: inputs.conditioning == .image ? inputs.imageGuidanceScale : nil)
             parts.append(
                 try sampleLoop(
-                    from: initialNoise(seeds: Array(seeds[range]), size: options.size), sampler: sampler,
-                    predictor: predictor
+                    from: state.noise, sampler: sampler, predictor: predictor, image: state.image,
+                    mask: inputs.conditioning == .inpainting ? nil : inputs.mask, strength: inputs.strength,
+                    drawNoise: state.drawNoise
                 ) {
                     let within = Double($0.step) / Double($0.total) * Double(range.count)
                     try progress?((Double(start) + within) / Double(seeds.count))
                 })
         }
         return .concatenated(parts, axis: 0)
+    }
+
+    /// - Throws: `PipelineError` for inputs that do not fit the model or the samples `shape`.
+    private func validate(_ inputs: SamplingInputs, _ shape: [Int]) throws(PipelineError) {
+        let one = [1] + shape.dropFirst()
+        if let noise = inputs.noise, noise.shape != shape, noise.shape != one {
+            throw .latentShape(key: "latents", expected: shape, found: noise.shape)
+        }
+        if let image = inputs.image, image.mean.shape != one {
+            throw .latentShape(key: "image", expected: one, found: image.mean.shape)
+        }
+        let conditioning = try ImageConditioning(denoiser.config)
+        guard conditioning == inputs.conditioning, conditioning == .none || inputs.image != nil,
+            conditioning != .inpainting || inputs.maskedImage != nil
+        else { throw .missingImage(conditionChannels: denoiser.config.conditionChannels) }
+    }
+}
+
+/// The tensors that the sampling of a batch starts with, drawn in the order of diffusers' pipelines.
+private final class InitialState {
+    /// Standard normal, `[B, C, H, W]`.
+    let noise: Tensor
+    /// The latents of the image to change, scaled, `[B, C, H, W]`; nil without one.
+    let image: Tensor?
+    /// What the denoiser takes after the noisy sample, `[B, K, H, W]`; nil for nothing.
+    let condition: Tensor?
+    private var generators: [NoiseGenerator]
+
+    init(
+        _ inputs: SamplingInputs, seeds: [UInt64], _ range: Range<Int>, shape: [Int], _ kind: RandomNumberKind
+    ) {
+        generators = seeds.map { NoiseGenerator(kind, seed: $0) }
+        var (noises, images, conditions): ([Tensor], [Tensor], [Tensor]) = ([], [], [])
+        let one = [1] + shape
+        for index in generators.indices {
+            // Latents of the image are drawn where sampling starts from them or blends them in.
+            let startsFromImage = inputs.conditioning != .image && inputs.strength < 1
+            let blends = inputs.conditioning == .none && inputs.mask != nil
+            if let image = inputs.image, startsFromImage || blends {
+                images.append(image.sample(generators[index].normal(one)))
+            }
+            let given = inputs.noise.map { noise in
+                let row = noise.shape[0] == 1 ? 0 : range.lowerBound + index
+                return noise.sliced(axis: 0, row..<row + 1)
+            }
+            noises.append(given ?? generators[index].normal(one))
+            if inputs.mask != nil {
+                // diffusers encodes the masked image for every model.
+                let draw = generators[index].normal(one)
+                if let masked = inputs.maskedImage, let mask = inputs.mask {
+                    conditions.append(.concatenated([mask, masked.sample(draw)], axis: 1))
+                }
+            } else if inputs.conditioning == .image, let image = inputs.image {
+                conditions.append(image.mean)
+            }
+        }
+        noise = .concatenated(noises, axis: 0)
+        image = images.isEmpty ? nil : .concatenated(images, axis: 0)
+        condition = conditions.isEmpty ? nil : .concatenated(conditions, axis: 0)
+    }
+
+    /// The next standard normal numbers of all images, `[B, ...]` for `shape`.
+    func drawNoise(_ shape: [Int]) -> Tensor {
+        .concatenated(generators.indices.map { generators[$0].normal([1] + shape.dropFirst()) }, axis: 0)
     }
 }

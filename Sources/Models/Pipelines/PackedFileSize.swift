@@ -19,35 +19,38 @@ extension DiffusionPipeline {
             denoiser.timeFeatures == nil
             ? self
             : try DiffusionPipeline(
-                denoiser: denoiser.config.skeleton(), textEncoder: textEncoder, tokenizerName: tokenizerName,
-                schedulerJSON: schedulerJSON)
-        let others = packedTextEncoder.reduce(0) { $0 + $1.tensor.count * $1.type.bytesPerElement }
-        let quantized = components.filter { !$0.isDenoiser }.flatMap(\.quantizedLayers)
+                denoiser: denoiser.config.skeleton(), textEncoders: textEncoders, vae: vae,
+                schedulerJSON: schedulerJSON, modelIndexJSON: modelIndexJSON)
+        let others = components.filter { !$0.isDenoiser }
+        let dense = others.reduce(0) { bytes, component in
+            packedEntries(of: component, dropsTimeLayers: false).reduce(bytes) { bytes, entry in
+                let type = (entry.source as? Weight16)?.type ?? packedType(of: entry, component) ?? .float32
+                return bytes + entry.source.shape.reduce(1, *) * type.bytesPerElement
+            }
+        }
         inventory.container = PackedContainer(
             cached: try complete.packedOverhead(.paper), layersKept: try complete.packedOverhead(.layersKept),
-            textEncoder: others + quantized.reduce(0) { $0 + $1.denseBytes })
+            components: dense + others.flatMap(\.quantizedLayers).reduce(0) { $0 + $1.denseBytes })
         return inventory
     }
 
-    /// An upper bound of the bytes of a packed file in addition to tensor elements.
+    /// An upper bound of the bytes of a packed file in addition to tensor elements, if all layers of all components are
+    /// packed.
     fileprivate func packedOverhead(_ storage: TimeFeatureStorage) throws -> Int {
         let manifest = RunManifest(toolVersion: "", commandLine: [], seed: nil, inputs: [])
         var overhead = CheckpointOverhead(header: try header(.packed, manifest))
-        let layers = denoiser.quantizedLayers
-        let quantizedKeys = Set(layers.map { $0.path + ".weight" })
-        for entry in packedEntries(dropsTimeLayers: storage != .layersKept) where !quantizedKeys.contains(entry.key) {
-            overhead.addTensor(entry.key, rank: entry.source.shape.count)
-        }
-        for layer in layers { overhead.addPackedLayer(layer.path, rank: layer.weight.shape.count) }
-        for component in components where !component.isDenoiser {
-            for layer in component.quantizedLayers {
+        for component in components {
+            let layers = component.isDenoiser ? denoiser.quantizedLayers : component.store.weightedLayers
+            let packedKeys = Set(layers.map { $0.path + ".weight" })
+            for entry in packedEntries(of: component, dropsTimeLayers: storage != .layersKept)
+            where !packedKeys.contains(entry.key) {
+                overhead.addTensor(entry.key, of: component.name, rank: entry.source.shape.count)
+            }
+            for layer in layers {
                 overhead.addPackedLayer(layer.path, of: component.name, rank: layer.weight.shape.count)
             }
         }
         if storage != .layersKept { overhead.addTimeFeatures(denoiser.timeFeatureChannels.map(\.path)) }
-        for (key, tensor, _) in packedTextEncoder {
-            overhead.addTensor(key, of: CheckpointHeader.textEncoder, rank: tensor.rank)
-        }
         return overhead.bytes
     }
 }

@@ -6,8 +6,9 @@ import Foundation
 import Layers
 import Networks
 import Recipes
+import Tensors
 
-/// One component of a pipeline: the denoiser or a text encoder.
+/// One component of a pipeline: the denoiser, a text encoder or the autoencoder.
 public struct PipelineComponent {
     /// The name in diffusers' model_index.json, such as `unet` or `text_encoder`.
     public let name: String
@@ -17,6 +18,9 @@ public struct PipelineComponent {
     public let store: ParameterStore
     /// How the quantization method treats each layer.
     public let layerPolicy: any LayerPolicy
+
+    /// The group of the component's dense parameters in a checkpoint.
+    var section: CheckpointSection { .component(name) }
 
     /// The name of the layer at `path` in recipes and inventories.
     public func layerID(_ path: String) -> LayerID { LayerID(path, of: isDenoiser ? nil : name) }
@@ -31,12 +35,12 @@ extension DiffusionPipeline {
         let main = PipelineComponent(
             name: denoiser.config.component, isDenoiser: true, store: denoiser.store,
             layerPolicy: denoiser.layerPolicy)
-        let text = textEncoder.map {
-            PipelineComponent(
-                name: CheckpointHeader.textEncoder, isDenoiser: false, store: $0.store,
-                layerPolicy: OptionalLayerPolicy())
-        }
-        return [main] + (text.map { [$0] } ?? [])
+        var others = textEncoders.map { ($0.name, $0.store) }
+        if let vae { others.append((CheckpointHeader.vae, vae.store)) }
+        return [main]
+            + others.map { name, store in
+                PipelineComponent(name: name, isDenoiser: false, store: store, layerPolicy: OptionalLayerPolicy())
+            }
     }
 
     /// The layers of all components, without what a packed file adds to them.
@@ -61,10 +65,7 @@ extension ModelInventory {
     /// - Throws: `ConfigError`, `RecipeError`.
     public init(layersOf reader: CheckpointReader) throws {
         let config = try DenoiserRegistry.config(architecture: reader.header.architecture, json: reader.header.config)
-        let text = try reader.header.textConfig.map { try CLIPTextConfig(json: Data($0.utf8)).skeleton() }
-        // Without a tokenizer, which inspecting the layers does not need.
-        self = try DiffusionPipeline(denoiser: config.skeleton(), textEncoder: text, schedulerJSON: nil)
-            .layerInventory()
+        self = try DiffusionPipeline(skeletonOf: reader, config).layerInventory()
     }
 }
 
@@ -72,6 +73,7 @@ extension WeightedLayer {
     /// The bytes of the weight in a packed file where it is not quantized: at 16 bits where these are exact.
     var denseBytes: Int {
         let count = weight.shape.reduce(1, *)
+        if weight is Weight16 { return 2 * count }
         guard !isQuantized, !(weight is ShapeOnlyWeight) else { return 4 * count }
         return weight.tensor().detached().isExactInFloat16 ? 2 * count : 4 * count
     }

@@ -13,6 +13,16 @@ public enum PipelineError: Error, Equatable, Sendable {
     case embeddingShape(key: String, expected: String, found: [Int])
     /// A text encoder whose hidden size is not the denoiser's context size.
     case crossAttentionDim(expected: Int, found: Int)
+    /// A `clip_skip` that leaves no layer of the text encoder.
+    case clipSkip(found: Int, largest: Int)
+    /// A request that needs the component `name`, which the file does not have.
+    case missingComponent(name: String, neededBy: String)
+    /// A denoiser whose input has channels of an unknown kind after those of the noisy sample.
+    case furtherChannels(input: Int, output: Int)
+    /// Sampling a model that edits images without an image (or its mask), or a model that does not with one.
+    case missingImage(conditionChannels: Int)
+    /// Latents of another shape than the samples.
+    case latentShape(key: String, expected: [Int], found: [Int])
     /// A model without quantized layers in a comparison of codes.
     case notQuantized
 
@@ -22,7 +32,20 @@ public enum PipelineError: Error, Equatable, Sendable {
             "this model has no text encoder; pass --embeddings e.safetensors (encoder_hidden_states, "
                 + "negative_encoder_hidden_states) instead of a prompt"
         case .crossAttentionDim(let expected, let found):
-            "text encoder: width \(found), the UNet's config wants \(expected); they belong to different models"
+            "text encoder: hidden size \(found); expected the UNet's cross_attention_dim, \(expected); use parts of one model"
+        case .clipSkip(let found, let largest):
+            "clip skip: expected 0 to \(largest), found \(found)"
+        case .missingComponent(let name, let neededBy):
+            "\(name): missing, but needed by \(neededBy); import the whole pipeline folder"
+        case .furtherChannels(let input, let output):
+            "config: in_channels \(input), out_channels \(output): the further input channels are unknown; expected as "
+                + "many as out_channels (InstructPix2Pix) or one more (inpainting)"
+        case .missingImage(let channels):
+            channels == 0
+                ? "the model takes no image as a condition"
+                : "the model takes \(channels) channels of an image as a condition; sample with --init-image"
+        case .latentShape(let key, let expected, let found):
+            "\(key): expected shape \(expected), found \(found)"
         case .notQuantized:
             "there are no quantized layers to compare; give a student and the file that it was packed to"
         case .furtherConditions(let value):
@@ -37,8 +60,9 @@ public enum PipelineError: Error, Equatable, Sendable {
 extension PipelineError: CategorizedError {
     public var category: ErrorCategory {
         switch self {
-        case .noTextEncoder: .usage
-        case .embeddingShape, .furtherConditions, .notQuantized, .crossAttentionDim:
+        case .noTextEncoder, .clipSkip: .usage
+        case .embeddingShape, .furtherConditions, .notQuantized, .crossAttentionDim, .missingComponent, .furtherChannels,
+            .missingImage, .latentShape:
             .badData
         }
     }

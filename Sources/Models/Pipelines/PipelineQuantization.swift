@@ -8,6 +8,51 @@ import Quantization
 import Recipes
 import Tensors
 
+/// Quantization of dense layers without training.
+public struct PostTrainingQuantization: Sendable {
+    /// The bits of every quantized layer of the denoiser, and of any layers of other components.
+    public var recipe: BitRecipe
+    /// How scales are initialized.
+    public var initialization: ScaleInitialization
+
+    public init(recipe: BitRecipe, initialization: ScaleInitialization = .paper) {
+        self.recipe = recipe
+        self.initialization = initialization
+    }
+
+    /// The bits of a layer; nil for one that the recipe does not name.
+    func bits(of layer: any WeightedLayer, in component: PipelineComponent) -> BitWidth? {
+        recipe.layers[component.layerID(layer.path)]
+    }
+
+    /// The quantized weight of a dense layer; nil for one that the recipe does not name.
+    func weight(of layer: any WeightedLayer, in component: PipelineComponent) -> FakeQuantizedWeight? {
+        bits(of: layer, in: component).map {
+            FakeQuantizedWeight(
+                latent: layer.latentWeight, grid: component.grid($0), initialization: initialization)
+        }
+    }
+}
+
+extension BitRecipe {
+    /// This recipe with `bits` for every layer of text encoders and autoencoder that it does not name.
+    public func quantizingComponents(_ bits: BitWidth, of inventory: ModelInventory) -> BitRecipe {
+        var recipe = self
+        for component in inventory.componentLayers where recipe.layers[component.layer.path] == nil {
+            recipe.layers[component.layer.path] = bits
+        }
+        return recipe
+    }
+}
+
+extension PipelineComponent {
+    /// The grid of a layer of this component with nominal `bits`.
+    ///
+    /// The denoiser has the paper's grids of 2^b + 1 levels. Its first and last layer, of 257 levels, are multiplied as
+    /// floats. In other components most layers have 8 bits; they get 255 levels, which integer kernels multiply.
+    func grid(_ bits: BitWidth) -> BalancedGrid { isDenoiser ? BalancedGrid(bits) : BalancedGrid(fittingInByte: bits) }
+}
+
 extension DiffusionPipeline {
     /// Replaces the weights that `recipe` names by fake-quantized ones, in place. Layers that are fake-quantized
     /// already keep their latent weights.
@@ -22,14 +67,13 @@ extension DiffusionPipeline {
         recipe: BitRecipe, initialization: ScaleInitialization, progress: (Int, Int) throws -> Void = { _, _ in }
     ) throws {
         try recipe.validate(against: layerInventory())
+        let quantization = PostTrainingQuantization(recipe: recipe, initialization: initialization)
         let layers = components.flatMap { component in
-            component.store.weightedLayers.compactMap { layer in
-                recipe.layers[component.layerID(layer.path)].map { (layer, $0) }
-            }
+            component.store.weightedLayers.filter { quantization.bits(of: $0, in: component) != nil }
+                .map { (component, $0) }
         }
-        for (index, (layer, bits)) in layers.enumerated() {
-            layer.weight = FakeQuantizedWeight(
-                latent: layer.latentWeight, bits: bits, initialization: initialization)
+        for (index, (component, layer)) in layers.enumerated() {
+            if let weight = quantization.weight(of: layer, in: component) { layer.weight = weight }
             try progress(index + 1, layers.count)
         }
     }
@@ -42,7 +86,7 @@ extension Denoiser {
     public func quantize(
         recipe: BitRecipe, initialization: ScaleInitialization, progress: (Int, Int) throws -> Void = { _, _ in }
     ) throws {
-        try DiffusionPipeline(denoiser: self, textEncoder: nil, schedulerJSON: nil)
+        try DiffusionPipeline(denoiser: self, schedulerJSON: nil)
             .quantize(recipe: recipe, initialization: initialization, progress: progress)
     }
 
@@ -69,5 +113,12 @@ extension WeightedLayer {
         case let quantized as FakeQuantizedWeight: quantized.latent
         default: Parameter(path + ".weight", weight.tensor().detached())
         }
+    }
+}
+
+extension ParameterStore {
+    /// Sets the type that packed layers quantize their inputs to.
+    func setActivations(_ type: ActivationType) {
+        for layer in weightedLayers { (layer.weight as? PackedWeight)?.activations = type }
     }
 }

@@ -21,10 +21,25 @@ extension DiffusionPipeline {
         try self.init(CheckpointReader(path), precision: precision)
     }
 
-    /// Builds the model from an open checkpoint; every tensor of the file must be used.
+    /// The pipeline of an open checkpoint with shapes and no values of large weights.
+    convenience init(skeletonOf reader: CheckpointReader, _ config: any DenoiserConfig) throws {
+        try self.init(
+            denoiser: config.skeleton(),
+            textEncoders: TextEncoder.names.compactMap { try TextEncoder(skeleton: $0, in: reader) },
+            vae: AutoencoderKL(skeletonIn: reader), schedulerJSON: reader.header.scheduler,
+            modelIndexJSON: reader.header.modelIndex)
+    }
+
+    /// Builds the model from an open checkpoint; every tensor of the components must be used.
     ///
+    /// - Parameters:
+    ///   - reader: the file.
+    ///   - precision: how dense weights are held.
+    ///   - denoiserOnly: leaves text encoders and autoencoder out, which sampling opens when it needs them.
     /// - Throws: as `init(contentsOf:precision:)`.
-    public convenience init(_ reader: CheckpointReader, precision: WeightPrecision = .float32) throws {
+    public convenience init(
+        _ reader: CheckpointReader, precision: WeightPrecision = .float32, denoiserOnly: Bool = false
+    ) throws {
         let config = try DenoiserRegistry.config(architecture: reader.header.architecture, json: reader.header.config)
         let layers = reader.format == .packed ? try config.skeleton().store.weightedLayers : []
         let parameters = try CheckpointParameters(
@@ -35,18 +50,12 @@ extension DiffusionPipeline {
         }
         let denoiser = try config.model(ParameterPath(ParameterStore(provider: parameters)), timeFeatures: table)
         try parameters.checkAllUsed()
-        let encoder = try CLIPTextModel(in: reader)
-        if let encoder { try Self.check(encoder, for: config) }
         try self.init(
-            denoiser: denoiser, textEncoder: encoder, tokenizerName: reader.header.tokenizer,
-            schedulerJSON: reader.header.scheduler)
-    }
-
-    /// - Throws: `PipelineError.crossAttentionDim` for a text encoder of another denoiser.
-    private static func check(_ encoder: CLIPTextModel, for config: any DenoiserConfig) throws(PipelineError) {
-        guard !config.usesCrossAttention || config.contextSize == encoder.config.hiddenSize else {
-            throw .crossAttentionDim(expected: config.contextSize, found: encoder.config.hiddenSize)
-        }
+            denoiser: denoiser,
+            textEncoders: denoiserOnly
+                ? [] : TextEncoder.names.compactMap { try TextEncoder($0, in: reader, precision: precision) },
+            vae: denoiserOnly ? nil : AutoencoderKL(in: reader, precision: precision),
+            schedulerJSON: reader.header.scheduler, modelIndexJSON: reader.header.modelIndex)
     }
 
     /// The type that packed layers quantize their inputs to; `.int8`, without meaning, for models without packed
@@ -75,18 +84,41 @@ extension DiffusionPipeline {
     }
 }
 
-extension CLIPTextModel {
-    /// The text encoder of a checkpoint; nil where it has none. Every tensor of it must be used.
+extension AutoencoderKL {
+    /// The autoencoder of a checkpoint; nil where it has none. A file without an encoder, as `--no-vae-encoder` writes
+    /// it, opens without one.
     ///
-    /// - Throws: `HDF5Error`, `CheckpointError`, `PackedLayerError`, `ConfigError`, `ParameterError`.
-    public convenience init?(in reader: CheckpointReader) throws {
-        guard let json = reader.header.textConfig else { return nil }
-        let config = try CLIPTextConfig(json: Data(json.utf8))
-        let layers = reader.format == .packed ? try config.skeleton().store.weightedLayers : []
+    /// - Parameters:
+    ///   - reader: the file.
+    ///   - parts: the halves to read, where they are stored.
+    ///   - precision: how dense weights are held.
+    /// - Throws: `CheckpointError`, `ConfigError`, `ParameterError`.
+    public convenience init?(
+        in reader: CheckpointReader, parts: Parts = .all, precision: WeightPrecision = .float32
+    ) throws {
+        guard let json = reader.header.configs[CheckpointHeader.vae] else { return nil }
+        let config = try AutoencoderKLConfig(json: Data(json.utf8))
+        let parts = parts.intersection(Self.storedParts(in: reader))
+        let shapes = try reader.format == .packed ? config.skeleton(parts).store.weightShapes : [:]
         let parameters = try CheckpointParameters(
-            reader, component: CheckpointHeader.textEncoder,
-            shapes: Dictionary(uniqueKeysWithValues: layers.map { ($0.path, $0.weight.shape) }))
-        try self.init(config: config, parameters: ParameterPath(ParameterStore(provider: parameters)))
-        try parameters.checkAllUsed()
+            reader, component: CheckpointHeader.vae, precision: precision, shapes: shapes)
+        try self.init(config: config, parameters: ParameterPath(ParameterStore(provider: parameters)), parts: parts)
+        if parts == Self.storedParts(in: reader) { try parameters.checkAllUsed() }
+    }
+
+    /// The autoencoder of a checkpoint without values; nil where it has none.
+    convenience init?(skeletonIn reader: CheckpointReader) throws {
+        guard let json = reader.header.configs[CheckpointHeader.vae] else { return nil }
+        try self.init(
+            config: AutoencoderKLConfig(json: Data(json.utf8)),
+            parameters: ParameterPath(ParameterStore(provider: ShapeOnlyProvider())),
+            parts: Self.storedParts(in: reader))
+    }
+
+    /// The halves of the autoencoder that a checkpoint has.
+    private static func storedParts(in reader: CheckpointReader) -> Parts {
+        let keys =
+            (reader.parameters(of: CheckpointHeader.vae)?.keys ?? []) + reader.packedLayers(of: CheckpointHeader.vae)
+        return keys.contains { $0.hasPrefix("encoder.") } ? .all : .decoder
     }
 }

@@ -43,14 +43,15 @@ extension DiffusionPipeline {
         to path: String, manifest: RunManifest, as type: ElementType? = nil, training: TrainingState? = nil
     ) throws {
         let writer = try CheckpointWriter(path, header: try header(.model, manifest))
-        for entry in denoiser.store.entries {
-            if let type {
-                try writer.write(entry.key, entry.source.tensor().detached(), as: type)
-            } else {
-                try writer.write(entry.key, entry.source)
+        for component in components {
+            for entry in component.store.entries {
+                if let type {
+                    try writer.write(entry.key, in: component.section, entry.source.tensor().detached(), as: type)
+                } else {
+                    try writer.write(entry.key, in: component.section, entry.source)
+                }
             }
         }
-        try writeTextEncoder(with: writer, as: type ?? .float32)
         try training?.write(with: writer)
         try writer.finish()
     }
@@ -68,14 +69,9 @@ extension DiffusionPipeline {
     ) throws {
         let writer = try CheckpointWriter(path, header: try header(.student, manifest))
         for component in components {
-            let section = CheckpointSection.component(component.name)
             for entry in component.store.entries {
                 let latent = (entry.source as? FakeQuantizedWeight)?.latent
-                if component.isDenoiser {
-                    try writer.write(entry.key, latent ?? entry.source)
-                } else {
-                    try writer.write(entry.key, in: section, (latent ?? entry.source).tensor().detached())
-                }
+                try writer.write(entry.key, in: component.section, latent ?? entry.source)
             }
         }
         for component in components {
@@ -90,40 +86,48 @@ extension DiffusionPipeline {
         try writer.finish()
     }
 
-    /// Writes a packed model: codes and scales of every quantized layer, cached time features, the text encoder, all
-    /// else as Float32.
+    /// Writes a packed model: codes and scales of every quantized layer, cached time features, the denoiser's other
+    /// parameters as Float32, and those of other components at 16 bits where these are exact.
     ///
     /// - Parameters:
     ///   - path: the file; it appears when complete.
     ///   - manifest: provenance of the file.
     ///   - options: encoding and caching.
+    ///   - quantization: quantizes dense layers by a recipe while they are packed, one after the other; nil for a
+    ///     model whose layers are quantized.
     ///   - progress: called with the layers packed and their number; it may throw to interrupt.
-    /// - Throws: `FileError`, `HDF5Error`, `CheckpointError`, `PackedLayerFault`, `PackedLayerError`, `PackingError`;
-    ///   `TimeFeatureError` if time features cannot be cached; and what `progress` throws.
+    /// - Throws: `CheckpointError`, `PackingError`, `TimeFeatureError` where time features cannot be cached;
+    ///   `RecipeError` for a recipe of another model.
     public func writePacked(
         to path: String, manifest: RunManifest, options: PackingOptions,
-        progress: (Int, Int) throws -> Void = { _, _ in }
+        quantization: PostTrainingQuantization? = nil, progress: (Int, Int) throws -> Void = { _, _ in }
     ) throws {
+        try quantization?.recipe.validate(against: layerInventory())
         let table = try cachedTimeFeatures(options)
         let writer = try CheckpointWriter(path, header: try header(.packed, manifest))
         let quantized = components.flatMap { component in
-            component.quantizedLayers.map { (component: component.name, layer: $0) }
+            component.store.weightedLayers.filter { layer in
+                layer.isQuantized || quantization?.bits(of: layer, in: component) != nil
+            }.map { (component: component, layer: $0) }
         }
-        for entry in packedEntries(dropsTimeLayers: table != nil) { try writer.write(entry.key, entry.source) }
+        for component in components {
+            let packed = Set(quantized.filter { $0.component.name == component.name }.map { $0.layer.path + ".weight" })
+            for entry in packedEntries(of: component, dropsTimeLayers: table != nil) where !packed.contains(entry.key) {
+                try writer.write(entry.key, in: component.section, entry.source, as: packedType(of: entry, component))
+            }
+        }
         // A few layers at a time are packed on all cores; files are written in the order of the model.
         let together = 4 * Threads.count
         for start in stride(from: 0, to: quantized.count, by: together) {
             let part = Array(quantized[start..<min(start + together, quantized.count)])
-            for (index, record) in try records(of: part.map(\.layer), options).enumerated() {
-                try writer.write(record, of: part[index].component, scaleType: options.scaleType)
+            let records = try parallelMap(part) { try Self.record(of: $0.layer, in: $0.component, options, quantization) }
+            for (index, record) in records.enumerated() {
+                try writer.write(record, of: part[index].component.name, scaleType: options.scaleType)
                 try progress(start + index + 1, quantized.count)
             }
         }
         if let table {
             try writer.write(TimeFeatureRecord(timesteps: table.timesteps, features: table.features))
-        }
-        for (key, tensor, type) in packedTextEncoder {
-            try writer.write(key, in: .textEncoder, tensor, as: type)
         }
         try writer.finish()
     }
@@ -136,35 +140,33 @@ extension DiffusionPipeline {
         return Set(visited).sorted()
     }
 
-    /// The denoiser's parameters in a packed file in addition to the weights of quantized layers.
-    func packedEntries(dropsTimeLayers: Bool) -> [ParameterEntry] {
-        denoiser.store.entries.filter { entry in
-            !(entry.source is any QuantizedWeight) && !(dropsTimeLayers && denoiser.isTimeLayer(parameter: entry.key))
+    /// The parameters of a component in a packed file, except for weights that are quantized already.
+    func packedEntries(of component: PipelineComponent, dropsTimeLayers: Bool) -> [ParameterEntry] {
+        component.store.entries.filter { entry in
+            !(entry.source is any QuantizedWeight)
+                && !(component.isDenoiser && dropsTimeLayers && denoiser.isTimeLayer(parameter: entry.key))
         }
     }
 
-    /// The text encoder's parameters in a packed file in addition to the weights of quantized layers: at 16 bits where
-    /// these are exact.
-    var packedTextEncoder: [(key: String, tensor: Tensor, type: ElementType)] {
-        (textEncoder?.store.entries ?? []).filter { !($0.source is any QuantizedWeight) }.map { entry in
-            let tensor = entry.source.tensor().detached()
-            return (entry.key, tensor, tensor.isExactInFloat16 ? .float16 : .float32)
-        }
+    /// The type of a dense parameter in a packed file; nil for that of the source.
+    func packedType(of entry: ParameterEntry, _ component: PipelineComponent) -> ElementType? {
+        component.isDenoiser || entry.source is Weight16 || !entry.source.tensor().detached().isExactInFloat16
+            ? nil : .float16
     }
 
     func header(_ format: CheckpointFormat, _ manifest: RunManifest) throws -> CheckpointHeader {
-        return CheckpointHeader(
-            format, of: denoiser.config, manifest: try manifest.json(), scheduler: schedulerJSON,
-            textConfig: try textEncoder.map {
-                String(decoding: try JSONEncoder.compact.encode($0.config), as: UTF8.self)
-            },
-            tokenizer: tokenizerName)
-    }
-
-    private func writeTextEncoder(with writer: CheckpointWriter, as type: ElementType) throws {
-        for entry in textEncoder?.store.entries ?? [] {
-            try writer.write(entry.key, in: .textEncoder, entry.source.tensor().detached(), as: type)
+        let config = denoiser.config
+        var configs = [config.component: String(decoding: config.json, as: UTF8.self)]
+        var tokenizers: [String: [String: String]] = [:]
+        for encoder in textEncoders {
+            configs[encoder.name] = String(decoding: try JSONEncoder.compact.encode(encoder.config), as: UTF8.self)
+            tokenizers[TextEncoder.tokenizerComponent(of: encoder.name)] = encoder.tokenizerFiles?.texts
         }
+        configs[CheckpointHeader.vae] = vae.map { String(decoding: $0.config.json, as: UTF8.self) }
+        return CheckpointHeader(
+            format: format, architecture: config.architecture, component: config.component, configs: configs,
+            manifest: try manifest.json(), scheduler: schedulerJSON, modelIndex: modelIndexJSON,
+            tokenizer: tokenizerName, tokenizers: tokenizers)
     }
 
     private func cachedTimeFeatures(_ options: PackingOptions) throws -> TimeFeatureTable? {
@@ -176,35 +178,40 @@ extension DiffusionPipeline {
         return try denoiser.timeFeatureTable(timesteps: timesteps)
     }
 
-    private func records(
-        of layers: [any WeightedLayer], _ options: PackingOptions
-    ) throws -> [PackedLayerRecord] {
-        let packed = Mutex<[Int: Result<PackedLayerRecord, any Error>]>([:])
-        nonisolated(unsafe) let layers = layers
-        Threads.parallelFor(layers.count) { range in
-            for index in range {
-                let record = Result { try Self.record(of: layers[index], options) }
-                packed.withLock { $0[index] = record }
-            }
-        }
-        return try packed.withLock { found in
-            try layers.indices.map { index in
-                guard let record = found[index] else { preconditionFailure("a layer was not packed") }
-                return try record.get()
-            }
-        }
-    }
-
     private static func record(
-        of layer: any WeightedLayer, _ options: PackingOptions
+        of layer: any WeightedLayer, in component: PipelineComponent, _ options: PackingOptions,
+        _ quantization: PostTrainingQuantization?
     ) throws -> PackedLayerRecord {
-        guard let weight = layer.quantizedWeight else {
+        guard let weight = layer.quantizedWeight ?? quantization?.weight(of: layer, in: component) else {
             preconditionFailure("\(layer.path): its weight has no codes")
         }
         return try PackedLayerRecord(
-            path: layer.path, bits: weight.grid.bits, encoding: options.encoding, shape: weight.shape,
+            path: layer.path, grid: weight.grid, encoding: options.encoding, shape: weight.shape,
             codes: try packCodes(weight.codes, levels: weight.grid.levels, encoding: options.encoding),
             scales: weight.scales.values)
+    }
+}
+
+/// The results of `transform` for all elements, computed on all cores; the first error by index is thrown.
+private func parallelMap<Element, Result>(
+    _ elements: [Element], _ transform: (Element) throws -> Result
+) throws -> [Result] {
+    let results = Mutex<[Int: Swift.Result<Result, any Error>]>([:])
+    nonisolated(unsafe) let (elements, transform) = (elements, transform)
+    withoutActuallyEscaping(transform) { transform in
+        nonisolated(unsafe) let transform = transform
+        Threads.parallelFor(elements.count) { range in
+            for index in range {
+                nonisolated(unsafe) let result = Swift.Result { try transform(elements[index]) }
+                results.withLock { $0[index] = result }
+            }
+        }
+    }
+    return try results.withLock { found in
+        try elements.indices.map { index in
+            guard let result = found[index] else { preconditionFailure("element \(index) was not computed") }
+            return try result.get()
+        }
     }
 }
 

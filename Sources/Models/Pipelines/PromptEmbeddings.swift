@@ -4,7 +4,6 @@
 
 import Networks
 import Tensors
-import Tokenizers
 
 /// Conditions of B images with their unconditional counterparts.
 public struct PromptEmbeddings {
@@ -26,26 +25,6 @@ public struct PromptEmbeddings {
         self.conditional = conditional
         self.unconditional = unconditional
         self.added = added
-    }
-
-    /// The text encoder's output for prompts.
-    ///
-    /// - Throws: `PipelineError.noTextEncoder`; `TokenizerError.unknown`; the tokenizer's error for text that it cannot
-    ///   represent.
-    public init(prompts: [String], pipeline: DiffusionPipeline) throws {
-        guard let encoder = pipeline.textEncoder, let name = pipeline.tokenizerName else {
-            throw PipelineError.noTextEncoder
-        }
-        let tokenizer =
-            try pipeline.tokenizer
-            ?? TokenizerRegistry.tokenizer(name, modelMaxLength: encoder.config.maxPositionEmbeddings)
-        let ids = try prompts.flatMap { try tokenizer.encode($0) }
-        let emptyPrompt = try tokenizer.encode("")
-        let empty = prompts.flatMap { _ in emptyPrompt }
-        added = nil
-        (conditional, unconditional) = withoutGradients {
-            (encoder(ids, batch: prompts.count), encoder(empty, batch: prompts.count))
-        }
     }
 
     public var count: Int { conditional.shape[0] }

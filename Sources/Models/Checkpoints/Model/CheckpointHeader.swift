@@ -5,8 +5,10 @@
 //     /                        attributes format, format_version, architecture, component, [tokenizer]
 //     /header/manifest         JSON documents, each a scalar string dataset
 //     /header/NAME             config of each component
-//     /header/[scheduler]
+//     /header/[scheduler]      scheduler_config.json of the pipeline
+//     /header/[model_index]    model_index.json of the pipeline
 //     /header/[training]       state of an unfinished run
+//     /tokenizers/NAME/FILE    texts of the pipeline's tokenizer folders, such as /tokenizers/tokenizer/merges.txt
 //     /NAME                    parameters of each component; groups follow the diffusers path
 //     /quantization/NAME       students: scale and bits of each quantized layer
 //     /packed/NAME             packed models: codes and scales of each quantized layer
@@ -45,11 +47,18 @@ public struct CheckpointHeader: Equatable, Sendable {
     public var manifest: String
     /// The diffusers `scheduler_config.json`, byte for byte; nil if the model has none.
     public var scheduler: String?
-    /// The name of the text encoder's tokenizer; nil if the file has no text encoder.
+    /// The diffusers `model_index.json`; nil where the model came without one.
+    public var modelIndex: String?
+    /// The name of the text encoder's tokenizer; set exactly where the file has a text encoder.
     public var tokenizer: String?
+    /// The files of tokenizers that are made from files: text by file name, by the tokenizer's component (`tokenizer`,
+    /// `tokenizer_2`).
+    public var tokenizers: [String: [String: String]]
 
     /// The name of the component of the text encoder.
     public static let textEncoder = "text_encoder"
+    /// The name of the autoencoder's component.
+    public static let vae = "vae"
 
     /// - Precondition: `tokenizer` and `textConfig` are both nil or both not nil; `component` is a valid component
     ///   name.
@@ -57,29 +66,34 @@ public struct CheckpointHeader: Equatable, Sendable {
         format: CheckpointFormat, architecture: String, component: String = "unet", config: String, manifest: String,
         scheduler: String? = nil, textConfig: String? = nil, tokenizer: String? = nil
     ) {
-        precondition((textConfig == nil) == (tokenizer == nil), "checkpoint header: a text encoder has a tokenizer")
-        precondition(CheckpointSection.isComponent(component), "checkpoint header: component \(component)")
-        self.format = format
-        self.architecture = architecture
-        self.component = component
-        configs = [component: config]
+        var configs = [component: config]
         configs[Self.textEncoder] = textConfig
-        self.manifest = manifest
-        self.scheduler = scheduler
-        self.tokenizer = tokenizer
+        self.init(
+            format: format, architecture: architecture, component: component, configs: configs, manifest: manifest,
+            scheduler: scheduler, tokenizer: tokenizer)
     }
 
-    init(
+    /// - Parameters:
+    ///   - configs: the `config.json` of each component, by name.
+    ///   - tokenizers: the files of tokenizers, by component and file name.
+    /// - Precondition: `tokenizer` is set exactly where there is a text encoder; names can be those of components.
+    public init(
         format: CheckpointFormat, architecture: String, component: String, configs: [String: String], manifest: String,
-        scheduler: String?, tokenizer: String?
+        scheduler: String?, modelIndex: String? = nil, tokenizer: String?, tokenizers: [String: [String: String]] = [:]
     ) {
+        precondition(
+            configs.keys.contains { $0.hasPrefix(Self.textEncoder) } == (tokenizer != nil),
+            "checkpoint header: a text encoder has a tokenizer")
+        precondition(configs.keys.allSatisfy(CheckpointSection.isComponent), "checkpoint header: \(configs.keys)")
         self.format = format
         self.architecture = architecture
         self.component = component
         self.configs = configs
         self.manifest = manifest
         self.scheduler = scheduler
+        self.modelIndex = modelIndex
         self.tokenizer = tokenizer
+        self.tokenizers = tokenizers
     }
 
     /// The config of the main component.
@@ -93,11 +107,15 @@ public struct CheckpointHeader: Equatable, Sendable {
     /// The config of the text encoder; nil if there is none.
     public var textConfig: String? { configs[Self.textEncoder] }
 
-    /// The JSON documents except the training state, sorted by their path in the file.
+    /// The texts by their path in the file, without the training state.
     var documents: [(path: String, text: String)] {
         var documents = configs.map { (CheckpointName.document($0.key), $0.value) }
         documents.append((CheckpointName.document(CheckpointName.manifest), manifest))
         if let scheduler { documents.append((CheckpointName.document(CheckpointName.scheduler), scheduler)) }
+        if let modelIndex { documents.append((CheckpointName.document(CheckpointName.modelIndex), modelIndex)) }
+        for (name, files) in tokenizers {
+            documents += files.map { (CheckpointName.tokenizers + "/" + name + "/" + $0.key, $0.value) }
+        }
         return documents.sorted { byBytes($0.0, $1.0) }
     }
 }
@@ -131,9 +149,9 @@ public struct CheckpointSection: Hashable, Sendable {
     /// Whether `name` is a valid name of a component.
     static func isComponent(_ name: String) -> Bool {
         let reserved = [
-            CheckpointName.header, CheckpointName.quantization, CheckpointName.packed, timeFeatures.group,
+            CheckpointName.header, CheckpointName.tokenizers, CheckpointName.quantization, CheckpointName.packed, timeFeatures.group,
             training.group,
-            "/" + CheckpointName.manifest, "/" + CheckpointName.scheduler,
+            "/" + CheckpointName.manifest, "/" + CheckpointName.scheduler, "/" + CheckpointName.modelIndex,
         ]
         return !name.isEmpty && !name.contains("/") && !name.contains(".") && !reserved.contains("/" + name)
     }
@@ -143,11 +161,13 @@ public struct CheckpointSection: Hashable, Sendable {
 enum CheckpointName {
     // Groups
     static let header = "/header"
+    static let tokenizers = "/tokenizers"
     static let quantization = "/quantization"
     static let packed = "/packed"
     // Documents
     static let manifest = "manifest"
     static let scheduler = "scheduler"
+    static let modelIndex = "model_index"
     static let training = "training"
     static func document(_ name: String) -> String { header + "/" + name }
     // Attributes of the root

@@ -114,7 +114,7 @@ public final class CheckpointReader: Sendable {
         for entry in try file.members(of: "/") where entry.kind == .group {
             let group = "/" + entry.name
             switch group {
-            case CheckpointName.header: continue
+            case CheckpointName.header, CheckpointName.tokenizers: continue
             case CheckpointName.quantization, CheckpointName.packed:
                 found += try file.members(of: group).map { CheckpointSection(group: group + "/" + $0.name) }
             case CheckpointSection.timeFeatures.group: found.append(.timeFeatures)
@@ -193,6 +193,7 @@ extension CheckpointHeader {
         }
         let manifest = try take(CheckpointName.manifest)
         let scheduler = documents.removeValue(forKey: CheckpointName.scheduler)
+        let modelIndex = documents.removeValue(forKey: CheckpointName.modelIndex)
         documents.removeValue(forKey: CheckpointName.training)
         if let name = documents.keys.sorted(by: byBytes).first(where: { !CheckpointSection.isComponent($0) }) {
             throw HDF5Error.object(
@@ -203,7 +204,7 @@ extension CheckpointHeader {
             throw HDF5Error.object(file: path, object: CheckpointName.document(component), fault: .missing)
         }
         let tokenizer = try file.text(CheckpointName.tokenizer)
-        let hasTextEncoder = documents[Self.textEncoder] != nil
+        let hasTextEncoder = documents.keys.contains { $0.hasPrefix(Self.textEncoder) }
         if hasTextEncoder != (tokenizer != nil) {
             throw fault(
                 CheckpointName.tokenizer,
@@ -211,6 +212,19 @@ extension CheckpointHeader {
         }
         self.init(
             format: format, architecture: architecture, component: component, configs: documents, manifest: manifest,
-            scheduler: scheduler, tokenizer: tokenizer)
+            scheduler: scheduler, modelIndex: modelIndex, tokenizer: tokenizer, tokenizers: try Self.tokenizers(in: file))
+    }
+
+    /// The texts of the group `/tokenizers`.
+    private static func tokenizers(in file: borrowing HDF5File) throws -> [String: [String: String]] {
+        var tokenizers: [String: [String: String]] = [:]
+        guard file.contains(CheckpointName.tokenizers) else { return [:] }
+        for component in try file.members(of: CheckpointName.tokenizers) where component.kind == .group {
+            let group = CheckpointName.tokenizers + "/" + component.name
+            for entry in try file.members(of: group) {
+                tokenizers[component.name, default: [:]][entry.name] = try file.document(group + "/" + entry.name)
+            }
+        }
+        return tokenizers
     }
 }

@@ -25,6 +25,7 @@ public struct CheckpointOverhead {
         for (name, text) in texts { groups["/", default: []].append(attribute(name, bytes: text.utf8.count)) }
         groups["/", default: []].append(attribute(CheckpointName.version))
         addSection(CheckpointName.header)
+        if !header.tokenizers.isEmpty { addSection(CheckpointName.tokenizers) }
         for (path, text) in header.documents {
             let isManifest = path == CheckpointName.document(CheckpointName.manifest)
             addDataset(path, rank: 0)

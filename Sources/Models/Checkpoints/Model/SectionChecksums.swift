@@ -18,8 +18,8 @@ struct SectionChecksums {
 
     /// Adds the checksum of the document with the absolute path `path`.
     mutating func add(document path: String, _ text: String) {
-        let key = String(path.dropFirst(CheckpointName.header.count + 1))
-        datasets[CheckpointName.header, default: [:]][key] = CRC32.checksum(of: Array(text.utf8))
+        let parts = path.split(separator: "/", maxSplits: 1)
+        datasets["/" + parts[0], default: [:]][String(parts[1])] = CRC32.checksum(of: Array(text.utf8))
     }
 
     /// The groups with datasets, and their checksums.

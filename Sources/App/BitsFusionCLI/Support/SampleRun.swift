@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+// One run of `bitsfusion sample`: text encoders, denoiser and VAE are opened one after the other, so that memory holds
+// no more than the current step needs.
+
+import BitsFusion
+import Foundation
+
+struct SampleRun {
+    private let command: SampleCommand
+    private let reader: CheckpointReader
+    /// Text by prompt; empty with embeddings.
+    private let prompts: [String]
+
+    init(_ command: SampleCommand) throws {
+        self.command = command
+        reader = try CheckpointReader(command.model.path())
+        prompts = try command.main.prompts.map { try PromptFile.prompts(at: $0) } ?? command.main.prompt
+    }
+
+    func run() throws {
+        let (main, choices) = (command.main, command.sampling)
+        let hasVAE = reader.header.configs[CheckpointHeader.vae] != nil
+        let output = main.output ?? (hasVAE ? "image.png" : "grid.png")
+        try checkOutputs(output)
+        InterruptFlag.install()
+        // The denoiser's config decides sizes before anything large is read.
+        let config = try DenoiserRegistry.config(of: reader, named: command.model.name)
+        let vaeConfig = try addingFile(command.model.name) { try AutoencoderKLConfig(in: reader) }
+        let size = try sampleSize(config, scaleFactor: config.isLatent ? vaeConfig?.scaleFactor ?? 8 : 1)
+        let perPrompt = main.count ?? (hasVAE ? 1 : main.rows * main.columns)
+        let conditions = try conditions(config, size).repeated(perPrompt)
+        let seeds = (0..<conditions.count).map { choices.seed &+ UInt64($0 % perPrompt) }
+        let inputs = try imageInputs(config, size)
+
+        let pipeline = try addingFile(command.model.name) {
+            try DiffusionPipeline(reader, precision: .keep16Bit, denoiserOnly: true)
+        }
+        pipeline.freeze()
+        pipeline.activations = command.computation.activations.activations
+        let isLatent = config.isLatent
+        let options = GenerationOptions(
+            sampler: try choices.sampler ?? pipeline.defaultSampler(),
+            steps: choices.steps ?? pipeline.denoiser.timeFeatures?.timesteps.count ?? 50,
+            guidanceScale: choices.guidanceScale ?? (isLatent ? 7.5 : 3), guidanceRescale: choices.guidanceRescale,
+            batchSize: command.computation.batchSize ?? (pipeline.isLarge ? 1 : 8), size: size,
+            randomNumbers: choices.rng ?? (isLatent ? .torch : .philox))
+        let progress = command.common.progress(
+            "sampling", total: options.steps * conditions.count, unit: conditions.count == 1 ? "steps" : "image steps")
+        let samples = try pipeline.generate(conditions, seeds: seeds, options: options, inputs: inputs) { share in
+            progress.update(share: share)
+            try InterruptFlag.check()
+        }
+        progress.endLine()
+        guard samples.isFinite else {
+            throw CommandError(
+                .badData,
+                "\(command.model.name): samples: not finite; use a smaller --guidance-scale, or another model")
+        }
+        try write(samples, options, seeds: seeds, perPrompt: perPrompt, to: output, isLatent: isLatent)
+    }
+
+    // MARK: Inputs
+
+    private func checkOutputs(_ output: String) throws {
+        let inputs =
+            try [command.model.path()]
+            + [command.main.embeddings, command.main.prompts, command.image.initImage, command.image.mask,
+                command.image.latents].compactMap { $0 }
+        for path in [output, command.image.saveLatents].compactMap({ $0 }) {
+            try Output.checkCanCreate(path, keeping: inputs)
+        }
+    }
+
+    /// The size of samples for --height and --width; nil for the model's own.
+    private func sampleSize(_ config: any DenoiserConfig, scaleFactor: Int) throws -> SampleSize? {
+        let (height, width) = (command.image.height, command.image.width)
+        if height == nil && width == nil { return nil }
+        let own = config.sampleShape(batch: 1)
+        for (name, value) in [("height", height), ("width", width)] {
+            if let value, value % scaleFactor != 0 {
+                throw CommandError(
+                    .usage, "--\(name): expected a multiple of \(scaleFactor), found \(value)")
+            }
+        }
+        let size = SampleSize(
+            height: height.map { $0 / scaleFactor } ?? own[2], width: width.map { $0 / scaleFactor } ?? own[3])
+        try config.validateSize(size)
+        return size
+    }
+
+    private func conditions(_ config: any DenoiserConfig, _ size: SampleSize?) throws -> PromptEmbeddings {
+        if let embeddings = command.main.embeddings {
+            return try addingFile(embeddings) { try PromptEmbeddings(embeddings: embeddings, config: config) }
+        }
+        let encoder = try addingFile(command.model.name) { try PromptEncoder(reader) }
+        encoder.setActivations(command.computation.activations.activations)
+        let negative = command.main.negativePrompt
+        for prompt in Set(prompts + [negative].compactMap { $0 }).sorted() {
+            if let text = try encoder.truncatedText(prompt) {
+                Output.warning("--prompt: more than 75 tokens; the text encoder does not see the end: \"\(text)\"")
+            }
+        }
+        let sample = size ?? config.sampleSize ?? SampleSize(height: 64, width: 64)
+        let factor = try AutoencoderKLConfig(in: reader)?.scaleFactor ?? 1
+        let imageSize = SampleSize(height: sample.height * factor, width: sample.width * factor)
+        return try encoder.embeddings(
+            prompts, negativePrompts: negative.map { text in prompts.map { _ in text } },
+            options: PromptOptions(clipSkip: command.sampling.clipSkip, imageSize: imageSize))
+    }
+
+    private func imageInputs(_ config: any DenoiserConfig, _ size: SampleSize?) throws -> SamplingInputs {
+        var inputs = SamplingInputs()
+        if let path = command.image.latents {
+            inputs.noise = try addingFile(path) { try SafetensorsReader(path).tensor("latents") }
+        }
+        let kind = ImageConditioning(config)
+        guard let path = command.image.initImage else {
+            guard kind == .none else {
+                throw CommandError(
+                    .usage, "\(command.model.name): the model edits images: pass --init-image image.png"
+                        + (kind == .inpainting ? " and --mask mask.png" : ""))
+            }
+            return inputs
+        }
+        if kind == .inpainting, command.image.mask == nil {
+            throw CommandError(.usage, "\(command.model.name): an inpainting model: pass --mask mask.png")
+        }
+        guard let vae = try addingFile(command.model.name, { try AutoencoderKL(in: reader, precision: .keep16Bit) })
+        else { throw PipelineError.missingComponent(name: "vae", neededBy: "--init-image") }
+        vae.store.setActivations(command.computation.activations.activations)
+        let sample = size ?? config.sampleSize ?? SampleSize(height: 64, width: 64)
+        let pixels = SampleSize(
+            height: sample.height * vae.config.scaleFactor, width: sample.width * vae.config.scaleFactor)
+        let image = try PNGFile.read(path).resized(width: pixels.width, height: pixels.height)
+        let mask = try command.image.mask.map { try PNGFile.read($0).mask(width: pixels.width, height: pixels.height) }
+        try inputs.setImage(image.modelRange, mask: mask, conditioning: kind, vae: vae)
+        inputs.strength = command.image.strength ?? (mask == nil ? 0.8 : 1)
+        inputs.imageGuidanceScale = command.image.imageGuidanceScale
+        return inputs
+    }
+
+    // MARK: Outputs
+
+    private func write(
+        _ samples: Tensor, _ options: GenerationOptions, seeds: [UInt64], perPrompt: Int, to output: String,
+        isLatent: Bool
+    ) throws {
+        let hasVAE = reader.header.configs[CheckpointHeader.vae] != nil
+        let preview = isLatent && !hasVAE
+        let latents =
+            command.image.saveLatents
+            ?? (preview ? PathParts(output).sibling(PathParts(output).stem + ".safetensors") : nil)
+        if isLatent, let latents {
+            try Output.tensors([("latents", samples)], to: latents)
+            Output.line(latents)
+        }
+        guard isLatent, hasVAE else {
+            try PNGFile.write(grid(of: samples, isLatent: isLatent).render(), to: output)
+            Output.line(output)
+            return
+        }
+        guard let vae = try addingFile(command.model.name, {
+            try AutoencoderKL(in: reader, parts: .decoder, precision: .keep16Bit)
+        }) else { return }
+        vae.store.setActivations(command.computation.activations.activations)
+        vae.useTiling = command.computation.vaeTiling
+        for index in 0..<samples.shape[0] {
+            let pixels = withoutGradients {
+                vae.decode(vae.config.unscaled(samples.sliced(axis: 0, index..<index + 1)))
+            }
+            let path = samples.shape[0] == 1 ? output : numbered(output, index + 1)
+            try PNGFile.write(
+                images(pixels)[0], to: path, text: ["parameters": parameters(index / perPrompt, seeds[index], options, pixels)])
+            Output.line(path)
+            try InterruptFlag.check()
+        }
+    }
+
+    private func numbered(_ path: String, _ number: Int) -> String {
+        PathParts(path).sibling("\(PathParts(path).stem)-\(number).png")
+    }
+
+    /// The text of the chunk `parameters`, in the form that the tools of Stable Diffusion's users read.
+    private func parameters(_ prompt: Int, _ seed: UInt64, _ options: GenerationOptions, _ pixels: Tensor) -> String {
+        let settings = [
+            "Steps: \(options.steps)", "Sampler: \(options.sampler.rawValue)", "CFG scale: \(options.guidanceScale)",
+            "Seed: \(seed)", "Size: \(pixels.shape[3])x\(pixels.shape[2])", "RNG: \(options.randomNumbers.rawValue)",
+            "Model: \(PathParts(command.model.name).stem)", "Version: bitsfusion \(toolVersion)",
+        ]
+        return [
+            prompts.isEmpty ? nil : prompts[prompt], command.main.negativePrompt.map { "Negative prompt: \($0)" },
+            settings.joined(separator: ", "),
+        ].compactMap { $0 }.joined(separator: "\n")
+    }
+
+    private func grid(of samples: Tensor, isLatent: Bool) -> ImageGrid {
+        let (main, images) = (command.main, isLatent ? latentPreview(samples) : images(samples))
+        var rows: [[RGBImage]] = []
+        for start in stride(from: 0, to: images.count, by: main.columns) {
+            rows.append(Array(images[start..<min(start + main.columns, images.count)]))
+        }
+        let rowsPerPrompt = max(images.count / max(prompts.count, 1) / main.columns, 1)
+        let labels = rows.indices.map { index in
+            index % rowsPerPrompt == 0 && index / rowsPerPrompt < prompts.count ? prompts[index / rowsPerPrompt] : ""
+        }
+        return ImageGrid(rows: rows, rowLabels: labels, pixelScale: max(160 / max(samples.shape[3], 1), 1))
+    }
+}
+
+extension PromptEmbeddings {
+    /// Repeats each condition `times` times.
+    func repeated(_ times: Int) -> PromptEmbeddings {
+        guard times > 1 else { return self }
+        return map { tensor in
+            .concatenated(
+                (0..<tensor.shape[0]).flatMap { row in
+                    Array(repeating: tensor.sliced(axis: 0, row..<row + 1), count: times)
+                }, axis: 0)
+        }
+    }
+}
