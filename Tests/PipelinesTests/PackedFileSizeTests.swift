@@ -45,7 +45,8 @@ import Testing
         for layer in unet.quantizedLayers {
             let shape = [Int](repeating: 1, count: layer.weight.shape.count)
             let record = try PackedLayerRecord(
-                path: layer.path, bits: BitWidth(1), encoding: .radix, shape: shape, codes: [1], scales: [1])
+                path: layer.path, grid: BalancedGrid(BitWidth(1)), encoding: .radix, shape: shape, codes: [1],
+                scales: [1])
             try writer.write(record)
             overhead.addPackedLayer(layer.path, rank: shape.count)
             elements += 5

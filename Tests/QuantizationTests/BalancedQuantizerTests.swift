@@ -83,7 +83,7 @@ import Testing
                 initialization: .paper)
             let bytes = try packCodes(student.codes, levels: student.grid.levels, encoding: encoding)
             let packed = try PackedWeight(
-                shape: shape, bits: bits, encoding: encoding, codes: bytes, scales: student.scales)
+                shape: shape, grid: BalancedGrid(bits), encoding: encoding, codes: bytes, scales: student.scales)
             #expect(packed.codes == student.codes)
             #expect(packed.tensor().shape == shape)
             #expect(packed.tensor().values.map(\.bitPattern) == student.tensor().values.map(\.bitPattern))
@@ -102,11 +102,11 @@ import Testing
         let bytes = try packCodes([Int16](repeating: 1, count: 40), levels: 5, encoding: .radix)
         #expect(throws: PackingError.self) {
             try PackedWeight(
-                shape: [4, 11], bits: BitWidth(2), encoding: .radix, codes: bytes, scales: .ones([4]))
+                shape: [4, 11], grid: BalancedGrid(BitWidth(2)), encoding: .radix, codes: bytes, scales: .ones([4]))
         }
         #expect(throws: PackingError.self) {
             try PackedWeight(
-                shape: [4, 10], bits: BitWidth(2), encoding: .radix, codes: bytes.dropLast(),
+                shape: [4, 10], grid: BalancedGrid(BitWidth(2)), encoding: .radix, codes: bytes.dropLast(),
                 scales: .ones([4]))
         }
     }

@@ -25,7 +25,11 @@ public final class FakeQuantizedWeight: QuantizedWeight, @unchecked Sendable {
 
     /// Quantizes `latent` with initial scales.
     public convenience init(latent: Parameter, bits: BitWidth, initialization: ScaleInitialization) {
-        let grid = BalancedGrid(bits)
+        self.init(latent: latent, grid: BalancedGrid(bits), initialization: initialization)
+    }
+
+    /// Quantizes `latent` with newly initialized scales on `grid`.
+    public convenience init(latent: Parameter, grid: BalancedGrid, initialization: ScaleInitialization) {
         let scales = initialization.scales(of: latent.value, grid: grid)
         self.init(latent: latent, scales: Parameter(latent.name + ".scale", scales), grid: grid)
     }

@@ -26,7 +26,7 @@ public final class PackedWeight: QuantizedWeight {
 
     private enum Content: Sendable {
         case panels(IntegerMatrix)
-        /// Signed codes with more levels than the integer kernels support: 8 nominal bits.
+        /// Signed codes with more levels than the integer kernels support: the paper's grid of 8 nominal bits.
         case codes([Int16])
     }
 
@@ -35,12 +35,12 @@ public final class PackedWeight: QuantizedWeight {
     /// - Throws: `PackingError` if `codes` are not the encoded codes of a weight of this shape and grid.
     /// - Precondition: `scales` is `[OC]`, one scale per output channel.
     public init(
-        shape: [Int], bits: BitWidth, encoding: PackingEncoding, codes: [UInt8], scales: Tensor
+        shape: [Int], grid: BalancedGrid, encoding: PackingEncoding, codes: [UInt8], scales: Tensor
     ) throws(PackingError) {
         precondition(scales.shape == [shape.first ?? 0], "packed weight \(shape): scales \(scales.shape)")
         self.shape = shape
         self.scales = scales
-        grid = BalancedGrid(bits)
+        self.grid = grid
         let (levels, count) = (grid.levels, shape.reduce(1, *))
         if IntegerMatrix.supports(levels: levels, shape: shape) {
             let matrix = try IntegerMatrix(levels: levels, shape: shape) { stored throws(PackingError) in
@@ -57,7 +57,7 @@ public final class PackedWeight: QuantizedWeight {
 
     public var parameters: [Parameter] { [] }
 
-    /// The type of the layer's inputs. Layers of 8 nominal bits, whose 257 levels do not fit into a byte, always
+    /// The type of the layer's inputs. Layers with the paper's grid of 8 bits, whose 257 levels do not fit into a byte, always
     /// compute in Float32: these are the first and last layer, whose inputs the paper does not quantize either.
     public var activations: ActivationType {
         get { usesIntegers.load(ordering: .relaxed) ? .int8 : .float32 }

@@ -44,6 +44,9 @@ public struct BitWidth: RawRepresentable, Hashable, Comparable, Sendable {
     /// The number of grid points, 2^b + 1: odd, in `3...257`.
     public var levels: Int { (1 << rawValue) + 1 }
 
+    /// The number of grid points of layers whose codes must fit into a byte: `levels`, or 255 for 8 bits.
+    public var levelsInByte: Int { min(levels, 255) }
+
     /// The cost of one weight, log2(levels), in bits.
     public var effectiveBits: Double { log2(Double(levels)) }
 

@@ -127,7 +127,7 @@ extension ModelInventory: Codable {
         }
         self.container = try container.decodeIfPresent(PackedContainer.self, forKey: .container)
         if let found = self.container,
-            let wrong = [found.cached, found.layersKept, found.textEncoder].first(where: {
+            let wrong = [found.cached, found.layersKept, found.components].first(where: {
                 !(0...Self.parameterLimit).contains($0)
             })
         {

@@ -74,13 +74,18 @@ public struct StorageModel: Sendable {
         }
         for component in inventory.componentLayers {
             guard let bits = recipe.layers[component.layer.path] else { continue }
-            bytes += quantizedBytes(component.layer, bits) - component.denseBytes
+            bytes += quantizedBytes(component.layer, levels: bits.levelsInByte) - component.denseBytes
         }
         return bytes
     }
 
     /// The bytes of codes and scales of one layer.
     public func quantizedBytes(_ layer: LayerShape, _ bits: BitWidth) -> Int {
-        codeBytes(layer.weights, bits.levels) + layer.outputChannels * bytesPerScale
+        quantizedBytes(layer, levels: bits.levels)
+    }
+
+    /// The bytes of codes and scales of one layer on a grid of `levels` levels.
+    public func quantizedBytes(_ layer: LayerShape, levels: Int) -> Int {
+        codeBytes(layer.weights, levels) + layer.outputChannels * bytesPerScale
     }
 }

@@ -4,7 +4,7 @@
 import Tensors
 
 /// A table of V learned vectors with the key `weight` `[V, D]`.
-public final class Embedding: WeightHolder {
+public final class Embedding: WeightedLayer {
     public let path: String
     public var weight: any WeightSource {
         didSet { preconditionSameShape(path, oldValue, weight) }
@@ -25,6 +25,6 @@ public final class Embedding: WeightHolder {
 
     /// `ids` (`shape`, flat) -> `shape + [D]`.
     public func callAsFunction(_ ids: [Int32], shape: [Int]) -> Tensor {
-        embedding(ids, shape: shape, weight: weight.tensor())
+        embedding(ids, shape: shape, weight: weight.lazyTensor())
     }
 }

@@ -13,5 +13,6 @@ public protocol WeightHolder: AnyObject {
     var bias: Parameter? { get }
 }
 
-/// A linear layer, weight `[OC, IC]`, or a convolution, weight `[OC, IC, KH, KW]`: what quantization applies to.
+/// A linear layer, weight `[OC, IC]`, a convolution, weight `[OC, IC, KH, KW]`, or an embedding, weight `[V, D]` with
+/// one scale per row: what quantization applies to.
 public protocol WeightedLayer: WeightHolder {}

@@ -78,7 +78,7 @@ extension DiffusionPipeline {
             for layer in component.store.weightedLayers {
                 guard let weight = layer.weight as? FakeQuantizedWeight else { continue }
                 try writer.write(
-                    QuantizationRecord(path: layer.path, bits: weight.grid.bits, scales: weight.scales),
+                    QuantizationRecord(path: layer.path, grid: weight.grid, scales: weight.scales),
                     of: component.name)
             }
         }

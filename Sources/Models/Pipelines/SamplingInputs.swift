@@ -49,7 +49,7 @@ public struct SamplingInputs {
 
     private(set) var conditioning = ImageConditioning.none
     private(set) var image: Posterior?
-    /// `[1, 1, H, W]`, 1 where the image is painted anew.
+    /// `[1, 1, H, W]`, 1 where the image is repainted.
     private(set) var mask: Tensor?
     /// The image without the masked part.
     private(set) var maskedImage: Posterior?
@@ -60,7 +60,7 @@ public struct SamplingInputs {
     ///
     /// - Parameters:
     ///   - pixels: `[1, 3, 8H, 8W]` in [-1, 1].
-    ///   - mask: `[1, 1, 8H, 8W]`, 1 where the image is painted anew, else 0; nil changes the whole image.
+    ///   - mask: `[1, 1, 8H, 8W]`, 1 where the image is repainted, else 0; nil changes the whole image.
     ///   - conditioning: what the denoiser takes.
     ///   - vae: the autoencoder.
     /// - Throws: `PipelineError.missingComponent` for an autoencoder without encoder.

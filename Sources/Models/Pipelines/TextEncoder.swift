@@ -101,9 +101,16 @@ extension TextEncoder {
     /// The text encoder `name` of a checkpoint without values and without tokenizer; nil where it has none.
     convenience init?(skeleton name: String, in reader: CheckpointReader) throws {
         guard let json = reader.header.configs[name] else { return nil }
+        try self.init(skeleton: name, json: json, tokenizer: nil)
+    }
+
+    /// A text encoder without values.
+    ///
+    /// - Throws: `ConfigError`, `ParameterError`, `TokenizerError`.
+    convenience init(skeleton name: String, json: String, tokenizer: TokenizerFiles?) throws {
         let (model, projected) = try Self.build(
             name, CLIPTextConfig(json: Data(json.utf8)), ParameterPath(ParameterStore(provider: ShapeOnlyProvider())))
-        try self.init(name, model, projected, tokenizerName: "", files: nil)
+        try self.init(name, model, projected, tokenizerName: CLIPTokenizer.name, files: tokenizer)
     }
 
     /// The layers of the text encoder `name`, without values.

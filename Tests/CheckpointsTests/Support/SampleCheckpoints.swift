@@ -40,7 +40,7 @@ enum SampleCheckpoint {
             UInt16.random(in: 0..<UInt16(bits.levels), using: &random)
         }
         return try PackedLayerRecord(
-            path: path, bits: bits, encoding: encoding, shape: shape,
+            path: path, grid: BalancedGrid(bits), encoding: encoding, shape: shape,
             codes: packCodes(stored, levels: bits.levels, encoding: encoding),
             scales: (0..<shape[0]).map { Float($0 + 1) / 64 })
     }
@@ -65,7 +65,7 @@ enum SampleCheckpoint {
         try writer.write("mid.to_q.bias", tensor([4], seed: 3))
         try writer.write(
             QuantizationRecord(
-                path: "mid.to_q", bits: BitWidth(2), scales: Tensor([0.5, 0.25, 1, 2], shape: [4])))
+                path: "mid.to_q", grid: BalancedGrid(BitWidth(2)), scales: Tensor([0.5, 0.25, 1, 2], shape: [4])))
         try writer.writeTrainingState(json: "{\"step\":7}")
         try writer.write("values/mid.to_q.weight", in: .training, tensor([4, 6], seed: 4))
         try writer.write("values/mid.to_q.weight.scale", in: .training, tensor([4], seed: 5))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `bitsfusion import`: converts a diffusers folder to a model file.
+// `bitsfusion import`: converts a diffusers folder or a single-file checkpoint to a model file.
 
 import ArgumentParser
 import BitsFusion
@@ -7,22 +7,25 @@ import BitsFusion
 struct ImportCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "import",
-        abstract: "Convert a diffusers folder to a model file.",
-        usage: "bitsfusion import <folder> [--output <output>] [options]",
+        abstract: "Convert a diffusers folder or a single-file checkpoint to a model file.",
+        usage: "bitsfusion import <source> [--output <output>] [options]",
         discussion: """
-            Reads config.json and *.safetensors (float32, float16 or bfloat16; one file or \
-            shards with an index) of a UNet folder or of unet/ in a pipeline folder, with the \
-            pipeline's scheduler config. Writes one model file. Every tensor must have the name \
-            and shape of the config.
+            Reads a Stable Diffusion model (1.x, 2.x, XL base; inpainting; InstructPix2Pix): a diffusers pipeline \
+            folder, the folder of a UNet, or one .safetensors file with the names of the original repositories. Writes \
+            one model file with every component that a prompt needs: UNet, text encoders with their tokenizers, VAE \
+            and scheduler config. Every tensor must have the name and shape of its component's config.
+
+            --lora merges a LoRA of UNet and text encoders (kohya, PEFT and diffusers names).
 
             Examples:
 
-              bitsfusion import stable-diffusion-v1-5 -o model.h5
-              bitsfusion import stable-diffusion-v1-5 --variant fp16 -o model.h5
+              bitsfusion import stable-diffusion-v1-5 -o sd15.h5
+              bitsfusion import v1-5-pruned-emaonly.safetensors -o sd15.h5
+              bitsfusion import stable-diffusion-v1-5 --variant fp16 --lora style.safetensors=0.8 -o sd15.h5
             """)
 
-    @Argument(help: "diffusers UNet folder, or pipeline folder with unet/.")
-    var folder: String
+    @Argument(help: "diffusers pipeline folder, UNet folder, or single-file checkpoint (.safetensors).")
+    var source: String
 
     @Option(name: .shortAndLong, help: "Model file to write.")
     var output = "model.h5"
@@ -30,26 +33,57 @@ struct ImportCommand: ParsableCommand {
     @Option(help: "Element type of all tensors (default: unchanged).")
     var dtype: ElementType?
 
-    @Option(help: "Variant of the weights, such as fp16.")
+    @Option(help: "Variant of the weights of a folder, such as fp16.")
     var variant: String?
+
+    @Option(
+        help: "Prediction type of a single-file checkpoint: epsilon or v_prediction (default: inferred as in diffusers).")
+    var predictionType: PredictionType?
+
+    @Option(
+        help: ArgumentHelp("LoRA to merge, with its weight (default: 1); can be repeated.", valueName: "file[=weight]"))
+    var lora: [LoRAReference] = []
 
     @OptionGroup var common: CommonOptions
 
     func run() throws {
         common.apply()
-        let source = try DiffusersFolder(folder, variant: variant)
-        try Output.checkCanCreate(output, keeping: source.files)
+        let pipeline = try PipelineSource(source, variant: variant, predictionType: predictionType)
+        let adapters = try lora.map { try LoRA($0.path, weight: $0.weight) }
+        let files = pipeline.files + lora.map(\.path)
+        try Output.checkCanCreate(output, keeping: files)
         InterruptFlag.install()
-        let progress = common.progress("importing", total: source.weights.keys.count, unit: "tensors")
-        let manifest = try Output.manifest(inputs: source.files)
-        try addingFile(source.path + "/config.json") {
-            try source.writeModel(to: output, manifest: manifest, as: dtype) { done, _ in
+        let merged = try pipeline.merging(adapters)
+        let total = merged.components.reduce(0) { $0 + $1.tensors.keys.count }
+        let progress = common.progress("importing", total: total, unit: "tensors")
+        let manifest = try Output.manifest(inputs: files)
+        try addingFile(source) {
+            try merged.writeModel(to: output, manifest: manifest, as: dtype) { done, _ in
                 progress.update(done)
                 try InterruptFlag.check()
             }
         }
         progress.endLine()
-        Output.line(
-            "\(output): \(source.weights.keys.count) tensors, \(Numbers.bytes(Numbers.fileSize(output)))")
+        for (name, reason) in merged.leftOut { Output.warning("\(source): \(name): left out: \(reason)") }
+        let components = merged.components.map(\.name).joined(separator: ", ")
+        Output.line("\(output): \(components): \(total) tensors, \(Numbers.bytes(Numbers.fileSize(output)))")
     }
 }
+
+/// `<file>` or `<file>=<weight>`.
+struct LoRAReference: ExpressibleByArgument {
+    let path: String
+    let weight: Float
+
+    init?(argument: String) {
+        guard let equals = argument.lastIndex(of: "="), let weight = Float(argument[argument.index(after: equals)...])
+        else {
+            (path, weight) = (argument, 1)
+            return
+        }
+        guard weight.isFinite, equals != argument.startIndex else { return nil }
+        (path, self.weight) = (String(argument[..<equals]), weight)
+    }
+}
+
+extension PredictionType: ExpressibleByArgument {}

@@ -144,7 +144,7 @@ struct SampleCommand: ParsableCommand {
             help: "Share of the steps that change --init-image, above 0 to 1 (default: 0.8; 1 with --mask).")
         var strength: Double?
 
-        @Option(help: "PNG file that is white where --init-image is painted anew.")
+        @Option(help: "PNG file that is white where --init-image is repainted.")
         var mask: String?
 
         @Option(

@@ -9,9 +9,12 @@ public func embedding(_ ids: [Int32], shape: [Int], weight: Tensor) -> Tensor {
     precondition(ids.count == shape.reduce(1, *), "embedding: \(ids.count) ids for shape \(shape)")
     let (rows, channels) = (weight.shape[0], weight.shape[1])
     let output = Tensor(unsafeUninitialized: shape + [channels])
+    // Of a packed or 16-bit table, only the rows of `ids` are converted.
     for (position, id) in ids.enumerated() {
         precondition(id >= 0 && id < rows, "embedding: id \(id) outside a table of \(rows) rows")
-        (output.pointer + position * channels).update(from: weight.pointer + Int(id) * channels, count: channels)
+        weight.forEachRows(of: Int(id)..<Int(id) + 1) { _, row in
+            (output.pointer + position * channels).update(from: row, count: channels)
+        }
     }
     return .custom("embedding", inputs: [weight], output: output) { g in
         let gw = Tensor.zeros([rows, channels])

@@ -91,7 +91,7 @@ public final class CheckpointParameters: ParameterProvider {
         let record = try checkpoint.reader.quantization(of: layer, in: checkpoint.component)
         try check(record.scales.shape, [shape[0]], key + ".scale")
         let scales = Parameter(key + ".scale", record.scales)
-        return FakeQuantizedWeight(latent: value, scales: scales, grid: BalancedGrid(record.bits))
+        return FakeQuantizedWeight(latent: value, scales: scales, grid: record.grid)
     }
 
     /// Checks, after the model is built, that it uses all tensors of the component.

@@ -80,13 +80,15 @@ public final class CheckpointWriter {
         }
     }
 
-    /// Writes the parameter of a layer: 16-bit weights without conversion, all others dense in Float32.
+    /// Writes the parameter of a layer as `type`; nil: 16-bit weights without conversion, all others dense in Float32.
     ///
     /// - Throws: as `write(_:in:type:shape:bytes:)`.
     public func write(
-        _ key: String, in section: CheckpointSection? = nil, _ source: any WeightSource
+        _ key: String, in section: CheckpointSection? = nil, _ source: any WeightSource, as type: ElementType? = nil
     ) throws {
-        if let half = source as? Weight16 {
+        if let type {
+            try write(key, in: section, withoutGradients { source.tensor() }, as: type)
+        } else if let half = source as? Weight16 {
             try write(key, in: section, type: StorageType(half.type), shape: half.shape, elements: half.bits)
         } else {
             try write(key, in: section, withoutGradients { source.tensor() })

@@ -17,8 +17,8 @@ import Tensors
 public struct PackedLayerRecord: Equatable, Sendable {
     /// The layer's diffusers path, such as `down_blocks.0.resnets.0.conv1`.
     public let path: String
-    /// The nominal bits.
-    public let bits: BitWidth
+    /// The grid of the codes.
+    public let grid: BalancedGrid
     /// The encoding of `codes`.
     public let encoding: PackingEncoding
     /// The weight's shape, `[OC, IC]` or `[OC, IC, KH, KW]`.
@@ -31,8 +31,10 @@ public struct PackedLayerRecord: Equatable, Sendable {
     /// The largest number of weights of a layer. Limited, because a few bytes can encode any number of codes.
     private static let weightLimit = 1 << 30
 
-    /// The number of grid points, 2^b + 1.
-    public var levels: Int { bits.levels }
+    /// The nominal bits.
+    public var bits: BitWidth { grid.bits }
+    /// The number of grid points.
+    public var levels: Int { grid.levels }
     /// The number of weights.
     public var count: Int { shape.reduce(1, *) }
 
@@ -40,13 +42,13 @@ public struct PackedLayerRecord: Equatable, Sendable {
     ///
     /// - Throws: `PackedLayerFault.shape`, `.codeBytes`, `.scaleCount` or `.scale`.
     public init(
-        path: String, bits: BitWidth, encoding: PackingEncoding, shape: [Int], codes: [UInt8],
+        path: String, grid: BalancedGrid, encoding: PackingEncoding, shape: [Int], codes: [UInt8],
         scales: [Float]
     ) throws(PackedLayerFault) {
         guard let count = elementCount(shape), [2, 4].contains(shape.count), count <= Self.weightLimit else {
             throw .shape(shape)
         }
-        let bound = packedByteCountBound(count: count, levels: bits.levels, encoding: encoding)
+        let bound = packedByteCountBound(count: count, levels: grid.levels, encoding: encoding)
         guard encoding.hasFixedSize ? codes.count == bound : codes.count <= bound else {
             throw .codeBytes(expected: bound, found: codes.count)
         }
@@ -55,7 +57,7 @@ public struct PackedLayerRecord: Equatable, Sendable {
             throw .scale(channel: channel, found: scales[channel])
         }
         self.path = path
-        self.bits = bits
+        self.grid = grid
         self.encoding = encoding
         self.shape = shape
         self.codes = codes
@@ -84,7 +86,7 @@ public enum PackedLayerFault: Error, Equatable, Sendable {
     case scaleCount(expected: Int, found: Int)
     /// A scale is not finite, not positive, or too small for the type that it is stored in.
     case scale(channel: Int, found: Float)
-    /// The attribute `levels` is not 2^bits + 1, or `bits` is not in `1...8`.
+    /// The attribute `levels` does not belong to a grid of `bits` nominal bits, or `bits` is not in `1...8`.
     case levels(bits: Int, found: Int)
     /// An unknown encoding.
     case encoding(String)
@@ -168,7 +170,7 @@ extension CheckpointReader {
         let shape = try integers(CheckpointName.shape, of: object)
         let checksum = try integer(CheckpointName.checksum, of: object)
         do throws(PackedLayerFault) {
-            guard let bits = BitWidth(rawValue: nominalBits), bits.levels == levels else {
+            guard let grid = BitWidth(rawValue: nominalBits).flatMap({ BalancedGrid($0, levels: levels) }) else {
                 throw .levels(bits: nominalBits, found: levels)
             }
             guard let known = PackingEncoding(rawValue: encoding) else { throw .encoding(encoding) }
@@ -177,7 +179,7 @@ extension CheckpointReader {
                 throw .checksum(expected: UInt32(truncatingIfNeeded: checksum), found: found)
             }
             return try PackedLayerRecord(
-                path: layer, bits: bits, encoding: known, shape: shape, codes: codes, scales: scales.values)
+                path: layer, grid: grid, encoding: known, shape: shape, codes: codes, scales: scales.values)
         } catch {
             throw PackedLayerError(file: path, layer: layer, fault: error)
         }

@@ -56,7 +56,7 @@ extension PackedWeight {
     /// - Throws: `PackingError` if the bytes do not encode codes of the grid.
     convenience init(_ record: PackedLayerRecord) throws(PackingError) {
         try self.init(
-            shape: record.shape, bits: record.bits, encoding: record.encoding, codes: record.codes,
+            shape: record.shape, grid: record.grid, encoding: record.encoding, codes: record.codes,
             scales: Tensor(record.scales, shape: [record.scales.count]))
     }
 }

@@ -2,8 +2,9 @@
 // Scales and bits of the quantized layers of a student in a checkpoint file. Latent weights are stored below /NAME, as
 // the parameters of other layers. NAME is the component, such as unet.
 //
-//     /quantization/NAME/<layer path>/scale   float32 [OC], attribute bits
+//     /quantization/NAME/<layer path>/scale   float32 [OC], attributes bits, levels
 
+import Quantization
 import Recipes
 import Tensors
 
@@ -11,16 +12,19 @@ import Tensors
 public struct QuantizationRecord: Sendable {
     /// The layer's diffusers path.
     public let path: String
-    /// The nominal bits.
-    public let bits: BitWidth
+    /// The grid of the codes.
+    public let grid: BalancedGrid
     /// One scale per output channel, `[OC]`.
     public let scales: Tensor
 
-    public init(path: String, bits: BitWidth, scales: Tensor) {
+    public init(path: String, grid: BalancedGrid, scales: Tensor) {
         self.path = path
-        self.bits = bits
+        self.grid = grid
         self.scales = scales
     }
+
+    /// The nominal bits.
+    public var bits: BitWidth { grid.bits }
 }
 
 extension CheckpointWriter {
@@ -40,6 +44,7 @@ extension CheckpointWriter {
         let scale = try object(key, section)
         try withFile { file throws in
             try file.setInteger(CheckpointName.bits, record.bits.rawValue, of: scale)
+            try file.setInteger(CheckpointName.levels, record.grid.levels, of: scale)
         }
     }
 }
@@ -56,7 +61,8 @@ extension CheckpointReader {
     /// Scales and bits of a layer of a student's component; nil: of the main component.
     ///
     /// - Throws: `CheckpointError.missingKey`, `.elementType`, `.notFinite`, or `.shapeMismatch` if the scales do not
-    ///   have one axis; `HDF5Error.attribute` if the bits are missing or not in `1...8`.
+    ///   have one axis; `HDF5Error.attribute` if bits or levels are missing or are not those of a
+    ///   grid.
     public func quantization(of layer: String, in component: String? = nil) throws -> QuantizationRecord {
         let section = CheckpointSection.quantization(component ?? header.component)
         let key = layer + "." + CheckpointName.scale
@@ -72,6 +78,12 @@ extension CheckpointReader {
                 file: path, object: object, name: CheckpointName.bits,
                 fault: .value(expected: "\(BitWidth.range)", found: "\(nominalBits)"))
         }
-        return QuantizationRecord(path: layer, bits: bits, scales: scales)
+        let levels = try integer(CheckpointName.levels, of: object)
+        guard let grid = BalancedGrid(bits, levels: levels) else {
+            throw HDF5Error.attribute(
+                file: path, object: object, name: CheckpointName.levels,
+                fault: .value(expected: "\(bits.levels)", found: "\(levels)"))
+        }
+        return QuantizationRecord(path: layer, grid: grid, scales: scales)
     }
 }
