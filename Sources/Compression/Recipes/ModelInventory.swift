@@ -81,6 +81,12 @@ public struct ModelInventory: Equatable, Sendable {
     /// N_w: the weights of all linear and convolution layers, the removed time layers included.
     public var weightCount: Int { layers.reduce(0) { $0 + $1.weights } }
 
+    /// The bits of layers of text encoders and autoencoder that a recipe does not name: 8 for latent models with an
+    /// autoencoder, which these components would dominate in size; nil, no quantization, for others.
+    public var defaultComponentsBits: BitWidth? {
+        componentLayers.contains { $0.layer.path.rawValue.hasPrefix("vae.") } ? BitWidth(8) : nil
+    }
+
     /// The layers that every recipe gives bits, sorted by path.
     public var quantizedLayers: [LayerShape] { layers.filter(\.role.isQuantized) }
 

@@ -107,14 +107,17 @@ struct AllocationProblem {
             weightsByBits: weightsByBits, timeBits: timeBits, weightCount: weightCount)
     }
 
-    /// The bytes of the packed file if candidate i has `bits[i]`.
+    /// The bytes of the packed file if candidate i has `bits[i]`, and text encoders and autoencoder their default bits.
     ///
     /// - Throws: `AllocationError.table`; `.sizeWithoutInventory`.
     func storedBytes(_ bits: [BitWidth], _ storage: StorageModel) throws(AllocationError) -> Int {
         guard let inventory else { throw .sizeWithoutInventory }
         do {
-            return try storage.storedBytes(
-                recipe: BitRecipe(layers: layers(bits)), inventory: inventory, timeFeatures: timeFeatures)
+            var recipe = BitRecipe(layers: layers(bits))
+            if let componentsBits = inventory.defaultComponentsBits {
+                recipe = recipe.quantizingComponents(componentsBits, of: inventory)
+            }
+            return try storage.storedBytes(recipe: recipe, inventory: inventory, timeFeatures: timeFeatures)
         } catch {
             throw .table(error)
         }

@@ -100,6 +100,6 @@ public final class DiffusionPipeline {
 
     /// Pixels per latent position along each axis; 1 for pixel-space models.
     public var vaeScaleFactor: Int {
-        denoiser.config.isLatent ? vae?.config.scaleFactor ?? 8 : 1
+        denoiser.config.isLatent ? vae?.config.vaeScaleFactor ?? 8 : 1
     }
 }

@@ -8,6 +8,15 @@ import Networks
 import Recipes
 import Tensors
 
+/// The size of a component other than the denoiser.
+public struct ComponentSize: Sendable {
+    /// The name in diffusers' model_index.json.
+    public let name: String
+    public let parameters: Int
+    /// The bytes of its parameters in a packed file if no layer is quantized.
+    public let denseBytes: Int
+}
+
 extension DiffusionPipeline {
     /// The layers of this model, and the bytes that its packed file adds to them.
     ///
@@ -21,17 +30,24 @@ extension DiffusionPipeline {
             : try DiffusionPipeline(
                 denoiser: denoiser.config.skeleton(), textEncoders: textEncoders, vae: vae,
                 schedulerJSON: schedulerJSON, modelIndexJSON: modelIndexJSON)
-        let others = components.filter { !$0.isDenoiser }
-        let dense = others.reduce(0) { bytes, component in
-            packedEntries(of: component, dropsTimeLayers: false).reduce(bytes) { bytes, entry in
+        inventory.container = PackedContainer(
+            cached: try complete.packedOverhead(.paper), layersKept: try complete.packedOverhead(.layersKept),
+            components: otherComponentSizes.reduce(0) { $0 + $1.denseBytes })
+        return inventory
+    }
+
+    /// The sizes of text encoders and autoencoder.
+    public var otherComponentSizes: [ComponentSize] {
+        components.filter { !$0.isDenoiser }.map { component in
+            let entries = packedEntries(of: component, dropsTimeLayers: false)
+            let dense = entries.reduce(0) { bytes, entry in
                 let type = (entry.source as? Weight16)?.type ?? packedType(of: entry, component) ?? .float32
                 return bytes + entry.source.shape.reduce(1, *) * type.bytesPerElement
             }
+            return ComponentSize(
+                name: component.name, parameters: component.store.elementCount,
+                denseBytes: dense + component.quantizedLayers.reduce(0) { $0 + $1.denseBytes })
         }
-        inventory.container = PackedContainer(
-            cached: try complete.packedOverhead(.paper), layersKept: try complete.packedOverhead(.layersKept),
-            components: dense + others.flatMap(\.quantizedLayers).reduce(0) { $0 + $1.denseBytes })
-        return inventory
     }
 
     /// An upper bound of the bytes of a packed file in addition to tensor elements, if all layers of all components are

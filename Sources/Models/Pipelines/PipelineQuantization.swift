@@ -34,17 +34,6 @@ public struct PostTrainingQuantization: Sendable {
     }
 }
 
-extension BitRecipe {
-    /// This recipe with `bits` for every layer of text encoders and autoencoder that it does not name.
-    public func quantizingComponents(_ bits: BitWidth, of inventory: ModelInventory) -> BitRecipe {
-        var recipe = self
-        for component in inventory.componentLayers where recipe.layers[component.layer.path] == nil {
-            recipe.layers[component.layer.path] = bits
-        }
-        return recipe
-    }
-}
-
 extension PipelineComponent {
     /// The grid of a layer of this component with nominal `bits`.
     ///

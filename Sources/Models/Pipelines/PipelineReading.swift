@@ -21,6 +21,17 @@ extension DiffusionPipeline {
         try self.init(CheckpointReader(path), precision: precision)
     }
 
+    /// The pipeline of an open checkpoint for describing it: the denoiser has no values of large weights.
+    ///
+    /// - Throws: as `init(contentsOf:precision:)`.
+    public convenience init(inspecting reader: CheckpointReader, _ config: any DenoiserConfig) throws {
+        try self.init(
+            denoiser: config.skeleton(),
+            textEncoders: TextEncoder.names.compactMap { try TextEncoder($0, in: reader, precision: .keep16Bit) },
+            vae: AutoencoderKL(in: reader, precision: .keep16Bit), schedulerJSON: reader.header.scheduler,
+            modelIndexJSON: reader.header.modelIndex)
+    }
+
     /// The pipeline of an open checkpoint with shapes and no values of large weights.
     convenience init(skeletonOf reader: CheckpointReader, _ config: any DenoiserConfig) throws {
         try self.init(
@@ -85,40 +96,52 @@ extension DiffusionPipeline {
 }
 
 extension AutoencoderKL {
-    /// The autoencoder of a checkpoint; nil where it has none. A file without an encoder, as `--no-vae-encoder` writes
-    /// it, opens without one.
+    /// The autoencoder of a checkpoint; nil where it has none. A file without an encoder opens without one.
     ///
     /// - Parameters:
     ///   - reader: the file.
-    ///   - parts: the halves to read, where they are stored.
+    ///   - decoderOnly: leaves out an encoder that is stored.
     ///   - precision: how dense weights are held.
     /// - Throws: `CheckpointError`, `ConfigError`, `ParameterError`.
     public convenience init?(
-        in reader: CheckpointReader, parts: Parts = .all, precision: WeightPrecision = .float32
+        in reader: CheckpointReader, decoderOnly: Bool = false, precision: WeightPrecision = .float32
     ) throws {
-        guard let json = reader.header.configs[CheckpointHeader.vae] else { return nil }
-        let config = try AutoencoderKLConfig(json: Data(json.utf8))
-        let parts = parts.intersection(Self.storedParts(in: reader))
-        let shapes = try reader.format == .packed ? config.skeleton(parts).store.weightShapes : [:]
+        guard let config = try AutoencoderKLConfig(in: reader) else { return nil }
+        let stored = Self.storedParts(in: reader), parts = decoderOnly ? .decoder : stored
+        let shapes = try reader.format == .packed ? config.skeleton(parts: parts).store.weightShapes : [:]
         let parameters = try CheckpointParameters(
             reader, component: CheckpointHeader.vae, precision: precision, shapes: shapes)
         try self.init(config: config, parameters: ParameterPath(ParameterStore(provider: parameters)), parts: parts)
-        if parts == Self.storedParts(in: reader) { try parameters.checkAllUsed() }
+        if parts == stored { try parameters.checkAllUsed() }
     }
 
     /// The autoencoder of a checkpoint without values; nil where it has none.
     convenience init?(skeletonIn reader: CheckpointReader) throws {
-        guard let json = reader.header.configs[CheckpointHeader.vae] else { return nil }
+        guard let config = try AutoencoderKLConfig(in: reader) else { return nil }
         try self.init(
-            config: AutoencoderKLConfig(json: Data(json.utf8)),
-            parameters: ParameterPath(ParameterStore(provider: ShapeOnlyProvider())),
+            config: config, parameters: ParameterPath(ParameterStore(provider: ShapeOnlyProvider())),
             parts: Self.storedParts(in: reader))
+    }
+
+    /// Whether the parameter or layer `path` belongs to the encoder.
+    static func isEncoder(parameter path: String) -> Bool {
+        path.hasPrefix("encoder.") || path == "quant_conv" || path.hasPrefix("quant_conv.")
     }
 
     /// The halves of the autoencoder that a checkpoint has.
     private static func storedParts(in reader: CheckpointReader) -> Parts {
         let keys =
             (reader.parameters(of: CheckpointHeader.vae)?.keys ?? []) + reader.packedLayers(of: CheckpointHeader.vae)
-        return keys.contains { $0.hasPrefix("encoder.") } ? .all : .decoder
+        return keys.contains(where: isEncoder(parameter:)) ? .both : .decoder
+    }
+}
+
+extension AutoencoderKLConfig {
+    /// The config of a checkpoint's autoencoder; nil where it has none.
+    ///
+    /// - Throws: `ConfigError`.
+    public init?(in reader: CheckpointReader) throws {
+        guard let json = reader.header.configs[CheckpointHeader.vae] else { return nil }
+        try self.init(json: Data(json.utf8))
     }
 }

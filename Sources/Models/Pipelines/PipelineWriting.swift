@@ -20,6 +20,8 @@ public struct PackingOptions: Hashable, Sendable {
     public var scaleType: ElementType
     /// The timesteps whose time features are cached, in place of the time layers; nil keeps the layers.
     public var cachedTimesteps: [Int]?
+    /// Whether the encoder of the autoencoder is stored, which only image inputs need.
+    public var keepsVAEEncoder = true
 
     public init(
         encoding: PackingEncoding = .entropy, scaleType: ElementType = .float32, cachedTimesteps: [Int]?
@@ -27,6 +29,13 @@ public struct PackingOptions: Hashable, Sendable {
         self.encoding = encoding
         self.scaleType = scaleType
         self.cachedTimesteps = cachedTimesteps
+    }
+}
+
+extension PackingOptions {
+    /// Whether the parameter or layer `path` of a component is stored.
+    func includes(_ path: String, of component: PipelineComponent) -> Bool {
+        keepsVAEEncoder || component.name != CheckpointHeader.vae || !AutoencoderKL.isEncoder(parameter: path)
     }
 }
 
@@ -107,12 +116,14 @@ extension DiffusionPipeline {
         let writer = try CheckpointWriter(path, header: try header(.packed, manifest))
         let quantized = components.flatMap { component in
             component.store.weightedLayers.filter { layer in
-                layer.isQuantized || quantization?.bits(of: layer, in: component) != nil
+                options.includes(layer.path, of: component)
+                    && (layer.isQuantized || quantization?.bits(of: layer, in: component) != nil)
             }.map { (component: component, layer: $0) }
         }
         for component in components {
             let packed = Set(quantized.filter { $0.component.name == component.name }.map { $0.layer.path + ".weight" })
-            for entry in packedEntries(of: component, dropsTimeLayers: table != nil) where !packed.contains(entry.key) {
+            for entry in packedEntries(of: component, dropsTimeLayers: table != nil)
+            where !packed.contains(entry.key) && options.includes(entry.key, of: component) {
                 try writer.write(entry.key, in: component.section, entry.source, as: packedType(of: entry, component))
             }
         }
@@ -162,7 +173,9 @@ extension DiffusionPipeline {
             configs[encoder.name] = String(decoding: try JSONEncoder.compact.encode(encoder.config), as: UTF8.self)
             tokenizers[TextEncoder.tokenizerComponent(of: encoder.name)] = encoder.tokenizerFiles?.texts
         }
-        configs[CheckpointHeader.vae] = vae.map { String(decoding: $0.config.json, as: UTF8.self) }
+        configs[CheckpointHeader.vae] = try vae.map {
+            String(decoding: try JSONEncoder.compact.encode($0.config), as: UTF8.self)
+        }
         return CheckpointHeader(
             format: format, architecture: config.architecture, component: config.component, configs: configs,
             manifest: try manifest.json(), scheduler: schedulerJSON, modelIndex: modelIndexJSON,

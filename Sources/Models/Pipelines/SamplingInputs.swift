@@ -36,7 +36,7 @@ public struct SamplingInputs {
 
         /// A draw, scaled, with standard normal `noise` of the same shape.
         func sample(_ noise: Tensor) -> Tensor {
-            config.scaled(AutoencoderKL.sample(mean: mean, logvar: logvar, noise: noise))
+            config.scaledLatents(AutoencoderKL.sample(mean: mean, logvar: logvar, noise: noise))
         }
     }
 
@@ -67,7 +67,7 @@ public struct SamplingInputs {
     public mutating func setImage(
         _ pixels: Tensor, mask: Tensor?, conditioning: ImageConditioning, vae: AutoencoderKL
     ) throws {
-        guard vae.hasEncoder else { throw PipelineError.missingComponent(name: "vae.encoder", neededBy: "the image") }
+        guard vae.parts != .decoder else { throw PipelineError.missingComponent(name: "vae.encoder", neededBy: "the image") }
         func encode(_ pixels: Tensor) -> Posterior {
             let (mean, logvar) = withoutGradients { vae.encode(pixels) }
             return Posterior(mean: mean, logvar: logvar, config: vae.config)

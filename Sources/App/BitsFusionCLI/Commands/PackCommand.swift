@@ -41,8 +41,9 @@ struct PackCommand: ParsableCommand {
         InterruptFlag.install()
         let pipeline = try addingFile(student) { try DiffusionPipeline(reader) }
         let options = try packing.options(for: pipeline, recipeSteps: nil)
+        guard let recipe = pipeline.recipe else { throw PipelineError.notQuantized }
         try packing.write(
-            pipeline, to: result.output, manifest: Output.manifest(inputs: [student]), options: options,
-            common: common, asJSON: result.json)
+            pipeline, packing.quantization(recipe, .paper, of: pipeline.layerInventory()), to: result.output,
+            manifest: Output.manifest(inputs: [student]), options: options, common: common, asJSON: result.json)
     }
 }

@@ -56,16 +56,12 @@ struct QuantizeCommand: ParsableCommand {
             Output.warning("\(recipe): model: the recipe was made for \(made.path), which differs from \(model.name)")
         }
         InterruptFlag.install()
-        let pipeline = try addingFile(model.name) { try DiffusionPipeline(reader) }
+        let pipeline = try addingFile(model.name) { try DiffusionPipeline(reader, precision: .keep16Bit) }
         let options = try packing.options(for: pipeline, recipeSteps: bits.cachedSteps)
-        let progress = common.progress("fitting scales", total: bits.layers.count, unit: "layers")
-        try pipeline.quantize(recipe: bits, initialization: quantization.initialization) { done, _ in
-            progress.update(done)
-            try InterruptFlag.check()
-        }
-        progress.endLine()
+        // Each layer is quantized when it is packed, so that memory never holds a second copy of the model.
         try packing.write(
-            pipeline, to: result.output, manifest: manifest, options: options, common: common, asJSON: result.json)
+            pipeline, packing.quantization(bits, quantization.initialization, of: pipeline.layerInventory()),
+            to: result.output, manifest: manifest, options: options, common: common, asJSON: result.json)
     }
 
     /// Checks the recipe's layers before the model's weights are read.

@@ -27,8 +27,8 @@ struct ModelDescription {
     let stored: [LayerID: StoredLayer]
     /// The steps that a packed file caches; nil for other files.
     let cachedSteps: Int?
-    /// Parameters of the text encoder; 0 without one.
-    let textEncoderParameters: Int
+    /// The sizes of text encoders and VAE.
+    let otherComponents: [ComponentSize]
     /// The bytes of the file; nil for folders and configs.
     let fileBytes: Int?
 
@@ -58,11 +58,11 @@ struct ModelDescription {
         self.name = name
         self.format = format
         self.config = config
-        inventory = try DiffusionPipeline(denoiser: config.skeleton(), textEncoder: nil, schedulerJSON: nil).inventory()
+        inventory = try DiffusionPipeline(denoiser: config.skeleton(), schedulerJSON: nil).inventory()
         recipe = nil
         stored = [:]
         cachedSteps = nil
-        textEncoderParameters = 0
+        otherComponents = []
         fileBytes = nil
     }
 
@@ -70,10 +70,9 @@ struct ModelDescription {
         self.name = name
         format = checkpoint.format.rawValue
         config = try DenoiserRegistry.config(of: checkpoint, named: name)
-        let encoder = try addingFile(name) { try CLIPTextModel(in: checkpoint) }
-        let pipeline = try DiffusionPipeline(
-            denoiser: config.skeleton(), textEncoder: encoder, tokenizerName: checkpoint.header.tokenizer,
-            schedulerJSON: checkpoint.header.scheduler)
+        let pipeline = try addingFile(name) { [config] in
+            try DiffusionPipeline(inspecting: checkpoint, config)
+        }
         inventory = try pipeline.inventory()
         var layers: [LayerID: BitWidth] = [:]
         var stored: [LayerID: StoredLayer] = [:]
@@ -94,7 +93,7 @@ struct ModelDescription {
         recipe = layers.isEmpty ? nil : BitRecipe(layers: layers)
         if let recipe { try addingFile(name) { [inventory] in try recipe.validate(against: inventory) } }
         cachedSteps = checkpoint.format == .packed ? try checkpoint.timeFeatures()?.timesteps.count ?? 0 : nil
-        textEncoderParameters = encoder?.store.elementCount ?? 0
+        otherComponents = pipeline.otherComponentSizes
         fileBytes = Numbers.fileSize(checkpoint.path)
         if checkpoint.format == .model { try pipeline.denoiser.checkTensors(of: checkpoint.parameters) }
     }

@@ -45,6 +45,12 @@ struct ModelReport: Encodable {
         let share: Double
     }
 
+    /// A component other than the denoiser.
+    struct OtherComponent: Encodable {
+        let name: String
+        let parameters: Int
+    }
+
     struct Quantized: Encodable {
         let averageBits: Double
         let storedBitsPerWeight: Double
@@ -53,7 +59,7 @@ struct ModelReport: Encodable {
         let parts: [Part]
         /// All parts together: the bytes of the packed file.
         let storedBytes: Int
-        /// Without the text encoder. Compared with `float16Bytes`.
+        /// Without text encoders and VAE. Compared with `float16Bytes`.
         let unetBytes: Int
         let float16Bytes: Int
     }
@@ -63,7 +69,8 @@ struct ModelReport: Encodable {
     let architecture: Architecture
     let parameters: Int
     let weights: Int
-    let textEncoderParameters: Int
+    /// Text encoders and VAE: parameters by name.
+    let otherComponents: [OtherComponent]
     let fileBytes: Int?
     /// The layers of all components, those of the denoiser first.
     let layers: [Layer]
@@ -81,11 +88,12 @@ struct ModelReport: Encodable {
         architecture = Architecture(model.config)
         parameters = inventory.weightCount + inventory.otherParameters
         weights = inventory.weightCount
-        textEncoderParameters = model.textEncoderParameters
+        otherComponents = model.otherComponents.map { OtherComponent(name: $0.name, parameters: $0.parameters) }
         denoiserLayers = inventory.layers.count
         fileBytes = model.fileBytes
         let found = recipe == model.recipe ? model.stored : [:]
         var stored: [LayerID: StoredLayer] = [:]
+        let ofComponents = Set(inventory.componentLayers.map(\.layer.path))
         for layer in inventory.quantizedLayers + inventory.componentLayers.map(\.layer) {
             guard let bits = recipe?.layers[layer.path] else { continue }
             stored[layer.path] =
@@ -93,7 +101,8 @@ struct ModelReport: Encodable {
                 ?? StoredLayer(
                     encoding: encoding,
                     codeBytes: packedByteCount(
-                        count: layer.weights, levels: bits.levels, encoding: encoding),
+                        count: layer.weights,
+                        levels: ofComponents.contains(layer.path) ? bits.levelsInByte : bits.levels, encoding: encoding),
                     scaleBytes: layer.outputChannels * 4)
         }
         let denseBytes = Dictionary(
@@ -115,7 +124,7 @@ struct ModelReport: Encodable {
         quantized = try recipe.map {
             try Quantized(
                 $0, inventory: inventory, storage: storage, stored: stored,
-                textEncoder: model.textEncoderParameters,
+                components: model.otherComponents,
                 fileBytes: found.isEmpty ? nil : model.fileBytes
             )
         }
@@ -136,7 +145,7 @@ extension ModelReport.Architecture {
 extension ModelReport.Quantized {
     init(
         _ recipe: BitRecipe, inventory: ModelInventory, storage: TimeFeatureStorage,
-        stored: [LayerID: StoredLayer], textEncoder: Int, fileBytes: Int?
+        stored: [LayerID: StoredLayer], components: [ComponentSize], fileBytes: Int?
     ) throws {
         let size = try SizeAccounting(recipe: recipe, inventory: inventory, timeFeatures: storage)
         let quantized = inventory.quantizedLayers.compactMap { stored[$0.path] }
@@ -144,15 +153,19 @@ extension ModelReport.Quantized {
         let scales = quantized.reduce(0) { $0 + $1.scaleBytes }
         let time = Int(size.timeFeatures.bytes)
         let others = Int(size.otherParameters.bytes)
-        let encoder = inventory.componentLayers.reduce(inventory.container?.textEncoder ?? 0) { bytes, component in
-            bytes + (stored[component.layer.path].map { $0.bytes - component.denseBytes } ?? 0)
+        let componentBytes = components.map { component in
+            inventory.componentLayers.reduce(component.denseBytes) { bytes, layer in
+                guard layer.layer.path.rawValue.hasPrefix(component.name + ".") else { return bytes }
+                return bytes + (stored[layer.layer.path].map { $0.bytes - layer.denseBytes } ?? 0)
+            }
         }
+        let othersBytes = componentBytes.reduce(0, +)
         // Known for a packed file, an upper bound for one to be written.
         let container =
-            fileBytes.map { $0 - codes - scales - time - others - encoder } ?? inventory.container?.structure(storage)
+            fileBytes.map { $0 - codes - scales - time - others - othersBytes } ?? inventory.container?.structure(storage)
             ?? 0
         let unet = codes + scales + time + others + container
-        let total = unet + encoder
+        let total = unet + othersBytes
         func part(_ name: String, _ part: SizeAccounting.Part, _ bytes: Int, counts: Bool) -> ModelReport.Part {
             ModelReport.Part(
                 name: name, count: part.count, averageBits: counts ? size.averageBits(of: part) : nil,
@@ -170,8 +183,9 @@ extension ModelReport.Quantized {
             part("scales", size.scales, scales, counts: false),
             part("others", size.otherParameters, others, counts: false),
             part("container", SizeAccounting.Part(count: 0, bits: 0), container, counts: false),
-            part("text encoder", SizeAccounting.Part(count: textEncoder, bits: 0), encoder, counts: false),
-        ]
+        ] + zip(components, componentBytes).map { component, bytes in
+            part(component.name, SizeAccounting.Part(count: component.parameters, bits: 0), bytes, counts: false)
+        }
         storedBytes = total
         unetBytes = unet
         float16Bytes = 2 * (inventory.weightCount + inventory.otherParameters)
@@ -192,8 +206,9 @@ extension ModelReport {
         Output.line(
             "  parameters     \(Numbers.grouped(parameters)), \(Numbers.grouped(weights)) of them weights of "
                 + "\(denoiserLayers) linear and convolution layers")
-        if textEncoderParameters > 0 {
-            Output.line("  text encoder   \(Numbers.grouped(textEncoderParameters)) more parameters")
+        for component in otherComponents {
+            let name = component.name.padding(toLength: 14, withPad: " ", startingAt: 0)
+            Output.line("  \(name) \(Numbers.grouped(component.parameters)) more parameters")
         }
         if let fileBytes {
             Output.line("  file           \(Numbers.grouped(fileBytes)) bytes (\(Numbers.bytes(fileBytes)))")

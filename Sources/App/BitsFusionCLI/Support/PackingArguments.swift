@@ -39,6 +39,16 @@ struct PackingArguments: ParsableArguments {
     @Option(help: "Sampler whose timesteps are cached; ddim and pndm have the same ones.")
     var sampler = SamplerKind.pndm
 
+    @Option(
+        help: """
+            Bits of the layers of text encoders and VAE that the recipe does not name, 1 to 8, or `none` to keep their \
+            precision (default: 8 for latent models with a VAE, else none). 8 bits have 255 levels here.
+            """)
+    var componentsBits: ComponentsBits?
+
+    @Flag(help: "Leave the encoder of the VAE out; image inputs need it.")
+    var noVaeEncoder = false
+
     func validate() throws {
         try validateCachedSteps(cachedSteps)
         guard scales != .bfloat16 else {
@@ -55,6 +65,7 @@ struct PackingArguments: ParsableArguments {
     /// - Throws: `SamplerError`, `ConfigError`.
     func options(for pipeline: DiffusionPipeline, recipeSteps: Int?) throws -> PackingOptions {
         var options = PackingOptions(encoding: encoding, scaleType: scales, cachedTimesteps: nil)
+        options.keepsVAEEncoder = !noVaeEncoder
         let steps = cachedSteps ?? recipeSteps ?? defaultCachedSteps
         if let addition = pipeline.denoiser.config.addedConditionsType {
             Output.warning(
@@ -66,23 +77,36 @@ struct PackingArguments: ParsableArguments {
         return options
     }
 
-    /// Packs a quantized model and prints its size.
+    /// The quantization of layers that are dense: those of `recipe`, and of text encoders and VAE by
+    /// `--components-bits`.
+    func quantization(
+        _ recipe: BitRecipe, _ initialization: ScaleInitialization, of inventory: ModelInventory
+    ) -> PostTrainingQuantization {
+        let bits = componentsBits.map(\.bits) ?? inventory.defaultComponentsBits
+        return PostTrainingQuantization(
+            recipe: bits.map { recipe.quantizingComponents($0, of: inventory) } ?? recipe,
+            initialization: initialization)
+    }
+
+    /// Packs a model and prints its size.
     ///
+    /// - Parameters:
+    ///   - pipeline: the model.
+    ///   - quantization: what to quantize on the way; layers that are quantized already are packed as they are.
     /// - Throws: as `writePacked`, and `Interrupted`.
     func write(
-        _ pipeline: DiffusionPipeline, to path: String, manifest: RunManifest, options: PackingOptions,
-        common: CommonOptions, asJSON: Bool
+        _ pipeline: DiffusionPipeline, _ quantization: PostTrainingQuantization, to path: String,
+        manifest: RunManifest, options: PackingOptions, common: CommonOptions, asJSON: Bool
     ) throws {
-        let layers = pipeline.recipe?.layers.count ?? 0
-        let progress = common.progress("packing", total: layers, unit: "layers")
-        try pipeline.writePacked(to: path, manifest: manifest, options: options) { done, _ in
+        let inventory = try pipeline.layerInventory()
+        let recipe = quantization.recipe
+        let progress = common.progress("packing", total: recipe.layers.count, unit: "layers")
+        try pipeline.writePacked(to: path, manifest: manifest, options: options, quantization: quantization) { done, _ in
             progress.update(done)
             try InterruptFlag.check()
         }
         progress.endLine()
-        let inventory = try pipeline.layerInventory()
         let storage = TimeFeatureStorage(cachedSteps: options.cachedTimesteps?.count ?? 0, of: inventory)
-        guard let recipe = pipeline.recipe else { return }
         let size = try SizeAccounting(
             recipe: recipe, inventory: inventory, timeFeatures: storage,
             bitsPerScale: 8 * options.scaleType.bytesPerElement)
@@ -90,6 +114,21 @@ struct PackingArguments: ParsableArguments {
             file: path, averageBits: size.averageBits, storedBytes: Numbers.fileSize(path),
             layers: recipe.layers.count, cachedTimesteps: options.cachedTimesteps)
         try report.print(asJSON: asJSON)
+    }
+}
+
+/// The value of `--components-bits`.
+struct ComponentsBits: ExpressibleByArgument {
+    /// nil keeps the precision.
+    let bits: BitWidth?
+
+    init?(argument: String) {
+        guard argument != "none" else {
+            bits = nil
+            return
+        }
+        guard let bits = Int(argument).flatMap(BitWidth.init(rawValue:)) else { return nil }
+        self.bits = bits
     }
 }
 

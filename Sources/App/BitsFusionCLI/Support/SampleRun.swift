@@ -26,7 +26,7 @@ struct SampleRun {
         // The denoiser's config decides sizes before anything large is read.
         let config = try DenoiserRegistry.config(of: reader, named: command.model.name)
         let vaeConfig = try addingFile(command.model.name) { try AutoencoderKLConfig(in: reader) }
-        let size = try sampleSize(config, scaleFactor: config.isLatent ? vaeConfig?.scaleFactor ?? 8 : 1)
+        let size = try sampleSize(config, scaleFactor: config.isLatent ? vaeConfig?.vaeScaleFactor ?? 8 : 1)
         let perPrompt = main.count ?? (hasVAE ? 1 : main.rows * main.columns)
         let conditions = try conditions(config, size).repeated(perPrompt)
         let seeds = (0..<conditions.count).map { choices.seed &+ UInt64($0 % perPrompt) }
@@ -101,7 +101,7 @@ struct SampleRun {
             }
         }
         let sample = size ?? config.sampleSize ?? SampleSize(height: 64, width: 64)
-        let factor = try AutoencoderKLConfig(in: reader)?.scaleFactor ?? 1
+        let factor = try AutoencoderKLConfig(in: reader)?.vaeScaleFactor ?? 1
         let imageSize = SampleSize(height: sample.height * factor, width: sample.width * factor)
         return try encoder.embeddings(
             prompts, negativePrompts: negative.map { text in prompts.map { _ in text } },
@@ -130,7 +130,7 @@ struct SampleRun {
         vae.store.setActivations(command.computation.activations.activations)
         let sample = size ?? config.sampleSize ?? SampleSize(height: 64, width: 64)
         let pixels = SampleSize(
-            height: sample.height * vae.config.scaleFactor, width: sample.width * vae.config.scaleFactor)
+            height: sample.height * vae.config.vaeScaleFactor, width: sample.width * vae.config.vaeScaleFactor)
         let image = try PNGFile.read(path).resized(width: pixels.width, height: pixels.height)
         let mask = try command.image.mask.map { try PNGFile.read($0).mask(width: pixels.width, height: pixels.height) }
         try inputs.setImage(image.modelRange, mask: mask, conditioning: kind, vae: vae)
@@ -160,13 +160,13 @@ struct SampleRun {
             return
         }
         guard let vae = try addingFile(command.model.name, {
-            try AutoencoderKL(in: reader, parts: .decoder, precision: .keep16Bit)
+            try AutoencoderKL(in: reader, decoderOnly: true, precision: .keep16Bit)
         }) else { return }
         vae.store.setActivations(command.computation.activations.activations)
         vae.useTiling = command.computation.vaeTiling
         for index in 0..<samples.shape[0] {
             let pixels = withoutGradients {
-                vae.decode(vae.config.unscaled(samples.sliced(axis: 0, index..<index + 1)))
+                vae.decode(vae.config.unscaledLatents(samples.sliced(axis: 0, index..<index + 1)))
             }
             let path = samples.shape[0] == 1 ? output : numbered(output, index + 1)
             try PNGFile.write(
