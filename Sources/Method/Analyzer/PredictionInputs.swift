@@ -99,7 +99,7 @@ extension PredictionInputs {
     }
 
     /// Samples per pass, 1 ... 16: more are not faster where a feature map alone fills the caches.
-    static func batchSize(for pipeline: DiffusionPipeline, size: Int?) -> Int {
+    static func batchSize(for pipeline: DiffusionPipeline, size: SampleSize?) -> Int {
         let shape = pipeline.sampleShape(batch: 1, size: size)
         let map = pipeline.denoiser.config.blockOutChannels[0] * shape[2] * shape[3]
         return min(max((4 << 20) / map, 1), 16)

@@ -35,7 +35,7 @@ public struct RecipeEvaluator {
             measures: [.images, .noise],
             generation: GenerationOptions(
                 sampler: sampler, steps: generation.steps, guidanceScale: Float(generation.guidanceScale),
-                batchSize: batchSize, size: generation.size))
+                batchSize: batchSize, size: generation.size.map { SampleSize(square: $0) }))
         if drawn > 0 { options.timestepsPerImage = drawn }
         evaluator = try withoutGradients {
             try CandidateEvaluator(

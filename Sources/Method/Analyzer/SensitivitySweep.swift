@@ -68,7 +68,9 @@ public final class SensitivitySweep {
         // Sizes and conditions that the model does not accept are errors here; later they would trap.
         try denoiser.config.validate(
             sample: pipeline.sampleShape(batch: 1, size: options.generation.size), timestep: [1],
-            encoderHiddenStates: [1] + calibration.conditions.conditional.shape.dropFirst())
+            encoderHiddenStates: [1] + calibration.conditions.conditional.shape.dropFirst(),
+            textEmbeds: (calibration.conditions.added?.conditional.textEmbeds.shape.dropFirst()).map { [1] + $0 },
+            timeIDs: (calibration.conditions.added?.conditional.timeIDs.shape.dropFirst()).map { [1] + $0 })
         candidates = layers.flatMap { layer in
             Self.bits(of: layer, denoiser.layerPolicy, options).map {
                 SensitivityCandidate(path: LayerID(layer.path), bits: $0)
@@ -138,7 +140,7 @@ public final class SensitivitySweep {
             measures: MeasurementMode.allCases.filter(options.measures.contains),
             prompts: calibration.prompts, embeddings: calibration.embeddings, seeds: calibration.seeds,
             sampler: options.generation.sampler.rawValue, steps: options.generation.steps,
-            size: options.generation.size,
+            size: options.generation.size?.height,
             guidanceScale: Self.decimal(options.generation.guidanceScale),
             qatSteps: options.tuning.steps,
             qatLearningRate: options.tuning.steps > 0 ? Self.decimal(options.tuning.learningRate) : nil,

@@ -18,6 +18,9 @@ public struct SampleSize: Sendable, Hashable, Codable {
         self.height = height
         self.width = width
     }
+
+    /// `size` x `size`.
+    public init(square size: Int) { self.init(height: size, width: size) }
 }
 
 /// The architecture of a denoiser: a validated `config.json`.

@@ -101,7 +101,7 @@ public struct PackedVerification: Encodable, Sendable {
         var random = Philox(seed: seed)
         let inputs = chosen.map { timestep in
             (
-                Float(timestep), random.normal(packed.sampleShape(batch: 1)),
+                Float(timestep), random.normal([1, config.inChannels] + packed.sampleShape(batch: 1)[2...]),
                 config.usesCrossAttention ? random.normal([1, 16, config.contextSize]) : nil
             )
         }
@@ -151,8 +151,10 @@ private struct QuantizedCodes {
     let codes: [Int16]
     let scales: [Float]
 
-    init?(_ layer: any WeightedLayer) {
-        guard let weight = layer.quantizedWeight else { return nil }
+    init?(_ layer: any WeightedLayer) { self.init(layer.quantizedWeight) }
+
+    init?(_ weight: (any QuantizedWeight)?) {
+        guard let weight else { return nil }
         (bits, codes, scales) = (weight.grid.bits, weight.codes, weight.scales.values)
     }
 }
@@ -172,7 +174,9 @@ private struct Comparison {
         let quantized = component.quantizedLayers
         layers += quantized.count
         for layer in quantized {
-            compare(layer, original.store.layer(at: layer.path), named: component.layerID(layer.path).rawValue)
+            compare(
+                layer, original.store.layer(at: layer.path), named: component.layerID(layer.path).rawValue,
+                quantizesDense: !component.isDenoiser)
         }
         let packedPaths = Set(quantized.map(\.path))
         for layer in original.quantizedLayers where !packedPaths.contains(layer.path) {
@@ -181,9 +185,18 @@ private struct Comparison {
         compareParameters(component.store, original.store)
     }
 
-    mutating func compare(_ layer: any WeightedLayer, _ other: (any WeightedLayer)?, named name: String) {
-        guard let packed = QuantizedCodes(layer), let original = other.flatMap(QuantizedCodes.init),
-            let shape = other?.weight.shape, shape == layer.weight.shape
+    /// - Parameter quantizesDense: whether a dense original was quantized when it was packed, as layers of text encoders
+    ///   and autoencoder are.
+    mutating func compare(
+        _ layer: any WeightedLayer, _ other: (any WeightedLayer)?, named name: String, quantizesDense: Bool
+    ) {
+        guard let weight = layer.quantizedWeight, let packed = QuantizedCodes(weight), let other,
+            other.weight.shape == weight.shape,
+            let original = QuantizedCodes(
+                other.quantizedWeight
+                    ?? (quantizesDense
+                        ? FakeQuantizedWeight(latent: other.latentWeight, grid: weight.grid, initialization: .paper)
+                        : nil))
         else {
             return note(name, "has no quantized layer of the same shape in the original")
         }

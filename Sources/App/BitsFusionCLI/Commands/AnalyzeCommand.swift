@@ -292,7 +292,8 @@ struct AnalyzeCommand: ParsableCommand {
             bits: try candidateBits(), measures: main.measure?.modes ?? (isLarge ? [.noise] : [.images, .noise]),
             generation: GenerationOptions(
                 sampler: sampling.sampler, steps: sampling.steps, guidanceScale: sampling.guidanceScale ?? 3,
-                batchSize: isLarge ? 1 : GenerationOptions().batchSize, size: scale.size),
+                batchSize: isLarge ? 1 : GenerationOptions().batchSize,
+                size: scale.size.map { SampleSize(square: $0) }),
             timestepsPerImage: calibration.timesteps ?? 4,
             tuning: LayerTuningOptions(
                 steps: tuning.qatSteps, learningRate: tuning.qatLearningRate ?? (isLarge ? 1e-5 : 1e-3),
