@@ -28,15 +28,26 @@ public struct GenerationOptions: Codable, Hashable, Sendable {
     }
 }
 
+/// Noise of a batch, one random stream per image.
+struct ImageNoise {
+    private var streams: [Philox]
+
+    init(seeds: [UInt64]) { streams = seeds.map { Philox(seed: $0) } }
+
+    /// The next standard normal values `[B, ...]` of the streams.
+    ///
+    /// - Precondition: B is the number of seeds.
+    mutating func normal(_ shape: [Int]) -> Tensor {
+        precondition(shape.first == streams.count, "noise of \(streams.count) images: shape \(shape)")
+        return .concatenated(streams.indices.map { streams[$0].normal([1] + shape.dropFirst()) }, axis: 0)
+    }
+}
+
 extension DiffusionPipeline {
     /// Standard normal noise `[B, C, H, W]`, one random stream per seed; `size` as in `GenerationOptions`.
     public func initialNoise(seeds: [UInt64], size: Int? = nil) -> Tensor {
-        let shape = sampleShape(batch: 1, size: size)
-        return .concatenated(
-            seeds.map { seed in
-                var random = Philox(seed: seed)
-                return random.normal(shape)
-            }, axis: 0)
+        var noise = ImageNoise(seeds: seeds)
+        return noise.normal(sampleShape(batch: seeds.count, size: size))
     }
 
     /// Generates samples `[B, C, H, W]`: image i for condition i from seed i.
@@ -59,10 +70,11 @@ extension DiffusionPipeline {
         for start in stride(from: 0, to: seeds.count, by: max(options.batchSize, 1)) {
             let range = start..<min(start + max(options.batchSize, 1), seeds.count)
             let predictor = GuidedPredictor(denoiser, conditions[range], guidanceScale: options.guidanceScale)
+            var noise = ImageNoise(seeds: Array(seeds[range]))
+            let initial = noise.normal(sampleShape(batch: range.count, size: options.size)) * sampler.initNoiseSigma
             parts.append(
                 try sampleLoop(
-                    from: initialNoise(seeds: Array(seeds[range]), size: options.size), sampler: sampler,
-                    predictor: predictor
+                    from: initial, sampler: sampler, predictor: predictor, noise: { noise.normal($0) }
                 ) {
                     let within = Double($0.step) / Double($0.total) * Double(range.count)
                     try progress?((Double(start) + within) / Double(seeds.count))
