@@ -99,7 +99,7 @@ import Testing
         let sampler = try DDIMSampler(steps: 5)
         let predictor = GuidedPredictor(model, try embeddings(fixture))
         #expect(throws: TimeFeatureError.timestepNotCached(timestep: 601, cached: [1, 801, 901])) {
-            _ = try sampleLoop(from: fixture.sample, sampler: sampler, predictor: predictor)
+            _ = try sampleLoop(from: fixture.sample, sampler: sampler, predictor: predictor, noise: Tensor.zeros)
         }
     }
 
@@ -124,10 +124,11 @@ import Testing
         let model = try fixture.model()
         let predictor = GuidedPredictor(model, try embeddings(fixture), guidanceScale: 2)
         let sampler = try PNDMSampler(steps: 4)
-        var visited: [Int] = []
+        var visited: [Float] = []
         var last: [Float] = []
-        let result = try sampleLoop(from: fixture.sample, sampler: sampler, predictor: predictor) {
-            progress in
+        let result = try sampleLoop(
+            from: fixture.sample, sampler: sampler, predictor: predictor, noise: Tensor.zeros
+        ) { progress in
             visited.append(progress.timestep)
             last = progress.sample.values
             #expect(progress.step == visited.count && progress.total == 5)
@@ -139,7 +140,8 @@ import Testing
         var byHand = fixture.sample
         var again = sampler
         for timestep in again.timesteps {
-            byHand = again.step(predictor.predict(byHand, timestep: timestep), sample: byHand)
+            let prediction = predictor.predict(byHand, timestep: timestep)
+            byHand = again.step(prediction, sample: byHand, noise: Tensor.zeros)
         }
         expectClose(result, byHand, Tolerance.sameArithmetic, "sample")
     }
@@ -151,8 +153,9 @@ import Testing
         let predictor = GuidedPredictor(try fixture.model(), try embeddings(fixture))
         var calls = 0
         #expect(throws: Stop.self) {
-            _ = try sampleLoop(from: fixture.sample, sampler: DDIMSampler(steps: 10), predictor: predictor) {
-                _ in
+            _ = try sampleLoop(
+                from: fixture.sample, sampler: DDIMSampler(steps: 10), predictor: predictor, noise: Tensor.zeros
+            ) { _ in
                 calls += 1
                 if calls == 2 { throw Stop() }
             }

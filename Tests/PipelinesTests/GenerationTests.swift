@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Making images with a tiny model: seeds, batches, guidance, progress.
 
+import Files
+import Foundation
 import Layers
 import Networks
 import Schedulers
@@ -44,6 +46,68 @@ import Tokenizers
         let together = try images(pipeline) { $0.batchSize = 16 }
         let parts = try images(pipeline) { $0.batchSize = size }
         expectClose(parts, together, .sampling, "batches of \(size)")
+        // Noise added in the steps is of the image's own stream, too.
+        let noisy = try images(pipeline) { ($0.batchSize, $0.sampler) = (16, .eulerAncestral) }
+        let noisyParts = try images(pipeline) { ($0.batchSize, $0.sampler) = (size, .eulerAncestral) }
+        expectClose(noisyParts, noisy, .guidedSampling, "batches of \(size) with added noise")
+    }
+
+    @Test("the options of a sampler are those of the model's diffusers pipeline; errors name the document")
+    func samplerOptions() throws {
+        let json = #"{"_class_name": "DDIMScheduler", "clip_sample": true, "steps_offset": 0}"#
+        let pixels = try TinyModel.pipeline(schedulerJSON: json)
+        #expect(try pixels.samplerConfig(.ddim).clipSampleRange == 1)
+        #expect(try pixels.samplerConfig(.ddim).stepsOffset == 0)
+        #expect(try pixels.defaultSampler() == .ddim)
+        let latents = try TinyModel.pipeline(channels: 4, schedulerJSON: json)
+        #expect(try latents.samplerConfig(.ddim).clipSampleRange == nil)
+        #expect(try latents.samplerConfig(.ddim).stepsOffset == 1)
+        #expect(try TinyModel.pipeline().defaultSampler() == .pndm)
+
+        let wrong = try TinyModel.pipeline(schedulerJSON: #"{"_class_name": "DEISMultistepScheduler", "beta_end": 2}"#)
+        for read in [
+            { _ = try wrong.defaultSampler() }, { _ = try wrong.samplerConfig(.ddim) },
+            { _ = try wrong.noiseSchedule() },
+        ] as [() throws -> Void] {
+            let error = #expect(throws: ConfigError.self) { try read() }
+            guard case .inDocument("scheduler_config.json", .unsupported) = error else {
+                Issue.record("\(String(describing: error))")
+                return
+            }
+            #expect(error?.description.hasPrefix("scheduler_config.json: config key ") == true)
+        }
+    }
+
+    @Test("guidance rescale gives each image the deviation of the conditional prediction, in part")
+    func guidanceRescale() {
+        let (guided, conditional) = (fixtureUnit("guided", [2, 3, 4, 4]) * 5 + 1, fixtureUnit("c", [2, 3, 4, 4]))
+        let result = guidanceRescaled(guided, conditional: conditional, rescale: 0.7)
+        func deviation(_ values: ArraySlice<Float>) -> Double {
+            let mean = values.reduce(0.0) { $0 + Double($1) } / 48
+            return (values.reduce(0.0) { $0 + pow(Double($1) - mean, 2) } / 47).squareRoot()
+        }
+        var expected: [Double] = []
+        for range in [0..<48, 48..<96] {
+            let ratio = deviation(conditional.values[range]) / deviation(guided.values[range])
+            expected += guided.values[range].map { 0.7 * Double($0) * ratio + 0.3 * Double($0) }
+        }
+        expectClose(result.values, expected, .sameArithmetic, "rescaled")
+        #expect(guidanceRescaled(guided, conditional: conditional, rescale: 0).values == guided.values)
+    }
+
+    @Test("a predictor rescales guided predictions only")
+    func rescaledPredictor() throws {
+        let pipeline = try TinyModel.pipeline()
+        let conditions = try PromptEmbeddings(prompts: Self.prompts, pipeline: pipeline)
+        let sample = pipeline.initialNoise(seeds: seeds)
+        func predict(_ scale: Float, _ rescale: Float) -> Tensor {
+            GuidedPredictor(pipeline.denoiser, conditions, guidanceScale: scale, guidanceRescale: rescale)
+                .predict(sample, timestep: 500)
+        }
+        let (plain, strong) = (predict(1, 0), predict(7.5, 0))
+        #expect(predict(1, 0.7).values == plain.values)
+        let expected = guidanceRescaled(strong, conditional: plain, rescale: 0.7)
+        expectClose(predict(7.5, 0.7), expected, .guidedSampling, "rescaled prediction")
     }
 
     @Test("each image has a noise of its own, which follows from its seed alone")
@@ -76,7 +140,7 @@ import Tokenizers
         let predictor = GuidedPredictor(pipeline.denoiser, conditions)
         let sampler = try pipeline.samplerConfig(.ddim).sampler(.ddim, steps: 4)
         let byHand = try sampleLoop(
-            from: pipeline.initialNoise(seeds: seeds), sampler: sampler, predictor: predictor)
+            from: pipeline.initialNoise(seeds: seeds), sampler: sampler, predictor: predictor, noise: Tensor.zeros)
         #expect(byHand.values == plain)
         // With equal prompts on both sides, guidance has nothing to push from.
         let same = PromptEmbeddings(

@@ -242,6 +242,11 @@ import Testing
         #expect(joined == Set(each.flatMap { $0 }).sorted())
         // PNDM visits one timestep twice with 50 steps: 50 different ones.
         #expect(try pipeline.samplerTimesteps([.pndm], steps: 50).count == 50)
+        for kind in [SamplerKind.euler, .eulerAncestral, .heun] {
+            #expect(throws: TimeFeatureError.fractionalTimestep(832.5)) {
+                try pipeline.samplerTimesteps([kind], steps: 7)
+            }
+        }
     }
 
     @Test("a file of a model without a text encoder's config, or of no model, is an error and no trap")

@@ -85,6 +85,7 @@ public func predictionErrors(_ prediction: Tensor, reference: Tensor) -> [Double
 ///
 ///     w_t = (1 - ā_t) / ā_t    for noise prediction, x_0 = (x_t - √(1 - ā) ε) / √ā
 ///     w_t = 1 - ā_t            for velocity prediction, x_0 = √ā x_t - √(1 - ā) v
+///     w_t = 1                  for sample prediction
 ///
 /// - Parameters:
 ///   - prediction: `[N, ...]`, the quantized model's output.
@@ -108,6 +109,7 @@ public func predictedSampleErrors(
         switch schedule.predictionType {
         case .epsilon: return error * (1 - alphaCumprod) / alphaCumprod
         case .vPrediction: return error * (1 - alphaCumprod)
+        case .sample: return error
         }
     }
 }

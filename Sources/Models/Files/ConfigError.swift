@@ -13,6 +13,8 @@ public enum ConfigError: Error, Equatable, Sendable {
     case wrongCount(key: String, value: String, expected: Int)
     /// A number of channels is not a multiple of the value of another key.
     case indivisible(key: String, value: Int, divisorKey: String, divisor: Int)
+    /// An error in one of several documents of a model.
+    indirect case inDocument(String, ConfigError)
 }
 
 extension ConfigError {
@@ -28,6 +30,8 @@ extension ConfigError {
             "config key \(key): value \(value) must have \(expected) elements"
         case .indivisible(let key, let value, let divisorKey, let divisor):
             "config key \(key): \(value) is not a multiple of \(divisorKey) \(divisor); change one of them"
+        case .inDocument(let document, let error):
+            "\(document): \(error.description)"
         }
     }
 }

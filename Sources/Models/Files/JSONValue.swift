@@ -150,12 +150,13 @@ public struct JSONError: Error, Equatable, Sendable {
         self.fault = fault
     }
 
-    /// Checks that `text` is a JSON object.
+    /// Checks that `text` is a JSON object. `NaN` and `Infinity` are accepted, which diffusers writes into scheduler
+    /// configs.
     ///
     /// - Throws: `JSONError`.
     package static func checkObject(_ text: String, file: String, document: String) throws(JSONError) {
         do throws(JSONFault) {
-            guard try JSONValue(Array(text.utf8)).members != nil else {
+            guard try JSONValue(Array(text.utf8), allowsNonFinite: true).members != nil else {
                 throw .syntax(offset: 0, expected: "an object")
             }
         } catch {

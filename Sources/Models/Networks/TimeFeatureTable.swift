@@ -68,6 +68,18 @@ public struct TimeFeatureTable: Sendable {
         }
     }
 
+    /// The timesteps of a sampler as integers, which time features are cached by.
+    ///
+    /// - Throws: `TimeFeatureError.fractionalTimestep`.
+    public static func wholeTimesteps(_ timesteps: [Float]) throws(TimeFeatureError) -> [Int] {
+        var result: [Int] = []
+        for timestep in timesteps {
+            guard let whole = Int(exactly: timestep) else { throw .fractionalTimestep(timestep) }
+            result.append(whole)
+        }
+        return result
+    }
+
     /// Checks that the tables are those of `model`.
     ///
     /// - Throws: `TimeFeatureError.wrongTable`, `.unknownBlock`.
@@ -89,6 +101,8 @@ public struct TimeFeatureTable: Sendable {
 public enum TimeFeatureError: Error, Equatable, Sendable {
     /// A timestep outside the cache; `cached` are those in it, ascending.
     case timestepNotCached(timestep: Int, cached: [Int])
+    /// A timestep that is not a whole number, which cannot be cached.
+    case fractionalTimestep(Float)
     /// The cache has no (or a differently shaped) table for a residual block of the model.
     case wrongTable(resnetPath: String, expected: [Int], found: [Int])
     /// The cache has a table for a residual block that the model does not have.
@@ -113,6 +127,9 @@ extension TimeFeatureError {
             "cached time features: timestep \(timestep) is not cached; cached are \(cached.count) timesteps "
                 + "[\(Self.listed(cached))]; sample with the number of steps that the model was made for, or "
                 + "pack the student again with `--cached-steps` and `--sampler` for these"
+        case .fractionalTimestep(let timestep):
+            "cached time features: timestep \(timestep) is not a whole number; use another sampler or another "
+                + "timestep_spacing, or keep the time layers with `--cached-steps 0`"
         case .wrongTable(let path, let expected, let found):
             "cached time features of \(path): expected shape \(expected), found "
                 + (found.isEmpty ? "nothing" : "\(found)") + "; check that they belong to this config.json"

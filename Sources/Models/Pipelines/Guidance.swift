@@ -18,11 +18,41 @@ public func guided(unconditional: Tensor, conditional: Tensor, scale: Float) -> 
     unconditional + scale * (conditional - unconditional)
 }
 
+/// Rescales a guided prediction, which guidance made too bright (Lin et al. 2023, arXiv:2305.08891, section 3.4;
+/// diffusers' `rescale_noise_cfg`):
+///
+///     rescale · guided · std(conditional) / std(guided) + (1 - rescale) · guided
+///
+/// - Parameters:
+///   - guided: `[B, ...]`, the result of `guided(unconditional:conditional:scale:)`.
+///   - conditional: prediction for the prompt, the same shape.
+///   - rescale: 0 leaves the prediction unchanged; 1 gives each image the standard deviation of `conditional`, taken
+///     over all axes but the first, with Bessel's correction. The authors use 0.7.
+/// - Returns: the same shape.
+public func guidanceRescaled(_ guided: Tensor, conditional: Tensor, rescale: Float) -> Tensor {
+    let (wanted, found) = (standardDeviations(conditional), standardDeviations(guided))
+    let factors = zip(wanted, found).map { rescale * ($0 / $1) + (1 - rescale) }
+    return Tensor(factors, shape: [factors.count] + [Int](repeating: 1, count: guided.rank - 1)) * guided
+}
+
+/// The standard deviation of each row of `x` `[B, ...]`, with Bessel's correction.
+private func standardDeviations(_ x: Tensor) -> [Float] {
+    let values = x.values
+    let size = values.count / x.shape[0]
+    return (0..<x.shape[0]).map { row in
+        let part = values[row * size..<(row + 1) * size]
+        let mean = part.reduce(0.0) { $0 + Double($1) } / Double(size)
+        let squares = part.reduce(0.0) { $0 + (Double($1) - mean) * (Double($1) - mean) }
+        return Float((squares / Double(size - 1)).squareRoot())
+    }
+}
+
 /// A denoiser with fixed conditions.
 public struct GuidedPredictor {
     private let denoiser: any Denoiser
     private let inputs: (encoderHiddenStates: Tensor?, added: AddedConditions?)
     private let guidanceScale: Float
+    private let guidanceRescale: Float
     private var isGuided: Bool { guidanceScale != 1 }
 
     /// A predictor for one batch of prompts.
@@ -31,30 +61,37 @@ public struct GuidedPredictor {
     ///   - denoiser: the model.
     ///   - embeddings: of the batch; nil for a model without cross-attention, which cannot be guided.
     ///   - guidanceScale: 1 turns guidance off and halves the work.
+    ///   - guidanceRescale: as in `guidanceRescaled(_:conditional:rescale:)`; 0 turns it off, as no guidance does.
     /// - Precondition: a scale of 1 where there are no embeddings.
-    public init(_ denoiser: any Denoiser, _ embeddings: PromptEmbeddings?, guidanceScale: Float = 1) {
+    public init(
+        _ denoiser: any Denoiser, _ embeddings: PromptEmbeddings?, guidanceScale: Float = 1,
+        guidanceRescale: Float = 0
+    ) {
         precondition(embeddings != nil || guidanceScale == 1, "guidance: there are no unconditional embeddings")
         self.denoiser = denoiser
         self.guidanceScale = guidanceScale
+        self.guidanceRescale = guidanceRescale
         inputs = embeddings?.inputs(isGuided: guidanceScale != 1) ?? (nil, nil)
     }
 
     /// `sample` `[B, C, H, W]` -> the prediction at `timestep`, the same shape.
-    public func predict(_ sample: Tensor, timestep: Int) -> Tensor {
-        let timesteps = Tensor([Float(timestep)], shape: [1])
+    public func predict(_ sample: Tensor, timestep: Float) -> Tensor {
+        let timesteps = Tensor([timestep], shape: [1])
         guard isGuided else { return forward(sample, timesteps) }
         let both = forward(.concatenated([sample, sample], axis: 0), timesteps)
         let batch = sample.shape[0]
-        return guided(
-            unconditional: both.sliced(axis: 0, 0..<batch),
-            conditional: both.sliced(axis: 0, batch..<(2 * batch)), scale: guidanceScale)
+        let conditional = both.sliced(axis: 0, batch..<(2 * batch))
+        let result = guided(
+            unconditional: both.sliced(axis: 0, 0..<batch), conditional: conditional, scale: guidanceScale)
+        guard guidanceRescale > 0 else { return result }
+        return guidanceRescaled(result, conditional: conditional, rescale: guidanceRescale)
     }
 
     /// Checks before a run that the model can predict at each of `timesteps`.
     ///
-    /// - Throws: `TimeFeatureError.timestepNotCached`.
-    public func validate(timesteps: [Int]) throws {
-        try denoiser.timeFeatures?.validate(timesteps: timesteps)
+    /// - Throws: `TimeFeatureError.timestepNotCached`, `.fractionalTimestep`.
+    public func validate(timesteps: [Float]) throws {
+        try denoiser.timeFeatures?.validate(timesteps: TimeFeatureTable.wholeTimesteps(timesteps))
     }
 
     private func forward(_ sample: Tensor, _ timesteps: Tensor) -> Tensor {

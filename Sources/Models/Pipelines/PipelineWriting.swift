@@ -145,9 +145,12 @@ extension DiffusionPipeline {
 
     /// The timesteps of the samplers `kinds` in `steps` steps, ascending and without duplicates.
     ///
-    /// - Throws: `SamplerError`, `ConfigError`.
+    /// - Throws: `SamplerError`, `ConfigError`; `TimeFeatureError.fractionalTimestep` for a sampler with timesteps
+    ///   that are not whole numbers.
     public func samplerTimesteps(_ kinds: [SamplerKind], steps: Int) throws -> [Int] {
-        let visited = try kinds.flatMap { try samplerConfig($0).sampler($0, steps: steps).timesteps }
+        let visited = try kinds.flatMap { kind in
+            try TimeFeatureTable.wholeTimesteps(samplerConfig(kind).sampler(kind, steps: steps).timesteps)
+        }
         return Set(visited).sorted()
     }
 

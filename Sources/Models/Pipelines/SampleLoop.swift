@@ -6,36 +6,39 @@ import Tensors
 
 /// The progress of a sampling run, reported after every step.
 public struct SamplingProgress {
-    /// Steps done, 1 ... total.
+    /// Predictions made since the start of the run, 1 ... total.
     public let step: Int
     /// Predictions of the run.
     public let total: Int
     /// The timestep of the last prediction.
-    public let timestep: Int
+    public let timestep: Float
     /// The sample after the step, `[B, C, H, W]`.
     public let sample: Tensor
 }
 
-/// Turns noise into samples.
+/// Turns noise, or images with noise, into samples.
 ///
 /// - Parameters:
-///   - noise: `[B, C, H, W]`, standard normal.
+///   - start: `[B, C, H, W]` at the noise level of `sampler.timesteps[sampler.position]`: standard normal noise times
+///     `sampler.initNoiseSigma`, or the result of `sampler.addNoise(to:noise:at:)`.
 ///   - sampler: the timesteps and the update rule; the caller's copy does not change.
 ///   - predictor: the model with its conditions.
+///   - noise: the noise that the sampler adds in its steps, if it adds any.
 ///   - progress: called after every step; what it throws ends the run.
 /// - Returns: the finished samples, `[B, C, H, W]`, in the model's units (pixels or latents), without gradients.
 /// - Throws: before the first prediction, what `predictor.validate(timesteps:)` throws, and what `progress` throws.
 public func sampleLoop(
-    from noise: Tensor, sampler: any DiffusionSampler, predictor: GuidedPredictor,
+    from start: Tensor, sampler: any DiffusionSampler, predictor: GuidedPredictor, noise: NoiseSource,
     progress: ((SamplingProgress) throws -> Void)? = nil
 ) throws -> Tensor {
-    try predictor.validate(timesteps: sampler.timesteps)
+    let timesteps = Array(sampler.timesteps.dropFirst(sampler.position))
+    try predictor.validate(timesteps: timesteps)
     var sampler = sampler
-    var sample = noise
-    let timesteps = sampler.timesteps
+    var sample = start
     for (index, timestep) in timesteps.enumerated() {
         sample = withoutGradients {
-            sampler.step(predictor.predict(sample, timestep: timestep), sample: sample)
+            let prediction = predictor.predict(sampler.scaleModelInput(sample), timestep: timestep)
+            return sampler.step(prediction, sample: sample, noise: noise)
         }
         try progress?(
             SamplingProgress(step: index + 1, total: timesteps.count, timestep: timestep, sample: sample))

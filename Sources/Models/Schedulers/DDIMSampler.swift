@@ -6,43 +6,39 @@ import Tensors
 
 /// DDIM without added noise. Makes one prediction per step.
 public struct DDIMSampler: DiffusionSampler {
-    public let timesteps: [Int]
+    public let steps: Int
+    public let timesteps: [Float]
+    public var position = 0
     private let config: SamplerConfig
+    private let trainingTimesteps: [Int]
     private let stride: Int
-    private var position = 0
 
     /// - Parameters:
     ///   - steps: number of inference steps, 1 ... `trainTimesteps`.
     ///   - config: noise schedule and options.
     /// - Throws: `SamplerError`.
     public init(steps: Int, config: SamplerConfig = SamplerConfig()) throws(SamplerError) {
-        timesteps = try config.ascendingTimesteps(steps).reversed()
+        trainingTimesteps = try config.ascendingTimesteps(steps).reversed()
+        try config.checkSignal(trainingTimesteps, for: .ddim)
+        timesteps = trainingTimesteps.map { Float($0) }
+        self.steps = steps
         self.config = config
         stride = config.schedule.trainTimesteps / steps
     }
 
-    public mutating func step(_ prediction: Tensor, sample: Tensor) -> Tensor {
-        precondition(position < timesteps.count, "DDIM: step called more than \(timesteps.count) times")
-        let timestep = timesteps[position]
+    public mutating func step(_ prediction: Tensor, sample: Tensor, noise: NoiseSource) -> Tensor {
+        checkPosition()
+        let timestep = trainingTimesteps[position]
         position += 1
         let now = config.alphaCumprod(timestep), next = config.alphaCumprod(timestep - stride)
-        let signal = Float(now.squareRoot()), noise = Float((1 - now).squareRoot())
-        var original: Tensor
-        let epsilon: Tensor
-        switch config.schedule.predictionType {
-        case .epsilon:
-            original = (sample - noise * prediction) / signal
-            epsilon = prediction
-        case .vPrediction:
-            original = signal * sample - noise * prediction
-            epsilon = signal * prediction + noise * sample
-        }
-        if let range = config.clipSampleRange { original = clamped(original, to: Float(range)) }
+        let (signal, noise) = (Float(now.squareRoot()), Float((1 - now).squareRoot()))
+        let type = config.schedule.predictionType
+        let original = config.clipped(type.originalSample(prediction, sample, signal: signal, noise: noise))
+        let epsilon = type.noise(prediction, sample, signal: signal, noise: noise)
         return Float(next.squareRoot()) * original + Float((1 - next).squareRoot()) * epsilon
     }
-}
 
-/// `x` with every value clamped to -limit ... limit, without a gradient.
-private func clamped(_ x: Tensor, to limit: Float) -> Tensor {
-    Tensor(x.values.map { min(max($0, -limit), limit) }, shape: x.shape)
+    public func noiseLevel(at index: Int) -> (signal: Float, noise: Float) {
+        config.noiseLevel(trainingTimesteps[index])
+    }
 }

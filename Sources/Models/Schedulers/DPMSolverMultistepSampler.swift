@@ -8,12 +8,13 @@ import Tensors
 
 /// DPM-Solver++(2M): a multistep solver of order 1 or 2 that predicts the noiseless sample.
 public struct DPMSolverMultistepSampler: DiffusionSampler {
-    public let timesteps: [Int]
+    public let steps: Int
+    public var position = 0
     private let config: SamplerConfig
-    /// Noise levels at the timesteps, and the one after the last step.
-    private let levels: [NoiseLevel]
-    private var position = 0
+    private let schedule: MultistepSchedule
     private var previous: Tensor?
+
+    public var timesteps: [Float] { schedule.timesteps }
 
     /// - Parameters:
     ///   - steps: number of inference steps, 1 ... `trainTimesteps` - 1.
@@ -23,29 +24,15 @@ public struct DPMSolverMultistepSampler: DiffusionSampler {
         guard (1...2).contains(config.solverOrder) else {
             throw .unsupported(option: "solver_order", value: String(config.solverOrder), supported: "1, 2")
         }
-        let count = config.schedule.trainTimesteps
-        // With as many steps as timesteps, two timesteps would be equal and h would be 0.
-        guard steps >= 1 && steps < count else { throw .steps(requested: steps, maximum: count - 1) }
-        switch config.timestepSpacing ?? .linspace {
-        case .linspace:
-            timesteps = roundedLinspace(to: count - 1, count: steps + 1).dropFirst().reversed()
-        case .leading:
-            let stride = count / (steps + 1)
-            timesteps = (1...steps).reversed().map { $0 * stride + config.stepsOffset }
-        case .trailing:
-            timesteps = trailingTimesteps(count: count, step: Double(count) / Double(steps)).reversed()
-        }
-        try config.check(timesteps)
+        self.steps = steps
         self.config = config
-        let alphas = config.schedule.alphasCumprod
-        let last: Float = config.finalSigmas == .zero ? 0 : Self.sigma(alphas[0])
-        levels = (timesteps.map { Self.sigma(alphas[$0]) } + [last]).map(NoiseLevel.init)
+        schedule = try MultistepSchedule(steps: steps, config: config, isUniPC: false)
     }
 
-    public mutating func step(_ prediction: Tensor, sample: Tensor) -> Tensor {
-        precondition(position < timesteps.count, "DPM-Solver++: step called more than \(timesteps.count) times")
-        let now = levels[position], next = levels[position + 1]
-        let original = originalSample(prediction, sample, now)
+    public mutating func step(_ prediction: Tensor, sample: Tensor, noise: NoiseSource) -> Tensor {
+        checkPosition()
+        let (now, next) = (schedule.levels[position], schedule.levels[position + 1])
+        let original = schedule.originalSample(prediction, sample, at: position)
         defer {
             previous = original
             position += 1
@@ -60,7 +47,7 @@ public struct DPMSolverMultistepSampler: DiffusionSampler {
         let gain = -expm1(-h)
         let base = Float(next.sigma / now.sigma) * sample + Float(next.alpha * gain) * original
         guard config.solverOrder == 2, !endsInFirstOrder, let previous else { return base }
-        let ratio = (now.lambda - levels[position - 1].lambda) / h
+        let ratio = (now.lambda - schedule.levels[position - 1].lambda) / h
         let slope = (original - previous) / Float(ratio)
         switch config.solverType {
         case .midpoint: return base + Float(0.5 * next.alpha * gain) * slope
@@ -68,31 +55,5 @@ public struct DPMSolverMultistepSampler: DiffusionSampler {
         }
     }
 
-    private func originalSample(_ prediction: Tensor, _ sample: Tensor, _ level: NoiseLevel) -> Tensor {
-        let alpha = Float(level.alpha), sigma = Float(level.sigma)
-        switch config.schedule.predictionType {
-        case .epsilon: return (sample - sigma * prediction) / alpha
-        case .vPrediction: return alpha * sample - sigma * prediction
-        }
-    }
-
-    /// The noise-to-signal ratio at ā.
-    private static func sigma(_ alphaCumprod: Float) -> Float {
-        ((1 - alphaCumprod) / alphaCumprod).squareRoot()
-    }
-}
-
-/// Signal and noise scale of one noise-to-signal ratio, with alpha² + sigma² = 1.
-private struct NoiseLevel {
-    let alpha: Double
-    let sigma: Double
-    /// log(alpha / sigma), infinite without noise.
-    let lambda: Double
-
-    init(_ ratio: Float) {
-        let ratio = Double(ratio)
-        alpha = 1 / (ratio * ratio + 1).squareRoot()
-        sigma = ratio * alpha
-        lambda = -log(ratio)
-    }
+    public func noiseLevel(at index: Int) -> (signal: Float, noise: Float) { schedule.noiseLevel(at: index) }
 }

@@ -10,13 +10,18 @@ import Tensors
 /// order increases from 1 to 4: n + 1 predictions for n steps. Without it, the sampler begins with three Runge-Kutta
 /// steps of four predictions each.
 public struct PNDMSampler: DiffusionSampler {
-    public let timesteps: [Int]
+    public let steps: Int
+    public let timesteps: [Float]
+    public var position = 0
     private let config: SamplerConfig
+    private let trainingTimesteps: [Int]
     /// The number of training timesteps per step.
     private let stride: Int
     /// The number of predictions in Runge-Kutta steps: 12 or 0.
     private let rungeKuttaCount: Int
-    private var position = 0
+    /// The number of predictions made. In a run that does not start at the first timestep, diffusers counts the
+    /// repeated step and the Runge-Kutta steps from its start, not from the first timestep.
+    private var calls = 0
     /// The predictions at the start of the last four steps, newest last.
     private var history: [Tensor] = []
     /// The sample at the start of the first multistep step, or of the current Runge-Kutta step.
@@ -29,13 +34,15 @@ public struct PNDMSampler: DiffusionSampler {
     ///   - config: noise schedule and options.
     /// - Throws: `SamplerError`.
     public init(steps: Int, config: SamplerConfig = SamplerConfig()) throws(SamplerError) {
+        try config.checkNoSamplePrediction()
         let ascending = try config.ascendingTimesteps(steps)
         let stride = config.schedule.trainTimesteps / steps
         self.stride = stride
+        self.steps = steps
         self.config = config
         if config.skipPRKSteps {
             // The second timestep occurs twice: the first step is repeated.
-            timesteps = (ascending.dropLast() + ascending.dropLast().suffix(1) + ascending.suffix(1))
+            trainingTimesteps = (ascending.dropLast() + ascending.dropLast().suffix(1) + ascending.suffix(1))
                 .reversed()
             rungeKuttaCount = 0
         } else {
@@ -49,23 +56,28 @@ public struct PNDMSampler: DiffusionSampler {
                 let middle = ascending[index] + stride / 2
                 return [ascending[index + 1], middle, middle, ascending[index]]
             }
-            timesteps = rungeKutta + ascending.dropLast(3).reversed()
+            trainingTimesteps = rungeKutta + ascending.dropLast(3).reversed()
             rungeKuttaCount = rungeKutta.count
-            try config.check(timesteps)
+            try config.check(trainingTimesteps)
         }
+        try config.checkSignal(trainingTimesteps, for: .pndm)
+        timesteps = trainingTimesteps.map { Float($0) }
     }
 
-    public mutating func step(_ prediction: Tensor, sample: Tensor) -> Tensor {
-        precondition(position < timesteps.count, "PNDM: step called more than \(timesteps.count) times")
-        defer { position += 1 }
-        return position < rungeKuttaCount
+    public mutating func step(_ prediction: Tensor, sample: Tensor, noise: NoiseSource) -> Tensor {
+        checkPosition()
+        defer {
+            position += 1
+            calls += 1
+        }
+        return calls < rungeKuttaCount
             ? rungeKuttaStage(prediction, sample) : multistep(prediction, sample)
     }
 
     /// Uses one of the four predictions of a Runge-Kutta step. The fourth one completes the step.
     private mutating func rungeKuttaStage(_ prediction: Tensor, _ sample: Tensor) -> Tensor {
-        let stage = position % 4
-        let timestep = timesteps[position], begin = timesteps[position - stage]
+        let stage = calls % 4
+        let timestep = trainingTimesteps[position], begin = trainingTimesteps[calls - stage]
         let weighted = prediction * ([1, 2, 2, 1][stage] / 6)
         let total = sum.map { $0 + weighted } ?? weighted
         if stage == 0 {
@@ -79,13 +91,13 @@ public struct PNDMSampler: DiffusionSampler {
     }
 
     private mutating func multistep(_ prediction: Tensor, _ sample: Tensor) -> Tensor {
-        let timestep = timesteps[position]
-        if position == 1, let first = history.first, let start {
+        let timestep = trainingTimesteps[position]
+        if calls == 1, let first = history.first, let start {
             // Repeats the first step with the mean of the predictions at its start and end.
             return transfer(start, (prediction + first) / 2, from: timestep + stride, to: timestep)
         }
         history = history.suffix(3) + [prediction]
-        if position == 0 { start = sample }
+        if calls == 0 { start = sample }
         return transfer(sample, combined(), from: timestep, to: timestep - stride)
     }
 
@@ -103,11 +115,13 @@ public struct PNDMSampler: DiffusionSampler {
     /// Eq. 9: the transfer of `sample` from one noise level to another with the predicted noise.
     private func transfer(_ sample: Tensor, _ prediction: Tensor, from: Int, to: Int) -> Tensor {
         let now = config.alphaCumprod(from), next = config.alphaCumprod(to)
-        var epsilon = prediction
-        if config.schedule.predictionType == .vPrediction {
-            epsilon = Float(now.squareRoot()) * prediction + Float((1 - now).squareRoot()) * sample
-        }
+        let epsilon = config.schedule.predictionType.noise(
+            prediction, sample, signal: Float(now.squareRoot()), noise: Float((1 - now).squareRoot()))
         let denominator = now * (1 - next).squareRoot() + (now * (1 - now) * next).squareRoot()
         return Float((next / now).squareRoot()) * sample - Float((next - now) / denominator) * epsilon
+    }
+
+    public func noiseLevel(at index: Int) -> (signal: Float, noise: Float) {
+        config.noiseLevel(trainingTimesteps[index])
     }
 }

@@ -1,119 +1,80 @@
 // SPDX-License-Identifier: Apache-2.0
-// Options of the samplers, with the keys and defaults of diffusers' scheduler_config.json (scheduling_ddim.py,
-// scheduling_pndm.py and scheduling_dpmsolver_multistep.py in schedulers/).
+// The options of the samplers, named after the keys of diffusers' scheduler_config.json.
 
-import Files
 import Foundation
-
-/// The samplers. Raw values are the names on the command line.
-public enum SamplerKind: String, Codable, Sendable, CaseIterable {
-    case ddim
-    case pndm
-    case dpmSolverMultistep = "dpm++"
-}
-
-/// How inference timesteps are selected from the training timesteps (Lin et al. 2023, arXiv:2305.08891, table 2).
-public enum TimestepSpacing: String, Codable, Sendable, CaseIterable {
-    /// Equal integer steps from 0 upwards, plus `stepsOffset`.
-    case leading
-    /// Evenly spaced from the first to the last training timestep.
-    case linspace
-    /// Equal steps from the last training timestep downwards.
-    case trailing
-}
 
 /// The second-order solver of DPM-Solver++ (`solver_type`).
 public enum DPMSolverType: String, Codable, Sendable, CaseIterable {
     case midpoint, heun
 }
 
-/// The noise level after the last step of DPM-Solver++ (`final_sigmas_type`).
+/// The function B(h) of UniPC (`solver_type`).
+public enum UniPCSolverType: String, Codable, Sendable, CaseIterable {
+    /// B(h) = h.
+    case bh1
+    /// B(h) = exp(h) - 1.
+    case bh2
+}
+
+/// The noise level after the last step (`final_sigmas_type`).
 public enum FinalSigmas: String, Codable, Sendable, CaseIterable {
     case zero
     case sigmaMin = "sigma_min"
 }
 
+/// The variance of the noise that DDPM adds (`variance_type`).
+public enum DDPMVariance: String, Codable, Sendable, CaseIterable {
+    /// The variance of the posterior of x_{t-1} given x_t and x_0.
+    case fixedSmall = "fixed_small"
+    /// The same variance; diffusers computes it from its logarithm.
+    case fixedSmallLog = "fixed_small_log"
+    /// Beta.
+    case fixedLarge = "fixed_large"
+}
+
 /// The options of all samplers. The defaults are those of Stable Diffusion's `scheduler_config.json`.
 public struct SamplerConfig: Sendable, Equatable, Codable {
     public var schedule = NoiseSchedule()
-    /// nil: the default of the sampler, `leading` for DDIM and PNDM, `linspace` for DPM-Solver++.
+    /// nil: the default of the sampler, `leading` for DDIM, DDPM and PNDM, `linspace` for the others. Without effect on
+    /// LCM.
     public var timestepSpacing: TimestepSpacing?
     /// Added to each timestep with `leading` spacing.
     public var stepsOffset = 1
     /// DDIM and PNDM: after the last step, ā is 1 instead of that of timestep 0.
     public var setAlphaToOne = false
-    /// DDIM: the predicted noiseless sample is clipped to ± this value; nil for no clipping.
+    /// DDIM, DDPM, Heun and LCM: the predicted noiseless sample is clipped to ± this value; nil for no clipping.
     public var clipSampleRange: Double?
     /// PNDM: the first step is repeated once, in place of three Runge-Kutta steps.
     public var skipPRKSteps = true
-    /// DPM-Solver++: the order, 1 or 2.
+    /// DPM-Solver++ and UniPC: the order, 1 or 2; UniPC also 3.
     public var solverOrder = 2
     /// DPM-Solver++: the second-order solver.
     public var solverType = DPMSolverType.midpoint
-    /// DPM-Solver++: with fewer than 15 steps, the last step has order 1.
+    /// DPM-Solver++: with fewer than 15 steps, the last step has order 1. UniPC: the last steps have orders down to 1.
     public var lowerOrderFinal = true
     /// DPM-Solver++: the last step always has order 1.
     public var eulerAtFinal = false
-    /// DPM-Solver++: the noise level after the last step.
+    /// DPM-Solver++, UniPC and Euler: the noise level after the last step.
     public var finalSigmas = FinalSigmas.zero
+    /// DPM-Solver++: timesteps with log(alpha / sigma) below this value are not used; nil for no limit.
+    public var lambdaMinClipped: Double?
+    /// DPM-Solver++, UniPC, Euler and Heun: the noise levels are those of Karras et al. (arXiv:2206.00364, eq. 5).
+    public var useKarrasSigmas = false
+    /// The smallest Karras sigma; nil for the schedule's.
+    public var sigmaMin: Double?
+    /// The largest Karras sigma; nil for the schedule's.
+    public var sigmaMax: Double?
+    /// UniPC: the function B(h).
+    public var unipcSolverType = UniPCSolverType.bh2
+    /// UniPC: the steps whose result is not corrected.
+    public var disableCorrector: Set<Int> = []
+    /// LCM: the number of steps of the distillation, of which the timesteps are a part.
+    public var originalInferenceSteps = 50
+    /// LCM: the factor of timesteps in the boundary condition.
+    public var timestepScaling = 10.0
+    /// DDPM: the variance of the added noise.
+    public var ddpmVariance = DDPMVariance.fixedSmall
 
     /// Stable Diffusion's options.
     public init() {}
-}
-
-extension SamplerConfig {
-    /// Reads diffusers' `scheduler_config.json` for a sampler of `kind`. The file may belong to another scheduler.
-    ///
-    /// An absent key has the default of diffusers' scheduler of that kind, not Stable Diffusion's value.
-    ///
-    /// - Throws: `ConfigError`, which names the key and its value, for an unknown key and for a value that these
-    ///   samplers do not implement.
-    public init(json: Data, for kind: SamplerKind) throws(ConfigError) {
-        let name = "scheduler_config.json"
-        var reader = try ConfigReader(
-            JSONValue(parsing: json, name: name), name: name, nullable: ["trained_betas", "variance_type"])
-        try reader.mustBeDefault("trained_betas")
-        let start = try reader.number("beta_start", "numbers in [0, 1)") { (0..<1).contains($0) } ?? 0.0001
-        let end = try reader.number("beta_end", "numbers in [0, 1)") { (0..<1).contains($0) } ?? 0.02
-        schedule = NoiseSchedule(
-            betaSchedule: try reader.choice("beta_schedule", as: BetaSchedule.self) ?? .linear,
-            betaStart: start,
-            betaEnd: end,
-            trainTimesteps: try reader.integer("num_train_timesteps", in: 1...1_000_000) ?? 1000,
-            predictionType: try reader.choice("prediction_type", as: PredictionType.self) ?? .epsilon)
-        timestepSpacing = try reader.choice("timestep_spacing", as: TimestepSpacing.self)
-        stepsOffset = try reader.integer("steps_offset", in: 0...1_000_000) ?? 0
-        setAlphaToOne = try reader.bool("set_alpha_to_one", default: kind == .ddim)
-        let clips = try reader.bool("clip_sample", default: kind == .ddim)
-        let range = try reader.number("clip_sample_range", "numbers above 0") { $0 > 0 } ?? 1
-        clipSampleRange = clips ? range : nil
-        skipPRKSteps = try reader.bool("skip_prk_steps", default: false)
-        solverOrder = try reader.integer("solver_order", in: 1...2) ?? 2
-        solverType = try reader.choice("solver_type", as: DPMSolverType.self) ?? .midpoint
-        lowerOrderFinal = try reader.bool("lower_order_final", default: true)
-        eulerAtFinal = try reader.bool("euler_at_final", default: false)
-        finalSigmas = try reader.choice("final_sigmas_type", as: FinalSigmas.self) ?? .zero
-        try Self.rejectOtherOptions(&reader)
-        try reader.finish()
-    }
-
-    /// Options of diffusers' DDIM, PNDM and DPM-Solver schedulers that are implemented for their default value only.
-    private static func rejectOtherOptions(_ reader: inout ConfigReader) throws(ConfigError) {
-        try reader.mustBeDefault("thresholding", .bool(false))
-        try reader.mustBeDefault("rescale_betas_zero_snr", .bool(false))
-        try reader.mustBeDefault("algorithm_type", .string("dpmsolver++"))
-        try reader.mustBeDefault("use_karras_sigmas", .bool(false))
-        try reader.mustBeDefault("use_exponential_sigmas", .bool(false))
-        try reader.mustBeDefault("use_beta_sigmas", .bool(false))
-        try reader.mustBeDefault("use_lu_lambdas", .bool(false))
-        try reader.mustBeDefault("use_flow_sigmas", .bool(false))
-        try reader.mustBeDefault("use_dynamic_shifting", .bool(false))
-        try reader.mustBeDefault("lambda_min_clipped", .double(-.infinity))
-        try reader.mustBeDefault("variance_type")
-        // These have an effect only together with an option that is refused above.
-        for key in ["dynamic_thresholding_ratio", "sample_max_value", "flow_shift"] {
-            _ = try reader.number(key)
-        }
-        try reader.mustBeDefault("time_shift_type", .string("exponential"))
-    }
 }

@@ -107,7 +107,7 @@ private func meanSquare(_ a: Tensor, _ b: Tensor) -> Double {
     }
 
     @Test(
-        "stage II is the mean squared difference of prediction and target, noise or velocity",
+        "stage II is the mean squared difference of prediction and target: noise, velocity or sample",
         arguments: PredictionType.allCases)
     func stageTwo(type: PredictionType) throws {
         let objective = try objective(.two, schedule: NoiseSchedule(predictionType: type))
@@ -124,6 +124,7 @@ private func meanSquare(_ a: Tensor, _ b: Tensor) -> Double {
                 return noise * signal.squareRoot() - sample * (1 - signal).squareRoot()
             }
             target = .concatenated(rows, axis: 0)
+        case .sample: target = inputs.batch.samples
         }
         let expected = meanSquare(inputs.prediction(objective.student), target)
         #expect(abs(Double(loss.total.item) - expected) < 1e-5 * expected)

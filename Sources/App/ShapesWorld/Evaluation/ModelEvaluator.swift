@@ -125,7 +125,7 @@ public struct ModelEvaluator {
         let schedule = try reference.noiseSchedule()
         let kind = options.generation.sampler
         let visited = try reference.samplerConfig(kind).sampler(kind, steps: options.generation.steps)
-            .timesteps.sorted()
+            .timesteps.map { Int($0.rounded()) }.sorted()
         let count = options.noiseSamples
         let dataset = ShapesDataset(seed: options.seed)
         var random = Philox(seed: options.seed, stream: RandomStream.noiseError)
