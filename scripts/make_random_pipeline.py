@@ -78,7 +78,7 @@ def values(seed, name, shape):
     mean, deviation = 0, 1 / math.sqrt(math.prod(shape[1:])) if len(shape) > 1 else 0.05
     if len(shape) == 1 and name.endswith(".weight"):
         mean = 1
-    deviation *= FACTORS.get(name, 1)
+    deviation *= 0.25 if name.endswith(".lora_up.weight") else FACTORS.get(name, 1)
     count = math.prod(shape)
     for start in range(0, count, PIECE):
         piece = generator.standard_normal(min(PIECE, count - start), dtype=np.float32)
