@@ -155,7 +155,7 @@ let package = Package(
         .tests("Analyzer"),
         .tests("QAT"),
         .tests("DataSets", fixtures: true),
-        .tests("Pipelines"),
+        .tests("Pipelines", fixtures: true),
         .tests("ShapesWorld"),
         .testTarget(
             name: "BitsFusionCLITests",

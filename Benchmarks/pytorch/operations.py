@@ -9,7 +9,8 @@ float32 tensors, each read when it is accessed. It has
 """
 
 import kernels
+import pipelines
 import stage_one
 import unets
 
-OPERATIONS = kernels.OPERATIONS | unets.OPERATIONS | stage_one.OPERATIONS
+OPERATIONS = kernels.OPERATIONS | unets.OPERATIONS | stage_one.OPERATIONS | pipelines.OPERATIONS
