@@ -70,18 +70,48 @@ public final class DiffusionPipeline {
     /// The name of the tokenizer, registered or not; nil where there is no text encoder.
     public var tokenizerName: String? { textEncoders.first?.tokenizerName }
 
-    /// The options of a sampler of `kind` for this model.
+    /// The sampler that the model came with; PNDM, Stable Diffusion's, for a model without a scheduler config.
     ///
-    /// - Throws: `ConfigError` for scheduler options that are not supported.
+    /// - Throws: `ConfigError.inDocument` for a scheduler class that has no sampler here.
+    public func defaultSampler() throws -> SamplerKind {
+        try withScheduler { json throws(ConfigError) in try SamplerKind(json: json) } ?? .pndm
+    }
+
+    /// The options of a sampler of `kind` for this model. `clip_sample` and `steps_offset` are as the diffusers
+    /// pipeline of the model sets them (see `SchedulerPipeline`).
+    ///
+    /// - Throws: `ConfigError.inDocument` for scheduler options that are not supported.
     public func samplerConfig(_ kind: SamplerKind) throws -> SamplerConfig {
-        guard let schedulerJSON else { return SamplerConfig() }
-        return try SamplerConfig(json: Data(schedulerJSON.utf8), for: kind)
+        let pipeline = schedulerPipeline
+        return try withScheduler { json throws(ConfigError) in
+            try SamplerConfig(json: json, for: kind, in: pipeline)
+        } ?? SamplerConfig()
     }
 
     /// The noise schedule that the model was trained with.
     ///
-    /// - Throws: `ConfigError` for scheduler options that are not supported.
-    public func noiseSchedule() throws -> NoiseSchedule { try samplerConfig(.ddim).schedule }
+    /// - Throws: `ConfigError.inDocument` for a noise schedule that is not supported.
+    public func noiseSchedule() throws -> NoiseSchedule {
+        try withScheduler { json throws(ConfigError) in try NoiseSchedule(schedulerJSON: json) } ?? NoiseSchedule()
+    }
+
+    /// Latent models with a text encoder are run by `StableDiffusionPipeline`, with added conditions by
+    /// `StableDiffusionXLPipeline`.
+    private var schedulerPipeline: SchedulerPipeline {
+        let config = denoiser.config
+        guard config.isLatent, config.usesCrossAttention else { return .other }
+        return config.addedConditionsType == nil ? .stableDiffusion : .stableDiffusionXL
+    }
+
+    /// The result of `read` for the scheduler config; nil where there is none.
+    private func withScheduler<Value>(_ read: (Data) throws(ConfigError) -> Value) throws(ConfigError) -> Value? {
+        guard let schedulerJSON else { return nil }
+        do {
+            return try read(Data(schedulerJSON.utf8))
+        } catch {
+            throw .inDocument("scheduler_config.json", error)
+        }
+    }
 
     /// Makes no parameter trainable.
     public func freeze() { for component in components { component.store.setTrainable(false) } }

@@ -74,21 +74,39 @@ extension DiffusionPipeline {
             let range = start..<min(start + max(options.batchSize, 1), seeds.count)
             let state = InitialState(
                 inputs, seeds: Array(seeds[range]), range, shape: Array(shape.dropFirst()), options.randomNumbers)
+            var sampler = sampler
+            let startsFromImage = state.image != nil && inputs.strength < 1
+            if startsFromImage { sampler.position = try sampler.startIndex(strength: inputs.strength) }
+            let initial = state.image.map { image in
+                startsFromImage ? sampler.addNoise(to: image, noise: state.noise, at: sampler.position) : nil
+            } ?? nil
             let predictor = GuidedPredictor(
                 denoiser, conditions[range], guidanceScale: options.guidanceScale,
                 guidanceRescale: options.guidanceRescale, condition: state.condition,
                 imageGuidanceScale: inputs.conditioning == .image ? inputs.imageGuidanceScale : nil)
             parts.append(
                 try sampleLoop(
-                    from: state.noise, sampler: sampler, predictor: predictor, image: state.image,
-                    mask: inputs.conditioning == .inpainting ? nil : inputs.mask, strength: inputs.strength,
-                    drawNoise: state.drawNoise
+                    from: initial ?? state.noise * sampler.initNoiseSigma, sampler: sampler, predictor: predictor,
+                    noise: state.drawNoise, afterStep: blending(inputs, state, sampler)
                 ) {
                     let within = Double($0.step) / Double($0.total) * Double(range.count)
                     try progress?((Double(start) + within) / Double(seeds.count))
                 })
         }
         return .concatenated(parts, axis: 0)
+    }
+
+    /// Keeps the unmasked part of the image at the noise level of each step, for models that take no mask themselves
+    /// (RePaint, arXiv:2201.09865, without resampling); nil where nothing is kept.
+    private func blending(
+        _ inputs: SamplingInputs, _ state: InitialState, _ sampler: any DiffusionSampler
+    ) -> ((Tensor, Int) -> Tensor)? {
+        guard inputs.conditioning == .none, let mask = inputs.mask, let image = state.image else { return nil }
+        return { sample, next in
+            let known =
+                next < sampler.timesteps.count ? sampler.addNoise(to: image, noise: state.noise, at: next) : image
+            return known + mask * (sample - known)
+        }
     }
 
     /// - Throws: `PipelineError` for inputs that do not fit the model or the samples `shape`.

@@ -53,6 +53,8 @@ public struct GuidedPredictor {
     private let inputs: (encoderHiddenStates: Tensor?, added: AddedConditions?)
     private let guidanceScale: Float
     private let guidanceRescale: Float
+    private let condition: Tensor?
+    private let imageGuidanceScale: Float?
     private var isGuided: Bool { guidanceScale != 1 }
 
     /// A predictor for one batch of prompts.
@@ -62,24 +64,48 @@ public struct GuidedPredictor {
     ///   - embeddings: of the batch; nil for a model without cross-attention, which cannot be guided.
     ///   - guidanceScale: 1 turns guidance off and halves the work.
     ///   - guidanceRescale: as in `guidanceRescaled(_:conditional:rescale:)`; 0 turns it off, as no guidance does.
+    ///   - condition: `[B, K, H, W]`, what the model takes in its channels after those of the sample; nil for nothing.
+    ///   - imageGuidanceScale: guidance towards `condition` as in InstructPix2Pix (Brooks et al. 2022,
+    ///     arXiv:2211.09800, eq. 3), in a third pass with zeros in its place; nil for none.
     /// - Precondition: a scale of 1 where there are no embeddings.
     public init(
         _ denoiser: any Denoiser, _ embeddings: PromptEmbeddings?, guidanceScale: Float = 1,
-        guidanceRescale: Float = 0
+        guidanceRescale: Float = 0, condition: Tensor? = nil, imageGuidanceScale: Float? = nil
     ) {
         precondition(embeddings != nil || guidanceScale == 1, "guidance: there are no unconditional embeddings")
         self.denoiser = denoiser
         self.guidanceScale = guidanceScale
         self.guidanceRescale = guidanceRescale
-        inputs = embeddings?.inputs(isGuided: guidanceScale != 1) ?? (nil, nil)
+        self.condition = condition
+        // diffusers guides towards the image only where it guides towards the text, too.
+        self.imageGuidanceScale = guidanceScale != 1 && condition != nil ? imageGuidanceScale : nil
+        guard let embeddings else {
+            inputs = (nil, nil)
+            return
+        }
+        let both = embeddings.inputs(isGuided: guidanceScale != 1)
+        guard self.imageGuidanceScale != nil, let context = both.encoderHiddenStates else {
+            inputs = both
+            return
+        }
+        inputs = (.concatenated([embeddings.unconditional, context], axis: 0), nil)
     }
 
     /// `sample` `[B, C, H, W]` -> the prediction at `timestep`, the same shape.
     public func predict(_ sample: Tensor, timestep: Float) -> Tensor {
         let timesteps = Tensor([timestep], shape: [1])
-        guard isGuided else { return forward(sample, timesteps) }
-        let both = forward(.concatenated([sample, sample], axis: 0), timesteps)
+        guard isGuided else { return forward(sample, condition, timesteps) }
         let batch = sample.shape[0]
+        if let imageGuidanceScale, let condition {
+            // Without text and image, with the image, with both.
+            let all = forward(
+                .concatenated([sample, sample, sample], axis: 0),
+                .concatenated([.zeros(condition.shape), condition, condition], axis: 0), timesteps)
+            let parts = (0..<3).map { all.sliced(axis: 0, $0 * batch..<($0 + 1) * batch) }
+            return parts[0] + guidanceScale * (parts[2] - parts[1]) + imageGuidanceScale * (parts[1] - parts[0])
+        }
+        let both = forward(
+            .concatenated([sample, sample], axis: 0), condition.map { .concatenated([$0, $0], axis: 0) }, timesteps)
         let conditional = both.sliced(axis: 0, batch..<(2 * batch))
         let result = guided(
             unconditional: both.sliced(axis: 0, 0..<batch), conditional: conditional, scale: guidanceScale)
@@ -94,9 +120,9 @@ public struct GuidedPredictor {
         try denoiser.timeFeatures?.validate(timesteps: TimeFeatureTable.wholeTimesteps(timesteps))
     }
 
-    private func forward(_ sample: Tensor, _ timesteps: Tensor) -> Tensor {
+    private func forward(_ sample: Tensor, _ condition: Tensor?, _ timesteps: Tensor) -> Tensor {
         denoiser(
-            sample, timesteps: timesteps, encoderHiddenStates: inputs.encoderHiddenStates,
+            condition.map { .concatenated([sample, $0], axis: 1) } ?? sample, timesteps: timesteps, encoderHiddenStates: inputs.encoderHiddenStates,
             addedConditions: inputs.added)
     }
 }

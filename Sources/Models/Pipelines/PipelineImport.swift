@@ -78,23 +78,23 @@ extension PipelineSource {
 
     /// Checks configs, names, shapes and tokenizers of all components, and describes them.
     private func checkedHeader(_ manifest: RunManifest) throws -> CheckpointHeader {
-        let denoisers = components.filter { !$0.name.hasPrefix(CheckpointHeader.textEncoder) && $0.name != CheckpointHeader.vae }
-        guard let main = denoisers.first else {
+        let others = TextEncoder.names + [CheckpointHeader.vae]
+        guard let main = components.first(where: { !others.contains($0.name) }) else {
             throw PipelineError.missingComponent(name: "unet", neededBy: "a model file")
         }
         let config = try DenoiserRegistry.config(json: main.config)
         let denoiser = try config.skeleton()
         try denoiser.checkTensors(of: main.tensors)
         var encoders: [TextEncoder] = []
-        var tokenizerFiles: [String: [String: String]] = [:]
+        var tokenizerTexts: [String: [String: String]] = [:]
         for name in TextEncoder.names {
             guard let component = component(name) else { continue }
             let tokenizer = TextEncoder.tokenizerComponent(of: name)
-            let files = try TokenizerFiles(tokenizers[tokenizer] ?? [:]).completed()
+            let files = try tokenizerFiles(tokenizer)
             let encoder = try TextEncoder(skeleton: name, json: component.config, tokenizer: files)
             try encoder.store.checkTensors(of: component.tensors)
             encoders.append(encoder)
-            tokenizerFiles[tokenizer] = files.texts
+            tokenizerTexts[tokenizer] = files.texts
         }
         let vae = try component(CheckpointHeader.vae).map { component in
             let vae = try AutoencoderKLConfig(json: Data(component.config.utf8)).skeleton()
@@ -107,6 +107,13 @@ extension PipelineSource {
             format: .model, architecture: config.architecture, component: config.component,
             configs: Dictionary(uniqueKeysWithValues: components.map { ($0.name, $0.config) }),
             manifest: try manifest.json(), scheduler: scheduler, modelIndex: modelIndex,
-            tokenizer: encoders.isEmpty ? nil : CLIPTokenizer.name, tokenizers: tokenizerFiles)
+            tokenizer: encoders.isEmpty ? nil : CLIPTokenizer.name, tokenizers: tokenizerTexts)
+    }
+
+    /// The files of a tokenizer. Those of a single file have CLIP's vocabulary.
+    private func tokenizerFiles(_ component: String) throws -> TokenizerFiles {
+        let texts = tokenizers[component] ?? [:]
+        guard texts["vocab.json"] == nil, texts["tokenizer.json"] == nil else { return TokenizerFiles(texts) }
+        return TokenizerFiles(try TokenizerFiles.clip().texts.merging(texts) { $1 })
     }
 }

@@ -7,6 +7,7 @@ import Checkpoints
 import Files
 import Foundation
 import Networks
+import Quantization
 import Tensors
 import Tokenizers
 
@@ -79,8 +80,9 @@ public struct PromptEncoder {
     ) throws -> PromptEmbeddings {
         precondition(negativePrompts.map { $0.count == prompts.count } ?? true, "prompt encoder: negative prompts")
         try checkClipSkip(options)
-        let positive = try encode(prompts, options)
-        var negative = try encode(negativePrompts ?? prompts.map { _ in "" }, options)
+        let positive = try encode(prompts, clipSkip: options.clipSkip ?? 0)
+        // As diffusers, without clip skip.
+        var negative = try encode(negativePrompts ?? prompts.map { _ in "" }, clipSkip: 0)
         if negativePrompts == nil, usesZerosForMissingNegative {
             negative = (.zeros(negative.context.shape), negative.pooled.map { .zeros($0.shape) })
         }
@@ -101,16 +103,14 @@ public struct PromptEncoder {
     /// - Throws: as `embeddings`.
     public func truncatedText(_ prompt: String) throws -> String? {
         for encoder in encoders {
-            guard let tokenizer = try encoder.requiredTokenizer() as? CLIPTokenizer,
-                let text = try tokenizer.truncatedText(prompt)
-            else { continue }
-            return text
+            let text = try encoder.requiredTokenizer().tokenize(prompt).truncatedText
+            if !text.isEmpty { return text }
         }
         return nil
     }
 
     /// The context `[B, T, D]` and, with two encoders, the pooled embedding `[B, P]`.
-    private func encode(_ prompts: [String], _ options: PromptOptions) throws -> (context: Tensor, pooled: Tensor?) {
+    private func encode(_ prompts: [String], clipSkip: Int) throws -> (context: Tensor, pooled: Tensor?) {
         var contexts: [Tensor] = []
         var pooled: Tensor?
         for encoder in encoders {
@@ -118,7 +118,7 @@ public struct PromptEncoder {
             let ids = try prompts.flatMap { try tokenizer.encode($0) }
             withoutGradients {
                 if encoders.count == 1 {
-                    contexts.append(context(encoder.model, ids, prompts.count, options))
+                    contexts.append(context(encoder.model, ids, prompts.count, clipSkip))
                 } else {
                     let output: CLIPTextOutput
                     if let projected = encoder.projected {
@@ -128,15 +128,15 @@ public struct PromptEncoder {
                         output = encoder.model.outputs(ids, batch: prompts.count)
                     }
                     let states = output.hiddenStates
-                    contexts.append(states[states.count - 2 - (options.clipSkip ?? 0)])
+                    contexts.append(states[states.count - 2 - clipSkip])
                 }
             }
         }
         return (contexts.count == 1 ? contexts[0] : .concatenated(contexts, axis: 2), pooled)
     }
 
-    private func context(_ model: CLIPTextModel, _ ids: [Int32], _ batch: Int, _ options: PromptOptions) -> Tensor {
-        guard let skip = options.clipSkip, skip > 0 else { return model(ids, batch: batch) }
+    private func context(_ model: CLIPTextModel, _ ids: [Int32], _ batch: Int, _ skip: Int) -> Tensor {
+        guard skip > 0 else { return model(ids, batch: batch) }
         let states = model.outputs(ids, batch: batch).hiddenStates
         return model.finalLayerNorm(states[states.count - 1 - skip])
     }

@@ -24,12 +24,14 @@ public struct SamplingProgress {
 ///   - sampler: the timesteps and the update rule; the caller's copy does not change.
 ///   - predictor: the model with its conditions.
 ///   - noise: the noise that the sampler adds in its steps, if it adds any.
+///   - afterStep: changes the sample after each step, given the index in `sampler.timesteps` of the next prediction,
+///     which is the number of timesteps after the last step; inpainting puts the unmasked part of the image back.
 ///   - progress: called after every step; what it throws ends the run.
 /// - Returns: the finished samples, `[B, C, H, W]`, in the model's units (pixels or latents), without gradients.
 /// - Throws: before the first prediction, what `predictor.validate(timesteps:)` throws, and what `progress` throws.
 public func sampleLoop(
     from start: Tensor, sampler: any DiffusionSampler, predictor: GuidedPredictor, noise: NoiseSource,
-    progress: ((SamplingProgress) throws -> Void)? = nil
+    afterStep: ((Tensor, Int) -> Tensor)? = nil, progress: ((SamplingProgress) throws -> Void)? = nil
 ) throws -> Tensor {
     let timesteps = Array(sampler.timesteps.dropFirst(sampler.position))
     try predictor.validate(timesteps: timesteps)
@@ -38,7 +40,8 @@ public func sampleLoop(
     for (index, timestep) in timesteps.enumerated() {
         sample = withoutGradients {
             let prediction = predictor.predict(sampler.scaleModelInput(sample), timestep: timestep)
-            return sampler.step(prediction, sample: sample, noise: noise)
+            let next = sampler.step(prediction, sample: sample, noise: noise)
+            return afterStep?(next, sampler.position) ?? next
         }
         try progress?(
             SamplingProgress(step: index + 1, total: timesteps.count, timestep: timestep, sample: sample))

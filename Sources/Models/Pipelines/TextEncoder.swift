@@ -50,7 +50,7 @@ public final class TextEncoder {
         tokenizerFiles = files
         let length = model.config.maxPositionEmbeddings
         if let files {
-            tokenizer = try CLIPTokenizer(files: files, modelMaxLength: length)
+            tokenizer = try CLIPTokenizer(files: files, maxPositionEmbeddings: length)
         } else if TokenizerRegistry.isRegistered(tokenizerName) {
             tokenizer = try TokenizerRegistry.tokenizer(tokenizerName, modelMaxLength: length)
         } else {
