@@ -268,7 +268,8 @@ def make(kind):
     check_images(kind, images)
     path = FOLDER / "references" / f"{kind}.safetensors"
     path.parent.mkdir(exist_ok=True)
-    save_file(tensors | images, path)
+    # safetensors writes the memory of an array, whatever its strides.
+    save_file({name: np.ascontiguousarray(value) for name, value in (tensors | images).items()}, path)
     path.chmod(0o644)
     print(f"{kind}: {len(entries)} cases, {path.stat().st_size} bytes")
     return entries

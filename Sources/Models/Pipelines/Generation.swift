@@ -138,7 +138,7 @@ private final class InitialState {
     init(
         _ inputs: SamplingInputs, seeds: [UInt64], _ range: Range<Int>, shape: [Int], _ kind: RandomNumberKind
     ) {
-        generators = seeds.map { NoiseGenerator(kind, seed: $0) }
+        var generators = seeds.map { NoiseGenerator(kind, seed: $0) }
         var (noises, images, conditions): ([Tensor], [Tensor], [Tensor]) = ([], [], [])
         let one = [1] + shape
         for index in generators.indices {
@@ -163,6 +163,7 @@ private final class InitialState {
                 conditions.append(image.mean)
             }
         }
+        self.generators = generators
         noise = .concatenated(noises, axis: 0)
         image = images.isEmpty ? nil : .concatenated(images, axis: 0)
         condition = conditions.isEmpty ? nil : .concatenated(conditions, axis: 0)

@@ -107,7 +107,7 @@ extension WeightedLayer {
 
 extension ParameterStore {
     /// Sets the type that packed layers quantize their inputs to.
-    func setActivations(_ type: ActivationType) {
+    public func setActivations(_ type: ActivationType) {
         for layer in weightedLayers { (layer.weight as? PackedWeight)?.activations = type }
     }
 }

@@ -209,16 +209,16 @@ extension DiffusionPipeline {
 }
 
 /// The results of `transform` for all elements, computed on all cores; the first error by index is thrown.
-private func parallelMap<Element, Result>(
-    _ elements: [Element], _ transform: (Element) throws -> Result
-) throws -> [Result] {
-    let results = Mutex<[Int: Swift.Result<Result, any Error>]>([:])
-    nonisolated(unsafe) let (elements, transform) = (elements, transform)
+private func parallelMap<Element, Output: Sendable>(
+    _ elements: [Element], _ transform: (Element) throws -> Output
+) throws -> [Output] {
+    let results = Mutex<[Int: Result<Output, any Error>]>([:])
+    nonisolated(unsafe) let elements = elements
     withoutActuallyEscaping(transform) { transform in
         nonisolated(unsafe) let transform = transform
         Threads.parallelFor(elements.count) { range in
             for index in range {
-                nonisolated(unsafe) let result = Swift.Result { try transform(elements[index]) }
+                let result = Result { try transform(elements[index]) }
                 results.withLock { $0[index] = result }
             }
         }

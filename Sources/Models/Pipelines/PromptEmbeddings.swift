@@ -29,6 +29,16 @@ public struct PromptEmbeddings {
 
     public var count: Int { conditional.shape[0] }
 
+    /// Checks that the conditions and samples of `size` are inputs of a model.
+    ///
+    /// - Throws: `DenoiserInputError`, for the first input that does not fit.
+    public func validate(for config: any DenoiserConfig, size: SampleSize?) throws(DenoiserInputError) {
+        let sample = config.sampleShape(batch: count, size: size)
+        try config.validate(
+            sample: [count, config.inChannels] + sample[2...], timestep: [1], encoderHiddenStates: conditional.shape,
+            textEmbeds: added?.conditional.textEmbeds.shape, timeIDs: added?.conditional.timeIDs.shape)
+    }
+
     /// The images `range` of these.
     public subscript(range: Range<Int>) -> PromptEmbeddings {
         map { $0.sliced(axis: 0, range) }

@@ -48,12 +48,12 @@ struct ImportCommand: ParsableCommand {
 
     func run() throws {
         common.apply()
-        let pipeline = try PipelineSource(source, variant: variant, predictionType: predictionType)
+        let pipeline = try PipelineSource(source, variant: variant, predictionType: predictionType?.rawValue)
         let adapters = try lora.map { try LoRA($0.path, weight: $0.weight) }
         let files = pipeline.files + lora.map(\.path)
         try Output.checkCanCreate(output, keeping: files)
         InterruptFlag.install()
-        let merged = try pipeline.merging(adapters)
+        let merged = try adapters.isEmpty ? pipeline : pipeline.merging(adapters)
         let total = merged.components.reduce(0) { $0 + $1.tensors.keys.count }
         let progress = common.progress("importing", total: total, unit: "tensors")
         let manifest = try Output.manifest(inputs: files)
@@ -64,8 +64,8 @@ struct ImportCommand: ParsableCommand {
             }
         }
         progress.endLine()
-        for (name, reason) in merged.leftOut { Output.warning("\(source): \(name): left out: \(reason)") }
-        let components = merged.components.map(\.name).joined(separator: ", ")
+        for part in merged.omitted { Output.warning("\(source): \(part.name): left out: \(part.reason)") }
+        let components = merged.components.map { $0.name }.joined(separator: ", ")
         Output.line("\(output): \(components): \(total) tensors, \(Numbers.bytes(Numbers.fileSize(output)))")
     }
 }
@@ -85,5 +85,3 @@ struct LoRAReference: ExpressibleByArgument {
         (path, self.weight) = (String(argument[..<equals]), weight)
     }
 }
-
-extension PredictionType: ExpressibleByArgument {}

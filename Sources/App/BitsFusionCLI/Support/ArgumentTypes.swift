@@ -12,6 +12,8 @@ extension AllocationMethod: ExpressibleByArgument {}
 extension AllocationMetric: ExpressibleByArgument {}
 extension RecipeFormat: ExpressibleByArgument {}
 extension ActivationType: ExpressibleByArgument {}
+extension PredictionType: ExpressibleByArgument {}
+extension RandomNumberKind: ExpressibleByArgument {}
 
 extension ScaleInitialization: ExpressibleByArgument {
     public init?(argument: String) {

@@ -29,6 +29,7 @@ struct SampleRun {
         let size = try sampleSize(config, scaleFactor: config.isLatent ? vaeConfig?.vaeScaleFactor ?? 8 : 1)
         let perPrompt = main.count ?? (hasVAE ? 1 : main.rows * main.columns)
         let conditions = try conditions(config, size).repeated(perPrompt)
+        try addingFile(command.model.name) { try conditions.validate(for: config, size: size) }
         let seeds = (0..<conditions.count).map { choices.seed &+ UInt64($0 % perPrompt) }
         let inputs = try imageInputs(config, size)
 
@@ -82,10 +83,8 @@ struct SampleRun {
                     .usage, "--\(name): expected a multiple of \(scaleFactor), found \(value)")
             }
         }
-        let size = SampleSize(
+        return SampleSize(
             height: height.map { $0 / scaleFactor } ?? own[2], width: width.map { $0 / scaleFactor } ?? own[3])
-        try config.validateSize(size)
-        return size
     }
 
     private func conditions(_ config: any DenoiserConfig, _ size: SampleSize?) throws -> PromptEmbeddings {
@@ -113,27 +112,32 @@ struct SampleRun {
         if let path = command.image.latents {
             inputs.noise = try addingFile(path) { try SafetensorsReader(path).tensor("latents") }
         }
-        let kind = ImageConditioning(config)
+        let kind = try ImageConditioning(config)
         guard let path = command.image.initImage else {
             guard kind == .none else {
+                let mask = kind == .inpainting ? " and --mask mask.png" : ""
                 throw CommandError(
-                    .usage, "\(command.model.name): the model edits images: pass --init-image image.png"
-                        + (kind == .inpainting ? " and --mask mask.png" : ""))
+                    .usage, "\(command.model.name): the model edits images: pass --init-image image.png\(mask)")
             }
             return inputs
         }
         if kind == .inpainting, command.image.mask == nil {
             throw CommandError(.usage, "\(command.model.name): an inpainting model: pass --mask mask.png")
         }
-        guard let vae = try addingFile(command.model.name, { try AutoencoderKL(in: reader, precision: .keep16Bit) })
-        else { throw PipelineError.missingComponent(name: "vae", neededBy: "--init-image") }
+        let stored = try addingFile(command.model.name) { try AutoencoderKL(in: reader, precision: .keep16Bit) }
+        guard let vae = stored else { throw PipelineError.missingComponent(name: "vae", neededBy: "--init-image") }
         vae.store.setActivations(command.computation.activations.activations)
         let sample = size ?? config.sampleSize ?? SampleSize(height: 64, width: 64)
         let pixels = SampleSize(
             height: sample.height * vae.config.vaeScaleFactor, width: sample.width * vae.config.vaeScaleFactor)
         let image = try PNGFile.read(path).resized(width: pixels.width, height: pixels.height)
-        let mask = try command.image.mask.map { try PNGFile.read($0).mask(width: pixels.width, height: pixels.height) }
-        try inputs.setImage(image.modelRange, mask: mask, conditioning: kind, vae: vae)
+        let shape = [1, 1, pixels.height, pixels.width]
+        let mask = try command.image.mask.map { path in
+            let gray = try PNGFile.read(path).resized(width: pixels.width, height: pixels.height).grayscale
+            return Tensor(gray.map { $0 >= 0.5 ? 1 : 0 }, shape: shape)
+        }
+        let tensor = Tensor(image.modelRange, shape: [1, 3, pixels.height, pixels.width])
+        try inputs.setImage(tensor, mask: mask, conditioning: kind, vae: vae)
         inputs.strength = command.image.strength ?? (mask == nil ? 0.8 : 1)
         inputs.imageGuidanceScale = command.image.imageGuidanceScale
         return inputs
@@ -159,9 +163,10 @@ struct SampleRun {
             Output.line(output)
             return
         }
-        guard let vae = try addingFile(command.model.name, {
+        let stored = try addingFile(command.model.name) {
             try AutoencoderKL(in: reader, decoderOnly: true, precision: .keep16Bit)
-        }) else { return }
+        }
+        guard let vae = stored else { return }
         vae.store.setActivations(command.computation.activations.activations)
         vae.useTiling = command.computation.vaeTiling
         for index in 0..<samples.shape[0] {
@@ -170,7 +175,8 @@ struct SampleRun {
             }
             let path = samples.shape[0] == 1 ? output : numbered(output, index + 1)
             try PNGFile.write(
-                images(pixels)[0], to: path, text: ["parameters": parameters(index / perPrompt, seeds[index], options, pixels)])
+                images(pixels)[0], to: path,
+                text: [("parameters", parameters(index / perPrompt, seeds[index], options, pixels))])
             Output.line(path)
             try InterruptFlag.check()
         }
