@@ -8,8 +8,9 @@ float32 tensors, each read when it is accessed. It has
     results()   the results of one pass on the given tensors, by the names that the Swift program uses
 """
 
+import autoencoders
 import kernels
 import stage_one
 import unets
 
-OPERATIONS = kernels.OPERATIONS | unets.OPERATIONS | stage_one.OPERATIONS
+OPERATIONS = kernels.OPERATIONS | unets.OPERATIONS | stage_one.OPERATIONS | autoencoders.OPERATIONS
