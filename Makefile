@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup build demo test test-quick test-kernels replay fuzz format snapshots lint graph docs fixtures \
 	teacher clip-proxy benchmark-setup benchmark benchmark-kernels benchmark-forward benchmark-train benchmark-packed \
-	benchmark-analyze benchmark-allocate sizes clean
+	benchmark-pipeline benchmark-analyze benchmark-allocate sizes clean
 
 BITSFUSION := .build/release/bitsfusion
 SWIFT_SOURCES := Sources Tests Benchmarks Snippets Package.swift
@@ -102,6 +102,9 @@ benchmark-train: build benchmark-setup ## Time training steps here and in PyTorc
 
 benchmark-packed: build benchmark-setup ## Time packed layers and models here and in PyTorch
 	$(BENCH) packed $(BENCH_FLAGS)
+
+benchmark-pipeline: build benchmark-setup ## Time the decoding of latents here and in PyTorch
+	$(BENCH) pipeline $(BENCH_FLAGS)
 
 benchmark-analyze: build benchmark-setup ## Time a sensitivity sweep here and a plain loop in PyTorch
 	$(BENCH) analyze $(BENCH_FLAGS)

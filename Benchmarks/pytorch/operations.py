@@ -8,9 +8,11 @@ float32 tensors, each read when it is accessed. It has
     results()   the results of one pass on the given tensors, by the names that the Swift program uses
 """
 
+import autoencoders
 import kernels
 import pipelines
 import stage_one
 import unets
 
-OPERATIONS = kernels.OPERATIONS | unets.OPERATIONS | stage_one.OPERATIONS | pipelines.OPERATIONS
+OPERATIONS = (
+    kernels.OPERATIONS | unets.OPERATIONS | stage_one.OPERATIONS | autoencoders.OPERATIONS | pipelines.OPERATIONS)

@@ -47,4 +47,17 @@ import Testing
         weight.value.withUnsafeMutableBufferPointer { for index in $0.indices { $0[index] = 0 } }
         #expect(linear(x, weight: weight.value, bias: nil).values.allSatisfy { $0 == 0 })
     }
+
+    @Test("no forms are cached inside withoutPanelCache, and results have the same bits")
+    func withoutCache() {
+        let weight = Parameter("w", normal([64, 32], stream: 1), isTrainable: false)
+        let x = normal([40, 32], stream: 2)
+        let lean = withoutPanelCache {
+            #expect(!weight.value.isPrepackedOnce)
+            return linear(x, weight: weight.value, bias: nil)
+        }
+        #expect(weight.value.storage.prepackedForms?.holds(.linear(outputs: 64, inputs: 32)) == false)
+        #expect(bits(linear(x, weight: weight.value, bias: nil)) == bits(lean))
+        #expect(weight.value.storage.prepackedForms?.holds(.linear(outputs: 64, inputs: 32)) == true)
+    }
 }

@@ -5,7 +5,7 @@ import BitsFusion
 
 /// Groups of cases.
 enum BenchmarkGroup: String, Codable, CaseIterable {
-    case kernels, forward, train, packed, analyze, allocate
+    case kernels, forward, train, packed, pipeline, analyze, allocate
 }
 
 /// The maximum ratio of our median time to PyTorch's, by element type.
@@ -96,6 +96,6 @@ extension BenchmarkCase {
     /// All cases, in the order of execution.
     static var all: [BenchmarkCase] {
         ConvolutionCases.all + ProductCases.all + MemoryBoundCases.all + ForwardCases.all + TrainingCases.all
-            + StageOneCases.all + PackedCases.all + AnalysisCases.all + AllocationCases.all
+            + StageOneCases.all + PackedCases.all + AutoencoderCases.all + AnalysisCases.all + AllocationCases.all
     }
 }

@@ -73,7 +73,7 @@ enum PackedCases {
 
 extension WeightedLayer {
     /// Replaces the weight of the layer by packed codes.
-    fileprivate func pack(_ bits: BitWidth) throws {
+    func pack(_ bits: BitWidth) throws {
         let dense = Parameter(path + ".weight", weight.tensor(), isTrainable: false)
         let student = FakeQuantizedWeight(
             latent: dense, bits: bits, initialization: .alternating(rounds: 3))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Multi-head attention of the UNets' transformer blocks. Matches diffusers `Attention`
-// (models/attention_processor.py) as those blocks configure it: no bias on q, k, v.
+// Multi-head attention of the UNets' transformer blocks, without bias on q, k, v, and of the autoencoders' mid blocks,
+// with bias. Matches diffusers `Attention` (models/attention_processor.py) as those blocks configure it.
 // B batch, T query tokens, S context tokens, D query channels.
 
 import Tensors
@@ -19,12 +19,16 @@ public final class Attention {
     ///   - crossAttentionDim: channels of the context; `channels` for self-attention.
     ///   - heads: number of heads, > 0.
     ///   - headDim: channels per head.
+    ///   - projectionBias: whether q, k and v have a bias.
     /// - Throws: the provider's error, or `ParameterError.shapeMismatch`.
-    public init(_ parameters: ParameterPath, channels: Int, crossAttentionDim: Int, heads: Int, headDim: Int) throws {
+    public init(
+        _ parameters: ParameterPath, channels: Int, crossAttentionDim: Int, heads: Int, headDim: Int,
+        projectionBias: Bool = false
+    ) throws {
         let inner = heads * headDim
-        toQ = try Linear(parameters / "to_q", in: channels, out: inner, bias: false)
-        toK = try Linear(parameters / "to_k", in: crossAttentionDim, out: inner, bias: false)
-        toV = try Linear(parameters / "to_v", in: crossAttentionDim, out: inner, bias: false)
+        toQ = try Linear(parameters / "to_q", in: channels, out: inner, bias: projectionBias)
+        toK = try Linear(parameters / "to_k", in: crossAttentionDim, out: inner, bias: projectionBias)
+        toV = try Linear(parameters / "to_v", in: crossAttentionDim, out: inner, bias: projectionBias)
         toOut = try Linear(parameters / "to_out.0", in: inner, out: channels)
         self.heads = heads
     }

@@ -44,6 +44,15 @@ public final class GroupNorm {
         guard let activation, !fused else { return y }
         return activation(y)
     }
+
+    /// Replaces `x` `[B, C, ...]` by the result, in the same memory if no other tensor shares it and no gradient is
+    /// needed.
+    public func apply(to x: inout Tensor) {
+        let fused = activation == .silu
+        groupNorm(
+            replacing: &x, groups: groups, weight: weight.tensor(), bias: bias.tensor(), epsilon: epsilon, silu: fused)
+        if let activation, !fused { x = activation(x) }
+    }
 }
 
 /// Normalizes every row to mean 0, variance 1, then scales and shifts. Keys `weight` `[D]` and `bias` `[D]`.

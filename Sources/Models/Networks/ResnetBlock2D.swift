@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Residual block of the UNets. Matches diffusers `ResnetBlock2D` (models/resnet.py) without its own resampling.
+// Residual block of the UNets, and of the autoencoders, whose blocks have no time feature. Matches diffusers
+// `ResnetBlock2D` (models/resnet.py) without its own resampling.
 // B batch, IC/OC input/output channels, H W size, D channels of the time embedding.
 
 import Layers
@@ -11,7 +12,7 @@ struct ResnetSettings {
     let epsilon: Float
     let activation: Activation
     let timeScaleShift: UNet2DConditionConfig.TimeScaleShift
-    /// D; nil for a model with cached time features, which has no time projections.
+    /// D; nil for models without time projections: models with cached time features, and autoencoders.
     let timeWidth: Int?
 }
 
@@ -72,6 +73,27 @@ final class ResnetBlock2D {
         }
         let sum = conv2(hidden, residual: convShortcut.map { $0(x) } ?? x)
         return outputScaleFactor == 1 ? sum : sum / outputScaleFactor
+    }
+
+    /// Replaces `x` `[B, IC, H, W]` by the output `[B, OC, H, W]` of a block without time feature.
+    ///
+    /// Without gradients, the largest tensors are overwritten instead of kept: at most three are alive at a time, `x`
+    /// included.
+    func apply(to x: inout Tensor) {
+        precondition(
+            settings.timeScaleShift == .added && timeEmbProj == nil && outputScaleFactor == 1,
+            "\(path): expected a block without time feature and output scale")
+        guard let convShortcut else {
+            var hidden = conv1(norm1(x))
+            norm2.apply(to: &hidden)
+            x = conv2(hidden, residual: x)
+            return
+        }
+        let shortcut = convShortcut(x)
+        norm1.apply(to: &x)
+        x = conv1(x)
+        norm2.apply(to: &x)
+        x = conv2(x, residual: shortcut)
     }
 
     /// The projected time feature, `[B or 1, timeFeatureChannels]`.

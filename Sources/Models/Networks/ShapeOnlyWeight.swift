@@ -25,3 +25,13 @@ package final class ShapeOnlyWeight: WeightSource {
         preconditionFailure("a weight \(shape) without values was computed with")
     }
 }
+
+extension AutoencoderKLConfig {
+    /// The autoencoder with shapes and no values of large weights: for inspecting the architecture.
+    ///
+    /// - Throws: `ParameterError` for an architecture that cannot be built.
+    public func skeleton(parts: AutoencoderKL.Parts = .both) throws -> AutoencoderKL {
+        try AutoencoderKL(
+            config: self, parameters: ParameterPath(ParameterStore(provider: ShapeOnlyProvider())), parts: parts)
+    }
+}

@@ -190,7 +190,7 @@ extension UNet2DConditionConfig {
         return value
     }
 
-    private static func activation(
+    static func activation(
         _ reader: inout ConfigReader, _ key: String
     ) throws(ConfigError) -> Activation? {
         guard let name = try reader.string(key) else { return nil }

@@ -60,6 +60,9 @@ public enum PanelCache {
         set { limit.store(newValue, ordering: .relaxed) }
     }
 
+    /// False inside `withoutPanelCache`.
+    @TaskLocal static var isEnabled = true
+
     /// Bytes of all cached forms.
     static var memoryInUse: Int { used.load(ordering: .relaxed) }
 
@@ -72,4 +75,10 @@ public enum PanelCache {
     }
 
     static func release(_ bytes: Int) { used.wrappingSubtract(bytes, ordering: .relaxed) }
+}
+
+/// Runs `body` with frozen weights prepacked at each use instead of once, so that their panels take no memory between
+/// uses: for layers that are used rarely and on many pixels, where prepacking takes a small share of the time.
+public func withoutPanelCache<R>(_ body: () throws -> R) rethrows -> R {
+    try PanelCache.$isEnabled.withValue(false, operation: body)
 }

@@ -16,6 +16,23 @@ import CKernels
 public func groupNorm(
     _ x: Tensor, groups: Int, weight: Tensor, bias: Tensor, epsilon: Float, silu: Bool = false
 ) -> Tensor {
+    groupNorm(x, groups, weight, bias, epsilon, silu, into: Tensor(unsafeUninitialized: x.shape))
+}
+
+/// As `groupNorm(_:)`; `x` is replaced by the result, in the same memory if no other tensor shares it and the operation
+/// is not recorded.
+public func groupNorm(
+    replacing x: inout Tensor, groups: Int, weight: Tensor, bias: Tensor, epsilon: Float, silu: Bool = false
+) {
+    let isRecorded = [x, weight, bias].contains { $0.requiresGradient }
+    let output = isRecorded ? Tensor(unsafeUninitialized: x.shape) : x.overwritable()
+    x = groupNorm(x, groups, weight, bias, epsilon, silu, into: output)
+}
+
+/// `output`: new memory, or `x` itself.
+private func groupNorm(
+    _ x: Tensor, _ groups: Int, _ weight: Tensor, _ bias: Tensor, _ epsilon: Float, _ silu: Bool, into output: Tensor
+) -> Tensor {
     precondition(
         x.rank >= 2 && x.shape[1] % groups == 0,
         "groupNorm: x \(x.shape): the channels are not a multiple of \(groups) groups")
@@ -25,7 +42,6 @@ public func groupNorm(
         "groupNorm: weight \(weight.shape), bias \(bias.shape) for \(channels) channels")
     let inner = x.shape[2...].reduce(1, *)
     let groupChannels = channels / groups
-    let output = Tensor(unsafeUninitialized: x.shape)
     let mean = Tensor(unsafeUninitialized: [batch, groups]),
         rstd = Tensor(unsafeUninitialized: [batch, groups])
     let grain = Threads.rowGrain(groupChannels * inner)

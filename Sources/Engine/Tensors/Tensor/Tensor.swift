@@ -116,9 +116,13 @@ public struct Tensor: @unchecked Sendable {
         }
     }
 
-    /// The cached forms of this weight; nil unless it is the whole value of a frozen parameter.
+    /// The cached forms of this weight; nil unless it is the whole value of a frozen parameter, and inside
+    /// `withoutPanelCache`.
     private var prepackedForms: PrepackedForms? {
-        node == nil && offset == 0 && count == storage.count ? storage.prepackedForms : nil
+        guard let forms = storage.prepackedForms, node == nil, offset == 0, count == storage.count,
+            PanelCache.isEnabled
+        else { return nil }
+        return forms
     }
 
     /// Whether this weight is prepacked once instead of at each use.
