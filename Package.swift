@@ -147,7 +147,7 @@ let package = Package(
         .tests("Files"),
         .tests("Images"),
         .tests("Optimizers", fixtures: true),
-        .tests("Checkpoints"),
+        .tests("Checkpoints", fixtures: true),
         .tests("Evaluation", fixtures: true),
         .tests("Analyzer"),
         .tests("QAT"),

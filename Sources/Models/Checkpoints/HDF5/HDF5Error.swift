@@ -21,6 +21,8 @@ public enum ObjectFault: Equatable, Sendable {
     case notAHardLink
     /// Its element type is none that checkpoints store.
     case unsupportedType(String)
+    /// It is compressed with a filter that this HDF5 library does not have.
+    case missingFilter(name: String, id: Int)
     /// Its extents do not fit into the file or into memory.
     case impossibleExtents([Int])
     /// Groups nest deeper than, or objects are more than, `limit`: the file loops or is damaged.
@@ -64,6 +66,10 @@ extension ObjectFault: CustomStringConvertible {
         case .missing: "not in this file"
         case .notAHardLink: "a link to elsewhere, which checkpoints do not hold"
         case .unsupportedType(let name): "holds \(name), which checkpoints do not store"
+        case .missingFilter(let name, let id):
+            "compressed with the filter \(name) (\(id)), which the HDF5 library here does not have; install the plugin "
+                + "and set HDF5_PLUGIN_PATH, or write the file again without compression or with gzip (h5py: "
+                + "compression=\"gzip\")"
         case .impossibleExtents(let shape): "claims the shape \(shape), which the file cannot hold"
         case .tooMany(let limit): "holds more than \(limit) nested objects; the file is damaged"
         case .size(let expected, let found): "expected a size of \(expected), found \(found)"
