@@ -40,10 +40,15 @@ import Testing
             up: Tensor(fixtureUniform("up.\(component).\(layer)", upShape), shape: upShape), rank: rank, alpha: alpha)
     }
 
-    private static let flat = ["unet": "lora_unet_", "text_encoder": "lora_te1_", "text_encoder_2": "lora_te2_"]
-
     private static func kohya(_ component: String, _ layer: String, _ matrices: Matrices) -> [String: Tensor] {
-        let name = (flat[component] ?? "") + layer.replacingOccurrences(of: ".", with: "_")
+        let prefixes = ["unet": "lora_unet_", "text_encoder": "lora_te_", "text_encoder_2": "lora_te2_"]
+        return flat(prefixes, component, layer, matrices)
+    }
+
+    private static func flat(
+        _ prefixes: [String: String], _ component: String, _ layer: String, _ matrices: Matrices
+    ) -> [String: Tensor] {
+        let name = (prefixes[component] ?? "") + layer.replacingOccurrences(of: ".", with: "_")
         return [
             name + ".lora_down.weight": matrices.down, name + ".lora_up.weight": matrices.up,
             name + ".alpha": Tensor([matrices.alpha], shape: []),
@@ -51,9 +56,9 @@ import Testing
     }
 
     private static func original(_ component: String, _ layer: String, _ matrices: Matrices) -> [String: Tensor] {
-        guard component == "unet" else { return kohya(component, layer, matrices) }
-        let name = LDMUNetNames(layersPerBlock: 1).original(layer) { $0 < 2 }
-        return kohya(component, name ?? "none", matrices)
+        let name = component == "unet" ? LDMUNetNames(layersPerBlock: 1).original(layer) { $0 < 2 } : layer
+        let prefixes = ["unet": "lora_unet_", "text_encoder": "lora_te1_", "text_encoder_2": "lora_te2_"]
+        return flat(prefixes, component, name ?? "none", matrices)
     }
 
     private static func peft(_ prefix: String, _ infix: String = "") -> Format {
@@ -144,7 +149,9 @@ import Testing
         }
     }
 
-    @Test("several LoRAs with different ranks add up; the result has the type of the weights", arguments: [StorageType.float16, .bfloat16])
+    @Test(
+        "several LoRAs with different ranks add up; the result has the type of the weights",
+        arguments: [StorageType.float16, .bfloat16])
     func several(_ type: StorageType) throws {
         let folder = try TemporaryFolder()
         let model = try source(.sd1, folder, as: type)
@@ -165,7 +172,9 @@ import Testing
         #expect(merged.component("unet")?.tensors.stored(layer + ".weight")?.type == type)
         let found = try weight(merged, "unet", layer).values
         let rounding = type == .float16 ? 0x1p-11 : 0x1p-8
-        for (found, wanted) in zip(found, sum) { #expect(abs(Double(found) - wanted) <= rounding * abs(wanted) + 1e-6) }
+        for (found, wanted) in zip(found, sum) {
+            #expect(abs(Double(found) - wanted) <= rounding * abs(wanted) + 1e-6)
+        }
     }
 
     @Test("a middle matrix (Tucker decomposition) stands between up and down")
@@ -190,8 +199,8 @@ import Testing
             var sum = 0.0
             for a in 0..<3 {
                 for b in 0..<2 {
-                    sum += Double(up.values[output * 3 + a]) * Double(middle.values[(a * 2 + b) * 9 + position])
-                        * Double(down.values[b * inputs + input])
+                    let outer = Double(up.values[output * 3 + a]) * Double(down.values[b * inputs + input])
+                    sum += outer * Double(middle.values[(a * 2 + b) * 9 + position])
                 }
             }
             #expect(abs(Double(value) - Double(before.values[index]) - sum / 2) < 1e-6)

@@ -64,8 +64,9 @@ import Testing
         let folder = try TemporaryFolder()
         let path = try TinyPipeline.sd1.writeFolder(folder, "sd1")
         let index = """
-            {"_class_name": "StableDiffusionPipeline", "safety_checker": [null, null], "feature_extractor": [null, null],
-             "text_encoder": ["transformers", "CLIPTextModel"], "tokenizer": ["transformers", "CLIPTokenizer"],
+            {"_class_name": "StableDiffusionPipeline", "safety_checker": [null, null],
+             "feature_extractor": [null, null], "text_encoder": ["transformers", "CLIPTextModel"],
+             "tokenizer": ["transformers", "CLIPTokenizer"],
              "unet": ["diffusers", "UNet2DConditionModel"], "vae": [null, null]}
             """
         try folder.write("sd1/model_index.json", index)

@@ -95,7 +95,8 @@ import Testing
     @Test("a LoRA's folder, and one with other files only, are told apart from one without files")
     func others() throws {
         var folder = try TemporaryFolder()
-        try folder.writeTensors("m/pytorch_lora_weights.safetensors", ["unet.a.lora_A.weight": Tensor([1], shape: [1, 1])])
+        let matrix = ["unet.a.lora_A.weight": Tensor([1], shape: [1, 1])]
+        try folder.writeTensors("m/pytorch_lora_weights.safetensors", matrix)
         #expect(
             try reason([], in: folder) == .lora(file: folder.file("m/pytorch_lora_weights.safetensors")))
         folder = try TemporaryFolder()

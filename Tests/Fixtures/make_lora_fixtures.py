@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes Tests/CheckpointsTests/Fixtures/lora.json: weights of tiny pipelines after diffusers merged LoRAs into them.
 
-Run by hand:  python Tests/Fixtures/make_lora_fixtures.py      (torch 2.15.0, diffusers 0.42.1, transformers 5.24.0, peft)
-
-Each case is a pipeline, the layers that its LoRA changes, and their merged weights. Matrices follow from the layer's name
-(fixture_values.py). The LoRA is written in every format that diffusers reads; the script stops where the formats give
-different weights.
+Run by hand:  python Tests/Fixtures/make_lora_fixtures.py      (torch 2.15.0, diffusers 0.42.1, transformers 5.24.0,
+peft 0.21.2). Each case is a pipeline, the layers that its LoRA changes, and their merged weights. Matrices follow from
+the layer's name (fixture_values.py). The LoRA is written in every format that diffusers reads; the script stops where
+the formats give different weights.
 """
 
 import json
@@ -23,9 +22,9 @@ from fixture_values import rounded, uniform
 TARGET = Path(__file__).resolve().parent.parent / "CheckpointsTests" / "Fixtures" / "lora.json"
 WEIGHT = 0.75
 
-# component: {layer: (rank, alpha)}. The alphas of a case are equal: diffusers 0.42.1 loses alphas that differ for layers
-# of former names (its alpha_pattern does not match them), and mixes up names where a text encoder has both attention
-# and feed-forward layers.
+# component: {layer: (rank, alpha)}. The alphas of a case are equal: diffusers 0.42.1 loses alphas that differ for
+# layers of former names (its alpha_pattern does not match them), and does not read feed-forward layers of text encoders
+# in kohya's names.
 SD1 = {
     "unet": {
         "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q": (2, 1.5),
@@ -41,7 +40,6 @@ SD1 = {
 # Layers that only some formats name.
 CONVOLUTION = {
     "unet": {"down_blocks.0.resnets.1.conv1": (2, 1.0), "up_blocks.1.resnets.0.time_emb_proj": (4, 1.0)},
-    "text_encoder": {"text_model.encoder.layers.1.mlp.fc1": (2, 1.0)},
 }
 SDXL = {
     "unet": {
@@ -51,7 +49,7 @@ SDXL = {
         "up_blocks.0.attentions.1.transformer_blocks.1.ff.net.2": (1, 2.0),
     },
     "text_encoder": {"text_model.encoder.layers.0.self_attn.out_proj": (2, 2.0)},
-    "text_encoder_2": {"text_model.encoder.layers.1.mlp.fc2": (1, 2.0)},
+    "text_encoder_2": {"text_model.encoder.layers.1.self_attn.out_proj": (1, 2.0)},
 }
 PREFIXES = {"unet": "lora_unet_", "text_encoder": "lora_te_", "text_encoder_2": "lora_te2_"}
 

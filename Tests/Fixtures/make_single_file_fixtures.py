@@ -2,9 +2,9 @@
 """Writes Tests/CheckpointsTests/Fixtures/single-file.json: how tiny networks are stored in single files.
 
 Run by hand:  python Tests/Fixtures/make_single_file_fixtures.py      (torch 2.15.0, diffusers 0.42.1, transformers
-5.24.0). For each network: the config, keys and shapes in diffusers, and for each tensor of the single file how it is made:
-[what, keys], where what is `copy`, `kernel` (a matrix as a convolution), `rows` (concatenated) or `transpose`. The script
-stops where diffusers' own converters do not give the network back.
+5.24.0). For each network: the config, keys and shapes in diffusers, and how each tensor of the single file is made:
+[what, keys], where what is `copy`, `kernel` (a matrix as a convolution), `rows` (concatenated) or `transpose`. The
+script stops where diffusers' own converters do not give the network back.
 """
 
 import json
@@ -65,7 +65,8 @@ def describe(kind):
     found = converted(kind, stored, model)
     assert found.keys() == tensors.keys(), found.keys() ^ tensors.keys()
     assert all(torch.equal(found[key], tensors[key]) for key in tensors)
-    config = json.loads(model.config.to_json_string()) if hasattr(model.config, "to_json_string") else dict(model.config)
+    is_text = hasattr(model.config, "to_json_string")
+    config = json.loads(model.config.to_json_string()) if is_text else dict(model.config)
     return {"config": config, "tensors": {key: list(value.shape) for key, value in tensors.items()}, "stored": steps}
 
 

@@ -45,7 +45,8 @@ enum ComponentNames {
 
     static func vae(_ key: String) -> String {
         let parts = key.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
-        guard parts.count > 3, parts[parts.count - 4] == "attentions", let name = formerAttention[parts[parts.count - 2]]
+        guard parts.count > 3, parts[parts.count - 4] == "attentions",
+            let name = formerAttention[parts[parts.count - 2]]
         else { return key }
         return (parts.dropLast(2) + [name, parts[parts.count - 1]]).joined(separator: ".")
     }

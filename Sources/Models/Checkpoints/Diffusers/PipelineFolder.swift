@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The parts of a diffusers pipeline folder (DiffusionPipeline.save_pretrained):
 //
-//     model_index.json                            {"_class_name": ..., "unet": ["diffusers", "UNet2DConditionModel"], ...}
-//     unet/, vae/                                 config.json, diffusion_pytorch_model*.safetensors
-//     text_encoder/, text_encoder_2/              config.json, model*.safetensors
-//     tokenizer/, tokenizer_2/                    vocab.json, merges.txt, ...
+//     model_index.json                  {"_class_name": ..., "unet": ["diffusers", "UNet2DConditionModel"], ...}
+//     unet/, vae/                       config.json, diffusion_pytorch_model*.safetensors
+//     text_encoder/, text_encoder_2/    config.json, model*.safetensors
+//     tokenizer/, tokenizer_2/          vocab.json, merges.txt, ...
 //     scheduler/scheduler_config.json
 
 import Files
@@ -119,8 +119,12 @@ struct PipelineFolder {
     /// The weights of the component `name` in `folder`.
     ///
     /// - Parameters:
+    ///   - name: the component.
+    ///   - folder: its folder.
     ///   - variant: the variant that was asked for.
     ///   - isAlone: whether this is the only component, which then must have the variant.
+    /// - Returns: the open weights.
+    /// - Throws: as `WeightFiles.open`.
     static func weights(
         of name: String, in folder: String, variant: String?, isAlone: Bool
     ) throws -> WeightFiles {

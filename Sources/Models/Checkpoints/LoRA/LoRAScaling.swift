@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The factor alpha / rank of each layer. kohya's files store alpha beside the matrices. PEFT keeps it in a config:
-// `adapter_config.json` beside the file, or, for pipelines of diffusers, the metadata entry `lora_adapter_metadata` with
-// keys such as `unet.lora_alpha`.
+// `adapter_config.json` beside the file, or, for pipelines of diffusers, the metadata entry `lora_adapter_metadata`,
+// with keys such as `unet.lora_alpha`.
 
 import Files
 import Foundation
@@ -61,6 +61,7 @@ struct LoRAScaling: Sendable {
     ///   - target: the weight that the layer changes.
     ///   - rank: the rank of the layer.
     ///   - alpha: what the file stores beside the matrices.
+    /// - Returns: alpha / rank; 1 where the file tells no alpha.
     func scale(_ target: LoRALayerNames.Target, rank: Int, alpha: Float?) -> Float {
         if let alpha { return alpha / Float(rank) }
         guard let settings = settings[target.component] ?? settings[""] else { return 1 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A safetensors file open for reading: its header validated completely, its data read only where asked for. Data is read
-// into the caller's memory and not mapped, so that an import takes no more memory than its largest tensor.
+// A safetensors file open for reading: its header validated completely, its data read only where asked for. Data is
+// read into the caller's memory and not mapped, so that an import takes no more memory than its largest tensor.
 
 import Files
 import Foundation

@@ -67,7 +67,8 @@ struct LDMAutoencoder {
             "_class_name": "AutoencoderKL", "act_fn": "silu", "block_out_channels": .ints(channels),
             "down_block_types": .list(channels.map { _ in "DownEncoderBlock2D" }), "in_channels": .int(inChannels),
             "latent_channels": .int(latentChannels), "layers_per_block": .int(layersPerBlock),
-            "norm_num_groups": .int(ConfigText.normGroups(channels)), "out_channels": .int(outChannels), "sample_size": .int(sampleSize),
+            "norm_num_groups": .int(ConfigText.normGroups(channels)), "out_channels": .int(outChannels),
+            "sample_size": .int(sampleSize),
             "scaling_factor": family == .sdxl ? 0.13025 : 0.18215,
             "up_block_types": .list(channels.map { _ in "UpDecoderBlock2D" }),
         ]

@@ -18,7 +18,9 @@ struct LDMUNet {
     /// The channels of the added embedding, in SDXL.
     private let labelChannels: Int?
 
-    private static let roots = ["input_blocks.", "middle_block.", "output_blocks.", "time_embed.", "label_emb.", "out."]
+    private static let roots = [
+        "input_blocks.", "middle_block.", "output_blocks.", "time_embed.", "label_emb.", "out.",
+    ]
 
     /// Whether `key` is the name of a UNet's tensor in a file that holds a UNet alone.
     static func isNameWithoutPrefix(_ key: String) -> Bool { roots.contains { key.hasPrefix($0) } }
@@ -98,6 +100,8 @@ struct LDMUNet {
     ///   - family: the model.
     ///   - sampleSize: height and width of the latents.
     ///   - pooledChannels: the channels of the pooled text embedding, in SDXL.
+    /// - Returns: JSON.
+    /// - Throws: what encoding JSON throws.
     func config(_ family: CheckpointFamily, sampleSize: Int, pooledChannels: Int?) throws -> String {
         let levels = channels.count
         let hasAttention = downDepths.map { $0[0] > 0 }
@@ -107,7 +111,8 @@ struct LDMUNet {
             "down_block_types": .texts(hasAttention.map { $0 ? "CrossAttnDownBlock2D" : "DownBlock2D" }),
             "downsample_padding": 1, "flip_sin_to_cos": true, "freq_shift": 0, "in_channels": .int(inChannels),
             "layers_per_block": .int(layersPerBlock), "mid_block_scale_factor": 1, "norm_eps": 1e-05,
-            "norm_num_groups": .int(ConfigText.normGroups(channels)), "out_channels": .int(outChannels), "sample_size": .int(sampleSize),
+            "norm_num_groups": .int(ConfigText.normGroups(channels)), "out_channels": .int(outChannels),
+            "sample_size": .int(sampleSize),
             "up_block_types": .texts(upDepths.map { $0[0] > 0 ? "CrossAttnUpBlock2D" : "UpBlock2D" }),
         ]
         members["attention_head_dim"] =

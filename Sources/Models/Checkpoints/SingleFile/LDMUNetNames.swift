@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The names of a UNet's tensors in the original repositories ("LDM") and in diffusers. With L layers per block:
 //
-//     input_blocks.I.0    down_blocks.B.resnets.l, B = (I - 1) / (L + 1), l = (I - 1) % (L + 1), or the downsampler .op
+//     input_blocks.I.0    down_blocks.B.resnets.l, B = (I - 1) / (L + 1), l = (I - 1) % (L + 1), or a downsampler .op
 //     input_blocks.I.1    down_blocks.B.attentions.l
 //     middle_block.0/1/2  mid_block.resnets.0, mid_block.attentions.0, mid_block.resnets.1
 //     output_blocks.I.0   up_blocks.B.resnets.l, B = I / (L + 1), l = I % (L + 1)
-//     output_blocks.I.1   up_blocks.B.attentions.l, or the upsampler .conv; it is output_blocks.I.2.conv after attention
+//     output_blocks.I.1   up_blocks.B.attentions.l, or the upsampler .conv; after attention it is output_blocks.I.2
 
 /// The correspondence of both names for one UNet.
 struct LDMUNetNames: Equatable, Sendable {
@@ -64,6 +64,7 @@ struct LDMUNetNames: Equatable, Sendable {
     /// - Parameters:
     ///   - name: the name.
     ///   - hasAttention: whether the block on the way up with this index has attention.
+    /// - Returns: the original name, or nil.
     func original(_ name: String, hasAttention: (Int) -> Bool) -> String? {
         if let end = Self.replacedStart(name, Self.ends.map { ($0.1, $0.0) }) { return end }
         let parts = name.split(separator: ".", maxSplits: 4, omittingEmptySubsequences: false).map(String.init)

@@ -27,7 +27,7 @@ struct SingleFileTextEncoder {
         for key in source.keys where key.hasPrefix(prefix) {
             let rest = String(key.dropFirst(prefix.count))
             // Merged checkpoints carry parts of the whole CLIP, which have no place in `CLIPTextModel`.
-            if rest == "logit_scale" || rest.hasPrefix("text_projection") || rest.hasPrefix("vision_model.") { continue }
+            if ["logit_scale", "text_projection", "vision_model."].contains(where: { rest.hasPrefix($0) }) { continue }
             guard let name = ComponentNames.text(rest) else { continue }
             guard name.hasPrefix("text_model.") else {
                 unknown.append(key)
