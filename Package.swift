@@ -150,7 +150,7 @@ let package = Package(
         .tests("Images", fixtures: true),
         .tests("Tokenizers", fixtures: true),
         .tests("Optimizers", fixtures: true),
-        .tests("Checkpoints"),
+        .tests("Checkpoints", fixtures: true),
         .tests("Evaluation", fixtures: true),
         .tests("Analyzer"),
         .tests("QAT"),

@@ -35,9 +35,17 @@ extension TemporaryFolder {
         }
     }
 
-    private func run(_ arguments: [String], waiting wait: (Process) -> Void) throws -> ProgramRun {
+    /// Runs `bitsfusion` with `arguments` where no file may become larger than `blocks` of 512 bytes.
+    func run(_ arguments: [String], fileLimit blocks: Int) throws -> ProgramRun {
+        let shell = ["-c", "ulimit -f \(blocks); exec \"$0\" \"$@\"", try Self.program().path] + arguments
+        return try run(shell, of: URL(fileURLWithPath: "/bin/sh")) { $0.waitUntilExit() }
+    }
+
+    private func run(
+        _ arguments: [String], of program: URL? = nil, waiting wait: (Process) -> Void
+    ) throws -> ProgramRun {
         let process = Process()
-        process.executableURL = try Self.program()
+        process.executableURL = try program ?? Self.program()
         process.arguments = arguments
         process.currentDirectoryURL = URL(fileURLWithPath: path)
         // Pipes could fill up and block; files cannot.

@@ -45,9 +45,21 @@ import Testing
                 "w.safetensors: tensor a of type F16 and shape [2, 3]: expected 12 bytes, found 10"
             ),
             (
-                CheckpointError.noWeights(folder: "sd", present: ["diffusion_pytorch_model.bin"]), .inputMissing,
-                "sd: no diffusion_pytorch_model.safetensors (nor a sharded index); found diffusion_pytorch_model.bin, "
-                    + "which must be converted to safetensors first"
+                CheckpointError.scaledFloat8(file: "w.safetensors", key: "scaled_fp8"), .badData,
+                "w.safetensors: scaled float8 weights (tensor scaled_fp8) are not supported; take the float16 or "
+                    + "bfloat16 file of the model"
+            ),
+            (
+                HDF5Error.object(file: "d.h5", object: "/latents", fault: .missingFilter(name: "lzf", id: 32000)),
+                .badData,
+                "d.h5: /latents: compressed with the filter lzf (32000), which the HDF5 library here does not have; "
+                    + "install the plugin and set HDF5_PLUGIN_PATH, or write the file again without compression or "
+                    + "with gzip (h5py: compression=\"gzip\")"
+            ),
+            (
+                LoRAError.unmatched(file: "l.safetensors", keys: ["a.alpha", "a.lora_up.weight"]), .badData,
+                "l.safetensors: 2 tensors of layers that the model does not have: a.alpha, a.lora_up.weight; the LoRA "
+                    + "was trained for another model, or for a component that is not imported"
             ),
         ] as [(any CategorizedError, ErrorCategory, String)])
     func texts(_ error: any CategorizedError, _ category: ErrorCategory, _ text: String) {

@@ -99,7 +99,8 @@ import Testing
         }
         try folder.write("diffusion_pytorch_model.bin", "PK")
         #expect(
-            throws: CheckpointError.noWeights(folder: folder.path, present: ["diffusion_pytorch_model.bin"])
+            throws: WeightFilesError.pickles(
+                folder: folder.path, stem: "diffusion_pytorch_model", files: ["diffusion_pytorch_model.bin"])
         ) { try DiffusersFolder(folder.path) }
         try folder.write("config.json", "{")
         #expect(

@@ -105,6 +105,26 @@ import Testing
         #expect(try folder.bytes("1.h5") == folder.bytes("2.h5"))
     }
 
+    @Test("files of HDF5's newest format are read: make_hdf5_fixtures.py")
+    func newestFormat() throws {
+        let tensors = try HDF5Tensors(Bundle.module.bundleURL.appendingPathComponent("Fixtures/latest.h5").path)
+        #expect(tensors.keys == ["group/chunked", "plain", "resizable"])
+        for key in tensors.keys {
+            #expect(tensors.stored(key) == StoredTensor(type: .float32, shape: [2, 3, 4]))
+            #expect(try tensors.tensor(key).values == (0..<24).map { Float($0) })
+        }
+    }
+
+    @Test("a compression filter that the library does not have is named, and other datasets can be read")
+    func missingFilter() throws {
+        let path = Bundle.module.bundleURL.appendingPathComponent("Fixtures/lzf.h5").path
+        let tensors = try HDF5Tensors(path, only: ["plain"])
+        #expect(try tensors.tensor("plain").values == (0..<24).map { Float($0) })
+        #expect(
+            throws: HDF5Error.object(file: path, object: "/compressed", fault: .missingFilter(name: "lzf", id: 32000))
+        ) { try HDF5Tensors(path) }
+    }
+
     @Test("other kinds of file are named for what they are")
     func otherKinds() throws {
         let folder = try TemporaryFolder()

@@ -265,7 +265,14 @@ func safetensorsBytes(_ header: String, _ data: [UInt8], length: UInt64? = nil) 
         #expect(throws: CheckpointError.missingKey(file: path, key: "d")) { try reader.bytes("d") }
     }
 
-    @Test("all integer types are read as integers")
+    @Test("metadata may be null")
+    func nullMetadata() throws {
+        let folder = try TemporaryFolder()
+        let path = try folder.write("a.safetensors", safetensorsBytes("{\"__metadata__\":null}", []))
+        #expect(try SafetensorsReader(path).metadata.isEmpty)
+    }
+
+    @Test("integers of every width read as integers")
     func integers() throws {
         let folder = try TemporaryFolder()
         let path = folder.file("a.safetensors")
@@ -391,7 +398,7 @@ func safetensorsBytes(_ header: String, _ data: [UInt8], length: UInt64? = nil) 
             SafetensorsError(file: $0, fault: .shardName("../m-1.safetensors"))
         }
         let missing = try folder.write("missing.index.json", #"{"weight_map":{"a":"m-9.safetensors"}}"#)
-        #expect(throws: FileError.missingFile(path: folder.file("m-9.safetensors"))) {
+        #expect(throws: WeightFilesError.missingShard(index: missing, shard: "m-9.safetensors")) {
             try ShardedSafetensors(index: missing)
         }
         try refused(#"{"a":3}"#) {

@@ -16,6 +16,9 @@ enum CommandMain {
 
     /// Runs the command of this process's arguments, prints its error, and exits.
     static func run() -> Never {
+        // A write beyond the limit of file sizes (`ulimit -f`) then fails like one to a full disk, and the unfinished
+        // file is removed.
+        signal(SIGXFSZ, SIG_IGN)
         let outcome = outcome(of: Array(CommandLine.arguments.dropFirst()))
         if let message = outcome.message {
             if outcome.status == .success {

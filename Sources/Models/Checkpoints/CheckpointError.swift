@@ -24,14 +24,12 @@ public enum CheckpointError: Error, Equatable, Sendable {
     case invalidKey(file: String, key: String)
     /// A key was written twice.
     case duplicateKey(file: String, key: String)
-    /// The folder contains no weights in a supported format; `present` lists weight files of other formats.
-    case noWeights(folder: String, present: [String])
+    /// The file stores 8-bit floats beside the scales to multiply them by, under `key`.
+    case scaledFloat8(file: String, key: String)
 }
 
 extension CheckpointError: CategorizedError {
-    public var category: ErrorCategory {
-        if case .noWeights = self { .inputMissing } else { .badData }
-    }
+    public var category: ErrorCategory { .badData }
 
     public var description: String {
         switch self {
@@ -41,7 +39,7 @@ extension CheckpointError: CategorizedError {
         case .missingKey(let file, let key):
             "\(file): tensor \(key): missing; the weights do not belong to this config"
         case .unusedKeys(let file, let keys):
-            "\(file): \(keys.count) tensors that the config does not have: \(Self.some(keys)); "
+            "\(file): \(keys.count) tensors that the config does not have: \(listed(keys)); "
                 + "the weights do not belong to this config"
         case .shapeMismatch(let file, let key, let expected, let found):
             "\(file): tensor \(key): expected shape \(expected), found \(found)"
@@ -57,16 +55,9 @@ extension CheckpointError: CategorizedError {
                 + "slashes, and a key must not name both a tensor and a group"
         case .duplicateKey(let file, let key):
             "\(file): tensor \(key) occurs twice"
-        case .noWeights(let folder, let present):
-            "\(folder): no diffusion_pytorch_model.safetensors (nor a sharded index)"
-                + (present.isEmpty
-                    ? "" : "; found \(Self.some(present)), which must be converted to safetensors first")
+        case .scaledFloat8(let file, let key):
+            "\(file): scaled float8 weights (tensor \(key)) are not supported; take the float16 or bfloat16 file of "
+                + "the model"
         }
-    }
-
-    /// Up to four names, and the number of the others.
-    private static func some(_ names: [String]) -> String {
-        let shown = names.prefix(4).joined(separator: ", ")
-        return names.count > 4 ? "\(shown) and \(names.count - 4) more" : shown
     }
 }

@@ -43,9 +43,21 @@ public protocol TensorSource: AnyObject, Sendable {
     /// - Precondition: `buffer.count` is the `byteCount` of the tensor, and its type is supported.
     /// - Throws: `CheckpointError.missingKey`; `HDF5Error` if reading an HDF5 file fails.
     func read(_ key: String, into buffer: UnsafeMutableRawBufferPointer) throws
+    /// Reads the bytes `range` of the elements of `key` into `buffer`. Sources that can do so read no other bytes.
+    ///
+    /// - Precondition: `range` is within the tensor's `byteCount`, covers whole elements, and has the size of `buffer`.
+    /// - Throws: as `read(_:into:)`.
+    func read(_ key: String, bytes range: Range<Int>, into buffer: UnsafeMutableRawBufferPointer) throws
 }
 
 extension TensorSource {
+    public func read(_ key: String, bytes range: Range<Int>, into buffer: UnsafeMutableRawBufferPointer) throws {
+        let all = UnsafeMutableRawBufferPointer.allocate(byteCount: try require(key).byteCount, alignment: 64)
+        defer { all.deallocate() }
+        try read(key, into: all)
+        buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: all[range]))
+    }
+
     /// Type and shape of `key`.
     ///
     /// - Throws: `CheckpointError.missingKey`.
@@ -114,7 +126,13 @@ extension TensorSource {
 /// Compares keys by their UTF-8 bytes, so that the order of lists and files does not depend on the locale.
 func byBytes(_ a: String, _ b: String) -> Bool { a.utf8.lexicographicallyPrecedes(b.utf8) }
 
-/// The product of the extents; nil if one is negative or the product overflows.
+/// Up to four names, then how many more.
+func listed(_ names: [String]) -> String {
+    let shown = names.prefix(4).joined(separator: ", ")
+    return names.count > 4 ? "\(shown) and \(names.count - 4) more" : shown
+}
+
+/// Product of extents, or nil where one is negative or the product overflows.
 func elementCount(_ shape: [Int]) -> Int? {
     var count = 1
     for extent in shape {

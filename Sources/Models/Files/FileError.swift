@@ -23,6 +23,10 @@ public enum FileKind: String, Equatable, Sendable {
     case hdf5 = "an HDF5 file"
     case safetensors = "a safetensors file"
     case zip = "a zip archive (a PyTorch .bin or .ckpt)"
+    case pickle = "a pickle (a PyTorch .bin, .ckpt, .pt or .pth)"
+    case html = "an HTML or XML page"
+    case lfsPointer = "a Git LFS pointer"
+    case gguf = "a GGUF file"
     case json = "a JSON document"
     case empty = "an empty file"
     case folder = "a folder"
@@ -52,7 +56,7 @@ extension FileError: CategorizedError {
         case .writeFailed(let path, let code):
             "\(path): writing failed (\(Self.reason(code))); the previous file is unchanged"
         case .wrongKind(let path, let expected, let found):
-            "\(path): expected \(expected.rawValue), found \(found.rawValue)\(Self.advice(expected, found))"
+            "\(path): expected \(expected.rawValue), found \(found.rawValue)\(Self.advice(path, expected, found))"
         }
     }
 
@@ -63,10 +67,25 @@ extension FileError: CategorizedError {
 
     private static func reason(_ code: Int32) -> String { String(cString: strerror(code)) }
 
-    private static func advice(_ expected: FileKind, _ found: FileKind) -> String {
+    /// How to get safetensors files instead of pickles, which run code when they are loaded.
+    package static func pickleAdvice(_ path: String, _ target: String) -> String {
+        let program =
+            "import sys, torch; from safetensors.torch import save_file; "
+            + "d = torch.load(sys.argv[1], 'cpu', weights_only=True); d = d.get('state_dict', d); "
+            + "save_file({k: v.clone().contiguous() for k, v in d.items() if torch.is_tensor(v)}, sys.argv[2])"
+        return "look for the .safetensors file of the same model, or convert it: "
+            + "python3 -c \"\(program)\" \(path) \(target)"
+    }
+
+    private static func advice(_ path: String, _ expected: FileKind, _ found: FileKind) -> String {
         switch (expected, found) {
         case (.hdf5, .folder), (.hdf5, .safetensors): "; convert it with `bitsfusion import` first"
-        case (_, .zip): "; save it as safetensors first"
+        case (_, .zip), (_, .pickle):
+            "; "
+                + pickleAdvice(path, PathParts(path).sibling(PathParts(path).stem + "-converted.safetensors"))
+        case (_, .html): "; the download failed or needs a login; download the file again"
+        case (_, .lfsPointer): "; fetch the file itself with `git lfs pull`"
+        case (_, .gguf): "; GGUF is not read; look for the .safetensors file of the same model"
         case (_, .empty): "; it was never written completely"
         default: ""
         }

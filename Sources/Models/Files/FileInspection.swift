@@ -49,8 +49,15 @@ package struct FileInspection: Equatable, Sendable {
             offset = offset == 0 ? 512 : offset * 2
         }
         if head.count > 8, head[8] == UInt8(ascii: "{"), head[6] == 0, head[7] == 0 { return .safetensors }
-        if head.first == UInt8(ascii: "{") { return .json }
-        return .unknown
+        if head.starts(with: Array("GGUF".utf8)) { return .gguf }
+        // Pickles begin with the opcode PROTO and a protocol's number.
+        if head.count > 1, head[0] == 0x80, (2...5).contains(head[1]) { return .pickle }
+        if head.starts(with: Array("version https".utf8)) { return .lfsPointer }
+        switch head.first(where: { ![0x20, 0x09, 0x0A, 0x0D].contains($0) }) {
+        case UInt8(ascii: "{"): return .json
+        case UInt8(ascii: "<"): return .html
+        default: return .unknown
+        }
     }
 
     private static func bytes(of descriptor: Int32, at offset: Int, count: Int) -> [UInt8] {

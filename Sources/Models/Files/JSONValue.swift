@@ -150,15 +150,16 @@ public struct JSONError: Error, Equatable, Sendable {
         self.fault = fault
     }
 
-    /// Checks that `text` is a JSON object. `NaN` and `Infinity` are accepted, which diffusers writes into scheduler
-    /// configs.
+    /// Checks that `text` is a JSON object; `NaN` and `Infinity` are numbers, as in Python.
     ///
+    /// - Returns: the object.
     /// - Throws: `JSONError`.
-    package static func checkObject(_ text: String, file: String, document: String) throws(JSONError) {
+    @discardableResult
+    package static func checkObject(_ text: String, file: String, document: String) throws(JSONError) -> JSONValue {
         do throws(JSONFault) {
-            guard try JSONValue(Array(text.utf8), allowsNonFinite: true).members != nil else {
-                throw .syntax(offset: 0, expected: "an object")
-            }
+            let value = try JSONValue(Array(text.utf8), allowsNonFinite: true)
+            guard value.members != nil else { throw .syntax(offset: 0, expected: "an object") }
+            return value
         } catch {
             throw JSONError(file: file, document: document, fault: error)
         }

@@ -127,10 +127,17 @@ extension UNet2DConditionConfig {
         try reader.mustBeDefault("mid_block_only_cross_attention", .bool(false))
         try reader.mustBeDefault("cross_attention_norm")
         try reader.mustBeDefault("addition_embed_type_num_heads", .double(64))
+        // diffusers' EMAModel adds its own settings to the config of the weights that it saves.
+        for key in Self.movingAverageKeys { _ = reader.value(key) }
         try reader.finish()
         try checkHeads()
         try checkFrequencies()
     }
+
+    /// The settings of diffusers' `EMAModel`, which say how weights were averaged.
+    private static let movingAverageKeys = [
+        "decay", "inv_gamma", "min_decay", "optimization_step", "power", "update_after_step", "use_ema_warmup",
+    ]
 
     /// The keys whose default is null in diffusers.
     private static let nullableKeys: Set<String> = [

@@ -50,6 +50,7 @@ package struct HDF5Dataset: ~Copyable {
         let label = try HDF5Attributes.string(typeAttribute, of: handle, at: location)
         let type = try location.storageType(of: stored, isBfloat16: label == StorageType.bfloat16.rawValue)
         let shape = try extents(of: handle, location)
+        try checkFilters(of: handle, location)
         let count = try checkedCount(shape, type, handle, location, fileSize: file.size)
         let memoryType = try location.datatype(type)
         return HDF5Dataset(
@@ -186,10 +187,28 @@ package struct HDF5Dataset: ~Copyable {
         return extents.map { Int(clamping: $0) }
     }
 
-    /// The number of elements. Checked before memory is allocated, because the extents of damaged files can be
-    /// arbitrary. Chunked data can be compressed: the maximum ratio of deflate is 1032.
-    ///
-    /// - Throws: `HDF5Error.object` with `.impossibleExtents` if the number overflows or exceeds the file; `.failed`.
+    /// Refuses filters that the library does not have, which reading would report as damage.
+    private static func checkFilters(of dataset: borrowing HDF5Handle, _ location: HDF5Location) throws {
+        let id = dataset.id
+        let properties = try location.open(HDF5Operation.openObject, .properties) { H5Dget_create_plist(id) }
+        let list = properties.id
+        let count = try location.call(HDF5Operation.openObject) { H5Pget_nfilters(list) }
+        for index in 0..<UInt32(count) {
+            var name = [CChar](repeating: 0, count: 64)
+            var (flags, settings, values): (UInt32, UInt32, Int) = (0, 0, 0)
+            let filter = try location.call(HDF5Operation.openObject) {
+                H5Pget_filter2(list, index, &flags, &values, nil, name.count, &name, &settings)
+            }
+            if HDF5Location.locked({ H5Zfilter_avail(filter) }) > 0 { continue }
+            let text = String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            throw HDF5Error.object(
+                file: location.file, object: location.object,
+                fault: .missingFilter(name: text.isEmpty ? "unknown" : text, id: Int(filter)))
+        }
+    }
+
+    /// Refuses extents that overflow or that the file cannot hold, before anyone allocates for them. Chunked data may
+    /// be compressed; deflate, the tightest filter in use, shrinks at most 1032 times.
     private static func checkedCount(
         _ shape: [Int], _ type: StorageType, _ dataset: borrowing HDF5Handle, _ location: HDF5Location,
         fileSize: Int

@@ -21,7 +21,9 @@ public enum ObjectFault: Equatable, Sendable {
     case notAHardLink
     /// The element type, or the kind of object, is not supported.
     case unsupportedType(String)
-    /// The elements do not fit into the file or into memory.
+    /// It is compressed with a filter that this HDF5 library does not have.
+    case missingFilter(name: String, id: Int)
+    /// Its extents do not fit into the file or into memory.
     case impossibleExtents([Int])
     /// The depth of nested groups, or the number of objects, exceeds `limit`: the file is cyclic or damaged.
     case tooMany(limit: Int)
@@ -62,10 +64,14 @@ extension ObjectFault: CustomStringConvertible {
     public var description: String {
         switch self {
         case .missing: "not in this file"
-        case .notAHardLink: "a soft, external or user-defined link, which checkpoints do not contain"
-        case .unsupportedType(let name): "unsupported type: \(name)"
-        case .impossibleExtents(let shape): "the shape \(shape) does not fit into the file"
-        case .tooMany(let limit): "contains more than \(limit) nested objects; the file is damaged"
+        case .notAHardLink: "a link to elsewhere, which checkpoints do not hold"
+        case .unsupportedType(let name): "holds \(name), which checkpoints do not store"
+        case .missingFilter(let name, let id):
+            "compressed with the filter \(name) (\(id)), which the HDF5 library here does not have; install the plugin "
+                + "and set HDF5_PLUGIN_PATH, or write the file again without compression or with gzip (h5py: "
+                + "compression=\"gzip\")"
+        case .impossibleExtents(let shape): "claims the shape \(shape), which the file cannot hold"
+        case .tooMany(let limit): "holds more than \(limit) nested objects; the file is damaged"
         case .size(let expected, let found): "expected a size of \(expected), found \(found)"
         case .value(let expected, let found): "expected \(expected), found \(found)"
         }

@@ -36,7 +36,8 @@ package struct HDF5File: ~Copyable {
         let found = try FileInspection(path)
         guard found.kind == .hdf5 else { throw FileError.wrongKind(path: path, expected: .hdf5, found: found.kind) }
         let location = HDF5Location(path)
-        // Weak: the file remains open as long as a dataset is open, so that their lifetimes are independent.
+        // Weak: an open dataset keeps the file open, so that neither must be kept for the other. Files of any version
+        // are read (h5py with libver="latest").
         let access = try accessProperties(location, closing: H5F_CLOSE_WEAK)
         let handle = try location.open(HDF5Operation.openFile, .file) {
             H5Fopen(path, bf_h5f_acc_rdonly(), access.id)
@@ -59,7 +60,10 @@ package struct HDF5File: ~Copyable {
             H5Pcreate(bf_h5p_file_create())
         }
         try location.call(HDF5Operation.createFile) { H5Pset_obj_track_times(creation.id, false) }
-        // No blocks are reserved, so that the size of a file follows from its objects (`HDF5Size`).
+        try location.call(HDF5Operation.createFile) {
+            H5Pset_libver_bounds(access.id, H5F_LIBVER_V18, H5F_LIBVER_V18)
+        }
+        // No blocks are set aside, so that the size of a file follows from its objects (`HDF5Size`).
         try location.call(HDF5Operation.createFile) { H5Pset_meta_block_size(access.id, 0) }
         try location.call(HDF5Operation.createFile) { H5Pset_small_data_block_size(access.id, 0) }
         let handle = try location.open(HDF5Operation.createFile, .file) {
@@ -73,11 +77,8 @@ package struct HDF5File: ~Copyable {
     ) throws -> HDF5Handle {
         let access = try location.open(HDF5Operation.openFile, .properties) { H5Pcreate(bf_h5p_file_access()) }
         try location.call(HDF5Operation.openFile) { H5Pset_fclose_degree(access.id, degree) }
-        try location.call(HDF5Operation.openFile) {
-            H5Pset_libver_bounds(access.id, H5F_LIBVER_V18, H5F_LIBVER_V18)
-        }
-        // No locks: finished files are never modified, and unfinished files have unique names. Child processes inherit
-        // locks, and some network file systems do not support them.
+        // No locks: a finished file is never changed in location and an unfinished one has a name of its own, while a
+        // lock lives on in every child process that inherited the file, and some network file systems have none.
         try location.call(HDF5Operation.openFile) { H5Pset_file_locking(access.id, false, true) }
         return access
     }

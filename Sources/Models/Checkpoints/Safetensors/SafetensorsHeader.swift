@@ -84,6 +84,7 @@ struct SafetensorsHeader: Equatable, Sendable {
 
     private static func metadata(_ value: JSONValue) throws(SafetensorsFault) -> [String: String] {
         var result: [String: String] = [:]
+        if value == .null { return result }
         for member in value.members ?? [] {
             guard let text = member.value.text else {
                 throw .field(key: "__metadata__", field: member.key, expected: "text")

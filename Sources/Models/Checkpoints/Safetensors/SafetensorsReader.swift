@@ -1,35 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads safetensors files. A file is mapped into memory and its header is validated; data is read on request.
+// A safetensors file open for reading: its header validated completely, its data read only where asked for. Data is
+// read into the caller's memory and not mapped, so that an import takes no more memory than its largest tensor.
 
 import Files
 import Foundation
 
-/// A safetensors file, open for reading.
+/// One safetensors file. Tensors of 8-bit floats are read as float16, which holds their values exactly.
 public final class SafetensorsReader: TensorSource {
     public var path: String { file.path }
     public let keys: [String]
     /// The text pairs of the header's `__metadata__`.
     public let metadata: [String: String]
-    private let file: MappedFile
+    private let file: FileReader
     private let entries: [String: SafetensorsHeader.Entry]
     private let dataOffset: Int
 
-    /// Maps the file at `path` and validates its header.
+    /// Opens the file at `path` and checks its header.
     ///
-    /// - Throws: `FileError.missingFile`, `.unreadable`, or `.wrongKind` for a folder, an empty file, an HDF5 file or a
-    ///   PyTorch archive; `SafetensorsError` with the first error of the header.
+    /// - Throws: `FileError.missingFile`, `.unreadable`, `.wrongKind` for a folder, an empty file, an HDF5 file,
+    ///   a PyTorch pickle, a web page or a Git LFS pointer, `SafetensorsError` with the header's first fault.
     public init(_ path: String) throws {
         let found = try FileInspection(path)
         switch found.kind {
-        case .folder, .special, .empty, .hdf5, .zip:
+        case .folder, .special, .empty, .hdf5, .zip, .pickle, .html, .lfsPointer, .gguf:
             throw FileError.wrongKind(path: path, expected: .safetensors, found: found.kind)
         case .safetensors, .json, .unknown, .diffusersFolder:
             break  // The validation of the header gives the more specific error.
         }
-        file = try MappedFile(path, expected: .safetensors)
+        file = try FileReader(path)
+        let map = try MappedFile(path, expected: .safetensors)
         let header: SafetensorsHeader
         do throws(SafetensorsFault) {
-            header = try SafetensorsHeader(file: file.bytes)
+            header = try withExtendedLifetime(map) { () throws(SafetensorsFault) -> SafetensorsHeader in
+                try SafetensorsHeader(file: map.bytes)
+            }
         } catch {
             throw SafetensorsError(file: path, fault: error)
         }
@@ -41,20 +45,30 @@ public final class SafetensorsReader: TensorSource {
 
     public func stored(_ key: String) -> StoredTensor? {
         entries[key].map {
-            StoredTensor(type: StorageType(safetensorsName: $0.dtype), typeName: $0.dtype, shape: $0.shape)
+            let type = Float8(rawValue: $0.dtype) == nil ? StorageType(safetensorsName: $0.dtype) : .float16
+            return StoredTensor(type: type, typeName: $0.dtype, shape: $0.shape)
         }
     }
 
     public func read(_ key: String, into buffer: UnsafeMutableRawBufferPointer) throws {
-        guard let entry = entries[key] else { throw CheckpointError.missingKey(file: path, key: key) }
-        precondition(
-            buffer.count == entry.bytes.count,
-            "safetensors read: buffer of \(buffer.count) bytes for \(entry.bytes.count) of \(key)")
-        buffer.copyMemory(from: bytes(of: entry))
+        try read(key, bytes: 0..<buffer.count, into: buffer)
     }
 
-    private func bytes(of entry: SafetensorsHeader.Entry) -> UnsafeRawBufferPointer {
-        let range = entry.bytes.lowerBound + dataOffset..<entry.bytes.upperBound + dataOffset
-        return UnsafeRawBufferPointer(rebasing: file.bytes[range])
+    public func read(_ key: String, bytes range: Range<Int>, into buffer: UnsafeMutableRawBufferPointer) throws {
+        guard let entry = entries[key] else { throw CheckpointError.missingKey(file: path, key: key) }
+        let start = dataOffset + entry.bytes.lowerBound
+        guard let float8 = Float8(rawValue: entry.dtype) else {
+            precondition(
+                buffer.count == range.count && range.upperBound <= entry.bytes.count,
+                "safetensors read: bytes \(range) of the \(entry.bytes.count) of \(key)")
+            return try file.read(into: buffer, at: start + range.lowerBound)
+        }
+        precondition(
+            buffer.count == range.count && range.upperBound <= 2 * entry.bytes.count
+                && range.lowerBound % 2 == 0 && range.count % 2 == 0,
+            "safetensors read: bytes \(range) of the \(2 * entry.bytes.count) of \(key), widened to float16")
+        let half = UnsafeMutableRawBufferPointer(rebasing: buffer[(buffer.count / 2)...])
+        try file.read(into: half, at: start + range.lowerBound / 2)
+        float8.widen(inPlace: buffer)
     }
 }

@@ -18,8 +18,8 @@ public final class ShardedSafetensors: TensorSource {
 
     /// Opens the index at `path` and all its shards, which must be in the folder of the index.
     ///
-    /// - Throws: `FileError` if the index cannot be read; `JSONError` if it is not a valid index; `SafetensorsError` if
-    ///   the index and the shards do not match; what `SafetensorsReader` throws for a shard.
+    /// - Throws: `JSONError` where the index is no such document, `.safetensors` where index and shards
+    ///   disagree, `WeightFilesError` for a shard that is not there, and what `SafetensorsReader` throws.
     public init(index path: String) throws {
         self.path = path
         let map = try Self.weightMap(path)
@@ -29,6 +29,9 @@ public final class ShardedSafetensors: TensorSource {
             // Indices can come from untrusted sources and must not refer to files outside of their folder.
             guard !name.isEmpty, !name.contains("/"), !name.contains("\\"), name != "..", name != "." else {
                 throw SafetensorsError(file: path, fault: .shardName(name))
+            }
+            guard try FilePresence(parts.sibling(name)).exists() else {
+                throw WeightFilesError.missingShard(index: path, shard: name)
             }
             let shard = try SafetensorsReader(parts.sibling(name))
             for key in shard.keys where map[key] != name {
@@ -55,10 +58,10 @@ public final class ShardedSafetensors: TensorSource {
     private func shard(of key: String) -> SafetensorsReader? { shardOfKey[key].flatMap { shards[$0] } }
 
     private static func weightMap(_ path: String) throws -> [String: String] {
-        let file = try MappedFile(path, expected: .json)
+        let text = try TextDocument.text(path)
         let document: JSONValue
         do throws(JSONFault) {
-            document = try JSONValue(file.bytes)
+            document = try JSONValue(Array(text.utf8))
         } catch {
             throw JSONError(file: path, document: "the shard index", fault: error)
         }
