@@ -12,7 +12,7 @@ import Foundation
 
 /// A pipeline folder, read part by part.
 struct PipelineFolder {
-    private(set) var components: [PipelineComponent] = []
+    private(set) var components: [SourceComponent] = []
     private(set) var tokenizers: [String: [String: String]] = [:]
     private(set) var scheduler: String?
     private(set) var files: [String] = []
@@ -64,7 +64,7 @@ struct PipelineFolder {
             foundVariant = foundVariant || weights.variant == variant
             files += [configPath] + weights.files
             components.append(
-                PipelineComponent(
+                SourceComponent(
                     name: name, className: className, config: try TextDocument.object(configPath).text,
                     tensors: try ComponentNames.current(weights.source, component: name)))
         }

@@ -6,8 +6,8 @@
 import Files
 import Foundation
 
-/// One network of a pipeline.
-public struct PipelineComponent: Sendable {
+/// One network of a pipeline on disk.
+public struct SourceComponent: Sendable {
     /// The folder's name in diffusers: `unet`, `vae`, `text_encoder`, `text_encoder_2`.
     public let name: String
     /// The class in diffusers or transformers, such as `UNet2DConditionModel`, `AutoencoderKL`, `CLIPTextModel`.
@@ -54,7 +54,7 @@ public struct PipelineSource: Sendable {
     /// The file or folder that was read.
     public let path: String
     /// The components in the order unet, vae, text_encoder, text_encoder_2; those that are there.
-    public internal(set) var components: [PipelineComponent]
+    public internal(set) var components: [SourceComponent]
     /// The text files of the tokenizers, by component (`tokenizer`, `tokenizer_2`), then by file name. For a single
     /// file these are `special_tokens_map.json` and `tokenizer_config.json` only: vocabulary and merges are those of
     /// CLIP.
@@ -91,7 +91,7 @@ public struct PipelineSource: Sendable {
     }
 
     private init(
-        layout: Layout, path: String, components: [PipelineComponent], tokenizers: [String: [String: String]],
+        layout: Layout, path: String, components: [SourceComponent], tokenizers: [String: [String: String]],
         scheduler: String?, modelIndex: String, files: [String], omitted: [OmittedPart]
     ) {
         self.layout = layout
@@ -105,7 +105,7 @@ public struct PipelineSource: Sendable {
     }
 
     /// The component called `name`.
-    public func component(_ name: String) -> PipelineComponent? { components.first { $0.name == name } }
+    public func component(_ name: String) -> SourceComponent? { components.first { $0.name == name } }
 
     // MARK: Folders
 
@@ -144,7 +144,7 @@ public struct PipelineSource: Sendable {
             default: "unet"
             }
         let weights = try PipelineFolder.weights(of: name, in: path, variant: variant, isAlone: true)
-        let component = PipelineComponent(
+        let component = SourceComponent(
             name: name, className: className ?? "UNet2DConditionModel", config: config,
             tensors: try ComponentNames.current(weights.source, component: name))
         // A component of a pipeline given by itself: the scheduler is in a folder beside it.

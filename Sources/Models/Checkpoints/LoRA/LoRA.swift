@@ -127,7 +127,7 @@ public struct LoRA: Sendable {
     /// The additions to the weights of `components`.
     ///
     /// - Throws: `LoRAError.unmatched`, `.duplicate`, `.shape`, `.alpha`.
-    func additions(to components: [PipelineComponent]) throws -> [LoRALayerNames.Target: Addition] {
+    func additions(to components: [SourceComponent]) throws -> [LoRALayerNames.Target: Addition] {
         let names = LoRALayerNames(components)
         var additions: [LoRALayerNames.Target: Addition] = [:]
         var unmatched: [String] = []
@@ -195,7 +195,7 @@ extension PipelineSource {
         var merged = self
         merged.components = components.map { component in
             guard let added = additions[component.name] else { return component }
-            return PipelineComponent(
+            return SourceComponent(
                 name: component.name, className: component.className, config: component.config,
                 tensors: MergedTensors(component.tensors, added))
         }

@@ -75,7 +75,7 @@ struct LoRALayerNames {
     private var targets: [String: Target] = [:]
 
     /// The names of the layers of `components`.
-    init(_ components: [PipelineComponent]) {
+    init(_ components: [SourceComponent]) {
         for component in components {
             let keys = component.tensors.keys.filter {
                 $0.hasSuffix(".weight") && (component.tensors.stored($0)?.shape.count ?? 0) > 1

@@ -55,7 +55,7 @@ enum ConfigText {
 
     /// A `model_index.json` that names `components`, with further `settings`.
     static func modelIndex(
-        _ className: String, _ components: [PipelineComponent], _ settings: [String: ConfigValue] = [:]
+        _ className: String, _ components: [SourceComponent], _ settings: [String: ConfigValue] = [:]
     ) throws -> String {
         var members = settings
         members["_class_name"] = .text(className)

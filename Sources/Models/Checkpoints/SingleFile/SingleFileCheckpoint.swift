@@ -10,7 +10,7 @@
 
 /// The parts of a pipeline in a single file.
 struct SingleFileCheckpoint {
-    let components: [PipelineComponent]
+    let components: [SourceComponent]
     let tokenizers: [String: [String: String]]
     let scheduler: String
     let modelIndex: String
@@ -38,7 +38,7 @@ struct SingleFileCheckpoint {
             source, family: family, unet: unet, unetPrefix: unetPrefix, asked: predictionType)
         let documents = SingleFileDocuments(family: family, inChannels: unet.inChannels, prediction: prediction)
         var components = [
-            PipelineComponent(
+            SourceComponent(
                 name: "unet", className: "UNet2DConditionModel",
                 config: try unet.config(
                     family, sampleSize: documents.imageSize / 8, pooledChannels: encoders.last?.encoder.projectionDim),
@@ -46,13 +46,13 @@ struct SingleFileCheckpoint {
         ]
         if let vae {
             components.append(
-                PipelineComponent(
+                SourceComponent(
                     name: "vae", className: "AutoencoderKL",
                     config: try vae.config(family, sampleSize: documents.imageSize), tensors: vae.tensors))
         }
         for (name, _, encoder) in encoders {
             components.append(
-                PipelineComponent(
+                SourceComponent(
                     name: name, className: encoder.className, config: try encoder.config(), tensors: encoder.tensors))
         }
         self.components = components
@@ -85,7 +85,7 @@ struct SingleFileCheckpoint {
 
     /// Components that the file does not have, and tensors that belong to none, by the first part of their names.
     private static func omitted(
-        _ source: any TensorSource, _ prefixes: [String], _ unetPrefix: String, _ components: [PipelineComponent],
+        _ source: any TensorSource, _ prefixes: [String], _ unetPrefix: String, _ components: [SourceComponent],
         _ family: CheckpointFamily
     ) -> [OmittedPart] {
         let expected = ["vae", "text_encoder"] + (family == .sdxl ? ["text_encoder_2"] : [])

@@ -44,7 +44,7 @@ struct SingleFileDocuments {
     }
 
     /// The text of `model_index.json`.
-    func modelIndex(_ components: [PipelineComponent]) throws -> String {
+    func modelIndex(_ components: [SourceComponent]) throws -> String {
         let name =
             switch (family, inChannels) {
             case (.sdxl, 9): "StableDiffusionXLInpaintPipeline"
