@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes Tests/ImagesTests/Fixtures/png.json and resizing.json: PNG files of all kinds and Pillow's pixels.
 
-Run by hand:  python Tests/Fixtures/make_image_fixtures.py      (Pillow, which diffusers installs; numpy)
+Run by hand:  python Tests/Fixtures/make_image_fixtures.py      (Pillow 13, which diffusers installs; numpy)
 
 Files and pixels are stored as base64.
 """
@@ -96,7 +96,8 @@ OUTPUT.mkdir(parents=True, exist_ok=True)
 (OUTPUT / "png.json").write_text(json.dumps({"width": WIDTH, "height": HEIGHT, "cases": cases}, indent=0) + "\n")
 
 SIZES = [((13, 9), (8, 8)), ((13, 9), (26, 18)), ((13, 9), (13, 20)), ((13, 9), (5, 9)), ((64, 48), (8, 16)),
-         ((5, 4), (64, 3)), ((1, 1), (3, 2)), ((31, 2), (1, 1)), ((100, 3), (7, 3))]
+         ((5, 4), (64, 3)), ((1, 1), (3, 2)), ((31, 2), (1, 1)), ((100, 3), (7, 3)),
+         ((13, 19), (8, 8)), ((13, 21), (8, 10)), ((13, 22), (9, 14))]
 resizing = []
 for (width, height), size in SIZES:
     image = bytes_of(f"resizing {width}x{height}", width * height * 3).reshape(height, width, 3)

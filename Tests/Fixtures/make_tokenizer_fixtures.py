@@ -60,6 +60,7 @@ EXPLICIT = [
     "ΣΊΣΥΦΟΣ", "Привет, мир", "שלום עולם", "مرحبا بالعالم", "नमस्ते दुनिया", "สวัสดีชาวโลก", "안녕하세요", "각 각",
     "你好，世界", "こんにちは世界", "ﾊﾝｶｸ ﬁ ﬂ", "Ａｂｃ", "𝕳𝖊𝖑𝖑𝖔", "Å Å Å", "q\u0307\u0323 q\u0323\u0307",
     "😀", "😀😀", "a😀b", "👍🏽", "👨‍👩‍👧‍👦", "🏳️‍🌈", "🇩🇪🇯🇵", "1️⃣", "❤️", "☺", "🏴󠁧󠁢󠁥󠁮󠁧󠁿",
+    "x\ua7cey \u0c5c\u0c5c", "\U00033479\U00033479", "\U00011de0\U00011de1", "\u1c89\u1c8a",  # Unicode 17, 17, 17, 16
     "a\0b", "a\x1cb", "a\x1fb", "a\x85b", "a\xa0b", "a\u200bb", "a\u200db", "\ufeffa", "a\u3000b", "a\u2028b", "a\r\nb",
     "  leading and   inner  ", START, END, f"{START} a {END} b", "<|STARTOFTEXT|>", "<|ENDOFTEXT|>", "<|endoftext|",
     "x<|endoftext|>y", "-<|endoftext|>", "</w>", "a</w>b", "(masterpiece:1.2), [blurry]", "<lora:add_detail:0.8>",

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Resizing with the Lanczos filter (a = 3) as Pillow's `Image.resize(size, LANCZOS)`, which diffusers'
-// VaeImageProcessor calls for images and masks: on 8-bit values, horizontally, then vertically, with weights of 22
+// VaeImageProcessor calls for images and masks: on 8-bit values, one direction after the other, with weights of 22
 // fractional bits.
 
 import Foundation
@@ -12,18 +12,26 @@ extension RGBImage {
     public func resized(width: Int, height: Int) -> RGBImage {
         precondition(width > 0 && height > 0, "RGBImage: resized to \(width)x\(height)")
         guard width != self.width || height != self.height else { return self }
-        var bytes = interleaved
-        // Pillow skips the direction whose size does not change.
-        if width != self.width {
-            bytes = LanczosFilter(from: self.width, to: width).apply(
-                bytes, lines: self.height, lineStride: self.width * 3, step: 3, outputLineStride: width * 3,
-                outputStep: 3, channels: 3)
-        }
-        if height != self.height {
-            bytes = LanczosFilter(from: self.height, to: height).apply(
-                bytes, lines: 1, lineStride: 0, step: width * 3, outputLineStride: 0, outputStep: width * 3,
-                channels: width * 3)
-        }
+        // Pillow skips the direction whose size does not change. Pillow 13 starts with the vertical one if that removes
+        // enough rows; the order matters where values are clamped in between.
+        let isVerticalFirst = height < self.height && self.height - height > 2 * (self.width - width)
+        return isVerticalFirst
+            ? vertically(to: height).horizontally(to: width) : horizontally(to: width).vertically(to: height)
+    }
+
+    private func horizontally(to width: Int) -> RGBImage {
+        guard width != self.width else { return self }
+        let bytes = LanczosFilter(from: self.width, to: width).apply(
+            interleaved, lines: height, lineStride: self.width * 3, step: 3, outputLineStride: width * 3,
+            outputStep: 3, channels: 3)
+        return RGBImage(width: width, height: height, interleaved: bytes)
+    }
+
+    private func vertically(to height: Int) -> RGBImage {
+        guard height != self.height else { return self }
+        let bytes = LanczosFilter(from: self.height, to: height).apply(
+            interleaved, lines: 1, lineStride: 0, step: width * 3, outputLineStride: 0, outputStep: width * 3,
+            channels: width * 3)
         return RGBImage(width: width, height: height, interleaved: bytes)
     }
 }

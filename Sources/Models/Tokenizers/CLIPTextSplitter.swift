@@ -85,6 +85,12 @@ enum CLIPTextSplitter {
                 }
                 return
             }
+            // The regular expressions of the `tokenizers` library know Unicode 16; later characters are neither letters
+            // nor numbers to them.
+            guard (scalar.properties.age?.major ?? 0) <= 16 else {
+                self = .other
+                return
+            }
             switch scalar.properties.generalCategory {
             case .uppercaseLetter, .lowercaseLetter, .titlecaseLetter, .modifierLetter, .otherLetter: self = .letter
             case .decimalNumber, .letterNumber, .otherNumber: self = .number

@@ -60,6 +60,8 @@ extension TokenizerFiles {
 
     /// A token as a JSON string. Tokens have no control characters.
     private static func quoted(_ token: String) -> String {
-        "\"" + token.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"") + "\""
+        let isPlain = !token.utf8.contains { $0 == UInt8(ascii: "\"") || $0 == UInt8(ascii: "\\") }
+        return isPlain
+            ? "\"\(token)\"" : "\"" + token.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"") + "\""
     }
 }
