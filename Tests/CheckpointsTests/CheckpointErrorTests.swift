@@ -34,6 +34,14 @@ import Testing
                 "m.h5: HDF5 could not read /unet/a (H5FD_read: addr overflow); the file is damaged or incomplete"
             ),
             (
+                HDF5Error.failed(
+                    file: "d.h5", object: "/a", operation: "open",
+                    cause: "H5O__layout_decode: bad version number for layout message"), .badData,
+                "d.h5: HDF5 could not open /a (H5O__layout_decode: bad version number for layout message); the file "
+                    + "is of a newer HDF5 than the library here, or damaged: write it again in an older format (h5py: "
+                    + "libver=(\"earliest\", \"v110\"))"
+            ),
+            (
                 HDF5Error.failed(file: "m.h5", object: "/unet/a", operation: "write", cause: "x"), .inputOutput,
                 "m.h5: HDF5 could not write /unet/a (x)"
             ),

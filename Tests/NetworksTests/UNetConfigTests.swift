@@ -87,6 +87,15 @@ private func config(_ json: String) throws -> UNet2DConditionConfig {
             "\(error?.description ?? "no error")")
     }
 
+    @Test("the settings of diffusers' EMAModel in a config say nothing about the network")
+    func movingAverages() throws {
+        let json = """
+            {"decay": 0.9999, "inv_gamma": 1.0, "min_decay": 0.0, "optimization_step": 13000,
+             "power": 0.6666666666666666, "update_after_step": 0, "use_ema_warmup": false, "sample_size": 64}
+            """
+        #expect(try UNet2DConditionConfig(json: Data(json.utf8)).sampleSize?.height == 64)
+    }
+
     @Test("an unknown block type is an error that names it")
     func unknownBlock() {
         let error = #expect(throws: ConfigError.self) {

@@ -45,7 +45,9 @@ extension WeightFilesError: CategorizedError {
             "\(file): a LoRA, not a model; import the model that it was trained for with --lora \(file)"
         case .none(let folder, let expected, let files):
             "\(folder): no \(expected) (nor a sharded index)"
-                + (files.isEmpty ? "; download the weights to this folder" : "; found \(listed(files))")
+                + (files.isEmpty
+                    ? "; download the weights to this folder"
+                    : "; found \(listed(files)); rename the weights, or download them")
         }
     }
 

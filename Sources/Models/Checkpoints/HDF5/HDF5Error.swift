@@ -52,11 +52,21 @@ extension HDF5Error: CategorizedError {
     public var description: String {
         switch self {
         case .failed(let file, let object, let operation, let cause):
-            "\(file): HDF5 could not \(operation) \(object) (\(cause))"
-                + (HDF5Operation.writing.contains(operation) ? "" : "; the file is damaged or incomplete")
+            "\(file): HDF5 could not \(operation) \(object) (\(cause))" + Self.advice(operation, cause)
         case .object(let file, let object, let fault): "\(file): \(object): \(fault)"
         case .attribute(let file, let object, let name, let fault): "\(file): attribute \(name) of \(object): \(fault)"
         }
+    }
+}
+
+extension HDF5Error {
+    private static func advice(_ operation: String, _ cause: String) -> String {
+        if HDF5Operation.writing.contains(operation) { return "" }
+        if cause.contains("version number") {
+            return "; the file is of a newer HDF5 than the library here, or damaged: write it again in an older format "
+                + "(h5py: libver=(\"earliest\", \"v110\"))"
+        }
+        return "; the file is damaged or incomplete"
     }
 }
 
