@@ -6,6 +6,7 @@ import Foundation
 import Layers
 import Networks
 import Packing
+import Quantization
 import Recipes
 import Tensors
 import TestKit
@@ -36,7 +37,8 @@ import Testing
         var overhead = CheckpointOverhead(header: header)
         var elements = 0
         let quantizedKeys = Set(unet.quantizedLayers.map { $0.path + ".weight" })
-        for entry in pipeline.packedEntries(dropsTimeLayers: cachesFeatures) where !quantizedKeys.contains(entry.key) {
+        for entry in pipeline.packedEntries(of: pipeline.components[0], dropsTimeLayers: cachesFeatures)
+        where !quantizedKeys.contains(entry.key) {
             let shape = [Int](repeating: 1, count: entry.source.shape.count)
             try writer.write(entry.key, Tensor([1], shape: shape))
             overhead.addTensor(entry.key, rank: shape.count)

@@ -7,6 +7,7 @@ import Foundation
 import Schedulers
 import Tensors
 import TestKit
+import Testing
 
 @testable import Pipelines
 
