@@ -87,7 +87,7 @@ extension DiffusionPipeline {
             parts.append(
                 try sampleLoop(
                     from: initial ?? state.noise * sampler.initNoiseSigma, sampler: sampler, predictor: predictor,
-                    noise: state.drawNoise, afterStep: blending(inputs, state, sampler)
+                    afterStep: blending(inputs, state, sampler), noise: state.drawNoise
                 ) {
                     let within = Double($0.step) / Double($0.total) * Double(range.count)
                     try progress?((Double(start) + within) / Double(seeds.count))

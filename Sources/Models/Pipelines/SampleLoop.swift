@@ -23,15 +23,15 @@ public struct SamplingProgress {
 ///     `sampler.initNoiseSigma`, or the result of `sampler.addNoise(to:noise:at:)`.
 ///   - sampler: the timesteps and the update rule; the caller's copy does not change.
 ///   - predictor: the model with its conditions.
-///   - noise: the noise that the sampler adds in its steps, if it adds any.
 ///   - afterStep: changes the sample after each step, given the index in `sampler.timesteps` of the next prediction,
 ///     which is the number of timesteps after the last step; inpainting puts the unmasked part of the image back.
+///   - noise: the noise that the sampler adds in its steps, if it adds any.
 ///   - progress: called after every step; what it throws ends the run.
 /// - Returns: the finished samples, `[B, C, H, W]`, in the model's units (pixels or latents), without gradients.
 /// - Throws: before the first prediction, what `predictor.validate(timesteps:)` throws, and what `progress` throws.
 public func sampleLoop(
-    from start: Tensor, sampler: any DiffusionSampler, predictor: GuidedPredictor, noise: NoiseSource,
-    afterStep: ((Tensor, Int) -> Tensor)? = nil, progress: ((SamplingProgress) throws -> Void)? = nil
+    from start: Tensor, sampler: any DiffusionSampler, predictor: GuidedPredictor,
+    afterStep: ((Tensor, Int) -> Tensor)? = nil, noise: NoiseSource, progress: ((SamplingProgress) throws -> Void)? = nil
 ) throws -> Tensor {
     let timesteps = Array(sampler.timesteps.dropFirst(sampler.position))
     try predictor.validate(timesteps: timesteps)
