@@ -4,6 +4,7 @@
 import Files
 import Foundation
 import Packing
+import Quantization
 import Recipes
 import Tensors
 import TestKit

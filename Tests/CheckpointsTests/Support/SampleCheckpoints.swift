@@ -3,6 +3,7 @@
 
 import Networks
 import Packing
+import Quantization
 import Recipes
 import Tensors
 import TestKit
