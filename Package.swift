@@ -145,7 +145,7 @@ let package = Package(
         .tests("Networks", fixtures: true),
         .tests("Schedulers", fixtures: true),
         .tests("Files"),
-        .tests("Images"),
+        .tests("Images", fixtures: true),
         .tests("Optimizers", fixtures: true),
         .tests("Checkpoints"),
         .tests("Evaluation", fixtures: true),

@@ -28,6 +28,45 @@ public struct RGBImage: Hashable, Sendable {
             pixels: (0..<3).flatMap { Array(repeating: rgb[$0], count: area) })
     }
 
+    /// An image from bytes, `[height, width, 3]`, 0 to 255.
+    ///
+    /// - Precondition: `interleaved` holds 3 * `height` * `width` bytes.
+    public init(width: Int, height: Int, interleaved bytes: [UInt8]) {
+        precondition(
+            width > 0 && height > 0 && bytes.count == 3 * width * height,
+            "RGBImage: \(bytes.count) bytes for [\(height), \(width), 3]")
+        let area = width * height
+        var pixels = [Float](repeating: 0, count: 3 * area)
+        for channel in 0..<3 {
+            for offset in 0..<area { pixels[channel * area + offset] = Float(bytes[3 * offset + channel]) / 255 }
+        }
+        self.init(width: width, height: height, pixels: pixels)
+    }
+
+    /// The image as bytes, `[height, width, 3]`: values are clamped to 0...1 and rounded to 0...255; NaN becomes 0.
+    public var interleaved: [UInt8] {
+        let area = width * height
+        var bytes = [UInt8](repeating: 0, count: 3 * area)
+        for channel in 0..<3 {
+            for offset in 0..<area {
+                // NaN > 0 is false, so that NaN becomes 0; its conversion to UInt8 would trap.
+                let value = pixels[channel * area + offset]
+                bytes[3 * offset + channel] = value > 0 ? UInt8((min(value, 1) * 255).rounded()) : 0
+            }
+        }
+        return bytes
+    }
+
+    /// The brightness of the pixels, `[height, width]`, 0 to 1 in steps of 1/255, as Pillow's `convert("L")` computes
+    /// it from 8-bit values (ITU-R BT.601). diffusers converts masks so, and paints where the result is 0.5 or more.
+    public var grayscale: [Float] {
+        let bytes = interleaved
+        return (0..<width * height).map { offset in
+            let (red, green, blue) = (Int(bytes[3 * offset]), Int(bytes[3 * offset + 1]), Int(bytes[3 * offset + 2]))
+            return Float((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16) / 255
+        }
+    }
+
     /// An image from values v in a model's range [-1, 1]: (v + 1) / 2, clamped to 0...1.
     ///
     /// - Precondition: `modelRange` holds 3 * `height` * `width` values, `[3, height, width]`.

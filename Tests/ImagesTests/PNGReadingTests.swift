@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// PNG files of all kinds against Pillow's pixels, damaged files, and chunks of text. Files and pixels come from
+// Tests/Fixtures/make_image_fixtures.py.
+
+import Files
+import Foundation
+import TestKit
+import Testing
+
+@testable import Images
+
+@Suite struct PNGReadingTests {
+    private struct Document: Decodable {
+        struct Case: Decodable {
+            let name: String
+            let file, pixels: Data
+            var width, height: Int?
+        }
+        let width, height: Int
+        let cases: [Case]
+    }
+
+    private let image = RGBImage(width: 5, height: 4, pixels: (0..<60).map { Float($0) / 59 })
+
+    private func error(_ bytes: [UInt8], limit: Int = PNGFile.maximumPixels) -> PNGError? {
+        do throws(PNGError) {
+            _ = try PNGFile.decode(bytes, file: "image.png", maximumPixels: limit)
+            return nil
+        } catch {
+            return error
+        }
+    }
+
+    private func isDamaged(_ error: PNGError?) -> Bool {
+        if case .damaged(file: "image.png", message: let message)? = error { !message.isEmpty } else { false }
+    }
+
+    @Test("all color types, depths and interlacing have Pillow's pixels", .tags(.golden))
+    func parity() throws {
+        let document: Document = try fixture("png", in: .module)
+        #expect(document.cases.count == 35)
+        for file in document.cases {
+            let image = try PNGFile.decode([UInt8](file.file), file: file.name)
+            #expect(image.width == file.width ?? document.width && image.height == file.height ?? document.height)
+            #expect(image.interleaved == [UInt8](file.pixels), "\(file.name)")
+        }
+    }
+
+    @Test("a written file is read with the same pixels")
+    func roundTrip() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.file("image.png")
+        try PNGFile.write(image, to: path)
+        #expect(try PNGFile.read(path).interleaved == image.interleaved)
+    }
+
+    @Test("a missing file and a folder are errors of the file")
+    func missing() throws {
+        let folder = try TemporaryFolder()
+        #expect(throws: FileError.self) { try PNGFile.read(folder.file("none.png")) }
+        #expect(throws: FileError.self) { try PNGFile.read(folder.path) }
+    }
+
+    @Test("files of other formats are named")
+    func otherFormats() {
+        #expect(error([0xFF, 0xD8, 0xFF, 0xE0, 0]) == .notPNG(file: "image.png", found: "JPEG"))
+        #expect(error(Array("RIFF0000WEBPVP8 ".utf8)) == .notPNG(file: "image.png", found: "WebP"))
+        #expect(error([]) == .notPNG(file: "image.png", found: "an empty file"))
+        #expect(error(Array("hello".utf8)) == .notPNG(file: "image.png", found: nil))
+    }
+
+    @Test("the number of pixels is limited before memory is allocated")
+    func limit() throws {
+        var bytes = try PNGFile.encode(image)
+        #expect(error(bytes, limit: 19) == .tooLarge(file: "image.png", width: 5, height: 4, limit: 19))
+        #expect(error(bytes, limit: 20) == nil)
+        bytes.replaceSubrange(16..<24, with: [0x7F, 0xFF, 0xFF, 0xFF, 0x7F, 0xFF, 0xFF, 0xFF])
+        #expect(
+            error(bytes)
+                == .tooLarge(
+                    file: "image.png", width: 0x7FFF_FFFF, height: 0x7FFF_FFFF, limit: PNGFile.maximumPixels))
+    }
+
+    @Test("damaged files are errors: each truncation, and each changed byte of header and pixels")
+    func damaged() throws {
+        let bytes = try PNGFile.encode(image)
+        // The last chunk, IEND, has 12 bytes and no pixels.
+        for count in 8..<bytes.count - 12 { #expect(isDamaged(error(Array(bytes.prefix(count)))), "\(count) bytes") }
+        for offset in 16..<33 {
+            var changed = bytes
+            changed[offset] ^= 0x01
+            #expect(isDamaged(error(changed)), "byte \(offset)")
+        }
+        let data = try #require(bytes.indices.first { bytes[$0...].starts(with: "IDAT".utf8) })
+        for offset in data + 4..<bytes.count - 16 {
+            var changed = bytes
+            changed[offset] ^= 0x10
+            #expect(isDamaged(error(changed)), "byte \(offset)")
+        }
+    }
+
+    @Test("random changes never crash the reader")
+    func fuzz() throws {
+        let document: Document = try fixture("png", in: .module)
+        var random = SplitMix(seed: 1)
+        for file in document.cases {
+            for _ in 0..<20 {
+                var bytes = [UInt8](file.file)
+                for _ in 0..<1 + random.next() % 4 {
+                    bytes[Int(random.next() % UInt64(bytes.count))] = UInt8(truncatingIfNeeded: random.next())
+                }
+                if let error = error(bytes, limit: 1 << 16) { #expect(!error.description.contains("\n")) }
+            }
+        }
+    }
+
+    @Test("texts are stored as Latin-1 where they can be, else as UTF-8, and pixels stay")
+    func text() throws {
+        let parameters = "a cat\nSteps: 20, Sampler: Euler a"
+        let bytes = try PNGFile.encode(
+            image, text: [("parameters", parameters), ("café", "naïve"), ("Title", "猫 😀"), ("nul", "\0")])
+        #expect(try PNGFile.decode(bytes, file: "image.png").interleaved == image.interleaved)
+        let chunks = self.chunks(bytes)
+        #expect(chunks.map(\.type) == ["IHDR", "tEXt", "tEXt", "iTXt", "tEXt", "sRGB", "IDAT", "IEND"])
+        #expect(chunks[1].content == Array("parameters\0\(parameters)".utf8))
+        #expect(chunks[2].content == Array("caf".utf8) + [0xE9, 0] + Array("na".utf8) + [0xEF] + Array("ve".utf8))
+        #expect(chunks[3].content == Array("Title\0\0\0\0\0猫 😀".utf8))
+        #expect(chunks[4].content == Array("nul\0 ".utf8))
+        #expect(chunks.filter { !$0.isIntact }.isEmpty)
+    }
+
+    private func chunks(_ bytes: [UInt8]) -> [(type: String, content: [UInt8], isIntact: Bool)] {
+        func number(_ offset: Int) -> UInt32 { bytes[offset..<offset + 4].reduce(0) { $0 << 8 | UInt32($1) } }
+        var chunks: [(type: String, content: [UInt8], isIntact: Bool)] = []
+        var offset = 8
+        while offset + 12 <= bytes.count {
+            let count = Int(number(offset)), end = offset + 8 + count
+            chunks.append(
+                (
+                    String(decoding: bytes[offset + 4..<offset + 8], as: UTF8.self), Array(bytes[offset + 8..<end]),
+                    CRC32.checksum(of: Array(bytes[offset + 4..<end])) == number(end)
+                ))
+            offset = end + 4
+        }
+        return chunks
+    }
+}

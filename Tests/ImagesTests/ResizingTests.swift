@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Resizing and gray values against Pillow. The pixels come from Tests/Fixtures/make_image_fixtures.py.
+
+import Foundation
+import TestKit
+import Testing
+
+@testable import Images
+
+@Suite struct ResizingTests {
+    private struct Case: Decodable {
+        let width, height, newWidth, newHeight: Int
+        let pixels, resized, gray: Data
+    }
+
+    @Test("the Lanczos filter and the conversion to gray have Pillow's values", .tags(.golden))
+    func parity() throws {
+        let cases: [Case] = try fixture("resizing", in: .module)
+        #expect(cases.count == 12)
+        for item in cases {
+            let image = RGBImage(width: item.width, height: item.height, interleaved: [UInt8](item.pixels))
+            let resized = image.resized(width: item.newWidth, height: item.newHeight)
+            let label = "\(item.width)x\(item.height) to \(item.newWidth)x\(item.newHeight)"
+            #expect(resized.width == item.newWidth && resized.height == item.newHeight)
+            #expect(resized.interleaved == [UInt8](item.resized), "\(label)")
+            #expect(resized.grayscale.map { UInt8(($0 * 255).rounded()) } == [UInt8](item.gray), "\(label)")
+        }
+    }
+
+    @Test("an image of the same size is returned as it is, a uniform one stays uniform")
+    func special() {
+        let image = RGBImage(width: 3, height: 2, pixels: (0..<18).map { Float($0) / 17 })
+        #expect(image.resized(width: 3, height: 2) == image)
+        let gray = RGBImage(width: 9, height: 7, filledWith: SIMD3(repeating: 0.6))
+        #expect(gray.resized(width: 31, height: 2) == RGBImage(width: 31, height: 2, filledWith: SIMD3(repeating: 0.6)))
+    }
+}
