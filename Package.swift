@@ -75,7 +75,9 @@ let package = Package(
 
         .module("Networks", in: "Models", ["Files", "Layers", "Recipes", "Tensors"]),
         .module("Schedulers", in: "Models", ["Files", "Tensors"]),
-        .module("Tokenizers", in: "Models", ["Files"]),
+        .module(
+            "Tokenizers", in: "Models", ["Files"],
+            resources: [.copy("Resources/clip-merges.bin"), .copy("Resources/LICENSE-CLIP.txt")]),
 
         // Level 4
         .module(
@@ -146,6 +148,7 @@ let package = Package(
         .tests("Schedulers", fixtures: true),
         .tests("Files"),
         .tests("Images", fixtures: true),
+        .tests("Tokenizers", fixtures: true),
         .tests("Optimizers", fixtures: true),
         .tests("Checkpoints"),
         .tests("Evaluation", fixtures: true),

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Registration of the shapes world, and the paths of the models that the program ships: the teacher and the CLIP-proxy.
-// SwiftPM copies them to a bundle next to the executable; an installation may use ../share/bitsfusion.
 
 import BitsFusion
-import Foundation
 
 /// A shipped model that was not found.
 public struct ShippedModelError: Error, Equatable, Sendable {
@@ -33,30 +31,12 @@ public enum ShippedModels {
     /// - Throws: `ShippedModelError` if the program was moved without its resources.
     public static func clipProxy() throws(ShippedModelError) -> String { try path(of: "clip-proxy.h5") }
 
-    // SwiftPM's `Bundle.module` traps if the bundle is missing; an error names what to do.
     private static func path(of name: String) throws(ShippedModelError) -> String {
-        let candidates = folders.map { $0.appendingPathComponent(name).standardizedFileURL.path }
-        guard let found = candidates.first(where: FileManager.default.fileExists) else {
-            throw ShippedModelError(name: name, searched: candidates)
+        guard let found = ResourceFolders.path(of: name, target: "ShapesWorld") else {
+            throw ShippedModelError(
+                name: name, searched: ResourceFolders.candidates(name, target: "ShapesWorld"))
         }
         return found
-    }
-
-    private static var folders: [URL] {
-        // Test runners load the program from a separate bundle.
-        let tests = Bundle.allBundles.filter { $0.bundlePath.hasSuffix(".xctest") }
-        let homes = [Bundle.main.bundleURL] + tests.map { $0.bundleURL.deletingLastPathComponent() }
-        var folders: [URL] = []
-        for home in homes {
-            for bundle in ["bitsfusion_ShapesWorld.resources", "bitsfusion_ShapesWorld.bundle"] {
-                let folder = home.appendingPathComponent(bundle)
-                if FileManager.default.fileExists(atPath: folder.path) || folders.isEmpty {
-                    folders.append(folder)
-                }
-            }
-        }
-        folders.append(Bundle.main.bundleURL.appendingPathComponent("../share/bitsfusion"))
-        return folders
     }
 }
 

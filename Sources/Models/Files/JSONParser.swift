@@ -117,7 +117,15 @@ struct JSONParser {
 
     private mutating func string() throws(JSONFault) -> String {
         position += 1
-        var content: [UInt8] = []
+        // Most strings have no escapes and are taken as a whole.
+        let start = position
+        while let byte = next, byte >= 0x20, byte != UInt8(ascii: "\""), byte != UInt8(ascii: "\\") { position += 1 }
+        let plain = UnsafeRawBufferPointer(rebasing: bytes[start..<position])
+        if next == UInt8(ascii: "\"") {
+            position += 1
+            return String(decoding: plain, as: UTF8.self)
+        }
+        var content = Array(plain)
         while let byte = next {
             switch byte {
             case UInt8(ascii: "\""):

@@ -12,14 +12,45 @@ public protocol Tokenizer: Sendable {
     var modelMaxLength: Int { get }
     /// The number of token ids, equal to the number of rows of the text encoder's token embedding.
     var vocabSize: Int { get }
+    /// The files that the tokenizer was made from, for model files and exports; nil for a tokenizer that is known by
+    /// name only.
+    var files: TokenizerFiles? { get }
 
     /// The ids of `text`, `[T]`, padded. The empty prompt is valid.
     ///
     /// - Throws: the tokenizer's error for text that it cannot represent.
     func encode(_ text: String) throws -> [Int32]
+
+    /// The ids of `text`, and the text of the tokens beyond T.
+    ///
+    /// - Throws: as `encode`.
+    func tokenize(_ text: String) throws -> TokenizedText
 }
 
-/// The tokenizers that models can be opened with. A program registers its tokenizers when it starts.
+extension Tokenizer {
+    public var files: TokenizerFiles? { nil }
+
+    /// For tokenizers whose `encode` throws if the text is too long.
+    public func tokenize(_ text: String) throws -> TokenizedText {
+        TokenizedText(ids: try encode(text), truncatedText: "")
+    }
+}
+
+/// A text as token ids of fixed length.
+public struct TokenizedText: Equatable, Sendable {
+    /// `[T]`, padded.
+    public let ids: [Int32]
+    /// The text of the tokens that were cut off because the sequence would be longer than T; empty if all fit.
+    public let truncatedText: String
+
+    public init(ids: [Int32], truncatedText: String) {
+        self.ids = ids
+        self.truncatedText = truncatedText
+    }
+}
+
+/// The tokenizers that models can be opened with by name. A program registers its tokenizers when it starts. Tokenizers
+/// that are made from files of the model, such as `CLIPTokenizer`, are not registered.
 public enum TokenizerRegistry {
     /// Creates a tokenizer for sequences of `modelMaxLength` ids.
     public typealias Factory = @Sendable (_ modelMaxLength: Int) throws -> any Tokenizer
@@ -41,31 +72,5 @@ public enum TokenizerRegistry {
         let (factory, known) = factories.withLock { ($0[name], $0.keys.sorted()) }
         guard let factory else { throw TokenizerError.unknown(name: name, known: known) }
         return try factory(modelMaxLength)
-    }
-}
-
-/// Why a tokenizer cannot be used.
-public enum TokenizerError: CategorizedError, Equatable {
-    /// No tokenizer of this name is registered.
-    case unknown(name: String, known: [String])
-    /// The tokenizer does not support sequences of this length.
-    case length(name: String, minimum: Int, found: Int)
-    /// The number of rows of the text encoder's token embedding differs from the tokenizer's number of ids.
-    case vocabulary(name: String, expected: Int, found: Int)
-
-    public var category: ErrorCategory { .badData }
-
-    public var description: String {
-        switch self {
-        case .unknown(let name, let known):
-            "tokenizer \"\(name)\": unknown; expected one of: \(known.joined(separator: ", ")); pass --embeddings "
-                + "instead of prompts"
-        case .length(let name, let minimum, let found):
-            "text encoder: max_position_embeddings: too small for tokenizer \"\(name)\": expected at least "
-                + "\(minimum), found \(found)"
-        case .vocabulary(let name, let expected, let found):
-            "text encoder: vocab_size: expected \(expected), the number of ids of tokenizer \"\(name)\", found "
-                + "\(found); use a tokenizer and a text encoder of one model"
-        }
     }
 }
