@@ -22,7 +22,9 @@ public enum PNGFile {
     /// The bytes of a PNG file with chunks of text. A text in Latin-1 becomes a `tEXt` chunk, another one an `iTXt`
     /// chunk in UTF-8, as Pillow's `PngInfo.add_text` does it.
     ///
-    /// - Precondition: keywords have 1 to 79 characters in Latin-1; neither keywords nor texts contain NUL.
+    /// NUL in a text, which PNG does not allow, becomes a space.
+    ///
+    /// - Precondition: keywords have 1 to 79 characters in Latin-1 without NUL.
     /// - Throws: as `encode(_:)`.
     public static func encode(
         _ image: RGBImage, text: [(keyword: String, text: String)]
@@ -36,8 +38,9 @@ public enum PNGFile {
     private static func textChunk(_ keyword: String, _ text: String) -> [UInt8] {
         let latinKeyword = latin1(keyword) ?? []
         precondition(
-            (1...79).contains(latinKeyword.count) && !latinKeyword.contains(0) && !text.utf8.contains(0),
-            "PNGFile: a keyword of 1 to 79 characters in Latin-1 and a text without NUL are needed")
+            (1...79).contains(latinKeyword.count) && !latinKeyword.contains(0),
+            "PNGFile: keyword \"\(keyword)\": expected 1 to 79 characters in Latin-1")
+        let text = text.replacing("\0", with: " ")
         var content = latinKeyword + [0]
         if let latinText = latin1(text) {
             content += latinText

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Headers of the system library behind `CPNG`, and decoding to 8-bit RGB. libpng reports errors with longjmp, which
+// Headers of the system library of `CPNG`, and decoding to 8-bit RGB. libpng reports errors with longjmp, which
 // must not cross Swift frames: it stays inside of bf_png_decode_rgb. libpng's simplified interface cannot be used,
 // because it applies the file's gamma and blends alpha with a background; the decoder uses the values as stored.
 #pragma once

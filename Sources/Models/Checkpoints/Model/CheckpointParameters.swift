@@ -48,7 +48,7 @@ public final class CheckpointParameters: ParameterProvider {
     ///   - precision: the element type of dense weights in memory.
     ///   - shapes: the shapes of the weights of the model, by the path of the layer. Packed layers of these shapes are
     ///     decoded here on all threads, other packed layers on request.
-    /// - Throws: `HDF5Error.object` if the component is missing or `shapes` has more weights than supported.
+    /// - Throws: `HDF5Error.object` if the component is missing or the layers have more weights than supported.
     public init(
         _ checkpoint: CheckpointReader, component: String? = nil, precision: WeightPrecision = .float32,
         shapes: [String: [Int]] = [:]
