@@ -98,7 +98,7 @@ struct BadInputTests {
         BadInput(64, "sample model.h5 -o out"),
         BadInput(65, "sample model.h5 --embeddings none.safetensors -o out"),
         BadInput(64, "sample model.h5 --embeddings e.safetensors --steps 0 -o out"),
-        BadInput(64, "sample model.h5 --embeddings e.safetensors --sampler euler -o out"),
+        BadInput(64, "sample model.h5 --embeddings e.safetensors --sampler plms -o out"),
         BadInput(73, "sample model.h5 --embeddings e.safetensors -o gone/out"),
         BadInput(64, "sing"),
         BadInput(64, "info"),

@@ -42,12 +42,12 @@ import Testing
         let folder = try TemporaryFolder()
         try folder.write("model_index.json", "{}")
         try folder.write("unet/config.json", Self.config)
-        try folder.write("scheduler/scheduler_config.json", "{\"beta_end\": 0.012}")
+        try folder.write("scheduler/scheduler_config.json", "{\"beta_end\": 0.012, \"lambda_min_clipped\": -Infinity}")
         try writeWeights(folder, "unet/diffusion_pytorch_model.safetensors")
         for path in [folder.path, folder.file("unet")] {
             let unet = try DiffusersFolder(path)
             #expect(unet.config == Self.config)
-            #expect(unet.scheduler == "{\"beta_end\": 0.012}")
+            #expect(unet.scheduler == "{\"beta_end\": 0.012, \"lambda_min_clipped\": -Infinity}")
             #expect(unet.files.count == 3)
         }
     }

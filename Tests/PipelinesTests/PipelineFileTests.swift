@@ -45,8 +45,11 @@ import Testing
 
     @Test("a model comes back bit for bit, with its text encoder, config and scheduler")
     func model() throws {
-        let json =
-            #"{"beta_schedule": "linear", "beta_start": 0.0001, "beta_end": 0.02, "clip_sample": false}"#
+        // Python's notation of an infinite number, as in the configs of diffusers' DPM-Solver.
+        let json = """
+            {"beta_schedule": "linear", "beta_start": 0.0001, "beta_end": 0.02, "clip_sample": false,
+            "lambda_min_clipped": -Infinity}
+            """
         let pipeline = try TinyModel.pipeline(schedulerJSON: json)
         let read = try written { try pipeline.writeModel(to: $0, manifest: TinyModel.manifest) }
         #expect(read.seenBits == pipeline.seenBits)

@@ -106,7 +106,13 @@ private func prediction(_ sample: Tensor, call: Int) -> Tensor {
         let json = Data(reference.config.utf8)
         _ = try NoiseSchedule(schedulerJSON: json)
         for kind in SamplerKind.allCases {
-            let sampler = try SamplerConfig(json: json, for: kind).sampler(kind, steps: 5)
+            let config = try SamplerConfig(json: json, for: kind)
+            if kind == .unipc && !config.lowerOrderFinal {
+                // diffusers' UniPC divides by 0 in the last step with the default of DPMSolverSinglestepScheduler.
+                #expect(throws: SamplerError.self) { try config.sampler(kind, steps: 5) }
+                continue
+            }
+            let sampler = try config.sampler(kind, steps: 5)
             // diffusers' DPM-Solver refuses the config of DEIS, whose algorithm it takes for dpmsolver++.
             guard let reader = reference.readers[kind.rawValue] else {
                 #expect(kind.className == "DPMSolverMultistepScheduler" && reference.config.contains("DEIS"))

@@ -71,6 +71,14 @@ enum CommandMain {
         if let match = text.wholeMatch(of: choice) {
             return "\(match.2): invalid value: expected one of \(match.3), found '\(match.1)'"
         }
+        // Many values are printed one a line, each after a dash.
+        let list = #/The value '(.*)' is invalid for '([^ ']+)[^']*'\. Please provide one of the following:((?s).*)/#
+        if let match = text.wholeMatch(of: list) {
+            let values = match.3.split(whereSeparator: \.isNewline).map { $0.drop { " -".contains($0) } }
+                .filter { !$0.isEmpty }
+            return "\(match.2): invalid value: expected one of "
+                + values.map { "'\($0)'" }.joined(separator: ", ") + ", found '\(match.1)'"
+        }
         if let match = text.wholeMatch(of: #/The value '(.*)' is invalid for '([^ ']+)[^']*'/#) {
             return "\(match.2): invalid value: found '\(match.1)'"
         }

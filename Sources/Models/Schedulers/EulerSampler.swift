@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Euler's method on the probability flow ODE in sigma (Karras et al. 2022, arXiv:2206.00364, algorithm 2 without churn).
-// Matches diffusers `EulerDiscreteScheduler` (schedulers/scheduling_euler_discrete.py).
+// Euler's method on the probability flow ODE in sigma (Karras et al. 2022, arXiv:2206.00364, algorithm 2 without
+// churn). Matches diffusers `EulerDiscreteScheduler` (schedulers/scheduling_euler_discrete.py).
 
 import Tensors
 

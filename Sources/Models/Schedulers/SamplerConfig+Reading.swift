@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads diffusers' scheduler_config.json as `from_config` does: a config may belong to another scheduler class, and keys
-// that the chosen class does not have are ignored.
+// Reads diffusers' scheduler_config.json as `from_config` does: a config may belong to another scheduler class, and
+// keys that the chosen class does not have are ignored.
 
 import Files
 import Foundation
@@ -32,9 +32,12 @@ extension SamplerConfig {
         json: Data, for kind: SamplerKind, in pipeline: SchedulerPipeline = .other
     ) throws(ConfigError) {
         let document = try JSONValue(parsing: json, name: Self.documentName)
-        schedule = try NoiseSchedule(document, defaultsOf: kind, isRescalable: kind.options.contains(.rescaling))
+        var options = kind.options
+        // Of all options that not every class has, this one belongs to the noise schedule.
+        let isRescalable = options.remove(.rescaling) != nil
+        schedule = try NoiseSchedule(document, defaultsOf: kind, isRescalable: isRescalable)
         var reader = try ConfigReader(
-            document.keeping(kind.options), name: Self.documentName, nullable: Self.nullableOptions)
+            document.keeping(options), name: Self.documentName, nullable: Self.nullableOptions)
         timestepSpacing = try reader.choice("timestep_spacing", as: TimestepSpacing.self)
         stepsOffset = try reader.integer("steps_offset", in: 0...1_000_000) ?? 0
         setAlphaToOne = try reader.bool("set_alpha_to_one", default: kind == .ddim)

@@ -52,7 +52,7 @@ extension SamplerKind {
         self = kind
     }
 
-    /// The options of the diffusers class, apart from the noise schedule's.
+    /// The options of the diffusers class, apart from those of the noise schedule that all classes have.
     ///
     /// `sigma_min` and `sigma_max` are options of Euler and UniPC, but diffusers' Karras sigmas read them from the
     /// config of any class.

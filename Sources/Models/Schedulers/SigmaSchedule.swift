@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Noise-to-signal ratios sigma = sqrt((1 - ā) / ā) of the samplers that are written in them, and Karras sigmas
-// (Karras et al. 2022, arXiv:2206.00364, eq. 5). Matches `set_timesteps` of diffusers' Euler, Heun, UniPC and DPM-Solver
-// schedulers, including their Float32 rounding.
+// (Karras et al. 2022, arXiv:2206.00364, eq. 5). Matches `set_timesteps` of diffusers' Euler, Heun, UniPC and
+// DPM-Solver schedulers, including their Float32 rounding.
 
 import Foundation
 import Tensors
