@@ -212,6 +212,10 @@ extension DenoiserConfig {
     /// every known autoencoder have 4 or more, in no fixed range.
     public var isLatent: Bool { inChannels != 1 && inChannels != 3 }
 
+    /// The channels of the input behind those of the sample, such as the mask and the masked image of an inpainting
+    /// model (5) or the image of instruct-pix2pix (4).
+    public var conditionChannels: Int { max(inChannels - outChannels, 0) }
+
     /// `[B, IC, H, W]` for `batch` samples of `size` x `size`; nil: the size that the model was trained for, or 64 as
     /// for Stable Diffusion where the config leaves it open.
     public func sampleShape(batch: Int, size: Int? = nil) -> [Int] {
