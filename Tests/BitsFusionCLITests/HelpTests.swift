@@ -71,7 +71,7 @@ struct HelpTests {
         }
         for (option, meant) in [
             ("--promt", "--prompt"), ("--step", "--steps"), ("--budget", nil), ("--hlep", nil), ("--hel", "--help"),
-            ("--qiuet", "--quiet"), ("--qui", "--quiet"), ("-x", nil),
+            ("--qiuet", nil), ("--pormpt", "--prompt"), ("--qui", "--quiet"), ("-x", nil),
         ] { #expect(names.suggestion(for: option) == meant, "\(option)") }
         let own = try #require(OptionNames(of: "distill"))
         #expect(own.all.isSuperset(of: ["--stage", "--output", "-o", "--quiet", "-q", "--help", "-h", "--version"]))
