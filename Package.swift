@@ -93,7 +93,7 @@ let package = Package(
             ]),
 
         // Level 6
-        .module("DataSets", in: "Models", ["Checkpoints", "Networks", "Pipelines", "Tensors"]),
+        .module("DataSets", in: "Models", ["Checkpoints", "Files", "Networks", "Pipelines", "Tensors"]),
         .module("Evaluation", in: "Method", ["Schedulers", "Tensors"]),
 
         // Level 7

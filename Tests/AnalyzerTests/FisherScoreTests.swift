@@ -48,7 +48,7 @@ import Testing
         let calibration = try CalibrationSet(promptCount: 3, pipeline: pipeline)
         let inputs = PredictionInputs.noised(
             pipeline.initialNoise(seeds: calibration.seeds), calibration: calibration, timestepsPerImage: 2,
-            stream: 1,
+            stream: .measuring,
             guidanceScale: 1.5, schedule: try pipeline.noiseSchedule(), batchSize: 4)
         let passes = try StagedPredictions(pipeline.stagedDenoiser(), inputs, memoryLimit: 0) {}
         let layer = try #require(pipeline.denoiser.store.layer(at: "conv_out"))

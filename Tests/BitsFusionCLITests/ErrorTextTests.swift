@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The texts of all errors of documents and of the allocation, recorded in Snapshots/library-errors.txt.
+// The texts of all errors of documents and of the allocation, recorded in Snapshots/library-errors.txt, and those of
+// data sets and of runs that cannot go on, in Snapshots/data-errors.txt.
 
 import BitsFusion
 import Testing
@@ -33,6 +34,42 @@ struct ErrorTextTests {
         .missingScore(path: "mid.a", bits: BitWidth(2), metric: .noise), .scoresTooLarge,
         .table(.missingLayer(path: "mid.a")),
     ]
+
+    private static let data: [any CategorizedError] = [
+        DataSetError.wrongKind(file: "set.h5", found: .safetensors),
+        DataSetError.missing(file: "set.h5", name: "latents", contents: "samples [N, 4, H, W]"),
+        DataSetError.shape(file: "set.h5", name: "latents", expected: "[N, 4, H, W]", found: [8, 3, 64, 64]),
+        DataSetError.count(file: "set.h5", name: "time_ids", samples: 8, found: 1),
+        DataSetError.elementType(file: "set.h5", name: "latents", found: "float64"),
+        DataSetError.notFinite(file: "set.h5", name: "latents", sample: 3, count: 2),
+        DataSetError.tooSmall(file: "set.h5", found: [8, 4, 2, 2], halvings: 3),
+        TrainingStateError.differentRun([
+            SettingDifference(key: "options.training.seed", saved: "0", requested: "9")
+        ]),
+        TrainingStateError.scheduleLength(done: 40, saved: 40, requested: 60),
+        TrainingStateError.stepsDone(done: 40, requested: 20), TrainingStateError.noFinalState(done: 40),
+        PipelineError.otherTimeLayers(
+            file: "other.h5", packed: "packed.h5", block: "mid_block.resnets.0", difference: 1.25, limit: 0x1p-10),
+        SensitivityError.conditionChannels(inChannels: 9, outChannels: 4),
+        SensitivityError.predictedChannels(inChannels: 4, outChannels: 8),
+        DenoiserInputError.missing(name: "time_ids", neededBy: "addition_embed_type \"text_time\""),
+        DenoiserInputError.missing(name: "text_embeds", neededBy: "addition_embed_type \"text_time\""),
+        DenoiserInputError.missing(name: "negative_text_embeds", neededBy: "classifier-free guidance"),
+    ]
+
+    private static let warnings: [DataSetWarning] = [
+        .standardDeviation(5.4321),
+        .size(found: SampleSize(height: 64, width: 96), expected: SampleSize(height: 64, width: 64)),
+    ]
+
+    @Test("the errors of data sets, of resumed runs and of other models have the recorded texts, each one line")
+    func furtherTexts() throws {
+        let lines =
+            Self.data.map { "\(type(of: $0)): \(String(describing: $0))" }
+            + Self.warnings.map { "DataSetWarning: \($0)" }
+        #expect(lines.allSatisfy { !$0.contains("\n") })
+        try Snapshot(name: "data-errors").expect(lines.joined(separator: "\n") + "\n")
+    }
 
     @Test("the errors of documents and of the allocation have the recorded texts, each one line")
     func texts() throws {

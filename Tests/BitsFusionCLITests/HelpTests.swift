@@ -56,6 +56,38 @@ struct HelpTests {
         for (error, status) in errors { #expect(ExitStatus(error.category).rawValue == status, "\(error)") }
     }
 
+    @Test("the first unknown option is found behind values, and named with the one that was meant")
+    func unknownOptions() throws {
+        let names = OptionNames(
+            all: ["--prompt", "--steps", "--quiet", "-q", "--help"], valued: ["--prompt", "--steps"])
+        let cases: [(String, String?)] = [
+            ("shapes --prompt x --steps 5 -q", nil), ("shapes --promt x --stepz 5", "--promt"),
+            ("--steps -1", nil), ("--steps=-1 --step=3", "--step"), ("--prompt --loud", nil), ("-q -x", "-x"),
+            ("-- --loud", nil), ("-qx", nil), ("-1 --quiet", nil),
+        ]
+        for (arguments, unknown) in cases {
+            #expect(
+                names.unknownOption(in: arguments.split(separator: " ").map(String.init)) == unknown, "\(arguments)")
+        }
+        for (option, meant) in [
+            ("--promt", "--prompt"), ("--step", "--steps"), ("--budget", nil), ("--hlep", nil), ("--hel", "--help"),
+            ("--qiuet", nil), ("--pormpt", "--prompt"), ("--qui", "--quiet"), ("-x", nil),
+        ] { #expect(names.suggestion(for: option) == meant, "\(option)") }
+        let own = try #require(OptionNames(of: "distill"))
+        #expect(own.all.isSuperset(of: ["--stage", "--output", "-o", "--quiet", "-q", "--help", "-h", "--version"]))
+        #expect(own.valued.contains("--stage") && !own.valued.contains("--resume"))
+        #expect(OptionNames(of: "sing") == nil)
+        #expect(OptionNames(of: nil)?.all.contains("--version") == true)
+    }
+
+    @Test("help of an unknown command is an error")
+    func unknownHelp() {
+        #expect(CommandMain.outcome(of: ["help", "nosuch"]).status == .usage)
+        #expect(CommandMain.outcome(of: ["help", "sample"]).status == .success)
+        #expect(CommandMain.outcome(of: ["help"]).status == .success)
+        #expect(CommandMain.outcome(of: ["help", "--help"]).status == .success)
+    }
+
     @Test("tables align their columns and end lines without spaces")
     func tables() {
         var table = TextTable(["name", "n"])

@@ -8,11 +8,11 @@ import Testing
 
 extension TemporaryFolder {
     /// Writes config.json, model.h5 and recipe.json (3 bits).
-    func makeModel() throws {
-        try write("config.json", TinyModel.latentJSON)
+    func makeModel(_ config: String = TinyModel.latentJSON) throws {
+        try write("config.json", config)
         let made = try run("init", "--config", "config.json", "--seed", "7", "-o", "model.h5")
         try #require(made.status == 0, "\(made.errors)")
-        let inventory = try UNet2DConditionConfig(json: Data(TinyModel.latentJSON.utf8)).inventory()
+        let inventory = try UNet2DConditionConfig(json: Data(config.utf8)).inventory()
         try BitRecipe.uniform(BitWidth(3), over: inventory).write(to: url("recipe.json"))
     }
 

@@ -21,16 +21,40 @@ public enum TinyModel {
         "attention_head_dim": 2, "norm_num_groups": 4}
         """
 
-    /// An architecture for `channels` channels at 8x8 (or any even size).
-    public static func config(channels: Int = 3) throws -> UNet2DConditionConfig {
+    /// An architecture for `channels` channels at 8x8 (or any even size), and for `condition` further input channels.
+    public static func config(channels: Int = 3, condition: Int = 0) throws -> UNet2DConditionConfig {
         let json = """
-            {"sample_size": 8, "in_channels": \(channels), "out_channels": \(channels),
+            {"sample_size": 8, "in_channels": \(channels + condition), "out_channels": \(channels),
              "block_out_channels": [8, 16], "layers_per_block": 1, "attention_head_dim": 2,
              "cross_attention_dim": \(crossAttentionDim), "norm_num_groups": 4,
              "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
              "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"]}
             """
         return try UNet2DConditionConfig(json: Data(json.utf8))
+    }
+
+    /// Channels of the pooled text features of `addedConfig()`.
+    public static let textEmbedsDim = 10
+
+    /// An architecture with added conditions, as SDXL's, for 4 channels at 8x8.
+    public static func addedConfig() throws -> UNet2DConditionConfig {
+        let json = """
+            {"sample_size": 8, "in_channels": 4, "out_channels": 4, "block_out_channels": [8, 16],
+             "layers_per_block": 1, "attention_head_dim": [1, 2], "cross_attention_dim": \(crossAttentionDim),
+             "norm_num_groups": 4, "use_linear_projection": true, "transformer_layers_per_block": [1, 2],
+             "addition_embed_type": "text_time", "addition_time_embed_dim": 4,
+             "projection_class_embeddings_input_dim": \(textEmbedsDim + 24),
+             "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
+             "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"]}
+            """
+        return try UNet2DConditionConfig(json: Data(json.utf8))
+    }
+
+    /// A UNet of `config` alone, with random weights.
+    public static func pipeline(_ config: UNet2DConditionConfig, seed: UInt64 = 1) throws -> DiffusionPipeline {
+        try DiffusionPipeline(
+            denoiser: UNet2DConditionModel(config: config, parameters: parameters(seed)), textEncoder: nil,
+            schedulerJSON: nil)
     }
 
     /// The architecture of a small text encoder, with the computation of the shipped one: GELU, no causal mask, a
@@ -64,8 +88,11 @@ public enum TinyModel {
     }
 
     /// Every quantizable layer at `bits`, the first and the last one at 8 bits.
-    public static func recipe(_ bits: Int) throws -> BitRecipe {
-        .uniform(BitWidth(bits), over: try config().inventory())
+    public static func recipe(_ bits: Int) throws -> BitRecipe { try recipe(bits, of: config()) }
+
+    /// The same of another architecture.
+    public static func recipe(_ bits: Int, of config: UNet2DConditionConfig) throws -> BitRecipe {
+        .uniform(BitWidth(bits), over: try config.inventory())
     }
 
     /// The manifest of files that tests write.

@@ -33,6 +33,8 @@ enum CommandMain {
     /// Runs the command that `arguments` (without the program's name) describe.
     static func outcome(of arguments: [String]) -> Outcome {
         BundledWorld.register()
+        // ArgumentParser prints the help page of the program for `help` and an unknown command.
+        if let name = unknownHelpCommand(arguments) { return unknown(name, arguments) }
         do {
             var command = try BitsFusionCommand.parseAsRoot(arguments)
             try command.run()
@@ -53,10 +55,8 @@ enum CommandMain {
         let code = BitsFusionCommand.exitCode(for: error)
         if code.isSuccess { return Outcome(status: .success, message: BitsFusionCommand.message(for: error)) }
         if code == .validationFailure {
-            if let name = unknownCommand(arguments) {
-                let text = "\(name): unknown command; see `bitsfusion --help`"
-                return Outcome(status: .usage, message: line(text, arguments))
-            }
+            if let name = unknownCommand(arguments) { return unknown(name, arguments) }
+            if let text = unknownOption(arguments) { return Outcome(status: .usage, message: line(text, arguments)) }
             let text = usageText(BitsFusionCommand.message(for: error))
             // Texts with a next step need no other one.
             let nextStep = text.contains("; ") ? "" : "; see `\(helpCommand(arguments))`"
@@ -83,8 +83,22 @@ enum CommandMain {
             return "\(match.2): invalid value: found '\(match.1)'"
         }
         if let match = text.wholeMatch(of: #/Missing expected argument '([^']*)'/#) { return "\(match.1): missing" }
-        if let match = text.wholeMatch(of: #/Unknown option '([^']*)'/#) { return "\(match.1): unknown option" }
         return text
+    }
+
+    private static func unknown(_ command: String, _ arguments: [String]) -> Outcome {
+        Outcome(
+            status: .usage, message: line("\(command): unknown command; see `bitsfusion --help`", arguments))
+    }
+
+    /// The first unknown option, which explains most other errors of a command line.
+    private static func unknownOption(_ arguments: [String]) -> String? {
+        let name = commandName(arguments)
+        guard let names = OptionNames(of: name),
+            let option = names.unknownOption(in: arguments.dropFirst(name == nil ? 0 : 1))
+        else { return nil }
+        let help = "see `\(helpCommand(arguments))`"
+        return "\(option): unknown option; " + (names.suggestion(for: option).map { "did you mean \($0)?" } ?? help)
     }
 
     private static func line(_ text: String, _ arguments: [String]) -> String {
@@ -100,6 +114,13 @@ enum CommandMain {
     private static func unknownCommand(_ arguments: [String]) -> String? {
         guard let first = arguments.first, !first.hasPrefix("-"), first != "help" else { return nil }
         return commandName(arguments) == nil ? first : nil
+    }
+
+    private static func unknownHelpCommand(_ arguments: [String]) -> String? {
+        guard arguments.first == "help", let name = arguments.dropFirst().first(where: { !$0.hasPrefix("-") }),
+            name != "help", commandName([name]) == nil
+        else { return nil }
+        return name
     }
 
     private static func commandName(_ arguments: [String]) -> String? {

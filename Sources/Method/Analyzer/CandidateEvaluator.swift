@@ -26,7 +26,8 @@ struct CandidateEvaluator {
 
     /// Computes the references; `interruption` is called between passes and may throw to end the work.
     ///
-    /// - Throws: `SensitivityError.notStaged`, `.referenceNotFinite`; what sampling and `interruption` throw.
+    /// - Throws: `SensitivityError.notStaged`, `.conditionChannels`, `.predictedChannels`, `.referenceNotFinite`; what
+    ///   sampling and `interruption` throw.
     init(
         pipeline: DiffusionPipeline, calibration: CalibrationSet, captionScore: CaptionScore?,
         options: SensitivityOptions, interruption: @escaping () throws -> Void
@@ -43,7 +44,7 @@ struct CandidateEvaluator {
             reference: images, isLatent: denoiser.config.isLatent, captionScore: captionScore)
         self.comparison = options.measures.contains(.images) ? comparison : nil
         let usesPredictions = !options.measures.isDisjoint(with: [.noise, .fisher])
-        func passes(stream: UInt64, guidanceScale: Float, share: Int) throws -> StagedPredictions {
+        func passes(stream: AnalysisStream, guidanceScale: Float, share: Int) throws -> StagedPredictions {
             let inputs = PredictionInputs.noised(
                 images, calibration: calibration, timestepsPerImage: options.timestepsPerImage,
                 stream: stream,
@@ -60,13 +61,13 @@ struct CandidateEvaluator {
             usesPredictions
             ? NoisePredictionSensitivity(
                 passes: try passes(
-                    stream: PredictionInputs.measuring, guidanceScale: options.generation.guidanceScale,
+                    stream: .measuring, guidanceScale: options.generation.guidanceScale,
                     share: share), schedule: schedule) : nil
         tuning =
             options.tuning.steps > 0
             ? LayerTuning(
                 options: options.tuning,
-                passes: try passes(stream: PredictionInputs.training, guidanceScale: 1, share: share)) : nil
+                passes: try passes(stream: .tuning, guidanceScale: 1, share: share)) : nil
     }
 
     /// The predicted noise sensitivity of all candidates; nil where it is not measured.

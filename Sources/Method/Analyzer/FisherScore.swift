@@ -89,7 +89,7 @@ struct FisherScore {
     private func backward(_ index: Int, probe: Int, samples: Int) {
         let part = passes.inputs[index]
         let prediction = passes.prediction(index, from: nil)
-        var random = Philox(seed: UInt64(index), stream: 0xF15 &+ UInt64(probe))
+        var random = Philox(seed: UInt64(index), stream: AnalysisStream.signs(probe: probe))
         let uniform = random.uniform(prediction.shape)
         let perSample = prediction.count / max(part.timesteps.count, 1)
         let signs = Tensor(unsafeUninitialized: prediction.shape)

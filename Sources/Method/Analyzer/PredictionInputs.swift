@@ -48,22 +48,19 @@ package struct PredictionInputs {
 }
 
 extension PredictionInputs {
-    /// Random streams of the samples for measuring, and of those for fine-tuning.
-    static let measuring: UInt64 = 0x4e01, training: UInt64 = 0x7e01
-
     /// Noised images, `timestepsPerImage` of each: √ā x + √(1 - ā) ε with t ~ Beta(3, 1), in parts of `batchSize`.
     ///
     /// - Parameters:
     ///   - images: `[K, C, H, W]`, finite.
     ///   - calibration: their conditions, and the seeds of the noise.
     ///   - timestepsPerImage: at least 1.
-    ///   - stream: the random stream; different streams share no noise with each other or with sampling.
+    ///   - stream: what the samples are for; decides timesteps and noise.
     ///   - guidanceScale: the guidance scale of predictions.
     ///   - schedule: the noise schedule of the model.
     ///   - batchSize: the largest number of samples per part.
     /// - Returns: the parts, images in order, the timesteps of each together.
     static func noised(
-        _ images: Tensor, calibration: CalibrationSet, timestepsPerImage: Int, stream: UInt64,
+        _ images: Tensor, calibration: CalibrationSet, timestepsPerImage: Int, stream: AnalysisStream,
         guidanceScale: Float, schedule: NoiseSchedule, batchSize: Int
     ) -> [PredictionInputs] {
         let times = drawnTimesteps(
@@ -71,7 +68,7 @@ extension PredictionInputs {
         let shape = [1] + images.shape.dropFirst()
         let samples: [(image: Int, timestep: Int, noisy: Tensor)] = times.enumerated().flatMap {
             image, timesteps in
-            var random = Philox(seed: calibration.seeds[image], stream: stream &+ 1)
+            var random = Philox(seed: calibration.seeds[image], stream: stream.noise)
             return timesteps.map { timestep in
                 let noise = random.normal(shape)
                 let clean = images.sliced(axis: 0, image..<image + 1)
@@ -89,10 +86,10 @@ extension PredictionInputs {
 
     /// The timesteps of each image.
     static func drawnTimesteps(
-        _ calibration: CalibrationSet, timestepsPerImage: Int, stream: UInt64, schedule: NoiseSchedule
+        _ calibration: CalibrationSet, timestepsPerImage: Int, stream: AnalysisStream, schedule: NoiseSchedule
     ) -> [[Int]] {
         calibration.seeds.map { seed in
-            var random = Philox(seed: seed, stream: stream)
+            var random = Philox(seed: seed, stream: stream.timesteps)
             return TimestepDistribution.paper.draw(
                 timestepsPerImage, trainTimesteps: schedule.trainTimesteps, using: &random)
         }

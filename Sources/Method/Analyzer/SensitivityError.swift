@@ -8,6 +8,10 @@ import Recipes
 public enum SensitivityError: Error, Equatable, Sendable {
     /// The model cannot be run stage by stage.
     case notStaged(architecture: String)
+    /// The model takes further input channels as a condition, such as an image, which an analysis has none of.
+    case conditionChannels(inChannels: Int, outChannels: Int)
+    /// The model predicts more channels than its samples have, such as learned variances.
+    case predictedChannels(inChannels: Int, outChannels: Int)
     /// A layer of the model is quantized already.
     case alreadyQuantized(path: LayerID, bits: BitWidth)
     /// No layer's path matches the pattern.
@@ -55,6 +59,13 @@ extension SensitivityError {
             "\(path): already quantized to \(bits) bits; analyze the full-precision model"
         case .notStaged(let architecture):
             "\(architecture): cannot be run stage by stage, which an analysis needs; expected a StagedDenoiser"
+        case .conditionChannels(let inChannels, let outChannels):
+            "model: in_channels \(inChannels), out_channels \(outChannels): its samples depend on an image in "
+                + "\(inChannels - outChannels) further channels, which an analysis has none of; use the recipe of a "
+                + "model of the same layers without them"
+        case .predictedChannels(let inChannels, let outChannels):
+            "model: in_channels \(inChannels), out_channels \(outChannels): models that predict more than the noise, "
+                + "such as learned variances, cannot be sampled; expected \(inChannels) output channels"
         case .noLayers(let pattern):
             "layers: the path of no quantized layer matches \"\(pattern)\"; list the paths with `bitsfusion info`"
         case .emptyShard(let shard, let layers):
@@ -104,7 +115,8 @@ extension SensitivityError: CategorizedError {
     public var category: ErrorCategory {
         switch self {
         case .noLayers, .pattern, .emptyShard, .images, .prompts, .clipNeedsImages: .usage
-        case .notStaged, .alreadyQuantized, .referenceNotFinite, .embeddingsChanged, .generation, .sampler,
+        case .notStaged, .conditionChannels, .predictedChannels, .alreadyQuantized, .referenceNotFinite,
+            .embeddingsChanged, .generation, .sampler,
             .differentRun,
             .journalLine:
             .badData

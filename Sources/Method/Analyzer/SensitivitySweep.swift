@@ -41,7 +41,8 @@ public final class SensitivitySweep {
     ///   - options: bits, layers, sampling.
     ///   - manifest: this run; a resumed run must have equal inputs.
     /// - Precondition: `options.bits` is not empty.
-    /// - Throws: `SensitivityError`: `.notStaged`, `.alreadyQuantized`, `.pattern`, `.noLayers`, `.clipNeedsImages`;
+    /// - Throws: `SensitivityError`: `.notStaged`, `.conditionChannels`, `.predictedChannels`, `.alreadyQuantized`,
+    ///   `.pattern`, `.noLayers`, `.clipNeedsImages`; `DenoiserInputError` for conditions that do not fit the model;
     ///   the scorer's errors; `RecipeError`, `SamplerError`, `ConfigError`.
     public init(
         pipeline: DiffusionPipeline, model: FileReference, calibration: CalibrationSet, clip: (any PromptScorer)?,
@@ -66,11 +67,12 @@ public final class SensitivitySweep {
         policy = denoiser.layerPolicy
         schedule = try pipeline.noiseSchedule()
         // Sizes and conditions that the model does not accept are errors here; later they would trap.
-        try denoiser.config.validate(
-            sample: pipeline.sampleShape(batch: 1, size: options.generation.size), timestep: [1],
-            encoderHiddenStates: [1] + calibration.conditions.conditional.shape.dropFirst(),
-            textEmbeds: (calibration.conditions.added?.conditional.textEmbeds.shape.dropFirst()).map { [1] + $0 },
-            timeIDs: (calibration.conditions.added?.conditional.timeIDs.shape.dropFirst()).map { [1] + $0 })
+        let sample = pipeline.sampleShape(batch: calibration.conditions.count, size: options.generation.size)
+        for (states, added) in calibration.conditions.parts {
+            try denoiser.config.validate(
+                sample: sample, timestep: [1], encoderHiddenStates: states.shape, textEmbeds: added?.textEmbeds.shape,
+                timeIDs: added?.timeIDs.shape)
+        }
         candidates = layers.flatMap { layer in
             Self.bits(of: layer, denoiser.layerPolicy, options).map {
                 SensitivityCandidate(path: LayerID(layer.path), bits: $0)
@@ -157,7 +159,7 @@ public final class SensitivitySweep {
     private var timesteps: [Int] {
         guard !options.measures.isDisjoint(with: [.noise, .fisher]) else { return [] }
         return PredictionInputs.drawnTimesteps(
-            calibration, timestepsPerImage: options.timestepsPerImage, stream: PredictionInputs.measuring,
+            calibration, timestepsPerImage: options.timestepsPerImage, stream: .measuring,
             schedule: schedule
         ).flatMap { $0 }
     }
@@ -305,13 +307,32 @@ public final class SensitivitySweep {
 }
 
 extension DiffusionPipeline {
+    /// Checks before files are read that the model can be analyzed.
+    ///
+    /// - Throws: `SensitivityError`: `.notStaged` where it cannot be run stage by stage, `.conditionChannels` where its
+    ///   images cannot be sampled from prompts alone, `.predictedChannels` where it predicts more than the noise.
+    public func checkCanBeAnalyzed() throws(SensitivityError) { _ = try stagedDenoiser() }
+
     /// The denoiser, for analyses that run it stage by stage.
     ///
-    /// - Throws: `SensitivityError.notStaged` where it cannot.
+    /// - Throws: as `checkCanBeAnalyzed()`.
     func stagedDenoiser() throws(SensitivityError) -> any StagedDenoiser {
         guard let staged = denoiser as? any StagedDenoiser else {
             throw .notStaged(architecture: denoiser.config.architecture)
         }
+        let config = staged.config
+        guard config.inChannels == config.outChannels else {
+            throw config.conditionChannels > 0
+                ? .conditionChannels(inChannels: config.inChannels, outChannels: config.outChannels)
+                : .predictedChannels(inChannels: config.inChannels, outChannels: config.outChannels)
+        }
         return staged
+    }
+}
+
+extension PromptEmbeddings {
+    /// The conditions of the prompts and of the negative prompts.
+    fileprivate var parts: [(states: Tensor, added: AddedConditions?)] {
+        [(conditional, added?.conditional), (unconditional, added?.unconditional)]
     }
 }

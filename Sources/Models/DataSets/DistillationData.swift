@@ -1,26 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
-// Training data of distillation: noiseless samples with their text embeddings, and stored sets of them in HDF5 files as
-// in `Docs/Formats.md`. B batch, N samples, C channels, T tokens, D embedding dimensions.
+// Training data of distillation: noiseless samples with their text embeddings, in memory.
+// B batch, N samples, C channels of the model's input, T tokens, D embedding dimensions, P pooled text features, I time
+// ids.
 
-import Checkpoints
 import Networks
-import Pipelines
 import Tensors
 
 /// A batch of training data.
 public struct DistillationBatch {
-    /// `[B, C, H, W]`, images in [-1, 1] or latents.
+    /// `[B, C, H, W]`, images in [-1, 1] or latents. Of a model with condition channels, such as an inpainting model,
+    /// these are the last ones; they get no noise and are not predicted.
     public let samples: Tensor
     /// `[B, T, D]`. Dropped captions are replaced by the empty prompt.
     public let encoderHiddenStates: Tensor
+    /// Of models with added conditions, such as SDXL; the text features of dropped captions are replaced as well.
+    public let addedConditions: AddedConditions?
 
     /// - Precondition: one condition per sample.
-    public init(samples: Tensor, encoderHiddenStates: Tensor) {
+    public init(samples: Tensor, encoderHiddenStates: Tensor, addedConditions: AddedConditions? = nil) {
+        let counts = [encoderHiddenStates, addedConditions?.textEmbeds, addedConditions?.timeIDs]
+            .compactMap { $0?.shape.first }
         precondition(
-            samples.shape.first == encoderHiddenStates.shape.first,
-            "distillation batch: samples \(samples.shape), conditions \(encoderHiddenStates.shape)")
+            counts.allSatisfy { $0 == samples.shape.first },
+            "distillation batch: samples \(samples.shape), conditions of \(counts) samples")
         self.samples = samples
         self.encoderHiddenStates = encoderHiddenStates
+        self.addedConditions = addedConditions
     }
 }
 
@@ -31,6 +36,22 @@ public protocol DistillationData {
     func batch(_ indices: Range<Int>, textDropping: Float, random: inout Philox) throws -> DistillationBatch
 }
 
+/// SDXL's conditions of a stored set.
+public struct StoredAddedConditions {
+    /// Pooled text features, `[N, P]`.
+    public let textEmbeds: Tensor
+    /// `[1, P]`: those of the empty prompt.
+    public let emptyTextEmbeds: Tensor
+    /// Original size, crop and target size in pixels, `[N, I]`.
+    public let timeIDs: Tensor
+
+    public init(textEmbeds: Tensor, emptyTextEmbeds: Tensor, timeIDs: Tensor) {
+        self.textEmbeds = textEmbeds
+        self.emptyTextEmbeds = emptyTextEmbeds
+        self.timeIDs = timeIDs
+    }
+}
+
 /// A set of latents with their text embeddings, in memory. Batches are drawn at random, with replacement.
 public struct StoredDistillationData: DistillationData {
     /// `[N, C, H, W]`.
@@ -39,67 +60,49 @@ public struct StoredDistillationData: DistillationData {
     public let encoderHiddenStates: Tensor
     /// `[1, T, D]`: the empty prompt.
     public let emptyHiddenStates: Tensor
+    /// nil for models without added conditions.
+    public let addedConditions: StoredAddedConditions?
 
-    /// - Precondition: N, T and D are consistent.
-    public init(latents: Tensor, encoderHiddenStates: Tensor, emptyHiddenStates: Tensor) {
+    /// - Precondition: N, T, D and P are consistent.
+    public init(
+        latents: Tensor, encoderHiddenStates: Tensor, emptyHiddenStates: Tensor,
+        addedConditions: StoredAddedConditions? = nil
+    ) {
         precondition(
             latents.shape.first == encoderHiddenStates.shape.first
                 && emptyHiddenStates.shape == [1] + encoderHiddenStates.shape.dropFirst(),
             "distillation data: latents \(latents.shape), conditions \(encoderHiddenStates.shape), "
                 + "empty prompt \(emptyHiddenStates.shape)")
+        if let added = addedConditions {
+            precondition(
+                added.textEmbeds.shape.first == latents.shape.first && added.timeIDs.shape.first == latents.shape.first
+                    && added.emptyTextEmbeds.shape == [1] + added.textEmbeds.shape.dropFirst(),
+                "distillation data: latents \(latents.shape), text embeds \(added.textEmbeds.shape), those of the "
+                    + "empty prompt \(added.emptyTextEmbeds.shape), time ids \(added.timeIDs.shape)")
+        }
         self.latents = latents
         self.encoderHiddenStates = encoderHiddenStates
         self.emptyHiddenStates = emptyHiddenStates
+        self.addedConditions = addedConditions
     }
 
     public func batch(_ indices: Range<Int>, textDropping: Float, random: inout Philox) -> DistillationBatch {
-        let indices = indices.map { _ in random.nextInt(below: latents.shape[0]) }
-        let states = indices.map { index in
-            random.nextUniform() < textDropping
-                ? emptyHiddenStates : encoderHiddenStates.sliced(axis: 0, index..<index + 1)
+        let rows = indices.map { _ in random.nextInt(below: latents.shape[0]) }
+        let isDropped = rows.map { _ in random.nextUniform() < textDropping }
+        func gathered(_ tensor: Tensor, empty: Tensor? = nil) -> Tensor {
+            .concatenated(
+                zip(rows, isDropped).map { row, isDropped in
+                    if isDropped, let empty { return empty }
+                    return tensor.sliced(axis: 0, row..<row + 1)
+                }, axis: 0)
         }
         return DistillationBatch(
-            samples: .concatenated(indices.map { latents.sliced(axis: 0, $0..<$0 + 1) }, axis: 0),
-            encoderHiddenStates: .concatenated(states, axis: 0))
-    }
-}
-
-extension StoredDistillationData {
-    /// Reads a complete set into memory. Other datasets of the file, such as the captions' `text`, are ignored.
-    ///
-    /// - Parameters:
-    ///   - path: an HDF5 file with `latents` `[N, C, H, W]`, `encoder_hidden_states` `[N, T, D]` and
-    ///     `empty_hidden_states` `[1, T, D]`.
-    ///   - config: the config of the trained model, which decides C and D.
-    /// - Throws: `PipelineError.furtherConditions` for SDXL models; `FileError`, `HDF5Error` for a file that cannot be
-    ///   read; `CheckpointError.missingKey`, `.elementType`, `.notFinite`, or `.shapeMismatch` if the shapes are
-    ///   inconsistent or do not match the model.
-    public init(contentsOf path: String, for config: any DenoiserConfig) throws {
-        if let type = config.addedConditionsType {
-            throw PipelineError.furtherConditions(value: type)
-        }
-        let set = try HDF5Tensors(
-            path, group: "/", naming: .paths,
-            only: ["latents", "encoder_hidden_states", "empty_hidden_states"])
-        let latents = try set.tensor("latents")
-        let count = latents.shape.first ?? 0
-        let spatial = latents.rank == 4 ? Array(latents.shape.suffix(2)) : [0, 0]
-        try Self.check(
-            set, "latents", latents, [max(count, 1), config.inChannels] + spatial.map { max($0, 1) })
-        let states = try set.tensor("encoder_hidden_states")
-        let tokens = states.rank == 3 ? states.shape[1] : 0
-        let dimensions = config.contextSize
-        try Self.check(set, "encoder_hidden_states", states, [count, max(tokens, 1), dimensions])
-        let empty = try set.tensor("empty_hidden_states")
-        try Self.check(set, "empty_hidden_states", empty, [1, tokens, dimensions])
-        self.init(latents: latents, encoderHiddenStates: states, emptyHiddenStates: empty)
-    }
-
-    private static func check(
-        _ set: HDF5Tensors, _ key: String, _ tensor: Tensor, _ expected: [Int]
-    ) throws(CheckpointError) {
-        guard tensor.shape == expected else {
-            throw .shapeMismatch(file: set.path, key: key, expected: expected, found: tensor.shape)
-        }
+            samples: gathered(latents),
+            encoderHiddenStates: gathered(encoderHiddenStates, empty: emptyHiddenStates),
+            addedConditions: addedConditions.map { added in
+                AddedConditions(
+                    textEmbeds: gathered(added.textEmbeds, empty: added.emptyTextEmbeds),
+                    timeIDs: gathered(added.timeIDs))
+            })
     }
 }

@@ -23,12 +23,25 @@ extension DenoiserInputError {
         case .shape(let name, let expected, let found):
             "model input \(name): expected shape \(expected), found \(found); give a tensor of that shape"
         case .missing(let name, let neededBy):
-            "model input \(name): missing, but needed by \(neededBy); add it"
+            "model input \(name): missing, but needed by \(neededBy); add \(Self.contents(name) ?? "it")"
         case .unexpected(let name):
             "model input \(name): this model has no use for it; remove it"
         case .tooSmall(let found, let halvings):
             "model input sample: \(found) is too small for a model that halves its size \(halvings) times; "
                 + "give a larger sample"
+        }
+    }
+
+    /// What an input of SDXL consists of, in the words of diffusers.
+    private static func contents(_ name: String) -> String? {
+        switch name {
+        case "time_ids":
+            "one row [height, width, crop top, crop left, target height, target width] in pixels for each sample, for "
+                + "example [1024, 1024, 0, 0, 1024, 1024]"
+        case "text_embeds": "the pooled output of the second text encoder, one row for each sample"
+        case "negative_text_embeds":
+            "the pooled output of the second text encoder for the negative prompt, or zeros for none"
+        default: nil
         }
     }
 }

@@ -34,7 +34,8 @@ public struct DiffusersExport {
     ///   - timeLayers: a model of the same architecture with time layers, where this one has none.
     ///   - progress: called with the tensors written and their number; it may throw to interrupt.
     /// - Throws: `FileError`, `HDF5Error`, `CheckpointError`, `ParameterError`, and what `progress` throws. A folder
-    ///   that did not exist before is then removed.
+    ///   that did not exist before is then removed. `PipelineError.otherTimeLayers` where `timeLayers` do not give the
+    ///   cached features, `TimeFeatureError` where they cannot be computed; nothing is written then.
     /// - Precondition: `timeLayers` is given where `needsTimeLayers()`.
     public func write(
         to folder: String, as type: ElementType?, timeLayers: CheckpointReader?,
@@ -97,14 +98,47 @@ public struct DiffusersExport {
             quantized.contains(entry.key)
                 ? (entry.key, .computed(entry.source)) : (entry.key, .stored(reader.parameters))
         }
-        guard try needsTimeLayers() else { return tensors }
+        guard let cached = try reader.timeFeatures() else { return tensors }
         guard let timeLayers else {
             preconditionFailure(
                 "diffusers export: \(reader.path) has no time layers, and no model to take them from")
         }
         let model = try DiffusionPipeline(timeLayers, precision: .keep16Bit)
+        try check(model.denoiser, of: timeLayers, gives: cached)
         let missing = model.denoiser.timeLayerEntries
         tensors += missing.map { ($0.key, .stored(timeLayers.parameters)) }
         return tensors
     }
+
+    /// The largest relative difference, root mean square over the features of a residual block, of features that are
+    /// equal but for rounding the cached ones to float16, and possibly the weights: one unit of float16's last place.
+    /// Rounding the features gives about a fifth of it, rounding the weights two fifths.
+    private static let featureTolerance = 0x1p-10
+
+    /// Checks that the time layers of `model` give the features that are cached in the exported file. Models of one
+    /// architecture differ in nothing else that shows in a packed file.
+    private func check(_ model: any Denoiser, of source: CheckpointReader, gives cached: TimeFeatureRecord) throws {
+        let computed = try model.timeFeatureTable(timesteps: cached.timesteps).features
+        for (block, expected) in cached.features.sorted(by: { $0.key < $1.key }) {
+            let difference = relativeDifference(computed[block], expected)
+            // Also refuses NaN.
+            guard difference <= Self.featureTolerance else {
+                throw PipelineError.otherTimeLayers(
+                    file: source.path, packed: reader.path, block: block, difference: difference,
+                    limit: Self.featureTolerance)
+            }
+        }
+    }
+}
+
+/// ‖a - b‖ / ‖b‖; infinite for tensors of different shapes.
+private func relativeDifference(_ a: Tensor?, _ b: Tensor) -> Double {
+    guard let a, a.shape == b.shape else { return .infinity }
+    var (error, norm) = (0.0, 0.0)
+    for (x, y) in zip(a.values, b.values) {
+        error += (Double(x) - Double(y)) * (Double(x) - Double(y))
+        norm += Double(y) * Double(y)
+    }
+    if error == 0 { return 0 }
+    return norm > 0 ? (error / norm).squareRoot() : .infinity
 }

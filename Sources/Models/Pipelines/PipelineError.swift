@@ -2,13 +2,16 @@
 // Errors of pipelines.
 
 import Files
+import Foundation
 
 /// A request that the model does not support.
 public enum PipelineError: Error, Equatable, Sendable {
     /// Prompts for a model without a text encoder.
     case noTextEncoder
-    /// A model that needs conditions in addition to text tokens (SDXL's `text_time`), where only tokens are available.
-    case furtherConditions(value: String)
+    /// A model whose time layers do not give the features that are cached in the file `packed`. `difference` is that of
+    /// the residual block `block`, relative to its features, root mean square; `limit` is the largest one that rounding
+    /// explains.
+    case otherTimeLayers(file: String, packed: String, block: String, difference: Double, limit: Double)
     /// Embeddings of a shape that the model does not accept.
     case embeddingShape(key: String, expected: String, found: [Int])
     /// A text encoder whose hidden size is not the denoiser's context size.
@@ -32,7 +35,8 @@ public enum PipelineError: Error, Equatable, Sendable {
             "this model has no text encoder; pass --embeddings e.safetensors (encoder_hidden_states, "
                 + "negative_encoder_hidden_states) instead of a prompt"
         case .crossAttentionDim(let expected, let found):
-            "text encoder: hidden size \(found); expected the UNet's cross_attention_dim, \(expected); use parts of one model"
+            "text encoder: hidden size \(found); expected the UNet's cross_attention_dim, \(expected); use parts of one "
+                + "model"
         case .clipSkip(let found, let largest):
             "clip skip: expected 0 to \(largest), found \(found)"
         case .missingComponent(let name, let neededBy):
@@ -48,20 +52,23 @@ public enum PipelineError: Error, Equatable, Sendable {
             "\(key): expected shape \(expected), found \(found)"
         case .notQuantized:
             "there are no quantized layers to compare; give a student and the file that it was packed to"
-        case .furtherConditions(let value):
-            "config: addition_embed_type \(value): the further conditions of such models are not supported here; "
-                + "import, quantize, export and predict take them"
+        case .otherTimeLayers(let file, let packed, let block, let difference, let limit):
+            "\(file): time layers: other features than those cached in \(packed): in \(block) they differ by "
+                + "\(Self.percent(difference)), expected at most \(Self.percent(limit)); pass the model that it was "
+                + "made from"
         case .embeddingShape(let key, let expected, let found):
             "embeddings: \(key) has shape \(found), expected \(expected)"
         }
     }
+
+    private static func percent(_ share: Double) -> String { String(format: "%.3g %%", 100 * share) }
 }
 
 extension PipelineError: CategorizedError {
     public var category: ErrorCategory {
         switch self {
         case .noTextEncoder, .clipSkip: .usage
-        case .embeddingShape, .furtherConditions, .notQuantized, .crossAttentionDim, .missingComponent, .furtherChannels,
+        case .embeddingShape, .otherTimeLayers, .notQuantized, .crossAttentionDim, .missingComponent, .furtherChannels,
             .missingImage, .latentShape:
             .badData
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Conditions of models without a text encoder: embeddings from another program, in a safetensors file under the names
-// of diffusers. B images, T tokens, D context size.
+// of diffusers. B images, T tokens, D context size, P pooled text features, I time ids.
 
 import Checkpoints
 import Networks
@@ -12,12 +12,19 @@ extension PromptEmbeddings {
     ///     encoder_hidden_states            [B, T, D]
     ///     negative_encoder_hidden_states   [B, T, D], or [1, T, D] for all images
     ///
+    /// and for models with added conditions, such as SDXL:
+    ///
+    ///     text_embeds                      [B, P]
+    ///     negative_text_embeds             [B, P], or [1, P] for all images
+    ///     time_ids                         [B, I], or [1, I] for all images; floats or integers
+    ///     negative_time_ids                as time_ids, which are taken where they are missing
+    ///
     /// - Parameters:
     ///   - path: a safetensors file of floats of 16 or 32 bits.
     ///   - config: the model that the embeddings are for.
     /// - Throws: `FileError`, `SafetensorsError`, `CheckpointError` for a file that cannot be read or has other types
-    ///   or values that are not finite; `PipelineError.embeddingShape`; `DenoiserInputError.missing` where one of the
-    ///   two is missing, and for models with added conditions, such as SDXL.
+    ///   or values that are not finite; `PipelineError.embeddingShape`, `DenoiserInputError.shape` for shapes that do
+    ///   not fit; `DenoiserInputError.missing` where one of the tensors is missing.
     public init(embeddings path: String, config: any DenoiserConfig) throws {
         let file = try SafetensorsReader(path)
         guard file.stored("encoder_hidden_states") != nil else {
@@ -29,19 +36,59 @@ extension PromptEmbeddings {
             throw PipelineError.embeddingShape(
                 key: "encoder_hidden_states", expected: "[B, T, \(config.contextSize)]", found: positive.shape)
         }
+        let count = positive.shape[0]
+        let isAdded = config.addedConditionsType != nil
+        let text = try isAdded ? file.optional("text_embeds") : nil
+        let sizes = try isAdded ? file.optional("time_ids", rows: count) : nil
         try config.validate(
-            sample: [positive.shape[0], config.inChannels, 64, 64], timestep: [1],
-            encoderHiddenStates: positive.shape)
-        let key = "negative_encoder_hidden_states"
-        guard file.stored(key) != nil else {
+            sample: [count, config.inChannels, 64, 64], timestep: [1], encoderHiddenStates: positive.shape,
+            textEmbeds: text?.shape, timeIDs: sizes?.shape)
+        let negative = try file.negative("negative_encoder_hidden_states", of: positive)
+        guard let text, let sizes else {
+            self.init(conditional: positive, unconditional: negative)
+            return
+        }
+        let negativeText = try file.negative("negative_text_embeds", of: text)
+        let hasNegativeSizes = file.stored("negative_time_ids") != nil
+        let negativeSizes = try hasNegativeSizes ? file.negative("negative_time_ids", of: sizes) : sizes
+        self.init(
+            conditional: positive, unconditional: negative,
+            added: (
+                AddedConditions(textEmbeds: text, timeIDs: sizes),
+                AddedConditions(textEmbeds: negativeText, timeIDs: negativeSizes)
+            ))
+    }
+}
+
+extension TensorSource {
+    /// The tensor `key` of floats or integers, as `time_ids` are stored.
+    ///
+    /// - Throws: as `tensor(_:)`.
+    package func numbers(_ key: String) throws -> Tensor {
+        guard let stored = stored(key), let type = stored.type, type.elementType == nil else {
+            return try tensor(key)
+        }
+        return Tensor(try integers(key).map(Float.init), shape: stored.shape)
+    }
+
+    /// `numbers(key)`, with a single row repeated `rows` times; nil where there is no such tensor.
+    fileprivate func optional(_ key: String, rows: Int = 1) throws -> Tensor? {
+        guard stored(key) != nil else { return nil }
+        let tensor = try numbers(key)
+        return tensor.rank > 1 && tensor.shape[0] == 1 ? tensor.expanded([rows] + tensor.shape.dropFirst()) : tensor
+    }
+
+    /// The counterpart `key` of `positive` for the negative prompt: of its shape, or one row of it.
+    fileprivate func negative(_ key: String, of positive: Tensor) throws -> Tensor {
+        guard stored(key) != nil else {
             throw DenoiserInputError.missing(name: key, neededBy: "classifier-free guidance")
         }
-        var negative = try file.tensor(key)
-        if negative.shape == [1] + positive.shape.dropFirst() { negative = negative.expanded(positive.shape) }
+        let negative = try numbers(key)
+        if negative.shape == [1] + positive.shape.dropFirst() { return negative.expanded(positive.shape) }
         guard negative.shape == positive.shape else {
             throw PipelineError.embeddingShape(
                 key: key, expected: "\(positive.shape) or one row of it", found: negative.shape)
         }
-        self.init(conditional: positive, unconditional: negative)
+        return negative
     }
 }

@@ -150,20 +150,53 @@ import Testing
         #expect(other.loop.step == 0)
     }
 
+    @Test(
+        "a finished stage that is continued ends with the file of a longer one", .slow,
+        arguments: DistillationStage.allCases, [nil, 0.9] as [Float?])
+    func continues(stage: DistillationStage, averageDecay: Float?) throws {
+        let folder = try TemporaryFolder(), path = folder.file("student.h5")
+        func trainer(_ steps: Int) throws -> DistillationTrainer {
+            try TinyDistillation.trainer(stage, TinyDistillation.options(steps: steps, averageDecay: averageDecay))
+        }
+        let short = try trainer(3)
+        try TinyDistillation.run(short)
+        try short.write(to: path, manifest: TinyModel.manifest)
+        let (longer, straight) = (try trainer(5), try trainer(5))
+        #expect(try longer.resume(from: path))
+        #expect(longer.loop.step == 3)
+        for trainer in [longer, straight] { try TinyDistillation.run(trainer) }
+        #expect(longer.model.denoiser.store.bits == straight.model.denoiser.store.bits)
+        let found = folder.file("longer.h5"), expected = folder.file("straight.h5")
+        try longer.write(to: found, manifest: TinyModel.manifest)
+        try straight.write(to: expected, manifest: TinyModel.manifest)
+        #expect(try folder.data("longer.h5") == folder.data("straight.h5"))
+        #expect(try !trainer(2).resume(from: path), "all of its steps are done")
+    }
+
     @Test("files of another stage, other settings or other bits are refused", .slow)
     func anotherRun() throws {
         let folder = try TemporaryFolder(), path = folder.file("student.h5")
         let trainer = try TinyDistillation.trainer(.one)
         try TinyDistillation.run(trainer, until: 1)
         try trainer.write(to: path, manifest: TinyModel.manifest)
-        func refuses(_ other: DistillationTrainer) {
-            #expect(throws: TrainingStateError.self) { try other.resume(from: path) }
+        /// The keys of the settings that the error names.
+        func refused(_ other: DistillationTrainer) -> [String] {
+            let error = #expect(throws: TrainingStateError.self) { try other.resume(from: path) }
+            guard case .differentRun(let differences) = error else { return [] }
+            return differences.map(\.key)
         }
-        refuses(try TinyDistillation.trainer(.two))
-        refuses(try TinyDistillation.trainer(.one, TinyDistillation.options(featureWeight: 0.1)))
-        refuses(try TinyDistillation.trainer(.one, TinyDistillation.options(scaleLearningRate: 0.1)))
-        refuses(try TinyDistillation.trainer(.one, TinyDistillation.options(learningRate: 0.1)))
-        refuses(try TinyDistillation.trainer(.one, student: TinyDistillation.student(3)))
+        #expect(refused(try TinyDistillation.trainer(.two)) == ["stage"])
+        #expect(
+            refused(try TinyDistillation.trainer(.one, TinyDistillation.options(featureWeight: 0.1)))
+                == ["options.featureWeight"])
+        #expect(
+            refused(try TinyDistillation.trainer(.one, TinyDistillation.options(scaleLearningRate: 0.1)))
+                == ["options.scaleLearningRate"])
+        #expect(
+            refused(try TinyDistillation.trainer(.one, TinyDistillation.options(learningRate: 0.1)))
+                == ["options.training.learningRate"])
+        let keys = refused(try TinyDistillation.trainer(.one, student: TinyDistillation.student(3)))
+        #expect(keys.count > 20 && keys.allSatisfy { $0.hasPrefix("bits.") })
         var sparser = TinyDistillation.options()
         sparser.training.saveEvery += 1
         #expect(try TinyDistillation.trainer(.one, sparser).resume(from: path))

@@ -3,6 +3,7 @@
 
 import DataSets
 import Layers
+import Networks
 import Optimizers
 import Pipelines
 import Quantization
@@ -58,5 +59,32 @@ enum TinyDistillation {
     /// Runs a trainer to its end, or until `stop` steps are done.
     static func run(_ trainer: DistillationTrainer, until stop: Int = .max) throws {
         try trainer.run(shouldStop: { trainer.loop.step >= stop })
+    }
+
+    // MARK: Other architectures
+
+    /// A run of a model of `config` with as many input channels and conditions as it takes.
+    static func trainer(
+        _ stage: DistillationStage, of config: UNet2DConditionConfig, _ options: StageOptions = options()
+    ) throws -> DistillationTrainer {
+        let student = try TinyModel.pipeline(config)
+        try student.denoiser.quantize(recipe: TinyModel.recipe(2, of: config), initialization: .paper)
+        return try DistillationTrainer(
+            student: student, teacher: stage == .one ? TinyModel.pipeline(config) : nil, data: data(for: config),
+            stage: stage, options: options)
+    }
+
+    /// 24 samples for a model of `config`.
+    static func data(for config: UNet2DConditionConfig) -> StoredDistillationData {
+        var random = Philox(seed: 78)
+        let added = config.addedConditionsType.map { _ in
+            StoredAddedConditions(
+                textEmbeds: random.normal([24, TinyModel.textEmbedsDim]),
+                emptyTextEmbeds: random.normal([1, TinyModel.textEmbedsDim]), timeIDs: random.uniform([24, 6]) * 1024)
+        }
+        return StoredDistillationData(
+            latents: random.normal([24, config.inChannels, 8, 8]),
+            encoderHiddenStates: random.normal([24, 5, TinyModel.crossAttentionDim]),
+            emptyHiddenStates: random.normal([1, 5, TinyModel.crossAttentionDim]), addedConditions: added)
     }
 }

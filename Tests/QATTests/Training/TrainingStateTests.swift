@@ -105,19 +105,22 @@ import Testing
         try restore(state, into: sparser)
         #expect(sparser.step == 2)
         let changes: [(inout TrainingOptions) -> Void] = [
-            { $0.steps = 9 }, { $0.batchSize = 3 }, { $0.learningRate = 0.06 }, { $0.seed = 10 },
+            { $0.batchSize = 3 }, { $0.learningRate = 0.06 }, { $0.seed = 10 },
             { $0.averageDecay = nil }, { $0.schedule.warmupSteps = 3 }, { $0.microBatchSize = 1 },
             { $0.momentDtype = .bfloat16 },
         ]
         for change in changes {
             let error = #expect(throws: TrainingStateError.self) { try restore(state, into: loop(change)) }
-            guard case .differentRun("training options", _, _) = error else {
+            guard case .differentRun(let differences) = error else {
                 Issue.record("\(String(describing: error))")
                 continue
             }
+            #expect(differences.count == 1 && differences.allSatisfy { $0.key.hasPrefix("training.") })
         }
         #expect(
-            throws: TrainingStateError.differentRun(option: "configuration", saved: "run", requested: "x")
+            throws: TrainingStateError.differentRun([
+                SettingDifference(key: "configuration", saved: "run", requested: "x")
+            ])
         ) {
             try restore(state, into: loop(), run: "x")
         }
@@ -135,5 +138,79 @@ import Testing
         #expect(throws: TrainingStateError.self) {
             try restore(TrainingState(json: Data("{}".utf8), tensors: []), into: loop())
         }
+    }
+
+    @Test("only the settings that differ are named, whatever the order of their keys")
+    func differences() {
+        let saved = #"{"stage": 1, "bits": {"a": 2, "b": 3}, "options": {"rate": 0.01, "horizon": null}}"#
+        let requested = #"{"options": {"rate": 1e-2, "horizon": 50, "new": [1]}, "bits": {"b": 4, "a": 2}, "stage": 1}"#
+        #expect(SettingDifference.between(saved, saved) == [])
+        #expect(
+            SettingDifference.between(saved, requested) == [
+                SettingDifference(key: "bits.b", saved: "3", requested: "4"),
+                SettingDifference(key: "options.horizon", saved: "null", requested: "50"),
+                SettingDifference(key: "options.new", saved: "none", requested: "[1]"),
+            ])
+        let many = (0..<300).map { SettingDifference(key: "bits.layer\($0)", saved: "2", requested: "3") }
+        let text = TrainingStateError.differentRun(many).description
+        #expect(text.count < 400 && text.contains("bits.layer0 2, not 3") && text.contains("296 other settings"))
+    }
+
+    @Test(
+        "a finished run that keeps its state continues to the end of a longer one, bit for bit",
+        arguments: [3, 50, 60])
+    func continues(first: Int) throws {
+        let constant: (Int) -> TrainingLoop = { steps in
+            loop {
+                $0.steps = steps
+                $0.schedule = LearningRateSchedule(warmupSteps: 2, decay: .constant, finalFactor: 1)
+            }
+        }
+        let straight = constant(70)
+        try run(straight)
+        let short = constant(first)
+        try run(short)
+        #expect(short.history.last?.step == first)
+        let state = try short.state(run: "run", keepsFinalState: true)
+        let longer = constant(70)
+        try restore(state, into: longer)
+        #expect(longer.step == first)
+        try run(longer)
+        #expect(everything(longer) == everything(straight))
+        #expect(longer.history == straight.history)
+        #expect(
+            try longer.state(run: "run", keepsFinalState: true).json
+                == straight.state(run: "run", keepsFinalState: true).json)
+    }
+
+    @Test("a run whose learning rate depends on its length is not continued with more steps, nor one with fewer")
+    func otherLengths() throws {
+        let cosine: (Int, Int?) -> TrainingLoop = { steps, horizon in
+            loop {
+                $0.steps = steps
+                $0.schedule = LearningRateSchedule(warmupSteps: 1, decay: .cosine, horizon: horizon)
+            }
+        }
+        let short = cosine(4, nil)
+        try run(short)
+        let state = try short.state(run: "run", keepsFinalState: true)
+        #expect(throws: TrainingStateError.scheduleLength(done: 4, saved: 4, requested: 6)) {
+            try restore(state, into: cosine(6, nil))
+        }
+        #expect(throws: TrainingStateError.stepsDone(done: 4, requested: 3)) {
+            try restore(state, into: cosine(3, nil))
+        }
+        // With a horizon, and in the steps of the warm-up, the learning rate is the same for all lengths.
+        let planned = cosine(4, 20)
+        try run(planned)
+        let straight = cosine(6, 20)
+        try run(straight)
+        let longer = cosine(6, 20)
+        try restore(planned.state(run: "run", keepsFinalState: true), into: longer)
+        try run(longer)
+        #expect(everything(longer) == everything(straight))
+        let begun = cosine(8, nil)
+        try run(begun, until: 1)
+        try restore(begun.state(run: "run"), into: cosine(9, nil))
     }
 }

@@ -62,7 +62,7 @@ struct AnalyzeCommand: ParsableCommand {
         @Flag(help: "Continue an interrupted analysis.")
         var resume = false
 
-        @Flag(help: "Start from scratch even if an interrupted analysis left measurements.")
+        @Flag(help: "Start from scratch even if the output exists or an interrupted analysis left measurements.")
         var overwrite = false
 
         @Flag(help: "Measure a few candidates, print the expected time and memory, and stop.")
@@ -83,7 +83,7 @@ struct AnalyzeCommand: ParsableCommand {
         @Option(
             help: """
                 safetensors file with encoder_hidden_states [N, T, D] and negative_encoder_hidden_states, for models \
-                without text encoder.
+                without text encoder; for SDXL also text_embeds, negative_text_embeds and time_ids.
                 """)
         var embeddings: String?
 
@@ -178,6 +178,7 @@ struct AnalyzeCommand: ParsableCommand {
             main.output,
             keeping: [model.path()]
                 + [calibration.embeddings, calibration.prompts, calibration.clip].compactMap { $0 })
+        if !main.dryRun { try checkOverwriting() }
         let sweep = try makeSweep()
         if main.dryRun { return try showForecast(of: sweep) }
         if main.resume, let table = try finishedTable(of: sweep) {
@@ -210,6 +211,16 @@ struct AnalyzeCommand: ParsableCommand {
             )
         }
         try show(table)
+    }
+
+    /// Refuses to replace a finished table, before the model is read. The analysis itself guards the measurements of an
+    /// interrupted one.
+    private func checkOverwriting() throws {
+        guard !main.resume, !main.overwrite, FileManager.default.fileExists(atPath: main.output) else { return }
+        throw CommandError(
+            .usage,
+            "\(main.output): exists already; pass --overwrite to replace it, --resume to show the table of a finished "
+                + "analysis, or choose another --output")
     }
 
     private func show(_ table: SensitivityTable) throws {
@@ -249,15 +260,17 @@ struct AnalyzeCommand: ParsableCommand {
         if files.fileExists(atPath: main.output) {
             let table = try SensitivityTable.load(contentsOf: url)
             if sweep.isFinished(in: table) { return table }
-            Output.warning("--resume: \(main.output) is of another analysis; starting from scratch")
-        } else {
-            Output.warning("--resume: no saved analysis found; starting from scratch")
+            throw CommandError(
+                .usage,
+                "\(main.output): is of another analysis; pass --overwrite to replace it, or choose another --output")
         }
+        Output.warning("--resume: no saved analysis found; starting from scratch")
         return nil
     }
 
     private func makeSweep() throws -> SensitivitySweep {
         let pipeline = try model.open()
+        try addingFile(model.name) { try pipeline.checkCanBeAnalyzed() }
         let calibrationSet = try calibrationSet(for: pipeline)
         let scorer = try scorer(for: pipeline)
         let reference = try model.fileReference()

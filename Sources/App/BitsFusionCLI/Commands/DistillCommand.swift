@@ -17,7 +17,8 @@ struct DistillCommand: ParsableCommand {
             `bitsfusion pack`.
 
             Shapes models generate their training data; other models require --data. Ctrl-C saves and stops; --resume \
-            continues to the same result, bit for bit.
+            continues to the same result, bit for bit. --resume with more --steps trains a finished student further, \
+            unless its learning rate depends on the number of steps (decay: cosine without horizon).
 
             Examples:
 
@@ -48,7 +49,11 @@ struct DistillCommand: ParsableCommand {
         @Flag(help: "Print the training settings as YAML, for --config, and stop.")
         var printConfig = false
 
-        @Option(help: "HDF5 set of latents and text embeddings to train on (Docs/Formats.md).")
+        @Option(
+            help: """
+                HDF5 set of latents and text embeddings to train on (Docs/Formats.md). Condition channels, such as an \
+                inpainting model's mask and image, get no noise.
+                """)
         var data: String?
 
         @Option(help: "Training steps (default: as in the settings).")
@@ -220,7 +225,12 @@ struct DistillCommand: ParsableCommand {
     private func trainingData(_ student: DiffusionPipeline, _ options: StageOptions) throws
         -> any DistillationData
     {
-        if let data = main.data { return try StoredDistillationData(contentsOf: data, for: student.denoiser.config) }
+        if let path = main.data {
+            let config = student.denoiser.config
+            let data = try StoredDistillationData(contentsOf: path, for: config)
+            for warning in data.warnings(for: config) { Output.warning("\(path): \(warning)") }
+            return data
+        }
         let stage: DistillationStage = main.stage == 1 ? .one : .two
         guard let bundled = try BundledWorld.distillationData(for: student, stage: stage, seed: options.training.seed)
         else {

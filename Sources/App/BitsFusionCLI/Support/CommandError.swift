@@ -64,6 +64,8 @@ func addingFile<Value>(_ file: String, to body: () throws -> Value) throws -> Va
         throw CommandError(error.category, "\(file): \(error)")
     } catch let error as TimeFeatureError {
         throw CommandError(error.category, "\(file): \(error)")
+    } catch let error as SensitivityError {
+        throw CommandError(error.category, "\(file): \(error)")
     } catch let error as DenoiserInputError {
         throw CommandError(error.category, "\(file): \(error)")
     } catch let error as AllocationError {

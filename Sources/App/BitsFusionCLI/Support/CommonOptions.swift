@@ -78,10 +78,10 @@ struct SamplingOptions<Defaults: SamplingDefaults>: ParsableArguments {
 
 /// Options of every command that trains.
 struct TrainingFileOptions: ParsableArguments {
-    @Flag(help: "Continue the unfinished run in the output file, to the same result bit for bit.")
+    @Flag(help: "Continue the run in the output file, to the same result bit for bit.")
     var resume = false
 
-    @Flag(help: "Start from scratch even if the output file is an unfinished run.")
+    @Flag(help: "Start from scratch even if the output file exists.")
     var overwrite = false
 
     func validate() throws {

@@ -35,10 +35,8 @@ struct TrainingRun {
             }
         } else if saving.resume {
             Output.warning("--resume: \(output) does not exist; starting from scratch")
-        } else if exists, !saving.overwrite, try holdsUnfinishedRun() {
-            throw CommandError(
-                .usage,
-                "\(output): is an unfinished run; pass --resume to continue it or --overwrite to discard it")
+        } else if exists, !saving.overwrite {
+            throw CommandError(.usage, "\(output): \(occupied)")
         }
         let progress = ProgressReporter(
             label, total: loop.options.steps, unit: "steps", isQuiet: common.quiet, first: loop.step)
@@ -60,12 +58,14 @@ struct TrainingRun {
                 .joined() ?? ""))
     }
 
-    /// Whether the existing output file is an unfinished run.
-    private func holdsUnfinishedRun() throws -> Bool {
+    /// What the existing output file is, and how to go on.
+    private var occupied: String {
         guard let checkpoint = try? CheckpointReader(output, formats: CheckpointFormat.allCases),
             let state = try? checkpoint.trainingState(),
             let progress = try? TrainingLoop.savedProgress(json: Data(state.json.utf8))
-        else { return false }
-        return !progress.isFinished
+        else { return "exists already; pass --overwrite to replace it, or choose another --output" }
+        return progress.isFinished
+            ? "is a finished run of \(progress.step) steps; pass --overwrite to replace it, or choose another --output"
+            : "is an unfinished run; pass --resume to continue it or --overwrite to discard it"
     }
 }

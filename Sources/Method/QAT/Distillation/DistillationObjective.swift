@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The losses of both stages (BitsFusion, arXiv:2406.04333, section 4.2). Squared norms are means over elements, so that
-// λ does not depend on the size of the model. B batch.
+// λ does not depend on the size of the model. Of models with condition channels, such as those for inpainting, only the
+// channels that are predicted get noise, as in diffusers' train_instruct_pix2pix.py. B batch.
 
 import DataSets
 import Networks
@@ -39,26 +40,26 @@ public struct DistillationObjective {
         let batch = try data.batch(part.samples, textDropping: options.textDropping, random: &random)
         let times = options.timesteps.draw(size, trainTimesteps: schedule.trainTimesteps, using: &random)
         random.skipToBlock()
-        let noise = random.normal(batch.samples.shape)
-        let noisy = schedule.addNoise(to: batch.samples, noise: noise, timesteps: times)
+        let (clean, condition) = split(batch.samples)
+        let noise = random.normal(clean.shape)
+        let noisy = schedule.addNoise(to: clean, noise: noise, timesteps: times)
+        let input = condition.map { .concatenated([noisy, $0], axis: 1) } ?? noisy
         let timesteps = Tensor(times.map(Float.init), shape: [size])
+        func predict(_ model: any Denoiser, _ features: BlockFeatures? = nil) -> Tensor {
+            model(
+                input, timesteps: timesteps, encoderHiddenStates: batch.encoderHiddenStates,
+                addedConditions: batch.addedConditions, features: features)
+        }
         guard stage == .one, let teacher else {
-            let prediction = student(
-                noisy, timesteps: timesteps, encoderHiddenStates: batch.encoderHiddenStates)
-            let target = schedule.target(sample: batch.samples, noise: noise, timesteps: times)
+            let prediction = predict(student)
+            let target = schedule.target(sample: clean, noise: noise, timesteps: times)
             let loss = meanSquaredError(prediction, target)
             return StepLoss(loss, parts: ["noise": loss.item])
         }
         let (ofTeacher, ofStudent) = (BlockFeatures(), BlockFeatures())
         let collects = options.featureWeight > 0
-        let target = withoutGradients {
-            teacher(
-                noisy, timesteps: timesteps, encoderHiddenStates: batch.encoderHiddenStates,
-                features: collects ? ofTeacher : nil)
-        }
-        let prediction = student(
-            noisy, timesteps: timesteps, encoderHiddenStates: batch.encoderHiddenStates,
-            features: collects ? ofStudent : nil)
+        let target = withoutGradients { predict(teacher, collects ? ofTeacher : nil) }
+        let prediction = predict(student, collects ? ofStudent : nil)
         let noiseLoss = meanSquaredError(prediction, target)
         guard collects else { return StepLoss(noiseLoss, parts: ["noise": noiseLoss.item]) }
         let featureLoss = zip(ofStudent.compared, ofTeacher.compared)
@@ -67,5 +68,15 @@ public struct DistillationObjective {
         return StepLoss(
             noiseLoss + featureLoss * options.featureWeight,
             parts: ["noise": noiseLoss.item, "feature": featureLoss.item])
+    }
+
+    /// The channels that are noised and predicted, and the condition channels behind them, if the model has any.
+    private func split(_ samples: Tensor) -> (clean: Tensor, condition: Tensor?) {
+        let further = student.config.conditionChannels
+        guard further > 0 else { return (samples, nil) }
+        let channels = samples.shape[1] - further
+        return (
+            samples.sliced(axis: 1, 0..<channels), samples.sliced(axis: 1, channels..<channels + further)
+        )
     }
 }

@@ -26,7 +26,8 @@ public final class DistillationTrainer: Trainer {
     ///   - data: the training data.
     ///   - stage: decides the loss.
     ///   - options: the stage's settings.
-    /// - Throws: `TrainingConfigError.range` for invalid settings, `ConfigError` for an invalid scheduler config.
+    /// - Throws: `TrainingConfigError.range` for invalid settings, `.unsuitableModel` for a model that predicts more
+    ///   than the noise; `ConfigError` for an invalid scheduler config.
     public init(
         student: DiffusionPipeline, teacher: DiffusionPipeline?, data: any DistillationData,
         stage: DistillationStage,
@@ -37,6 +38,12 @@ public final class DistillationTrainer: Trainer {
             throw TrainingConfigError.range(
                 key: "teacherDtype", value: options.teacherDtype.rawValue,
                 expected: "float32: stage 2 has no teacher")
+        }
+        let config = student.denoiser.config
+        guard config.outChannels <= config.inChannels else {
+            throw TrainingConfigError.unsuitableModel(
+                key: "out_channels", value: "\(config.outChannels)",
+                expected: "at most in_channels, \(config.inChannels): learned variances are not supported")
         }
         if options.teacherDtype == .bfloat16 { teacher?.denoiser.store.holdWeights(as: .bfloat16) }
         teacher?.freeze()
@@ -81,6 +88,9 @@ public final class DistillationTrainer: Trainer {
     }
 
     public static var fileFormat: CheckpointFormat { .student }
+
+    /// A finished stage can be trained for more steps.
+    public static var keepsFinalState: Bool { true }
 
     /// Writes the student with its final weights, and the state of the run.
     ///

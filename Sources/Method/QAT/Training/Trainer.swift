@@ -24,6 +24,9 @@ public protocol Trainer {
     var identity: Identity { get }
     /// The format of the files that the run writes.
     static var fileFormat: CheckpointFormat { get }
+    /// Whether the file of a finished run keeps the optimizer's state, so that the run can be continued with more
+    /// steps; false by default.
+    static var keepsFinalState: Bool { get }
 
     /// The mean loss over the samples of `part`.
     ///
@@ -36,6 +39,8 @@ public protocol Trainer {
 }
 
 extension Trainer {
+    public static var keepsFinalState: Bool { false }
+
     /// Runs the remaining steps; see `TrainingLoop.run`.
     ///
     /// - Returns: true when all steps are done, false when stopped.
@@ -60,14 +65,16 @@ extension Trainer {
     ///
     /// The state holds the trained weights, not their average, and is to be written within `body`.
     public func withFinalState(_ body: (Model, TrainingState) throws -> Void) throws {
-        let state = try loop.state(run: try identityText())
+        let state = try loop.state(run: try identityText(), keepsFinalState: Self.keepsFinalState)
         try withFinalWeights { try body($0, state) }
     }
 
-    /// Continues the run that wrote the file at `path`.
+    /// Continues the run that wrote the file at `path`, to the options' number of steps. It may be larger than that of
+    /// the file's run if the learning rate of no step depends on it.
     ///
-    /// - Returns: false if the file holds no unfinished run; the trainer is unchanged then.
-    /// - Throws: what `CheckpointReader` throws; `TrainingStateError.differentRun` if the file belongs to another run.
+    /// - Returns: false if the file holds no run, or one with all steps done; the trainer is unchanged then.
+    /// - Throws: what `CheckpointReader` throws; `TrainingStateError`: `.differentRun` if the file belongs to another
+    ///   run, `.scheduleLength`, `.stepsDone` and `.noFinalState` if the run cannot have this number of steps.
     public func resume(from path: String) throws -> Bool {
         try loop.resume(from: CheckpointReader(path, formats: [Self.fileFormat]), run: try identityText())
     }

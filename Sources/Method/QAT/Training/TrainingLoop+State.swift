@@ -23,21 +23,47 @@ public enum TrainingStateError: Error, Equatable, Sendable {
     case missingTensor(name: String)
     case shapeMismatch(name: String, expected: [Int], found: [Int])
     case malformed(reason: String)
-    /// The run was started with another value of `option`, which must not change.
-    case differentRun(option: String, saved: String, requested: String)
+    /// The run was started with other settings, which must not change.
+    case differentRun([SettingDifference])
+    /// The run has another number of steps, on which the learning rate of the `done` steps depends.
+    case scheduleLength(done: Int, saved: Int, requested: Int)
+    /// More steps are done than are requested.
+    case stepsDone(done: Int, requested: Int)
+    /// The file of a finished run was written without the optimizer's state.
+    case noFinalState(done: Int)
 
     public var description: String {
         switch self {
         case .missingTensor(let name):
-            "training state: \(name) is missing; start again without --resume"
+            "training state: \(name) is missing; start again with --overwrite"
         case .shapeMismatch(let name, let expected, let found):
             "training state: \(name): wrong shape: expected \(expected), found \(found); "
                 + "the state belongs to another model"
-        case .malformed(let reason): "training state: \(reason); start again without --resume"
-        case .differentRun(let option, let saved, let requested):
-            "training state: \(option): the run was started with \(saved), found \(requested); "
-                + "resume with the same settings, or start again without --resume"
+        case .malformed(let reason): "training state: \(reason); start again with --overwrite"
+        case .differentRun(let differences):
+            "training state: the run was started with \(Self.listed(differences)); resume with the same settings, or "
+                + "start again with --overwrite"
+        case .scheduleLength(let done, let saved, let requested):
+            "training state: training.schedule.decay: with cosine, the learning rates of the \(done) steps that are "
+                + "done depend on the number of steps, which was \(saved), not \(requested); start again with "
+                + "--overwrite and decay: constant, or with schedule.horizon"
+        case .stepsDone(let done, let requested):
+            "training state: steps: \(done) are done, found \(requested); request \(done) or more"
+        case .noFinalState(let done):
+            "training state: the run is finished after \(done) steps and its file has no optimizer state to continue "
+                + "from; start again with --overwrite"
         }
+    }
+
+    /// Up to four settings, and the number of the others.
+    private static func listed(_ differences: [SettingDifference]) -> String {
+        let shown = differences.prefix(4).map { "\($0.key) \(shortened($0.saved)), not \(shortened($0.requested))" }
+        let rest = differences.count - shown.count
+        return shown.joined(separator: "; ") + (rest > 0 ? "; and \(rest) other settings" : "")
+    }
+
+    private static func shortened(_ text: String) -> String {
+        text.count > 60 ? text.prefix(57) + "..." : text
     }
 }
 
@@ -56,10 +82,13 @@ extension TrainingLoop {
     ///
     /// The tensors share the run's memory: write them before the next step.
     ///
-    /// - Parameter run: the identity of the run, which must be the same when it is resumed.
-    /// - Returns: the state; without tensors if all steps are done.
+    /// - Parameters:
+    ///   - run: the identity of the run, which must be the same when it is resumed.
+    ///   - keepsFinalState: whether the state of a finished run has tensors, so that it can be continued with more
+    ///     steps.
+    /// - Returns: the state.
     /// - Throws: `EncodingError` for numbers that JSON cannot represent.
-    public func state(run: String) throws -> TrainingState {
+    public func state(run: String, keepsFinalState: Bool = false) throws -> TrainingState {
         var tensors: [TrainingState.Entry] = []
         for parameter in optimizer.groups.flatMap(\.parameters) {
             let name = parameter.name
@@ -69,12 +98,13 @@ extension TrainingLoop {
             tensors.append(.init("second_moments/\(name)", as: optimizer.momentType) { moments.second })
             if let average = average?.averages[name] { tensors.append(.init("averages/\(name)", average)) }
         }
+        // Otherwise a finished run keeps its record only.
+        let isResumable = step < options.steps || keepsFinalState
         let document = Document(
-            step: step, updates: optimizer.updates, history: history, pending: pendingState, options: options,
-            run: run)
-        // A finished run keeps its record only.
+            step: step, updates: optimizer.updates, history: history,
+            pending: isResumable ? pendingState : LossSums(), options: options, run: run)
         return TrainingState(
-            json: try JSONEncoder.compact.encode(document), tensors: step < options.steps ? tensors : [])
+            json: try JSONEncoder.compact.encode(document), tensors: isResumable ? tensors : [])
     }
 
     /// Reads the progress of a saved run.
@@ -102,14 +132,7 @@ extension TrainingLoop {
     /// - Throws: `TrainingStateError`, and what `tensor` throws.
     public func restore(json: Data, run: String, tensor: (String) throws -> Tensor?) throws {
         let document = try Self.decode(json)
-        guard document.run == run else {
-            throw TrainingStateError.differentRun(
-                option: "configuration", saved: document.run, requested: run)
-        }
-        guard document.options.decidingResults == options.decidingResults else {
-            throw TrainingStateError.differentRun(
-                option: "training options", saved: "\(document.options)", requested: "\(options)")
-        }
+        try checkSettings(document, run: run)
         func required(_ name: String, _ shape: [Int]) throws -> Tensor {
             guard let value = try tensor(name) else { throw TrainingStateError.missingTensor(name: name) }
             guard value.shape == shape else {
@@ -130,6 +153,37 @@ extension TrainingLoop {
         optimizer.updates = document.updates
         history = document.history
         pendingState = document.pending
+        // The point at the end of a run with fewer steps is a part of the next one.
+        if step > 0, history.last?.step == step, pendingState.count > 0 { history.removeLast() }
+    }
+
+    /// - Throws: `TrainingStateError` where this run is not that of `document` with the same or more steps.
+    private func checkSettings(_ document: Document, run: String) throws {
+        var saved = document.options
+        saved.steps = options.steps
+        let ofRun = SettingDifference.between(document.run, run).filter { !Self.isStepCount($0.key) }
+        // The options are a part of most identities.
+        let ofOptions = try SettingDifference.between(saved.decidingResults, options.decidingResults)
+            .map { SettingDifference(key: "training.\($0.key)", saved: $0.saved, requested: $0.requested) }
+            .filter { difference in
+                !ofRun.contains { $0.key == difference.key || $0.key.hasSuffix("." + difference.key) }
+            }
+        guard ofRun.isEmpty, ofOptions.isEmpty else { throw TrainingStateError.differentRun(ofRun + ofOptions) }
+        guard document.step <= options.steps else {
+            throw TrainingStateError.stepsDone(done: document.step, requested: options.steps)
+        }
+        let (before, now) = (document.options.steps, options.steps)
+        let isSameRate = (0..<document.step).allSatisfy {
+            options.schedule.factor(step: $0, of: before) == options.schedule.factor(step: $0, of: now)
+        }
+        guard isSameRate else {
+            throw TrainingStateError.scheduleLength(done: document.step, saved: before, requested: now)
+        }
+    }
+
+    /// Whether `key` of a run's identity is its number of steps, which may change.
+    private static func isStepCount(_ key: String) -> Bool {
+        key == "training.steps" || key.hasSuffix(".training.steps")
     }
 }
 
@@ -139,12 +193,19 @@ extension TrainingLoop {
     /// - Parameters:
     ///   - checkpoint: a file that such a run wrote.
     ///   - run: the identity of this run, as passed to `state(run:)`.
-    /// - Returns: false if the file holds no unfinished run; the loop is unchanged then.
+    /// - Returns: false if the file holds no run, or one that is finished after the requested number of steps; the loop
+    ///   is unchanged then.
     /// - Throws: `HDF5Error`, `CheckpointError`, `TrainingStateError`.
     package func resume(from checkpoint: CheckpointReader, run: String) throws -> Bool {
         guard let state = try checkpoint.trainingState() else { return false }
         let json = Data(state.json.utf8)
-        guard try !Self.savedProgress(json: json).isFinished else { return false }
+        let progress = try Self.savedProgress(json: json)
+        if progress.isFinished {
+            guard options.steps > progress.step else { return false }
+            guard !state.tensors.keys.isEmpty else {
+                throw TrainingStateError.noFinalState(done: progress.step)
+            }
+        }
         try restore(json: json, run: run) { name in
             state.tensors.stored(name) == nil ? nil : try state.tensors.tensor(name)
         }

@@ -127,11 +127,13 @@ public final class TrainingLoop {
         }
         step += 1
         pending.add(value, parts, norm)
-        if step % Self.recordEvery == 0 || step == options.steps {
-            history.append(pending.record(at: step))
-            pending = LossSums()
-        }
+        // The last point may have fewer steps. Its sums are kept, in case that the run is continued with more steps.
+        if isAtRecord || step == options.steps { history.append(pending.record(at: step)) }
+        if isAtRecord { pending = LossSums() }
     }
+
+    /// Whether a point of the loss curve ends with the last step, in a run of any length.
+    private var isAtRecord: Bool { step % Self.recordEvery == 0 }
 
     /// Sums of the unfinished point of the loss curve; part of the saved state.
     var pendingState: LossSums {

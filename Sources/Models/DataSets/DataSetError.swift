@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// Errors of stored data sets and warnings about them. Each names the file, the data set, the sample and what to do.
+
+import Files
+import Networks
+
+/// A stored data set that cannot be trained on.
+public enum DataSetError: Error, Equatable, Sendable {
+    /// The file is not an HDF5 file.
+    case wrongKind(file: String, found: FileKind)
+    /// The file has no data set `name`, which holds `contents`.
+    case missing(file: String, name: String, contents: String)
+    /// A data set has another shape than the one spelled out in `expected`.
+    case shape(file: String, name: String, expected: String, found: [Int])
+    /// A data set has another number of rows than `latents` has samples.
+    case count(file: String, name: String, samples: Int, found: Int)
+    /// The elements of a data set are not floats of 16 or 32 bits.
+    case elementType(file: String, name: String, found: String)
+    /// `count` values are NaN or infinite, the first of them in the sample (row) at index `sample`.
+    case notFinite(file: String, name: String, sample: Int, count: Int)
+    /// The samples are too small for the model.
+    case tooSmall(file: String, found: [Int], halvings: Int)
+}
+
+extension DataSetError: CategorizedError {
+    public var category: ErrorCategory { .badData }
+
+    public var description: String {
+        switch self {
+        case .wrongKind(let file, let found):
+            "\(file): data set: expected an HDF5 file with latents, encoder_hidden_states and empty_hidden_states, "
+                + "found \(found.rawValue); write one with h5py (Docs/Formats.md)"
+        case .missing(let file, let name, let contents):
+            "\(file): data set \(name): missing; add \(contents) (Docs/Formats.md)"
+        case .shape(let file, let name, let expected, let found):
+            "\(file): data set \(name): expected shape \(expected), found \(found); store it for this model"
+        case .count(let file, let name, let samples, let found):
+            "\(file): data set \(name): expected \(samples) rows, one for each sample of latents, found \(found); "
+                + "store one for each sample"
+        case .elementType(let file, let name, let found):
+            "\(file): data set \(name): expected float32 or float16, found \(found); store it with .astype(\"float32\")"
+        case .notFinite(let file, let name, let sample, let count):
+            "\(file): data set \(name): \(count) values are NaN or infinite, the first in sample \(sample); encode "
+                + "this sample again, or leave it out"
+        case .tooSmall(let file, let found, let halvings):
+            "\(file): data set latents: samples of \(found[2]) x \(found[3]) are too small for a model that halves "
+                + "their size \(halvings) times; store larger ones"
+        }
+    }
+}
+
+/// A property of a data set that is rarely intended.
+public enum DataSetWarning: Equatable, Sendable {
+    /// The samples' standard deviation is far from 1.
+    case standardDeviation(Double)
+    /// The samples have another size than those that the model was trained for.
+    case size(found: SampleSize, expected: SampleSize)
+}
+
+extension DataSetWarning: CustomStringConvertible {
+    public var description: String {
+        switch self {
+        case .standardDeviation(let value):
+            "data set latents: standard deviation \(Self.rounded(value)), expected about 1; VAE latents must be "
+                + "multiplied by the VAE's scaling_factor"
+        case .size(let found, let expected):
+            "data set latents: samples of \(found.height) x \(found.width), but the model's sample_size is "
+                + "\(expected.height) x \(expected.width); results at other sizes may differ"
+        }
+    }
+
+    /// Three significant digits are enough to recognize a missing scaling factor.
+    private static func rounded(_ value: Double) -> Double { (value * 1000).rounded() / 1000 }
+}
