@@ -59,7 +59,7 @@ import Testing
         let pipeline = try TinyModel.pipeline()
         #expect(pipeline.components.map(\.name) == ["unet", "text_encoder"])
         let inventory = try pipeline.inventory()
-        #expect(inventory.componentLayers.count == 6)
+        #expect(inventory.componentLayers.count == 8)
         #expect(inventory.componentLayers.allSatisfy { $0.layer.role == .optional })
         #expect(inventory.componentLayers.allSatisfy { $0.layer.path.rawValue.hasPrefix("text_encoder.text_model.") })
         let text = try JSONEncoder().encode(inventory)
