@@ -40,14 +40,15 @@ import Testing
         let shapes = [[3, 7], [2, 5, 3, 3], [1, 1], [4, 16, 1, 1], [5, 23]]
         let writer = try CheckpointWriter(path, header: SampleCheckpoint.header(.packed))
         var layers: [String] = []
-        for bits in 1...8 {
+        // The last one is the grid of 255 levels.
+        for (bits, fitsInByte) in (1...8).map({ ($0, false) }) + [(8, true)] {
             for encoding in PackingEncoding.allCases {
                 for (index, shape) in shapes.enumerated() {
-                    let layer = "b\(bits).\(encoding.rawValue).\(index).to_q"
+                    let layer = "b\(bits)\(fitsInByte ? "byte" : "").\(encoding.rawValue).\(index).to_q"
                     try writer.write(
                         SampleCheckpoint.packedLayer(
                             layer, bits: bits, encoding: encoding, shape: shape,
-                            seed: UInt64(bits * 10 + index)),
+                            seed: UInt64(bits * 10 + index), fitsInByte: fitsInByte),
                         scaleType: scaleType)
                     layers.append(layer)
                 }

@@ -33,16 +33,16 @@ enum SampleCheckpoint {
 
     /// A packed layer of random codes, with a first scale that float16 holds exactly.
     static func packedLayer(
-        _ path: String, bits: Int, encoding: PackingEncoding, shape: [Int], seed: UInt64 = 1
+        _ path: String, bits: Int, encoding: PackingEncoding, shape: [Int], seed: UInt64 = 1, fitsInByte: Bool = false
     ) throws -> PackedLayerRecord {
         var random = SplitMix(seed: seed)
-        let bits = BitWidth(bits)
+        let grid = fitsInByte ? BalancedGrid(fittingInByte: BitWidth(bits)) : BalancedGrid(BitWidth(bits))
         let stored = (0..<shape.reduce(1, *)).map { _ in
-            UInt16.random(in: 0..<UInt16(bits.levels), using: &random)
+            UInt16.random(in: 0..<UInt16(grid.levels), using: &random)
         }
         return try PackedLayerRecord(
-            path: path, grid: BalancedGrid(bits), encoding: encoding, shape: shape,
-            codes: packCodes(stored, levels: bits.levels, encoding: encoding),
+            path: path, grid: grid, encoding: encoding, shape: shape,
+            codes: packCodes(stored, levels: grid.levels, encoding: encoding),
             scales: (0..<shape[0]).map { Float($0 + 1) / 64 })
     }
 
