@@ -77,6 +77,20 @@ public final class DiffusionPipeline {
         try withScheduler { json throws(ConfigError) in try SamplerKind(json: json) } ?? .pndm
     }
 
+    /// The sampler to use in `steps` steps: the one that the model came with, or, of a packed model with cached time
+    /// features for other timesteps, the first one whose timesteps are cached.
+    ///
+    /// - Throws: `ConfigError.inDocument` for a scheduler class that has no sampler here.
+    public func defaultSampler(steps: Int) throws -> SamplerKind {
+        let own = try defaultSampler()
+        guard let table = denoiser.timeFeatures else { return own }
+        let kinds = [own] + SamplerKind.allCases
+        return kinds.first { kind in
+            guard let timesteps = try? samplerTimesteps([kind], steps: steps) else { return false }
+            return (try? table.validate(timesteps: timesteps)) != nil
+        } ?? own
+    }
+
     /// The options of a sampler of `kind` for this model. `clip_sample` and `steps_offset` are as the diffusers
     /// pipeline of the model sets them (see `SchedulerPipeline`).
     ///

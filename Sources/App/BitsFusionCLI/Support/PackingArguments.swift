@@ -36,8 +36,12 @@ struct PackingArguments: ParsableArguments {
             """)
     var cachedSteps: Int?
 
-    @Option(help: "Sampler whose timesteps are cached; ddim and pndm have the same ones.")
-    var sampler = SamplerKind.pndm
+    @Option(
+        help: """
+            Sampler whose timesteps are cached; ddim and pndm have the same ones (default: the model's own, or ddim if \
+            its timesteps are not whole numbers).
+            """)
+    var sampler: SamplerKind?
 
     @Option(
         help: """
@@ -72,9 +76,20 @@ struct PackingArguments: ParsableArguments {
                 "time features of SDXL (addition_embed_type=\(addition)) depend on more than the timestep; "
                     + "the time layers are kept")
         } else if steps > 0, !pipeline.denoiser.timeFeatureChannels.isEmpty {
-            options.cachedTimesteps = try pipeline.samplerTimesteps([sampler], steps: steps)
+            options.cachedTimesteps = try pipeline.samplerTimesteps([cachedSampler(pipeline, steps)], steps: steps)
         }
         return options
+    }
+
+    private func cachedSampler(_ pipeline: DiffusionPipeline, _ steps: Int) throws -> SamplerKind {
+        if let sampler { return sampler }
+        let own = try pipeline.defaultSampler()
+        do {
+            _ = try pipeline.samplerTimesteps([own], steps: steps)
+            return own
+        } catch is TimeFeatureError {
+            return .ddim
+        }
     }
 
     /// The quantization of layers that are dense: those of `recipe`, and of text encoders and VAE by

@@ -32,17 +32,26 @@ struct SampleRun {
         try addingFile(command.model.name) { try conditions.validate(for: config, size: size) }
         let seeds = (0..<conditions.count).map { choices.seed &+ UInt64($0 % perPrompt) }
         let inputs = try imageInputs(config, size)
+        let (samples, options) = try samples(conditions, seeds: seeds, inputs, size)
+        try write(samples, options, seeds: seeds, perPrompt: perPrompt, to: output, isLatent: config.isLatent)
+    }
 
+    /// Samples with the denoiser, which is released before the VAE is opened.
+    private func samples(
+        _ conditions: PromptEmbeddings, seeds: [UInt64], _ inputs: SamplingInputs, _ size: SampleSize?
+    ) throws -> (Tensor, GenerationOptions) {
+        let choices = command.sampling
         let pipeline = try addingFile(command.model.name) {
             try DiffusionPipeline(reader, precision: .keep16Bit, denoiserOnly: true)
         }
         pipeline.freeze()
         pipeline.activations = command.computation.activations.activations
-        let isLatent = config.isLatent
+        let isLatent = pipeline.denoiser.config.isLatent
+        let steps = choices.steps ?? pipeline.denoiser.timeFeatures?.timesteps.count ?? 50
         let options = GenerationOptions(
-            sampler: try choices.sampler ?? pipeline.defaultSampler(),
-            steps: choices.steps ?? pipeline.denoiser.timeFeatures?.timesteps.count ?? 50,
-            guidanceScale: choices.guidanceScale ?? (isLatent ? 7.5 : 3), guidanceRescale: choices.guidanceRescale,
+            sampler: try choices.sampler ?? addingFile(command.model.name) { try pipeline.defaultSampler(steps: steps) },
+            steps: steps, guidanceScale: choices.guidanceScale ?? (isLatent ? 7.5 : 3),
+            guidanceRescale: choices.guidanceRescale,
             batchSize: command.computation.batchSize ?? (pipeline.isLarge ? 1 : 8), size: size,
             randomNumbers: choices.rng ?? (isLatent ? .torch : .philox))
         let progress = command.common.progress(
@@ -57,7 +66,7 @@ struct SampleRun {
                 .badData,
                 "\(command.model.name): samples: not finite; use a smaller --guidance-scale, or another model")
         }
-        try write(samples, options, seeds: seeds, perPrompt: perPrompt, to: output, isLatent: isLatent)
+        return (samples, options)
     }
 
     // MARK: Inputs
