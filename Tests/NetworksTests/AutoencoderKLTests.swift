@@ -313,7 +313,7 @@ private struct PartialProvider: ParameterProvider {
             (#"{"scaling_factor": 0}"#, "scaling_factor", "0"),
             (#"{"scaling_factor": null}"#, "scaling_factor", "null"),
             (#"{"scaling_factor": 1e300}"#, "scaling_factor", "1e+300"),
-            (#"{"shift_factor": NaN}"#, "shift_factor", "NaN"),
+            (#"{"shift_factor": NaN}"#, "shift_factor", "nan"),
             (#"{"latents_mean": [0.5, 0, 0, 0]}"#, "latents_mean", "[0.5, 0, 0, 0]"),
             (#"{"latents_std": [1, 1, 1, 1]}"#, "latents_std", "[1, 1, 1, 1]"),
             (#"{"use_quant_conv": 1}"#, "use_quant_conv", "1"),
