@@ -40,7 +40,8 @@ import Testing
             height: reference.height.map { $0 / factor } ?? own[2],
             width: reference.width.map { $0 / factor } ?? own[3])
         let conditions = try PromptEncoder(pipeline).embeddings(
-            reference.prompts, negativePrompts: reference.negativePrompt.map { text in reference.prompts.map { _ in text } },
+            reference.prompts,
+            negativePrompts: reference.negativePrompt.map { text in reference.prompts.map { _ in text } },
             options: PromptOptions(clipSkip: reference.clipSkip, imageSize: pipeline.imageSize(of: size)))
         let samples = try pipeline.generate(
             conditions, seeds: reference.seeds,
@@ -89,11 +90,13 @@ extension DiffusionPipeline {
     /// This pipeline with the scheduler keys of a case added.
     fileprivate func withScheduler(of reference: ReferenceCase) throws -> DiffusionPipeline {
         guard let added = reference.schedulerKeys.members, !added.isEmpty, let schedulerJSON else { return self }
-        let keys = try JSONDecoder().decode([String: JSONValue].self, from: JSONEncoder().encode(reference.schedulerKeys))
+        let text = try JSONEncoder().encode(reference.schedulerKeys)
+        let keys = try JSONDecoder().decode([String: JSONValue].self, from: text)
         var config = try JSONDecoder().decode([String: JSONValue].self, from: Data(schedulerJSON.utf8))
         config.merge(keys) { $1 }
         return try DiffusionPipeline(
             denoiser: denoiser, textEncoders: textEncoders, vae: vae,
-            schedulerJSON: String(decoding: JSONEncoder().encode(config), as: UTF8.self), modelIndexJSON: modelIndexJSON)
+            schedulerJSON: String(decoding: JSONEncoder().encode(config), as: UTF8.self),
+            modelIndexJSON: modelIndexJSON)
     }
 }

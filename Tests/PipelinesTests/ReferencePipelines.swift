@@ -33,8 +33,8 @@ struct ReferenceCase: Sendable, CustomTestStringConvertible {
 
     static let all: [ReferenceCase] = {
         do {
-            let json = try JSONValue(
-                parsing: Data(contentsOf: URL(filePath: ReferencePipelines.folder + "/manifest.json")), name: "manifest")
+            let data = try Data(contentsOf: URL(filePath: ReferencePipelines.folder + "/manifest.json"))
+            let json = try JSONValue(parsing: data, name: "manifest.json")
             return (json["cases"]?.elements ?? []).map(ReferenceCase.init)
         } catch {
             preconditionFailure("manifest.json: \(error)")

@@ -50,8 +50,8 @@ enum AutoencoderCases {
 }
 
 extension AutoencoderKLConfig {
-    /// Operations of decoding one sample of `height` x `width` latents: convolutions, linear layers and the two products
-    /// of the attention, 2 per multiply-add.
+    /// Operations of decoding one sample of `height` x `width` latents: convolutions, linear layers and the two
+    /// products of the attention, 2 per multiply-add.
     ///
     /// - Throws: `ParameterError` for an architecture that cannot be built.
     func decodingOperations(height: Int, width: Int) throws -> Double {

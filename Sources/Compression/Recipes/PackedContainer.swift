@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The bytes of a packed file that do not depend on the recipe: the HDF5 structure, the documents of the header, and the
-// dense parameters of text encoders and autoencoder. They depend only on the model. Sensitivity tables contain them, so that the allocation can forecast
-// file sizes without the model.
+// dense parameters of text encoders and autoencoder. They depend only on the model. Sensitivity tables contain them,
+// so that the allocation can forecast file sizes without the model.
 
 /// The bytes of a packed file in addition to codes, scales, time features or time layers, and the other parameters of
 /// the denoiser.

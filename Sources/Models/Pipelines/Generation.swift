@@ -77,9 +77,10 @@ extension DiffusionPipeline {
             var sampler = sampler
             let startsFromImage = state.image != nil && inputs.strength < 1
             if startsFromImage { sampler.position = try sampler.startIndex(strength: inputs.strength) }
-            let initial = state.image.map { image in
-                startsFromImage ? sampler.addNoise(to: image, noise: state.noise, at: sampler.position) : nil
-            } ?? nil
+            let initial =
+                state.image.map { image in
+                    startsFromImage ? sampler.addNoise(to: image, noise: state.noise, at: sampler.position) : nil
+                } ?? nil
             let predictor = GuidedPredictor(
                 denoiser, conditions[range], guidanceScale: options.guidanceScale,
                 guidanceRescale: options.guidanceRescale, condition: state.condition,

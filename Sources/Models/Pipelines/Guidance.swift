@@ -122,7 +122,7 @@ public struct GuidedPredictor {
 
     private func forward(_ sample: Tensor, _ condition: Tensor?, _ timesteps: Tensor) -> Tensor {
         denoiser(
-            condition.map { .concatenated([sample, $0], axis: 1) } ?? sample, timesteps: timesteps, encoderHiddenStates: inputs.encoderHiddenStates,
-            addedConditions: inputs.added)
+            condition.map { .concatenated([sample, $0], axis: 1) } ?? sample, timesteps: timesteps,
+            encoderHiddenStates: inputs.encoderHiddenStates, addedConditions: inputs.added)
     }
 }

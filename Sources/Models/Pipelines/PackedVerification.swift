@@ -185,8 +185,8 @@ private struct Comparison {
         compareParameters(component.store, original.store)
     }
 
-    /// - Parameter quantizesDense: whether a dense original was quantized when it was packed, as layers of text encoders
-    ///   and autoencoder are.
+    /// Compares codes and scales of one layer. With `quantizesDense`, a dense original was quantized when it was
+    /// packed, as layers of text encoders and autoencoder are.
     mutating func compare(
         _ layer: any WeightedLayer, _ other: (any WeightedLayer)?, named name: String, quantizesDense: Bool
     ) {

@@ -35,8 +35,8 @@ public enum PipelineError: Error, Equatable, Sendable {
             "this model has no text encoder; pass --embeddings e.safetensors (encoder_hidden_states, "
                 + "negative_encoder_hidden_states) instead of a prompt"
         case .crossAttentionDim(let expected, let found):
-            "text encoder: hidden size \(found); expected the UNet's cross_attention_dim, \(expected); use parts of one "
-                + "model"
+            "text encoder: hidden size \(found); expected the UNet's cross_attention_dim, \(expected); use "
+                + "parts of one model"
         case .clipSkip(let found, let largest):
             "clip skip: expected 0 to \(largest), found \(found)"
         case .missingComponent(let name, let neededBy):

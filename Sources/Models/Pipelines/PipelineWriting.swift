@@ -131,7 +131,9 @@ extension DiffusionPipeline {
         let together = 4 * Threads.count
         for start in stride(from: 0, to: quantized.count, by: together) {
             let part = Array(quantized[start..<min(start + together, quantized.count)])
-            let records = try parallelMap(part) { try Self.record(of: $0.layer, in: $0.component, options, quantization) }
+            let records = try parallelMap(part) {
+                try Self.record(of: $0.layer, in: $0.component, options, quantization)
+            }
             for (index, record) in records.enumerated() {
                 try writer.write(record, of: part[index].component.name, scaleType: options.scaleType)
                 try progress(start + index + 1, quantized.count)

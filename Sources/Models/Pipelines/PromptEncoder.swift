@@ -72,6 +72,7 @@ public struct PromptEncoder {
     ///   - prompts: B texts.
     ///   - negativePrompts: B texts, or nil for none.
     ///   - options: clip skip and image size.
+    /// - Returns: the conditions of B images.
     /// - Throws: `PipelineError.clipSkip`, `TokenizerError.unknown`, the tokenizer's error for text that it cannot
     ///   represent.
     /// - Precondition: equal numbers of prompts.

@@ -31,7 +31,8 @@ public struct SamplingProgress {
 /// - Throws: before the first prediction, what `predictor.validate(timesteps:)` throws, and what `progress` throws.
 public func sampleLoop(
     from start: Tensor, sampler: any DiffusionSampler, predictor: GuidedPredictor,
-    afterStep: ((Tensor, Int) -> Tensor)? = nil, noise: NoiseSource, progress: ((SamplingProgress) throws -> Void)? = nil
+    afterStep: ((Tensor, Int) -> Tensor)? = nil, noise: NoiseSource,
+    progress: ((SamplingProgress) throws -> Void)? = nil
 ) throws -> Tensor {
     let timesteps = Array(sampler.timesteps.dropFirst(sampler.position))
     try predictor.validate(timesteps: timesteps)

@@ -67,7 +67,9 @@ public struct SamplingInputs {
     public mutating func setImage(
         _ pixels: Tensor, mask: Tensor?, conditioning: ImageConditioning, vae: AutoencoderKL
     ) throws {
-        guard vae.parts != .decoder else { throw PipelineError.missingComponent(name: "vae.encoder", neededBy: "the image") }
+        guard vae.parts != .decoder else {
+            throw PipelineError.missingComponent(name: "vae.encoder", neededBy: "the image")
+        }
         func encode(_ pixels: Tensor) -> Posterior {
             let (mean, logvar) = withoutGradients { vae.encode(pixels) }
             return Posterior(mean: mean, logvar: logvar, config: vae.config)

@@ -56,8 +56,9 @@ public final class TextEncoder {
         } else {
             tokenizer = nil
         }
-        guard let tokenizer, tokenizer.vocabSize > model.config.vocabSize
-            || files == nil && tokenizer.vocabSize != model.config.vocabSize
+        guard let tokenizer,
+            tokenizer.vocabSize > model.config.vocabSize
+                || files == nil && tokenizer.vocabSize != model.config.vocabSize
         else { return }
         throw TokenizerError.vocabulary(
             name: tokenizerName, expected: tokenizer.vocabSize, found: model.config.vocabSize)

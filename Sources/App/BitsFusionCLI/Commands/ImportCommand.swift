@@ -37,7 +37,7 @@ struct ImportCommand: ParsableCommand {
     var variant: String?
 
     @Option(
-        help: "Prediction type of a single-file checkpoint: epsilon or v_prediction (default: inferred as in diffusers).")
+        help: "Prediction type of a single-file checkpoint (default: inferred as in diffusers).")
     var predictionType: PredictionType?
 
     @Option(

@@ -102,7 +102,8 @@ struct ModelReport: Encodable {
                     encoding: encoding,
                     codeBytes: packedByteCount(
                         count: layer.weights,
-                        levels: ofComponents.contains(layer.path) ? bits.levelsInByte : bits.levels, encoding: encoding),
+                        levels: ofComponents.contains(layer.path) ? bits.levelsInByte : bits.levels,
+                        encoding: encoding),
                     scaleBytes: layer.outputChannels * 4)
         }
         let denseBytes = Dictionary(
@@ -162,8 +163,8 @@ extension ModelReport.Quantized {
         let othersBytes = componentBytes.reduce(0, +)
         // Known for a packed file, an upper bound for one to be written.
         let container =
-            fileBytes.map { $0 - codes - scales - time - others - othersBytes } ?? inventory.container?.structure(storage)
-            ?? 0
+            fileBytes.map { $0 - codes - scales - time - others - othersBytes }
+            ?? inventory.container?.structure(storage) ?? 0
         let unet = codes + scales + time + others + container
         let total = unet + othersBytes
         func part(_ name: String, _ part: SizeAccounting.Part, _ bytes: Int, counts: Bool) -> ModelReport.Part {
@@ -175,17 +176,19 @@ extension ModelReport.Quantized {
         storedBitsPerWeight = 8 * Double(unet) / Double(inventory.weightCount)
         cachedSteps = storage.cachedSteps
         encoding = Set(stored.values.map(\.encoding.rawValue)).sorted().joined(separator: ", ")
-        parts = [
-            part("quantized weights", size.quantizedWeights, codes, counts: true),
-            part(
-                storage.cachedSteps > 0 ? "time features" : "time layers", size.timeFeatures, time,
-                counts: true),
-            part("scales", size.scales, scales, counts: false),
-            part("others", size.otherParameters, others, counts: false),
-            part("container", SizeAccounting.Part(count: 0, bits: 0), container, counts: false),
-        ] + zip(components, componentBytes).map { component, bytes in
-            part(component.name, SizeAccounting.Part(count: component.parameters, bits: 0), bytes, counts: false)
-        }
+        parts =
+            [
+                part("quantized weights", size.quantizedWeights, codes, counts: true),
+                part(
+                    storage.cachedSteps > 0 ? "time features" : "time layers", size.timeFeatures, time,
+                    counts: true),
+                part("scales", size.scales, scales, counts: false),
+                part("others", size.otherParameters, others, counts: false),
+                part("container", SizeAccounting.Part(count: 0, bits: 0), container, counts: false),
+            ]
+            + zip(components, componentBytes).map { component, bytes in
+                part(component.name, SizeAccounting.Part(count: component.parameters, bits: 0), bytes, counts: false)
+            }
         storedBytes = total
         unetBytes = unet
         float16Bytes = 2 * (inventory.weightCount + inventory.otherParameters)

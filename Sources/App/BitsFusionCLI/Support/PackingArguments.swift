@@ -105,9 +105,8 @@ struct PackingArguments: ParsableArguments {
 
     /// Packs a model and prints its size.
     ///
-    /// - Parameters:
-    ///   - pipeline: the model.
-    ///   - quantization: what to quantize on the way; layers that are quantized already are packed as they are.
+    /// Dense layers are quantized by `quantization` on the way; layers that are quantized already are packed as they are.
+    ///
     /// - Throws: as `writePacked`, and `Interrupted`.
     func write(
         _ pipeline: DiffusionPipeline, _ quantization: PostTrainingQuantization, to path: String,
@@ -116,7 +115,9 @@ struct PackingArguments: ParsableArguments {
         let inventory = try pipeline.layerInventory()
         let recipe = quantization.recipe
         let progress = common.progress("packing", total: recipe.layers.count, unit: "layers")
-        try pipeline.writePacked(to: path, manifest: manifest, options: options, quantization: quantization) { done, _ in
+        try pipeline.writePacked(
+            to: path, manifest: manifest, options: options, quantization: quantization
+        ) { done, _ in
             progress.update(done)
             try InterruptFlag.check()
         }

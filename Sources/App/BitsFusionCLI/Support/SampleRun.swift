@@ -49,7 +49,8 @@ struct SampleRun {
         let isLatent = pipeline.denoiser.config.isLatent
         let steps = choices.steps ?? pipeline.denoiser.timeFeatures?.timesteps.count ?? 50
         let options = GenerationOptions(
-            sampler: try choices.sampler ?? addingFile(command.model.name) { try pipeline.defaultSampler(steps: steps) },
+            sampler: try choices.sampler
+                ?? addingFile(command.model.name) { try pipeline.defaultSampler(steps: steps) },
             steps: steps, guidanceScale: choices.guidanceScale ?? (isLatent ? 7.5 : 3),
             guidanceRescale: choices.guidanceRescale,
             batchSize: command.computation.batchSize ?? (pipeline.isLarge ? 1 : 8), size: size,
@@ -72,10 +73,9 @@ struct SampleRun {
     // MARK: Inputs
 
     private func checkOutputs(_ output: String) throws {
-        let inputs =
-            try [command.model.path()]
-            + [command.main.embeddings, command.main.prompts, command.image.initImage, command.image.mask,
-                command.image.latents].compactMap { $0 }
+        let (main, image) = (command.main, command.image)
+        let optional = [main.embeddings, main.prompts, image.initImage, image.mask, image.latents]
+        let inputs = try [command.model.path()] + optional.compactMap { $0 }
         for path in [output, command.image.saveLatents].compactMap({ $0 }) {
             try Output.checkCanCreate(path, keeping: inputs)
         }

@@ -73,9 +73,8 @@ public struct CheckpointHeader: Equatable, Sendable {
             scheduler: scheduler, tokenizer: tokenizer)
     }
 
-    /// - Parameters:
-    ///   - configs: the `config.json` of each component, by name.
-    ///   - tokenizers: the files of tokenizers, by component and file name.
+    /// The header of a file with any components; see the properties.
+    ///
     /// - Precondition: `tokenizer` is set exactly where there is a text encoder; names can be those of components.
     public init(
         format: CheckpointFormat, architecture: String, component: String, configs: [String: String], manifest: String,
@@ -149,8 +148,8 @@ public struct CheckpointSection: Hashable, Sendable {
     /// Whether `name` is a valid name of a component.
     static func isComponent(_ name: String) -> Bool {
         let reserved = [
-            CheckpointName.header, CheckpointName.tokenizers, CheckpointName.quantization, CheckpointName.packed, timeFeatures.group,
-            training.group,
+            CheckpointName.header, CheckpointName.tokenizers, CheckpointName.quantization, CheckpointName.packed,
+            timeFeatures.group, training.group,
             "/" + CheckpointName.manifest, "/" + CheckpointName.scheduler, "/" + CheckpointName.modelIndex,
         ]
         return !name.isEmpty && !name.contains("/") && !name.contains(".") && !reserved.contains("/" + name)

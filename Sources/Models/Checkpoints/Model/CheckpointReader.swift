@@ -212,7 +212,8 @@ extension CheckpointHeader {
         }
         self.init(
             format: format, architecture: architecture, component: component, configs: documents, manifest: manifest,
-            scheduler: scheduler, modelIndex: modelIndex, tokenizer: tokenizer, tokenizers: try Self.tokenizers(in: file))
+            scheduler: scheduler, modelIndex: modelIndex, tokenizer: tokenizer,
+            tokenizers: try Self.tokenizers(in: file))
     }
 
     /// The texts of the group `/tokenizers`.
