@@ -105,7 +105,8 @@ struct PackingArguments: ParsableArguments {
 
     /// Packs a model and prints its size.
     ///
-    /// Dense layers are quantized by `quantization` on the way; layers that are quantized already are packed as they are.
+    /// Dense layers are quantized by `quantization` on the way; layers that are quantized already are packed as they
+    /// are.
     ///
     /// - Throws: as `writePacked`, and `Interrupted`.
     func write(
