@@ -212,8 +212,8 @@ def corpus():
     add("latent pack", "pack latent2.h5 -o latent-packed.h5 --cached-steps 10 --sampler dpm++",
         {"latent-packed.h5": read_checkpoint})
     for model in ["sd1", "latent2", "latent-packed"]:
-        add(f"{model} sample", f"sample {model}.h5 --embeddings e.safetensors --steps 10 --sampler dpm++ --columns 2 "
-            f"-o {model}.png", {f"{model}.safetensors": read_safetensors})
+        add(f"{model} sample", f"sample {model}.h5 --embeddings e.safetensors --steps 10 --sampler dpm++ --rng philox "
+            f"--columns 2 -o {model}.png", {f"{model}.safetensors": read_safetensors})
 
     # Stable Diffusion 1.5 at a fifth of its width, which has other kernels' sizes; and its size by the paper's recipe.
     add("narrow init", "init --config narrow.json --seed 3 --dtype float16 -o narrow.h5",

@@ -164,10 +164,10 @@ extension DiffusionPipeline {
         }
     }
 
-    /// The type of a dense parameter in a packed file; nil for that of the source.
+    /// The type of a dense parameter in a packed file; nil for that of the source, 16 or 32 bits.
     func packedType(of entry: ParameterEntry, _ component: PipelineComponent) -> ElementType? {
-        component.isDenoiser || entry.source is Weight16 || !entry.source.tensor().detached().isExactInFloat16
-            ? nil : .float16
+        if component.isDenoiser { return .float32 }
+        return entry.source is Weight16 || !entry.source.tensor().detached().isExactInFloat16 ? nil : .float16
     }
 
     func header(_ format: CheckpointFormat, _ manifest: RunManifest) throws -> CheckpointHeader {
