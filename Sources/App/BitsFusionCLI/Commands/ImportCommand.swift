@@ -7,7 +7,7 @@ import BitsFusion
 struct ImportCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "import",
-        abstract: "Convert a diffusers folder or a single-file checkpoint to a model file.",
+        abstract: "Convert a diffusers folder or checkpoint to a model file.",
         usage: "bitsfusion import <source> [--output <output>] [options]",
         discussion: """
             Reads a Stable Diffusion model (1.x, 2.x, XL base; inpainting; InstructPix2Pix): a diffusers pipeline \
@@ -21,7 +21,7 @@ struct ImportCommand: ParsableCommand {
 
               bitsfusion import stable-diffusion-v1-5 -o sd15.h5
               bitsfusion import v1-5-pruned-emaonly.safetensors -o sd15.h5
-              bitsfusion import stable-diffusion-v1-5 --variant fp16 --lora style.safetensors=0.8 -o sd15.h5
+              bitsfusion import sd-v1-5 --variant fp16 --lora style.safetensors=0.8
             """)
 
     @Argument(help: "diffusers pipeline folder, UNet folder, or single-file checkpoint (.safetensors).")

@@ -25,8 +25,8 @@ struct SampleCommand: ParsableCommand {
 
             Examples:
 
-              bitsfusion sample packed.h5 --prompt "a photo of an astronaut riding a horse" --seed 1024 -o a.png
-              bitsfusion sample packed.h5 --prompt "a cat" --init-image dog.png --strength 0.6 -o cat.png
+              bitsfusion sample packed.h5 --prompt "an astronaut on a horse" -o a.png
+              bitsfusion sample packed.h5 --prompt "a cat" --init-image dog.png
               bitsfusion sample shapes --prompt "a red circle left of a blue square"
             """)
 
@@ -79,8 +79,9 @@ struct SampleCommand: ParsableCommand {
             where !(1...1000).contains(value) {
                 throw ValidationError("--\(name): expected 1 to 1000, found \(value)")
             }
-            guard output.map({ $0.lowercased().hasSuffix(".png") }) ?? true else {
-                throw ValidationError("--output: expected a .png file, found \(output ?? ""); choose a .png name")
+            let otherFormats = ["jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "safetensors", "h5"]
+            if let output, otherFormats.contains(PathParts(output).name.split(separator: ".").last?.lowercased() ?? "") {
+                throw ValidationError("--output: expected a PNG file, found \(output); choose a .png name")
             }
         }
     }

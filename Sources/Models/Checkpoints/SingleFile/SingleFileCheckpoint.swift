@@ -83,6 +83,14 @@ struct SingleFileCheckpoint {
         return encoders
     }
 
+    /// Buffers of the noise schedule in checkpoints of the original repositories; the scheduler config has the same.
+    private static let scheduleBuffers: Set<String> = [
+        "alphas_cumprod", "alphas_cumprod_prev", "betas", "log_one_minus_alphas_cumprod", "logvar",
+        "posterior_log_variance_clipped", "posterior_mean_coef1", "posterior_mean_coef2", "posterior_variance",
+        "sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod", "sqrt_recip_alphas_cumprod",
+        "sqrt_recipm1_alphas_cumprod",
+    ]
+
     /// Components that the file does not have, and tensors that belong to none, by the first part of their names.
     private static func omitted(
         _ source: any TensorSource, _ prefixes: [String], _ unetPrefix: String, _ components: [SourceComponent],
@@ -93,7 +101,8 @@ struct SingleFileCheckpoint {
         var counts: [String: Int] = [:]
         for key in source.keys where !prefixes.contains(where: { key.hasPrefix($0) }) {
             if unetPrefix.isEmpty, LDMUNet.isNameWithoutPrefix(key) { continue }
-            counts[String(key.prefix { $0 != "." }), default: 0] += 1
+            let name = String(key.prefix { $0 != "." })
+            if !scheduleBuffers.contains(name) { counts[name, default: 0] += 1 }
         }
         let others = counts.sorted { byBytes($0.key, $1.key) }.map { name, count in
             let kind = name == "model_ema" ? ": moving averages of the weights" : " that no component has"
