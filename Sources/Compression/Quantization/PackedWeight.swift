@@ -26,7 +26,8 @@ public final class PackedWeight: QuantizedWeight {
 
     private enum Content: Sendable {
         case panels(IntegerMatrix)
-        /// Signed codes with more levels than the integer kernels support: the paper's grid of 8 nominal bits.
+        /// Signed codes with more levels than the integer kernels support: the 257 of the paper's grid of 8 nominal
+        /// bits.
         case codes([Int16])
     }
 
@@ -57,8 +58,8 @@ public final class PackedWeight: QuantizedWeight {
 
     public var parameters: [Parameter] { [] }
 
-    /// The type of the layer's inputs. Layers with the paper's grid of 8 bits, whose 257 levels do not fit into a byte, always
-    /// compute in Float32: these are the first and last layer, whose inputs the paper does not quantize either.
+    /// The type of the layer's inputs. Layers with the paper's grid of 8 bits, whose 257 levels do not fit into a byte,
+    /// always compute in Float32: these are the first and last layer, whose inputs the paper does not quantize either.
     public var activations: ActivationType {
         get { usesIntegers.load(ordering: .relaxed) ? .int8 : .float32 }
         set { usesIntegers.store(newValue == .int8, ordering: .relaxed) }
