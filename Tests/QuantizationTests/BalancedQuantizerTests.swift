@@ -97,6 +97,31 @@ import Testing
         }
     }
 
+    @Test(
+        "codes of 255 levels stay bytes for integer products, those of 257 levels are floats",
+        arguments: [[5, 3, 3, 3], [7, 6, 1, 1], [40, 9]])
+    func packedInByte(shape: [Int]) throws {
+        let bits = BitWidth(8)
+        for (grid, isInteger) in [(BalancedGrid(fittingInByte: bits), true), (BalancedGrid(bits), false)] {
+            let count = shape.reduce(1, *), largest = Int16(grid.maximumCode)
+            // All codes of the grid, the ends first.
+            let codes = (0..<count).map { Int16($0 * 7 % grid.levels) - largest }
+                .enumerated().map { $0 == 1 ? largest : $1 }
+            let scales = Tensor((0..<shape[0]).map { 0.01 + Float($0) / 300 }, shape: [shape[0]])
+            let packed = try PackedWeight(
+                shape: shape, grid: grid, encoding: .radix,
+                codes: packCodes(codes, levels: grid.levels, encoding: .radix), scales: scales)
+            #expect((packed.integer != nil) == isInteger)
+            #expect(packed.integer.map(\.matrix.levels) == (isInteger ? 255 : nil))
+            #expect(packed.codes == codes)
+            #expect(
+                packed.tensor().values.map(\.bitPattern)
+                    == BalancedQuantizer.dequantize(codes, scales: scales, shape: shape).values.map(\.bitPattern))
+            packed.activations = .float32
+            #expect(packed.integer == nil)
+        }
+    }
+
     @Test("bytes of another length are refused when a packed weight is made")
     func wrongBytes() throws {
         let bytes = try packCodes([Int16](repeating: 1, count: 40), levels: 5, encoding: .radix)

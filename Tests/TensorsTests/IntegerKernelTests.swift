@@ -16,8 +16,14 @@ struct IntegerTable: Sendable, CustomTestStringConvertible {
     var testDescription: String { name }
 
     /// Every vectorized table that this processor supports.
-    static let available: [IntegerTable] = ["portable", "avx2", "avx512vnni"].compactMap { name in
-        bf_integer_kernels_named(name).map { IntegerTable(name: name, kernels: $0.pointee) }
+    static let available = ["portable", "avx2", "avx512vnni"].compactMap(IntegerTable.init)
+
+    /// The same, and the scalar reference.
+    static let all = available + ["reference"].compactMap(IntegerTable.init)
+
+    init?(_ name: String) {
+        guard let table = bf_integer_kernels_named(name) else { return nil }
+        (self.name, kernels) = (name, table.pointee)
     }
 
     /// The scalar reference.
@@ -59,15 +65,27 @@ private struct IntegerLayer {
     let sums, rowPixel, segmentStep: GuardedValues<Int32>
     let scales, pixelScales, bias, channelBias: GuardedValues<Float>
 
-    /// Random operands; all codes and activations at the ends of their ranges if `extreme`.
-    init(bits: Int, rows: Int, outputs: Int, segments: Int, inputs: Int, extreme: Bool) throws {
+    /// Random operands. If `extreme`, all activations of a pixel are -127 or all are 127, and the codes of an output
+    /// are all L - 1, all 0 or drawn from these two.
+    init(levels: Int, rows: Int, outputs: Int, segments: Int, inputs: Int, extreme: Bool) throws {
         let kernels = try IntegerTable.reference()
-        let highest = bits == 8 ? 128 : (1 << bits) - 1
+        let highest = levels - 1
         shape = bf_integer_shape(
-            bits: Int32(bits), offset: Int32(highest / 2), outputs: outputs, segments: segments,
-            inputs: inputs)
+            bits: bf_integer_bits(Int32(levels)), levels: Int32(levels), offset: Int32(highest / 2), outputs: outputs,
+            segments: segments, inputs: inputs)
         self.rows = rows
-        let codes = integers(outputs * segments * inputs, extreme ? highest : 0, highest, stream: 1)
+        var codes = integers(outputs * segments * inputs, 0, highest, stream: 1)
+        if extreme {
+            for at in codes.indices {
+                let isHighest =
+                    switch at / (segments * inputs) % 3 {
+                    case 0: true
+                    case 1: false
+                    default: codes[at] > highest / 2
+                    }
+                codes[at] = isHighest ? highest : 0
+            }
+        }
         let strides = bf_integer_strides(output: segments * inputs, segment: inputs, input: 1)
         var panels = [UInt8](repeating: 0, count: bf_integer_panel_bytes(shape))
         kernels.pack_panels(codes.map(UInt8.init), strides, shape, 0, bf_integer_panels(outputs), &panels)
@@ -139,7 +157,7 @@ private struct IntegerLayer {
     @Test("codes are stored in the smallest container that fits their levels")
     func containers() {
         let expected: [Int32: Int32] = [
-            1: 0, 2: 2, 3: 2, 4: 2, 5: 4, 9: 4, 16: 4, 17: 8, 33: 8, 129: 8, 130: 0,
+            1: 0, 2: 2, 3: 2, 4: 2, 5: 4, 9: 4, 16: 4, 17: 8, 33: 8, 129: 8, 130: 8, 255: 8, 256: 0, 257: 0,
         ]
         for (levels, bits) in expected { #expect(bf_integer_bits(levels) == bits, "\(levels) levels") }
         #expect(bf_integer_depth(320) == 320 && bf_integer_depth(4) == 16 && bf_integer_depth(17) == 32)
@@ -150,14 +168,14 @@ private struct IntegerLayer {
         "unpacked codes equal the packed ones, and the panels equal the reference's", arguments: IntegerTable.available)
     func panels(table: IntegerTable) throws {
         let (kernels, reference) = (table.kernels, try IntegerTable.reference())
-        for bits in [2, 4, 8] {
+        for levels in [4, 16, 129, 255] {
             for (outputs, segments, inputs) in [
                 (1, 1, 1), (32, 1, 16), (33, 9, 5), (70, 1, 40), (5, 4, 17), (64, 9, 48),
             ] {
-                let highest = bits == 8 ? 128 : (1 << bits) - 1
+                let highest = levels - 1
                 let shape = bf_integer_shape(
-                    bits: Int32(bits), offset: Int32(highest / 2), outputs: outputs, segments: segments,
-                    inputs: inputs)
+                    bits: bf_integer_bits(Int32(levels)), levels: Int32(levels), offset: Int32(highest / 2),
+                    outputs: outputs, segments: segments, inputs: inputs)
                 let (bytes, count) = (bf_integer_panel_bytes(shape), bf_integer_panels(outputs))
                 let codes = integers(outputs * segments * inputs, 0, highest, stream: 1).map(UInt8.init)
                 let source = try GuardedValues(codes)
@@ -167,7 +185,7 @@ private struct IntegerLayer {
                     bf_integer_strides(output: segments * inputs, segment: inputs, input: 1),
                     bf_integer_strides(output: segments * inputs, segment: 1, input: segments),
                 ] {
-                    let label: Comment = "\(bits) bits, \(outputs) x \(segments) x \(inputs)"
+                    let label: Comment = "\(levels) levels, \(outputs) x \(segments) x \(inputs)"
                     let fill = [UInt8](repeating: 0x5a, count: bytes)
                     let packed = output(fill, guarded: 0xa5) {
                         kernels.pack_panels(source.pointer, strides, shape, 0, count / 2, $0)
@@ -281,10 +299,10 @@ private struct IntegerLayer {
             (13, 64, 1, 65), (14, 33, 3, 16), (15, 31, 1, 100), (29, 70, 9, 20), (57, 40, 1, 33),
             (230, 33, 2, 5),
         ]
-        for bits in [2, 4, 8] {
+        for levels in [4, 16, 129, 255] {
             for (index, (rows, outputs, segments, inputs)) in shapes.enumerated() {
                 let layer = try IntegerLayer(
-                    bits: bits, rows: rows, outputs: outputs, segments: segments, inputs: inputs,
+                    levels: levels, rows: rows, outputs: outputs, segments: segments, inputs: inputs,
                     extreme: index % 3 == 2)
                 for form in 0..<8 {
                     let expected = try layer.product(reference, form: form, cutRow: 0, cutPanel: 0)
@@ -292,7 +310,7 @@ private struct IntegerLayer {
                     let result = try layer.product(table.kernels, form: form, cutRow: cut, cutPanel: panel)
                     #expect(
                         result == expected,
-                        "\(bits) bits, \(rows) rows, \(outputs) x \(segments) x \(inputs), form \(form)")
+                        "\(levels) levels, \(rows) rows, \(outputs) x \(segments) x \(inputs), form \(form)")
                 }
             }
         }
@@ -300,21 +318,44 @@ private struct IntegerLayer {
 
     @Test(
         "the largest codes and activations do not overflow over thousands of inputs",
-        arguments: IntegerTable.available)
-    func extremes(table: IntegerTable) throws {
+        arguments: IntegerTable.available, [129, 255])
+    func extremes(table: IntegerTable, levels: Int) throws {
         let reference = try IntegerTable.reference()
-        for rows in [1, 15] {
+        for (rows, outputs, segments, inputs) in [
+            (1, 33, 2, 5000), (15, 33, 2, 5000), (3, 33, 9, 1200), (30, 40, 9, 640),
+            (1, 3, 1, Int(BF_INTEGER_MAX_INPUTS)), (5, 3, 1, Int(BF_INTEGER_MAX_INPUTS)),
+        ] {
             let layer = try IntegerLayer(
-                bits: 8, rows: rows, outputs: 33, segments: 2, inputs: 5000, extreme: true)
+                levels: levels, rows: rows, outputs: outputs, segments: segments, inputs: inputs, extreme: true)
             let expected = try layer.product(reference, form: 3, cutRow: 0, cutPanel: 0)
-            #expect(try layer.product(table.kernels, form: 3, cutRow: 0, cutPanel: 0) == expected)
+            #expect(
+                try layer.product(table.kernels, form: 3, cutRow: 0, cutPanel: 0) == expected,
+                "\(rows) rows, \(outputs) x \(segments) x \(inputs)")
+        }
+    }
+
+    @Test(
+        "pairs of products at the ends of the ranges have their exact sum",
+        arguments: IntegerTable.all, [129, 255])
+    func exactExtremes(table: IntegerTable, levels: Int) throws {
+        let (rows, inputs) = (6, Int(BF_INTEGER_MAX_INPUTS))
+        let layer = try IntegerLayer(
+            levels: levels, rows: rows, outputs: 2, segments: 1, inputs: inputs, extreme: true)
+        // Codes L - 1, then codes 0: the sum is plus or minus 127 * (L - 1) / 2 for each input.
+        let found = try layer.product(table.kernels, form: 0, cutRow: 0, cutPanel: 0)
+        for row in 0..<rows {
+            for (output, sign) in [1, -1].enumerated() {
+                let sum = sign * (row % 2 == 0 ? -127 : 127) * (levels - 1) / 2 * inputs
+                let value = Float(sum) * layer.pixelScales.pointer[row] * layer.scales.pointer[output]
+                #expect(Float(bitPattern: found[row * 2 + output]) == value, "row \(row), output \(output)")
+            }
         }
     }
 
     @Test("a product is the sum of dequantized weights times dequantized activations")
     func meaning() throws {
         let layer = try IntegerLayer(
-            bits: 4, rows: 6, outputs: 35, segments: 3, inputs: 21, extreme: false)
+            levels: 16, rows: 6, outputs: 35, segments: 3, inputs: 21, extreme: false)
         let (outputs, segments, inputs) = (35, 3, 21)
         let strides = bf_integer_strides(output: segments * inputs, segment: inputs, input: 1)
         let reference = try IntegerTable.reference()

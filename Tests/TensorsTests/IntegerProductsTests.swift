@@ -37,7 +37,7 @@ import Testing
 
     @Test(
         "a linear layer is the sum over quantized tokens",
-        arguments: [3, 5, 9, 17, 129], [[1, 7, 5], [3, 64, 40], [30, 96, 33], [130, 20, 64]])
+        arguments: [3, 5, 9, 17, 129, 255], [[1, 7, 5], [3, 64, 40], [30, 96, 33], [130, 20, 64]])
     func linearSums(levels: Int, sizes: [Int]) {
         let (rows, inputs, outputs) = (sizes[0], sizes[1], sizes[2])
         let sample = Sample([outputs, inputs], levels: levels, stream: 1)
@@ -80,7 +80,7 @@ import Testing
             Convolution(x: [9, 6, 4, 4], weight: [8, 6, 3, 3]),
             Convolution(x: [1, 6, 7, 7], weight: [3, 6, 1, 1], stride: 2, padding: Padding(0)),
             Convolution(x: [1, 4, 3, 3], weight: [5, 4, 3, 3], padding: Padding(0)),
-        ], [3, 9, 65])
+        ], [3, 9, 65, 255])
     func convolutionSums(_ shape: Convolution, levels: Int) {
         let sample = Sample(shape.weight, levels: levels, stream: 11)
         let x = normal(shape.x, stream: 12)
@@ -166,7 +166,7 @@ import Testing
         #expect(seen[0] == seen[1] && seen[1] == seen[2])
     }
 
-    @Test("codes and weights are recovered from panels", arguments: [3, 5, 9, 17, 33, 65, 129])
+    @Test("codes and weights are recovered from panels", arguments: [3, 5, 9, 17, 33, 65, 129, 255])
     func panels(levels: Int) {
         for shape in [[5, 3, 3, 3], [40, 33], [1, 1], [33, 70, 1, 1], [64, 16, 3, 3]] {
             let sample = Sample(shape, levels: levels, stream: 31)
@@ -175,6 +175,7 @@ import Testing
             expectClose(weight.values, sample.values, Tolerance(absolute: 0, relative: 1e-6), "\(shape)")
             #expect(sample.weight.matrix.byteCount >= sample.codes.count * 2 / 8)
         }
+        #expect(IntegerMatrix.supports(levels: 255, shape: [4, 4]))
         #expect(!IntegerMatrix.supports(levels: 257, shape: [4, 4]))
         #expect(!IntegerMatrix.supports(levels: 4, shape: [4, 4]))
     }

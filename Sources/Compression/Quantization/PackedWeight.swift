@@ -26,7 +26,8 @@ public final class PackedWeight: QuantizedWeight {
 
     private enum Content: Sendable {
         case panels(IntegerMatrix)
-        /// Signed codes with more levels than the integer kernels support: the paper's grid of 8 nominal bits.
+        /// Signed codes with more levels than the integer kernels support: the 257 of the paper's grid of 8 nominal
+        /// bits.
         case codes([Int16])
     }
 

@@ -11,8 +11,12 @@
 #define BF_TILE_ROWS 8
 #define BF_TILE_VECTORS 1
 #define BF_FEW_PANELS(ROWS) 1
-// With codes <= 128 and activations within +-127, the sum of two products is within +-32512 and does not saturate.
+// With codes <= 128 and activations within +-127, the sum of two products is within +-32512 and does not saturate. For
+// signed codes, within -128 ... 127, the sign moves to the activations: magnitudes are bytes of at most 128.
 #define BF_PAIRS(codes, four) ((bf_shorts)_mm256_maddubs_epi16((__m256i)(codes), (__m256i)(four)))
+#define BF_SIGNED_PAIRS(codes, four)                                          \
+    ((bf_shorts)_mm256_maddubs_epi16(_mm256_abs_epi8((__m256i)(codes)),       \
+                                     _mm256_sign_epi8((__m256i)(four), (__m256i)(codes))))
 #define BF_ADD_PAIRS(sums, pairs) ((sums) + (bf_ints)_mm256_madd_epi16((__m256i)(pairs), _mm256_set1_epi16(1)))
 #include "integer.inc"
 #pragma clang attribute pop

@@ -16,6 +16,9 @@
 #include "CKernels.h"
 
 #define BF_RECORD_BYTES 128
+/// Codes of at most this many levels are at most 128: the sum of two products with activations within +-127 fits into
+/// 16 bits. Codes of more levels are `wide`.
+#define BF_NARROW_LEVELS 129
 
 /// Number of inputs of a record.
 static inline size_t record_inputs(int bits) { return (size_t)(32 / bits); }

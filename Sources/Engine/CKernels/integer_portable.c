@@ -10,10 +10,13 @@
 #define BF_TILE_VECTORS 2
 #define BF_FEW_PANELS(ROWS) 1
 // Bytes 0 and 2 of a lane are multiplied as shorts, and so are bytes 1 and 3; the sum of two products of at most
-// 128 * 127 fits into a short.
+// 128 * 127 fits into a short. BF_SIGNED_PAIRS: signed codes, within -128 ... 127.
 #define BF_LOW_BYTES(words) ((bf_shorts)((words) & (bf_words)0x00ff00ffu))
 #define BF_PAIRS(codes, four)                                            \
     (BF_LOW_BYTES(codes) * ((bf_shorts)((bf_shorts)(four) << 8) >> 8) + \
      BF_LOW_BYTES((codes) >> 8) * ((bf_shorts)(four) >> 8))
+#define BF_SIGNED_PAIRS(codes, four)                                                                    \
+    (((bf_shorts)((bf_shorts)(codes) << 8) >> 8) * ((bf_shorts)((bf_shorts)(four) << 8) >> 8) +         \
+     ((bf_shorts)(codes) >> 8) * ((bf_shorts)(four) >> 8))
 #define BF_ADD_PAIRS(sums, pairs) ((sums) + ((bf_ints)((bf_words)(pairs) << 16) >> 16) + ((bf_ints)(pairs) >> 16))
 #include "integer.inc"

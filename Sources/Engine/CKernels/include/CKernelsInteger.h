@@ -24,15 +24,16 @@ extern "C" {
 enum {
     BF_INTEGER_PANEL = 32,          // outputs per panel
     BF_INTEGER_DEPTH = 16,          // the depth of a pixel and of a segment's codes is a multiple of it
-    BF_INTEGER_MAX_INPUTS = 65536,  // no partial sum overflows int32
-    BF_INTEGER_MAX_LEVELS = 129     // the sum of two products fits into int16, as AVX2 requires
+    BF_INTEGER_MAX_INPUTS = 65536,  // no partial sum of 255 * 127 per input overflows int32
+    BF_INTEGER_MAX_LEVELS = 255     // codes of a balanced grid that fit into a byte
 };
 
 /// Weights of a layer: codes W[o][s][k], o < outputs, s < segments, k < inputs, with values scales[o] * (code -
 /// offset).
 typedef struct {
     int bits;         // of a container: 2, 4 or 8, see bf_integer_bits
-    int32_t offset;   // 0 ... 128; (L - 1) / 2 for a balanced grid of an odd number L of levels
+    int32_t levels;   // L, 2 ... BF_INTEGER_MAX_LEVELS
+    int32_t offset;   // 0 ... L - 1; (L - 1) / 2 for a balanced grid of an odd number L of levels
     size_t outputs;   // N
     size_t segments;  // S: 1 for a linear layer or a 1x1 convolution, otherwise the number of taps
     size_t inputs;    // K, at most BF_INTEGER_MAX_INPUTS
@@ -75,7 +76,7 @@ typedef struct {
 typedef struct {
     const char *_Nonnull name;  // "avx512vnni", "avx2", "portable", "reference"
 
-    // Packs codes, each below 2^bits and at most 128, to the panels [first_panel, first_panel + count). `codes` and
+    // Packs codes, each below `levels`, to the panels [first_panel, first_panel + count). `codes` and
     // `panels` are those of the whole layer. Missing outputs of the last panel and missing inputs get code 0.
     void (*_Nonnull pack_panels)(const uint8_t *codes, bf_integer_strides strides, bf_integer_shape shape,
                                  size_t first_panel, size_t count, uint8_t *panels);

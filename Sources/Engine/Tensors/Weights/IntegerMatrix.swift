@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Weights that are stored in memory as low-bit codes, in panels that integer kernels read. A code takes 2 bits for up
-// to 4 levels, 4 bits for up to 16 levels, otherwise 8 bits.
+// to 4 levels, 4 bits for up to 16 levels, otherwise 8 bits (at most 255 levels).
 
 import CKernels
 
@@ -30,8 +30,8 @@ public final class IntegerMatrix: Sendable {
         self.shape = shape
         self.levels = levels
         layout = bf_integer_shape(
-            bits: bf_integer_bits(Int32(levels)), offset: Int32((levels - 1) / 2), outputs: shape[0],
-            segments: shape.dropFirst(2).reduce(1, *), inputs: shape[1])
+            bits: bf_integer_bits(Int32(levels)), levels: Int32(levels), offset: Int32((levels - 1) / 2),
+            outputs: shape[0], segments: shape.dropFirst(2).reduce(1, *), inputs: shape[1])
         // From the pool, so that all layers are decoded into the same memory pages.
         let count = shape.reduce(1, *)
         let scratch = Storage(byteCount: count)
