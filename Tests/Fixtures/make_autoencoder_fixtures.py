@@ -4,7 +4,8 @@ the keys and shapes of Stable Diffusion's.
 
 Run by hand:  python Tests/Fixtures/make_autoencoder_fixtures.py      (torch 2.15.0, diffusers 0.42.1, numpy)
 
-Weights and inputs come from fixture_values.py. The loss is the sum of the products of mean and image with a tensor each.
+Weights and inputs come from fixture_values.py. The loss is the sum of the products of mean and image with a tensor
+each.
 """
 
 import torch

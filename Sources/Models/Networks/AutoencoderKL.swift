@@ -59,8 +59,8 @@ public final class AutoencoderKL {
     /// The mean is diffusers' `latent_dist.mode()`; `sample(mean:logvar:noise:)` draws from the distribution.
     ///
     /// - Parameter image: `[B, inChannels, H, W]`, values in -1...1; see `AutoencoderKLConfig.validate(image:)`.
-    /// - Returns: mean and logarithm of the variance, `[B, L, H / f, W / f]` each. The latter is limited to -30...20 and
-    ///   not differentiable.
+    /// - Returns: mean and logarithm of the variance, `[B, L, H / f, W / f]` each. The latter is limited to -30...20
+    ///   and not differentiable.
     /// - Precondition: the model has an encoder.
     public func encode(_ image: Tensor) -> (mean: Tensor, logvar: Tensor) {
         guard let encoder else { preconditionFailure("AutoencoderKL.encode: the model was built without encoder") }

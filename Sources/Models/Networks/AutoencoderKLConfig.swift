@@ -87,8 +87,8 @@ extension AutoencoderKLConfig {
     /// Reads diffusers' `config.json`.
     ///
     /// An absent key has diffusers' default, such as 0.18215 for `scaling_factor`. `force_upcast`, which concerns
-    /// half-precision models, has no effect: all computations are in Float32. Keys that begin with "_" are ignored, with
-    /// the exception of `_class_name`.
+    /// half-precision models, has no effect: all computations are in Float32. Keys that begin with "_" are ignored,
+    /// with the exception of `_class_name`.
     ///
     /// - Parameter json: UTF-8 JSON, in which `NaN` and `Infinity` are accepted.
     /// - Throws: `ConfigError`, which names the key and its value, for an unknown key, a value of the wrong type or out

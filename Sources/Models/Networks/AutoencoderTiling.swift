@@ -40,8 +40,8 @@ public struct AutoencoderTiling: Sendable, Equatable {
         blended(latents, inputSize: latentMinSize, outputSize: sampleMinSize, by: decode)
     }
 
-    /// Applies `pass` to tiles of `inputSize`, blends the results, which have `outputSize`, and joins them. The tiles at
-    /// the right and at the bottom can be smaller.
+    /// Applies `pass` to tiles of `inputSize`, blends the results, which have `outputSize`, and joins them. The tiles
+    /// at the right and at the bottom can be smaller.
     private func blended(_ x: Tensor, inputSize: Int, outputSize: Int, by pass: (Tensor) -> Tensor) -> Tensor {
         let step = Int(Double(inputSize) * (1 - overlapFactor))
         precondition(
