@@ -110,6 +110,20 @@ private struct PartialProvider: ParameterProvider {
         #expect(image.values == before && latents.values == latentsBefore)
     }
 
+    @Test("upsampling in bands of rows gives the same image", arguments: [1, 2, 3, 4, 6, 7])
+    func bands(rows: Int) throws {
+        let store = ParameterStore(provider: FixtureParameterProvider())
+        let convolution = try Conv2d(ParameterPath(store) / "conv", in: 6, out: 5, kernel: 3, padding: Padding(1))
+        let x = fixtureUnit("x", [2, 6, 7, 5])
+        let recorded = convolution.upsampling(x, bandRows: rows)
+        #expect(recorded.requiresGradient)
+        let whole = withoutGradients { convolution(x.upsampledNearest2x()) }
+        #expect(recorded.values == whole.values)
+        let banded = withoutGradients { convolution.upsampling(x, bandRows: rows) }
+        expectClose(banded, whole, Tolerance.sameArithmetic)
+        #expect(withoutGradients { convolution.upsampling(x) }.values == whole.values, "a small image is one band")
+    }
+
     @Test("tiled passes agree with diffusers, and differ from passes without tiles")
     func tiled() throws {
         let fixture = try AutoencoderFixture.read("tiled")

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Decoding of latents with the autoencoder of Stable Diffusion 1.5, with random parameters: in floats, and with packed
-// weights and int8 activations.
+// Decoding of latents with the autoencoder of Stable Diffusion 1.5 and random parameters: with weights in Float32, and
+// with packed weights, which are multiplied as floats or with activations quantized to int8.
 
 import BitsFusion
 import Foundation
@@ -9,33 +9,43 @@ enum AutoencoderCases {
     static var all: [BenchmarkCase] {
         [
             decode("vae decode sd15 64x64", size: 64, RatioTargets(float32: 0.75, bfloat16: 0.75)),
-            decode("vae decode sd15 64x64, packed", size: 64, RatioTargets(), bits: BitWidth(7)),
+            decode("vae decode sd15 64x64, packed", size: 64, RatioTargets(), packed: .float32),
+            decode("vae decode sd15 64x64, packed, int8", size: 64, RatioTargets(), packed: .int8),
         ]
     }
 
     private static let configFile = "Configs/vae-sd15.json"
 
-    /// One image of `size` x `size` latents. `bits`: packs all layers; nil: weights in Float32.
+    /// The most bits whose products can be computed with integers.
+    private static let bits = BitWidth(7)
+
+    /// One image of `size` x `size` latents. `packed`: packs all layers, for activations of this type; nil: weights in
+    /// Float32.
     private static func decode(
-        _ name: String, size: Int, _ targets: RatioTargets, bits: BitWidth? = nil
+        _ name: String, size: Int, _ targets: RatioTargets, packed: ActivationType? = nil
     ) -> BenchmarkCase {
         BenchmarkCase(
             name: name, group: .pipeline, operation: "vae_decode", text: ["config": configFile],
             operations: try? config().decodingOperations(height: size, width: size),
-            tolerances: bits == nil ? .network : .quantizedNetwork, targets: targets
+            tolerances: packed == .int8 ? .quantizedNetwork : .network, targets: targets
         ) {
             let config = try config()
             let model = try AutoencoderKL(
                 config: config, parameters: ParameterPath(ParameterStore(provider: BenchmarkParameters())),
                 parts: .decoder)
             model.store.setTrainable(false)
-            for layer in model.store.weightedLayers { if let bits { try layer.pack(bits) } }
+            if let packed {
+                for layer in model.store.weightedLayers {
+                    try layer.pack(bits)
+                    (layer.weight as? PackedWeight)?.activations = packed
+                }
+            }
             let latents = RandomInputs("vae \(size)").normal("latents", [1, config.latentChannels, size, size])
             let parameters = model.store.entries.map { ("vae." + $0.key, $0.source.tensor().detached()) }
             return .forward(
                 inputs: ["latents": latents],
                 shared: SharedTensors(
-                    name: bits == nil ? "vae" : "packed-vae", tensors: Dictionary(uniqueKeysWithValues: parameters))
+                    name: packed == nil ? "vae" : "packed-vae", tensors: Dictionary(uniqueKeysWithValues: parameters))
             ) { model.decode(latents) }
         }
     }

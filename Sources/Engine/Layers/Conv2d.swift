@@ -36,9 +36,12 @@ public final class Conv2d: WeightedLayer {
     /// `x` `[B, IC, H, W]` -> `[B, OC, OH, OW]`, with `OH = (H + padding - K) / stride + 1`, rounded down.
     ///
     /// `channelBias` `[B or 1, OC]` is added to whole channels and `residual` `[B, OC, OH, OW]` to every value, as
-    /// outputs are stored.
-    public func callAsFunction(_ x: Tensor, channelBias: Tensor? = nil, residual: Tensor? = nil) -> Tensor {
+    /// outputs are stored. `padding` replaces that of the layer, for parts of an image.
+    public func callAsFunction(
+        _ x: Tensor, channelBias: Tensor? = nil, residual: Tensor? = nil, padding: Padding? = nil
+    ) -> Tensor {
         let bias = bias?.tensor()
+        let padding = padding ?? self.padding
         if let integer = weight.integer, !needsGradient(x, bias, channelBias, residual) {
             return conv2d(
                 x, weight: integer, bias: bias, stride: stride, padding: padding, channelBias: channelBias,

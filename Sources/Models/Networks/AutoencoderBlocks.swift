@@ -164,9 +164,36 @@ final class AutoencoderUpBlock {
     /// `[B, IC, H, W]` -> `[B, OC, 2 H, 2 W]`, or `[B, OC, H, W]` without upsampling.
     func apply(to x: inout Tensor) {
         for resnet in resnets { resnet.apply(to: &x) }
-        guard let upsampler else { return }
-        x = x.upsampledNearest2x()
-        x = upsampler(x)
+        if let upsampler { x = upsampler.upsampling(x) }
+    }
+}
+
+extension Conv2d {
+    /// Number of floats of an upsampled band: it stays in the last-level cache, and is large compared with the weight.
+    private static let bandFloats = 4 << 20
+
+    /// `self(x.upsampledNearest2x())` for a 3x3 convolution with padding 1. Without gradients, it is computed in bands
+    /// of rows, so that the upsampled tensor is never in memory as a whole. `bandRows`: rows of `x` in a band; nil: as
+    /// many as fit into the cache.
+    func upsampling(_ x: Tensor, bandRows: Int? = nil) -> Tensor {
+        let (height, width) = (x.shape[2], x.shape[3])
+        let perRow = 4 * x.shape[0] * x.shape[1] * width
+        // An even number of rows gives bands that begin with a whole tile of Winograd's algorithm.
+        let rows = bandRows ?? max(Self.bandFloats / max(perRow, 1) / 2 * 2, 2)
+        guard rows < height else { return self(x.upsampledNearest2x()) }
+        let output = Tensor(unsafeUninitialized: [x.shape[0], weight.shape[0], 2 * height, 2 * width])
+        for first in Swift.stride(from: 0, to: height, by: rows) {
+            let band = first..<min(first + rows, height)
+            // One upsampled row more at each side that is not an edge of the image.
+            let (above, below) = (band.lowerBound > 0 ? 1 : 0, band.upperBound < height ? 1 : 0)
+            let source = x.sliced(axis: 2, band.lowerBound - above..<band.upperBound + below).upsampledNearest2x()
+            let part = self(
+                source.sliced(axis: 2, above..<source.shape[2] - below),
+                padding: Padding(top: 1 - above, left: 1, bottom: 1 - below, right: 1))
+            if part.requiresGradient { return self(x.upsampledNearest2x()) }
+            output.overwrite(axis: 2, from: 2 * first, with: part)
+        }
+        return output
     }
 }
 

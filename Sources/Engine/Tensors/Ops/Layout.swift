@@ -44,6 +44,22 @@ extension Tensor {
         }
     }
 
+    /// Overwrites the elements with indices from `start` on along one axis with `part`, off the tape; all other axes
+    /// must agree. Only for code that created this tensor and has not shared it yet.
+    package func overwrite(axis: Int, from start: Int, with part: Tensor) {
+        let axis = self.axis(axis)
+        let length = part.rank == rank ? part.shape[axis] : 0
+        var expected = shape
+        expected[axis] = length
+        precondition(
+            part.shape == expected && start >= 0 && start + length <= shape[axis],
+            "overwrite: \(part.shape) from \(start) on along axis \(axis) of \(shape)")
+        let inner = shape[(axis + 1)...].reduce(1, *)
+        copyRows(
+            shape[..<axis].reduce(1, *), from: part, 0, length * inner, to: self, start * inner, shape[axis] * inner,
+            length * inner)
+    }
+
     /// The concatenation of tensors along one axis; all other axes must agree.
     public static func concatenated(_ parts: [Tensor], axis: Int) -> Tensor {
         guard let head = parts.first else { preconditionFailure("concatenated: no tensors") }
