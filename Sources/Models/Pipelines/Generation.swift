@@ -121,6 +121,7 @@ extension DiffusionPipeline {
         }
         let conditioning = try ImageConditioning(denoiser.config)
         guard conditioning == inputs.conditioning, conditioning == .none || inputs.image != nil,
+            conditioning != .image || inputs.mask == nil,
             conditioning != .inpainting || inputs.maskedImage != nil
         else { throw .missingImage(conditionChannels: denoiser.config.conditionChannels) }
     }

@@ -3,6 +3,7 @@
 // architectures first, then the tensors are copied one by one.
 
 import Checkpoints
+import Files
 import Foundation
 import Layers
 import Networks
@@ -82,7 +83,7 @@ extension PipelineSource {
         guard let main = components.first(where: { !others.contains($0.name) }) else {
             throw PipelineError.missingComponent(name: "unet", neededBy: "a model file")
         }
-        let config = try DenoiserRegistry.config(json: main.config)
+        let config = try Self.reading(main) { try DenoiserRegistry.config(json: $0) }
         let denoiser = try config.skeleton()
         try denoiser.checkTensors(of: main.tensors)
         var encoders: [TextEncoder] = []
@@ -91,13 +92,15 @@ extension PipelineSource {
             guard let component = component(name) else { continue }
             let tokenizer = TextEncoder.tokenizerComponent(of: name)
             let files = try tokenizerFiles(tokenizer)
-            let encoder = try TextEncoder(skeleton: name, json: component.config, tokenizer: files)
+            let encoder = try Self.reading(component) {
+                try TextEncoder(skeleton: name, json: $0, tokenizer: files)
+            }
             try encoder.store.checkTensors(of: component.tensors)
             encoders.append(encoder)
             tokenizerTexts[tokenizer] = files.texts
         }
         let vae = try component(CheckpointHeader.vae).map { component in
-            let vae = try AutoencoderKLConfig(json: Data(component.config.utf8)).skeleton()
+            let vae = try Self.reading(component) { try AutoencoderKLConfig(json: Data($0.utf8)).skeleton() }
             try vae.store.checkTensors(of: component.tensors)
             return vae
         }
@@ -110,10 +113,22 @@ extension PipelineSource {
             tokenizer: encoders.isEmpty ? nil : CLIPTokenizer.name, tokenizers: tokenizerTexts)
     }
 
+    /// The result of `read` for the config of `component`, whose errors name the component's file.
+    private static func reading<Value>(_ component: SourceComponent, _ read: (String) throws -> Value) throws -> Value {
+        do {
+            return try read(component.config)
+        } catch let error as ConfigError {
+            throw ConfigError.inDocument(component.name + "/config.json", error)
+        }
+    }
+
     /// The files of a tokenizer. Those of a single file have CLIP's vocabulary.
     private func tokenizerFiles(_ component: String) throws -> TokenizerFiles {
         let texts = tokenizers[component] ?? [:]
         guard texts["vocab.json"] == nil, texts["tokenizer.json"] == nil else { return TokenizerFiles(texts) }
+        guard layout == .singleFile else {
+            throw PipelineError.missingComponent(name: component + "/vocab.json", neededBy: "the text encoder")
+        }
         return TokenizerFiles(try TokenizerFiles.clip().texts.merging(texts) { $1 })
     }
 }

@@ -57,8 +57,9 @@ struct ExportCommand: ParsableCommand {
             try InterruptFlag.check()
         }
         progress?.endLine()
-        if reader.header.textConfig != nil {
-            Output.warning("\(model.name): text encoder: not exported; a UNet folder has none")
+        let others = reader.header.configs.keys.filter { $0 != reader.header.component }.sorted()
+        if !others.isEmpty {
+            Output.warning("\(model.name): \(others.joined(separator: ", ")): not exported; a UNet folder has none")
         }
         Output.line("\(output): \(tensors) tensors")
     }

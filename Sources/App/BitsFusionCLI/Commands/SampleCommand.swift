@@ -59,7 +59,7 @@ struct SampleCommand: ParsableCommand {
         @Option(name: .shortAndLong, help: "PNG file to write (default: image.png, or grid.png for a grid).")
         var output: String?
 
-        @Option(help: "Images per prompt (default: rows * columns of a grid, else 1).")
+        @Option(parsing: .unconditional, help: "Images per prompt (default: rows * columns of a grid, else 1).")
         var count: Int?
 
         @Option(help: "Rows of images per prompt in a grid.")
@@ -80,7 +80,8 @@ struct SampleCommand: ParsableCommand {
                 throw ValidationError("--\(name): expected 1 to 1000, found \(value)")
             }
             let otherFormats = ["jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "safetensors", "h5"]
-            if let output, otherFormats.contains(PathParts(output).name.split(separator: ".").last?.lowercased() ?? "") {
+            if let output, otherFormats.contains(PathParts(output).name.split(separator: ".").last?.lowercased() ?? "")
+            {
                 throw ValidationError("--output: expected a PNG file, found \(output); choose a .png name")
             }
         }
@@ -97,7 +98,7 @@ struct SampleCommand: ParsableCommand {
         @Option(
             parsing: .unconditional,
             help: ArgumentHelp(
-                "Classifier-free guidance scale; 1 disables guidance (default: 7.5 for latent models, else 3).",
+                "Classifier-free guidance scale; 1 disables guidance (default: 7.5, SDXL 5, pixel-space models 3).",
                 valueName: "scale"))
         var guidanceScale: Float?
 
@@ -106,7 +107,7 @@ struct SampleCommand: ParsableCommand {
             help: "Rescales the guided prediction, 0 to 1 (arXiv:2305.08891); 0.7 for models with zero terminal SNR.")
         var guidanceRescale: Float = 0
 
-        @Option(help: "Layers at the end of the text encoder that are left out.")
+        @Option(parsing: .unconditional, help: "Layers at the end of the text encoder that are left out.")
         var clipSkip: Int?
 
         @Option(parsing: .unconditional, help: "Seed of the random numbers.")
@@ -131,10 +132,13 @@ struct SampleCommand: ParsableCommand {
     }
 
     struct ImageOptions: ParsableArguments {
-        @Option(help: "Height of the images in pixels (default: the model's own).")
+        @Option(
+            parsing: .unconditional,
+            help: "Height of the images in pixels (default: that of --init-image without --mask, else the model's own)."
+        )
         var height: Int?
 
-        @Option(help: "Width of the images in pixels (default: the model's own).")
+        @Option(parsing: .unconditional, help: "Width of the images in pixels (default: as --height).")
         var width: Int?
 
         @Option(help: "PNG file to start from.")
@@ -150,8 +154,8 @@ struct SampleCommand: ParsableCommand {
 
         @Option(
             parsing: .unconditional,
-            help: "Guidance towards --init-image for InstructPix2Pix models.")
-        var imageGuidanceScale: Float = 1.5
+            help: "Guidance towards --init-image for InstructPix2Pix models (default: 1.5).")
+        var imageGuidanceScale: Float?
 
         @Option(help: "safetensors file with initial noise: latents [N, C, H, W].")
         var latents: String?
@@ -170,7 +174,7 @@ struct SampleCommand: ParsableCommand {
             }
             if strength != nil, initImage == nil { throw ValidationError("--strength: needs --init-image") }
             if mask != nil, initImage == nil { throw ValidationError("--mask: needs --init-image") }
-            guard imageGuidanceScale.isFinite, imageGuidanceScale >= 1 else {
+            if let imageGuidanceScale, !(imageGuidanceScale.isFinite && imageGuidanceScale >= 1) {
                 throw ValidationError("--image-guidance-scale: expected 1 or more, found \(imageGuidanceScale)")
             }
         }

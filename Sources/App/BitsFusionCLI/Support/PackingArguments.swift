@@ -68,6 +68,9 @@ struct PackingArguments: ParsableArguments {
     /// - Returns: the options of `writePacked`.
     /// - Throws: `SamplerError`, `ConfigError`.
     func options(for pipeline: DiffusionPipeline, recipeSteps: Int?) throws -> PackingOptions {
+        if noVaeEncoder, pipeline.denoiser.config.conditionChannels > 0 {
+            throw CommandError(.usage, "--no-vae-encoder: the model edits images and needs the encoder; remove it")
+        }
         var options = PackingOptions(encoding: encoding, scaleType: scales, cachedTimesteps: nil)
         options.keepsVAEEncoder = !noVaeEncoder
         let steps = cachedSteps ?? recipeSteps ?? defaultCachedSteps

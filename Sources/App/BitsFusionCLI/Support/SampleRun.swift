@@ -26,12 +26,16 @@ struct SampleRun {
         // The denoiser's config decides sizes before anything large is read.
         let config = try DenoiserRegistry.config(of: reader, named: command.model.name)
         let vaeConfig = try addingFile(command.model.name) { try AutoencoderKLConfig(in: reader) }
-        let size = try sampleSize(config, scaleFactor: config.isLatent ? vaeConfig?.vaeScaleFactor ?? 8 : 1)
+        let kind = try addingFile(command.model.name) { try ImageConditioning(config) }
+        try checkImageOptions(kind)
+        let image = try command.image.initImage.map { try PNGFile.read($0) }
+        let scaleFactor = config.isLatent ? vaeConfig?.vaeScaleFactor ?? 8 : 1
+        let size = try sampleSize(config, scaleFactor: scaleFactor, image: kind == .inpainting ? nil : image)
         let perPrompt = main.count ?? (hasVAE ? 1 : main.rows * main.columns)
         let conditions = try conditions(config, size).repeated(perPrompt)
         try addingFile(command.model.name) { try conditions.validate(for: config, size: size) }
         let seeds = (0..<conditions.count).map { choices.seed &+ UInt64($0 % perPrompt) }
-        let inputs = try imageInputs(config, size)
+        let inputs = try imageInputs(config, kind, image, size)
         let (samples, options) = try samples(conditions, seeds: seeds, inputs, size)
         try write(samples, options, seeds: seeds, perPrompt: perPrompt, to: output, isLatent: config.isLatent)
     }
@@ -51,7 +55,7 @@ struct SampleRun {
         let options = GenerationOptions(
             sampler: try choices.sampler
                 ?? addingFile(command.model.name) { try pipeline.defaultSampler(steps: steps) },
-            steps: steps, guidanceScale: choices.guidanceScale ?? (isLatent ? 7.5 : 3),
+            steps: steps, guidanceScale: Self.guidanceScale(choices.guidanceScale, for: pipeline.denoiser.config),
             guidanceRescale: choices.guidanceRescale,
             batchSize: command.computation.batchSize ?? (pipeline.isLarge ? 1 : 8), size: size,
             randomNumbers: choices.rng ?? (isLatent ? .torch : .philox))
@@ -70,9 +74,18 @@ struct SampleRun {
         return (samples, options)
     }
 
+    /// The defaults of diffusers' pipelines. They guide latent models above a scale of 1 only.
+    private static func guidanceScale(_ scale: Float?, for config: any DenoiserConfig) -> Float {
+        guard config.isLatent else { return scale ?? 3 }
+        return max(scale ?? (config.addedConditionsType == nil ? 7.5 : 5), 1)
+    }
+
     // MARK: Inputs
 
     private func checkOutputs(_ output: String) throws {
+        if command.image.saveLatents == output {
+            throw CommandError(.usage, "--save-latents: is also the --output; choose another name")
+        }
         let (main, image) = (command.main, command.image)
         let optional = [main.embeddings, main.prompts, image.initImage, image.mask, image.latents]
         let inputs = try [command.model.path()] + optional.compactMap { $0 }
@@ -81,10 +94,43 @@ struct SampleRun {
         }
     }
 
-    /// The size of samples for --height and --width; nil for the model's own.
-    private func sampleSize(_ config: any DenoiserConfig, scaleFactor: Int) throws -> SampleSize? {
+    /// Refuses image options that the model has no use for, and requires those that it needs.
+    private func checkImageOptions(_ kind: ImageConditioning) throws {
+        let (image, name) = (command.image, command.model.name)
+        func refuse(_ option: String, _ reason: String) throws {
+            throw CommandError(.usage, "\(name): --\(option): \(reason)")
+        }
+        if image.initImage == nil, kind != .none {
+            try refuse("init-image", "missing: the model edits images" + (kind == .inpainting ? "; --mask, too" : ""))
+        }
+        if kind == .inpainting, image.mask == nil { try refuse("mask", "missing: an inpainting model needs one") }
+        if kind == .image, image.mask != nil { try refuse("mask", "not for InstructPix2Pix models; remove it") }
+        if kind == .image, image.strength != nil { try refuse("strength", "not for InstructPix2Pix models; remove it") }
+        if kind != .image, image.imageGuidanceScale != nil {
+            try refuse("image-guidance-scale", "for InstructPix2Pix models only; remove it")
+        }
+        if command.main.embeddings != nil, command.sampling.clipSkip != nil {
+            try refuse("clip-skip", "cannot be combined with --embeddings")
+        }
+    }
+
+    /// The size of samples for --height and --width, else that of the image to change as in diffusers, cut down to a
+    /// multiple of `scaleFactor`; nil for the model's own.
+    private func sampleSize(
+        _ config: any DenoiserConfig, scaleFactor: Int, image: RGBImage?
+    ) throws -> SampleSize? {
         let (height, width) = (command.image.height, command.image.width)
-        if height == nil && width == nil { return nil }
+        if height == nil && width == nil {
+            guard let image, command.image.mask == nil else { return nil }
+            let size = SampleSize(height: image.height / scaleFactor, width: image.width / scaleFactor)
+            guard size.height > 0, size.width > 0 else {
+                throw CommandError(
+                    .badData,
+                    "\(command.image.initImage ?? ""): expected at least \(scaleFactor)x\(scaleFactor) "
+                        + "pixels, found \(image.width)x\(image.height)")
+            }
+            return size
+        }
         let own = config.sampleShape(batch: 1)
         for (name, value) in [("height", height), ("width", width)] {
             if let value, value % scaleFactor != 0 {
@@ -116,39 +162,39 @@ struct SampleRun {
             options: PromptOptions(clipSkip: command.sampling.clipSkip, imageSize: imageSize))
     }
 
-    private func imageInputs(_ config: any DenoiserConfig, _ size: SampleSize?) throws -> SamplingInputs {
+    private func imageInputs(
+        _ config: any DenoiserConfig, _ kind: ImageConditioning, _ image: RGBImage?, _ size: SampleSize?
+    ) throws -> SamplingInputs {
         var inputs = SamplingInputs()
         if let path = command.image.latents {
-            inputs.noise = try addingFile(path) { try SafetensorsReader(path).tensor("latents") }
-        }
-        let kind = try ImageConditioning(config)
-        guard let path = command.image.initImage else {
-            guard kind == .none else {
-                let mask = kind == .inpainting ? " and --mask mask.png" : ""
-                throw CommandError(
-                    .usage, "\(command.model.name): the model edits images: pass --init-image image.png\(mask)")
+            let file = try SafetensorsReader(path)
+            guard file.stored("latents") != nil else {
+                throw CommandError(.badData, "\(path): latents: missing; give a file with a tensor of this name")
             }
-            return inputs
+            inputs.noise = try file.tensor("latents")
         }
-        if kind == .inpainting, command.image.mask == nil {
-            throw CommandError(.usage, "\(command.model.name): an inpainting model: pass --mask mask.png")
-        }
+        guard let image else { return inputs }
         let stored = try addingFile(command.model.name) { try AutoencoderKL(in: reader, precision: .keep16Bit) }
-        guard let vae = stored else { throw PipelineError.missingComponent(name: "vae", neededBy: "--init-image") }
-        vae.store.setActivations(command.computation.activations.activations)
+        guard let vae = stored, vae.parts != .decoder else {
+            throw CommandError(
+                .badData,
+                "\(command.model.name): --init-image needs the encoder of a VAE, which the file does not have; "
+                    + "use a latent model that was packed without --no-vae-encoder")
+        }
+        vae.store.setActivations(.float32)
         let sample = size ?? config.sampleSize ?? SampleSize(height: 64, width: 64)
         let pixels = SampleSize(
             height: sample.height * vae.config.vaeScaleFactor, width: sample.width * vae.config.vaeScaleFactor)
-        let image = try PNGFile.read(path).resized(width: pixels.width, height: pixels.height)
+        let resized = image.resized(width: pixels.width, height: pixels.height)
         let shape = [1, 1, pixels.height, pixels.width]
         let mask = try command.image.mask.map { path in
             let gray = try PNGFile.read(path).resized(width: pixels.width, height: pixels.height).grayscale
             return Tensor(gray.map { $0 >= 0.5 ? 1 : 0 }, shape: shape)
         }
-        let tensor = Tensor(image.modelRange, shape: [1, 3, pixels.height, pixels.width])
+        let tensor = Tensor(resized.modelRange, shape: [1, 3, pixels.height, pixels.width])
         try inputs.setImage(tensor, mask: mask, conditioning: kind, vae: vae)
         inputs.strength = command.image.strength ?? (mask == nil ? 0.8 : 1)
-        inputs.imageGuidanceScale = command.image.imageGuidanceScale
+        inputs.imageGuidanceScale = command.image.imageGuidanceScale ?? 1.5
         return inputs
     }
 
@@ -176,7 +222,8 @@ struct SampleRun {
             try AutoencoderKL(in: reader, decoderOnly: true, precision: .keep16Bit)
         }
         guard let vae = stored else { return }
-        vae.store.setActivations(command.computation.activations.activations)
+        // Images show the quantization of activations: at int8 they would have about 38 instead of 41 dB.
+        vae.store.setActivations(.float32)
         vae.useTiling = command.computation.vaeTiling
         for index in 0..<samples.shape[0] {
             let pixels = withoutGradients {
