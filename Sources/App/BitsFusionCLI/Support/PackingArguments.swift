@@ -39,7 +39,7 @@ struct PackingArguments: ParsableArguments {
     @Option(
         help: """
             Sampler whose timesteps are cached; ddim and pndm have the same ones (default: the model's own, or ddim if \
-            its timesteps are not whole numbers).
+            there is none or its timesteps are not whole numbers).
             """)
     var sampler: SamplerKind?
 
@@ -86,7 +86,8 @@ struct PackingArguments: ParsableArguments {
 
     private func cachedSampler(_ pipeline: DiffusionPipeline, _ steps: Int) throws -> SamplerKind {
         if let sampler { return sampler }
-        let own = try pipeline.defaultSampler()
+        // Models of scheduler classes without a sampler here are sampled with another one.
+        guard let own = try? pipeline.defaultSampler() else { return .ddim }
         do {
             _ = try pipeline.samplerTimesteps([own], steps: steps)
             return own

@@ -53,8 +53,7 @@ struct SampleRun {
         let isLatent = pipeline.denoiser.config.isLatent
         let steps = choices.steps ?? pipeline.denoiser.timeFeatures?.timesteps.count ?? 50
         let options = GenerationOptions(
-            sampler: try choices.sampler
-                ?? addingFile(command.model.name) { try pipeline.defaultSampler(steps: steps) },
+            sampler: try choices.sampler ?? ownSampler(pipeline, steps: steps),
             steps: steps, guidanceScale: Self.guidanceScale(choices.guidanceScale, for: pipeline.denoiser.config),
             guidanceRescale: choices.guidanceRescale,
             batchSize: command.computation.batchSize ?? (pipeline.isLarge ? 1 : 8), size: size,
@@ -72,6 +71,14 @@ struct SampleRun {
                 "\(command.model.name): samples: not finite; use a smaller --guidance-scale, or another model")
         }
         return (samples, options)
+    }
+
+    private func ownSampler(_ pipeline: DiffusionPipeline, steps: Int) throws -> SamplerKind {
+        do {
+            return try pipeline.defaultSampler(steps: steps)
+        } catch let error as ConfigError {
+            throw CommandError(error.category, "\(command.model.name): \(error); choose one with --sampler")
+        }
     }
 
     /// The defaults of diffusers' pipelines. They guide latent models above a scale of 1 only.
