@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup build demo test test-quick test-kernels replay fuzz format snapshots lint graph docs fixtures \
 	teacher clip-proxy benchmark-setup benchmark benchmark-kernels benchmark-forward benchmark-train benchmark-packed \
-	benchmark-pipeline benchmark-analyze benchmark-allocate sizes clean
+	benchmark-pipeline benchmark-analyze benchmark-allocate hops sizes clean
 
 BITSFUSION := .build/release/bitsfusion
 SWIFT_SOURCES := Sources Tests Benchmarks Snippets Package.swift
@@ -111,6 +111,9 @@ benchmark-analyze: build benchmark-setup ## Time a sensitivity sweep here and a 
 
 benchmark-allocate: build ## Time the exact bit allocation by number of layers
 	$(BENCH) allocate --threads 1 $(BENCH_FLAGS)
+
+hops: ## Count the source files that run from an imported weight to a sampled image
+	python3 scripts/hops.py
 
 sizes: ## List the longest source files
 	@git ls-files Sources Tests Benchmarks scripts | grep -E '\.(swift|c|h|inc|py|sh)$$' \

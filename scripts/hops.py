@@ -6,9 +6,10 @@
     scripts/hops.py --package DIR    the same for another checkout, for a comparison
     scripts/hops.py --list           also print the files
 
-Runs `import`, `analyze`, `distill` (both stages), `pack` and `sample` on the included model with as little work as
-possible, and counts files with at least one executed function by `llvm-cov`. Files of the command line are counted
-apart, because parsing any command line executes a part of every command.
+Runs `import` on the exported UNet of the included model, and `analyze`, `distill` (both stages), `pack` and `sample` on
+the model, with as little work as possible, and counts files with at least one executed function by `llvm-cov` of the
+Swift toolchain. Files of the command line are counted apart, because parsing any command line executes a part of every
+command.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import collections
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,9 +29,9 @@ def commands(folder, recipe):
     few = ["--steps", "2", "--sampler", "ddim"]
     return [
         ("import", ["import", f"{folder}/exported", "-o", "model.h5"]),
-        ("analyze", ["analyze", "model.h5", "--layers", "^conv_in$", "--bits", "2", "--num-prompts", "1", *few,
+        ("analyze", ["analyze", "shapes", "--layers", "^conv_in$", "--bits", "2", "--num-prompts", "1", *few,
                      "--measure", "images,noise", "-o", "sensitivity.json"]),
-        ("distill", ["distill", "--stage", "1", "--model", "model.h5", "--recipe", recipe, "--steps", "1",
+        ("distill", ["distill", "--stage", "1", "--model", "shapes", "--recipe", recipe, "--steps", "1",
                      "-o", "stage1.h5"]),
         ("distill", ["distill", "--stage", "2", "--student", "stage1.h5", "--steps", "1", "-o", "stage2.h5"]),
         ("pack", ["pack", "stage2.h5", "--cached-steps", "2", "--sampler", "ddim", "-o", "packed.h5"]),
@@ -44,11 +46,18 @@ def run(command, **options):
     return done.stdout
 
 
+def tool(name):
+    """The LLVM tool `name` of the Swift toolchain; others read other versions of profiles."""
+    beside = pathlib.Path(shutil.which("swift") or "swift").resolve().with_name(name)
+    return str(beside) if beside.exists() else name
+
+
 def executed(program, profile, package):
     """The files of Sources/ with at least one executed function, relative to Sources/."""
     merged = profile.with_suffix(".profdata")
-    run(["llvm-profdata", "merge", "-sparse", str(profile), "-o", str(merged)])
-    export = json.loads(run(["llvm-cov", "export", "-summary-only", str(program), f"-instr-profile={merged}"]))
+    run([tool("llvm-profdata"), "merge", "-sparse", str(profile), "-o", str(merged)])
+    export = json.loads(run([
+        tool("llvm-cov"), "export", "-summary-only", str(program), f"-instr-profile={merged}"]))
     sources = package / "Sources"
     return {
         str(pathlib.Path(file["filename"]).relative_to(sources))
@@ -79,7 +88,7 @@ def main():
         bitsfusion("export", "shapes", "-o", "exported")
         info = json.loads(bitsfusion("info", "shapes", "--json"))
         bits = {layer["path"]: 8 if layer["path"] in ("conv_in", "conv_out") else 2 for layer in info["layers"]
-                if "time_emb" not in layer["path"]}
+                if "time_emb" not in layer["path"] and not layer["path"].startswith("text_encoder.")}
         recipe = pathlib.Path(folder) / "recipe.txt"
         recipe.write_text("".join(f"{path}: {width}\n" for path, width in bits.items()))
         for index, (name, command) in enumerate(commands(folder, "recipe.txt")):
