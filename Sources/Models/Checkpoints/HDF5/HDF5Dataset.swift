@@ -187,7 +187,7 @@ package struct HDF5Dataset: ~Copyable {
         return extents.map { Int(clamping: $0) }
     }
 
-    /// Refuses filters that the library does not have, which reading would report as damage.
+    /// Refuses filters that the library does not have; reading would report the file as invalid.
     private static func checkFilters(of dataset: borrowing HDF5Handle, _ location: HDF5Location) throws {
         let id = dataset.id
         let properties = try location.open(HDF5Operation.openObject, .properties) { H5Dget_create_plist(id) }
