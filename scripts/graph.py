@@ -4,7 +4,8 @@
 
     scripts/graph.py            print
     scripts/graph.py --write    print, and write the graph to Docs/Architecture.md
-    scripts/graph.py --check    print nothing; fail if the graph in Docs/Architecture.md is not the current one
+    scripts/graph.py --check    print nothing; fail if the graph in Docs/Architecture.md is not the current one, or if
+                              folders of one target need each other
 
 Edges are the `import` statements of the Swift files. A level is the longest chain of imports below a target. The drawn
 graph leaves out an edge from A to C if a path from A to C remains, and the benchmarks.
@@ -129,6 +130,12 @@ def components(edges):
     return sorted(sorted(component) for component in found if len(component) > 1)
 
 
+def folder_cycles(targets):
+    """Folders that need each other, as pairs of a target's name and the names of its folders."""
+    return [(name, component) for name, target in sorted(targets.items())
+            for component in components(folder_edges(target))]
+
+
 def report(targets):
     levels = {name: level(name, targets) for name in targets}
     print("targets by wing: level, name, Swift files, imports")
@@ -144,15 +151,12 @@ def report(targets):
     print("\ncycles between targets: none")
 
     print("\ncycles between folders of one target (by names of types and functions)")
-    cycles = 0
-    for name, target in sorted(targets.items()):
-        edges = folder_edges(target)
-        for component in components(edges):
-            cycles += 1
-            print(f"  {name}: " + " <-> ".join(component))
-            for (user, owner), words in sorted(edges.items()):
-                if user in component and owner in component:
-                    print(f"    {user} -> {owner}: {', '.join(sorted(words)[:6])}")
+    cycles = folder_cycles(targets)
+    for name, component in cycles:
+        print(f"  {name}: " + " <-> ".join(component))
+        for (user, owner), words in sorted(folder_edges(targets[name]).items()):
+            if user in component and owner in component:
+                print(f"    {user} -> {owner}: {', '.join(sorted(words)[:6])}")
     if not cycles:
         print("  none")
 
@@ -172,6 +176,8 @@ def main(arguments):
     if "--check" in arguments:
         if current != document:
             sys.exit("Docs/Architecture.md: the graph is not current; run `make graph`")
+        if cycles := [f"{name}: " + " <-> ".join(folders) for name, folders in folder_cycles(targets)]:
+            sys.exit("folders that need each other; run `make graph` for the names:\n" + "\n".join(cycles))
         return
     report(targets)
     if "--write" in arguments and current != document:

@@ -29,12 +29,13 @@ import Testing
         let folder = try TemporaryFolder()
         try folder.write("config.json", Self.config)
         try writeWeights(folder, "diffusion_pytorch_model.safetensors")
-        let unet = try DiffusersFolder(folder.path)
+        let source = try PipelineSource(folder.path)
+        let unet = try #require(source.component("unet"))
         #expect(unet.config == Self.config)
-        #expect(unet.scheduler == nil)
-        #expect(unet.weights.keys == ["conv_in.weight"])
+        #expect(source.scheduler == nil)
+        #expect(unet.tensors.keys == ["conv_in.weight"])
         #expect(
-            unet.files == [folder.file("config.json"), folder.file("diffusion_pytorch_model.safetensors")])
+            source.files == [folder.file("config.json"), folder.file("diffusion_pytorch_model.safetensors")])
     }
 
     @Test("a pipeline folder gives the UNet below it and carries the scheduler's config, from unet/ as well")
@@ -45,10 +46,11 @@ import Testing
         try folder.write("scheduler/scheduler_config.json", "{\"beta_end\": 0.012, \"lambda_min_clipped\": -Infinity}")
         try writeWeights(folder, "unet/diffusion_pytorch_model.safetensors")
         for path in [folder.path, folder.file("unet")] {
-            let unet = try DiffusersFolder(path)
-            #expect(unet.config == Self.config)
-            #expect(unet.scheduler == "{\"beta_end\": 0.012, \"lambda_min_clipped\": -Infinity}")
-            #expect(unet.files.count == 3)
+            let source = try PipelineSource(path)
+            #expect(source.component("unet")?.config == Self.config)
+            #expect(source.scheduler == "{\"beta_end\": 0.012, \"lambda_min_clipped\": -Infinity}")
+            // A pipeline's index, config and weights of the UNet, scheduler.
+            #expect(source.files.count == (path == folder.path ? 4 : 3))
         }
     }
 
@@ -57,10 +59,10 @@ import Testing
         let folder = try TemporaryFolder()
         try folder.write("config.json", Self.config)
         try writeWeights(folder, "diffusion_pytorch_model.fp16.safetensors", "half.weight", .float16)
-        #expect(try DiffusersFolder(folder.path).weights.keys == ["half.weight"])
+        #expect(try PipelineSource(folder.path).component("unet")?.tensors.keys == ["half.weight"])
         try writeWeights(folder, "diffusion_pytorch_model.safetensors", "full.weight")
-        #expect(try DiffusersFolder(folder.path).weights.keys == ["full.weight"])
-        #expect(try DiffusersFolder(folder.path, variant: "fp16").weights.keys == ["half.weight"])
+        #expect(try PipelineSource(folder.path).component("unet")?.tensors.keys == ["full.weight"])
+        #expect(try PipelineSource(folder.path, variant: "fp16").component("unet")?.tensors.keys == ["half.weight"])
     }
 
     @Test(
@@ -79,34 +81,31 @@ import Testing
             index,
             "{\"weight_map\":{\"a\":\"s-00001-of-00002.safetensors\",\"b\":\"s-00002-of-00002.safetensors\"}}"
         )
-        let unet = try DiffusersFolder(folder.path)
-        #expect(unet.weights.keys == ["a", "b"])
-        #expect(unet.files.count == 4)
+        let source = try PipelineSource(folder.path)
+        #expect(source.component("unet")?.tensors.keys == ["a", "b"])
+        #expect(source.files.count == 4)
     }
 
     @Test("what is no such folder, or has only weights that are not read, is named")
     func faults() throws {
         let folder = try TemporaryFolder()
         #expect(throws: FileError.missingFile(path: folder.file("x"))) {
-            try DiffusersFolder(folder.file("x"))
+            try PipelineSource(folder.file("x"))
         }
         #expect(
             throws: FileError.wrongKind(path: folder.path, expected: .diffusersFolder, found: .folder)
-        ) { try DiffusersFolder(folder.path) }
+        ) { try PipelineSource(folder.path) }
         let file = try folder.write("config.json", Self.config)
-        #expect(throws: FileError.wrongKind(path: file, expected: .diffusersFolder, found: .json)) {
-            try DiffusersFolder(file)
-        }
         try folder.write("diffusion_pytorch_model.bin", "PK")
         #expect(
             throws: WeightFilesError.pickles(
                 folder: folder.path, stem: "diffusion_pytorch_model", files: ["diffusion_pytorch_model.bin"])
-        ) { try DiffusersFolder(folder.path) }
+        ) { try PipelineSource(folder.path) }
         try folder.write("config.json", "{")
         #expect(
             throws: JSONError(
                 file: file, document: "config.json", fault: .syntax(offset: 1, expected: "a key in quotes"))
-        ) { try DiffusersFolder(folder.path) }
+        ) { try PipelineSource(folder.path) }
     }
 
     @Test("a written folder holds exactly the files of diffusers and reads back")
@@ -127,11 +126,12 @@ import Testing
                 "config.json", "diffusion_pytorch_model.safetensors", "scheduler",
                 "scheduler/scheduler_config.json",
             ])
-        let unet = try DiffusersFolder(target)
+        let source = try PipelineSource(target)
+        let unet = try #require(source.component("unet"))
         #expect(unet.config == Self.config)
-        #expect(unet.scheduler == "{\"beta_end\": 0.012}")
-        #expect(try unet.weights.tensor("a.weight").values == SampleCheckpoint.values(4))
-        #expect(try unet.weights.tensor("b.weight").values == [1, 2, 3])
+        #expect(source.scheduler == "{\"beta_end\": 0.012}")
+        #expect(try unet.tensors.tensor("a.weight").values == SampleCheckpoint.values(4))
+        #expect(try unet.tensors.tensor("b.weight").values == [1, 2, 3])
     }
 
     @Test("a folder that cannot be made, or where sharded weights would shadow the new ones, is refused")
@@ -168,12 +168,12 @@ import Testing
             unet.half().save_pretrained(sys.argv[1], max_shard_size="20KB")
             """
         try Python.run(make, folder.file("in"))
-        let source = try DiffusersFolder(folder.file("in"))
+        let source = try #require(PipelineSource(folder.file("in")).component("unet"))
         let header = CheckpointHeader(
             format: .model, architecture: "UNet2DConditionModel", config: source.config, manifest: "{}")
         let writer = try CheckpointWriter(folder.file("model.h5"), header: header)
-        for key in source.weights.keys {
-            let stored = try source.weights.encoded(key)
+        for key in source.tensors.keys {
+            let stored = try source.tensors.encoded(key)
             try stored.bytes.withUnsafeBytes {
                 try writer.write(key, type: stored.type, shape: stored.shape, bytes: $0)
             }

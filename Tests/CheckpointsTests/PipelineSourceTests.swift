@@ -105,7 +105,6 @@ import Testing
         #expect(source.layout == .pipelineFolder)
         #expect(source.component("unet")?.config == unet.configText)
         #expect(source.modelIndex.hasPrefix("{"))
-        #expect(try DiffusersFolder(path).config == unet.configText)
     }
 
     @Test("a component's folder gives that component, with the scheduler of its pipeline")

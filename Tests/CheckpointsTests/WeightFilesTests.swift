@@ -18,7 +18,6 @@ import Testing
         try folder.write("m/config.json", "{}")
         for name in names { try folder.writeTensors("m/" + name, one) }
         let error = #expect(throws: (any Error).self) { try PipelineSource(folder.file("m"), variant: variant) }
-        #expect(throws: (any Error).self) { try DiffusersFolder(folder.file("m"), variant: variant) }
         return error as? WeightFilesError
     }
 
@@ -63,7 +62,7 @@ import Testing
             "{\"weight_map\": {\"a\": \"\(shard)\", \"b\": \"second.safetensors\"}}")
         try folder.writeTensors("m/" + shard, ["a": Tensor([1], shape: [1])])
         #expect(throws: WeightFilesError.missingShard(index: index, shard: "second.safetensors")) {
-            try DiffusersFolder(folder.file("m"))
+            try PipelineSource(folder.file("m"))
         }
 
         folder = try TemporaryFolder()
@@ -71,7 +70,7 @@ import Testing
         let link = folder.file("m/diffusion_pytorch_model.safetensors")
         try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: "../blobs/abc")
         let error = WeightFilesError.danglingLink(path: link, target: "../blobs/abc")
-        #expect(throws: error) { try DiffusersFolder(folder.file("m")) }
+        #expect(throws: error) { try PipelineSource(folder.file("m")) }
         #expect("\(error)" == "\(link): a link to ../blobs/abc, which does not exist; download the file again")
     }
 

@@ -42,9 +42,16 @@ struct ModelDescription {
         var isFolder: ObjCBool = false
         let exists = FileManager.default.fileExists(atPath: path, isDirectory: &isFolder)
         if exists, isFolder.boolValue {
-            let folder = try DiffusersFolder(path)
-            let config = try DenoiserRegistry.config(file: folder.path + "/config.json")
-            try config.checkTensors(of: folder.weights)
+            let source = try PipelineSource(path)
+            guard let unet = source.component("unet") else {
+                let parts = source.components.map(\.className).joined(separator: ", ")
+                throw CommandError(.badData, "\(name): \(parts): not a denoiser; pass the folder of the pipeline")
+            }
+            let config = try addingFile(name) {
+                let config = try DenoiserRegistry.config(json: unet.config)
+                try config.checkTensors(of: unet.tensors)
+                return config
+            }
             try self.init(name: name, format: "diffusers", config: config)
         } else if exists, Self.looksLikeJSON(path) {
             let config = try DenoiserRegistry.config(file: path)

@@ -38,3 +38,15 @@ enum Float8: String, CaseIterable, Sendable {
         }
     }
 }
+
+/// Float8 weights with scales, as some programs store them beside or below the weights.
+enum Float8Scales {
+    private static let suffixes = [".scale_weight", ".weight_scale", ".scale_input", ".input_scale"]
+
+    /// A key that only such files have; nil for other files.
+    static func key(in source: any TensorSource) -> String? {
+        source.keys.first { key in
+            key == "scaled_fp8" || key.hasSuffix(".scaled_fp8") || suffixes.contains { key.hasSuffix($0) }
+        }
+    }
+}
