@@ -76,7 +76,7 @@ struct GoldenCase: Decodable, Sendable {
     func groups() throws {
         for golden in try GoldenCase.cases("group-norm") {
             let groups = try #require(golden.options.groups)
-            let silu = try #require(golden.options.silu)
+            let silu = try #require(golden.options.silu as Bool?)
             golden.check("groupNorm") {
                 groupNorm($0[0], groups: groups, weight: $0[1], bias: $0[2], epsilon: 1e-5, silu: silu)
             }

@@ -11,6 +11,8 @@
 #define BF_TILE_ROWS 8
 #define BF_TILE_VECTORS 1
 #define BF_FEW_PANELS(ROWS) 1
+// Keys or channels whose sums, of two vectors of queries each, stay in registers in an attention.
+#define BF_ATTENTION_ROWS 4
 // With codes <= 128 and activations within +-127, the sum of two products is within +-32512 and does not saturate. For
 // signed codes, within -128 ... 127, the sign moves to the activations: magnitudes are bytes of at most 128.
 #define BF_PAIRS(codes, four) ((bf_shorts)_mm256_maddubs_epi16((__m256i)(codes), (__m256i)(four)))

@@ -14,6 +14,8 @@
 #define BF_TILE_VECTORS 2
 // Panels computed together if there are few rows, so that there are enough sums to hide the latency of the dot product.
 #define BF_FEW_PANELS(ROWS) ((ROWS) == 1 ? 4 : (ROWS) == 2 ? 2 : 1)
+// Keys or channels whose sums, of two vectors of queries each, stay in registers in an attention.
+#define BF_ATTENTION_ROWS 8
 #define BF_DOT(sums, codes, four) ((bf_ints)_mm512_dpbusd_epi32((__m512i)(sums), (__m512i)(codes), (__m512i)(four)))
 #include "integer.inc"
 #pragma clang attribute pop

@@ -9,6 +9,8 @@
 #define BF_TILE_ROWS 4
 #define BF_TILE_VECTORS 2
 #define BF_FEW_PANELS(ROWS) 1
+// Keys or channels whose sums, of two vectors of queries each, stay in registers in an attention.
+#define BF_ATTENTION_ROWS 4
 // Bytes 0 and 2 of a lane are multiplied as shorts, and so are bytes 1 and 3; the sum of two products of at most
 // 128 * 127 fits into a short. BF_SIGNED_PAIRS: signed codes, within -128 ... 127.
 #define BF_LOW_BYTES(words) ((bf_shorts)((words) & (bf_words)0x00ff00ffu))

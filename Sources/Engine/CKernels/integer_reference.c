@@ -116,6 +116,8 @@ static void product(const bf_integer_product *p, void *scratch) {
         }
 }
 
+#include "integer_reference_attention.inc"
+
 const bf_integer_table bf_integer_table_reference = {
     .name = "reference",
     .pack_panels = pack_panels,
@@ -125,4 +127,9 @@ const bf_integer_table bf_integer_table_reference = {
     .quantize_image = quantize_image,
     .product_scratch = product_scratch,
     .product = product,
+    .attention_panel_bytes = attention_panel_bytes,
+    .attention_prepack = attention_prepack,
+    .attention_queries = 1,
+    .attention_scratch = attention_scratch,
+    .attention = attend,
 };

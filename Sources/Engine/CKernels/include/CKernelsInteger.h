@@ -25,8 +25,18 @@ enum {
     BF_INTEGER_PANEL = 32,          // outputs per panel
     BF_INTEGER_DEPTH = 16,          // the depth of a pixel and of a segment's codes is a multiple of it
     BF_INTEGER_MAX_INPUTS = 65536,  // no partial sum of 255 * 127 per input overflows int32
-    BF_INTEGER_MAX_LEVELS = 255     // codes of a balanced grid that fit into a byte
+    BF_INTEGER_MAX_LEVELS = 255,    // codes of a balanced grid that fit into a byte
+    BF_INTEGER_ATTENTION_KEYS = 120,  // keys of a tile, whose probabilities have one scale
+    BF_INTEGER_PROBABILITIES = 255,   // the code of the largest probability of a tile
+    BF_INTEGER_MAX_HEAD_DIM = 256
 };
+
+#define BF_LOG2_E 1.44269504088896341f
+// The coefficients of 2^f, |f| <= 1/2, by powers of f; the largest relative error is 7.5e-5.
+#define BF_EXP2_0 0.9999280571937561f
+#define BF_EXP2_1 0.6932610869407654f
+#define BF_EXP2_2 0.2426110804080963f
+#define BF_EXP2_3 0.05517108738422394f
 
 /// Weights of a layer: codes W[o][s][k], o < outputs, s < segments, k < inputs, with values scales[o] * (code -
 /// offset).
@@ -73,6 +83,22 @@ typedef struct {
     bool channels_first;
 } bf_integer_product;
 
+/// One head of an attention without a mask, y = softmax(scale * q kT) v, on rows of `head_dim` floats, `stride` floats
+/// apart:
+///
+///   - keys and values less their means over all keys, which the softmax and the normalized weights cancel;
+///   - queries and keys in int8 with one scale per row, values in int8 with one scale per channel;
+///   - in tiles of BF_INTEGER_ATTENTION_KEYS keys, probabilities relative to the largest of the tile as integers
+///     0 ... BF_INTEGER_PROBABILITIES, whose sum normalizes the weights; both products are exact in int32.
+///
+/// NaNs and infinities in k and v make all results NaN, those in a row of q make its results NaN.
+typedef struct {
+    size_t keys;      // > 0
+    size_t head_dim;  // 1 ... BF_INTEGER_MAX_HEAD_DIM
+    size_t stride;
+    float scale;
+} bf_integer_attention;
+
 typedef struct {
     const char *_Nonnull name;  // "avx512vnni", "avx2", "portable", "reference"
 
@@ -103,6 +129,17 @@ typedef struct {
     // Bytes of scratch that `product` needs.
     size_t (*_Nonnull product_scratch)(const bf_integer_product *_Nonnull product);
     void (*_Nonnull product)(const bf_integer_product *_Nonnull product, void *scratch);
+
+    // Bytes of the panels of the keys and values of one head.
+    size_t (*_Nonnull attention_panel_bytes)(bf_integer_attention shape);
+    // Quantizes k and v [keys, head_dim] to panels, whose layout is that of this table.
+    void (*_Nonnull attention_prepack)(const float *k, const float *v, bf_integer_attention shape, void *panels);
+    size_t attention_queries;  // most rows of q in one call
+    // Bytes of scratch that `attention` needs.
+    size_t (*_Nonnull attention_scratch)(bf_integer_attention shape);
+    // Rows of q and out [queries, head_dim].
+    void (*_Nonnull attention)(const float *q, const void *panels, float *out, size_t queries,
+                               bf_integer_attention shape, void *scratch);
 } bf_integer_table;
 
 /// Bits of the container for codes of `levels` levels: 2, 4 or 8; 0 if levels is not in 2 ... BF_INTEGER_MAX_LEVELS.
