@@ -88,7 +88,7 @@ BENCH = env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE .build/release/bitsfusion-b
 
 benchmark-setup: $(PYTHON) ## Install PyTorch for the benchmarks into .venv
 
-benchmark: build benchmark-setup ## Run all benchmarks here and in PyTorch; options: BENCH_FLAGS=--quick
+benchmark: build benchmark-setup .build/random-sd15 ## Run all benchmarks; options: BENCH_FLAGS=--quick
 	$(BENCH) $(BENCH_FLAGS)
 
 benchmark-kernels: build benchmark-setup ## Time single operations here and in PyTorch
@@ -103,8 +103,14 @@ benchmark-train: build benchmark-setup ## Time training steps here and in PyTorc
 benchmark-packed: build benchmark-setup ## Time packed layers and models here and in PyTorch
 	$(BENCH) packed $(BENCH_FLAGS)
 
-benchmark-pipeline: build benchmark-setup ## Time the decoding of latents here and in PyTorch
+benchmark-pipeline: build benchmark-setup .build/random-sd15 ## Time images from prompts here and in diffusers
 	$(BENCH) pipeline $(BENCH_FLAGS)
+
+# The name appears when the folder is complete.
+.build/random-sd15: | benchmark-setup
+	rm -rf $@.part
+	$(PYTHON) scripts/make_random_pipeline.py $@.part
+	mv $@.part $@
 
 benchmark-analyze: build benchmark-setup ## Time a sensitivity sweep here and a plain loop in PyTorch
 	$(BENCH) analyze $(BENCH_FLAGS)

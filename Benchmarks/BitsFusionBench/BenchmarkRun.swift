@@ -86,7 +86,7 @@ final class BenchmarkRun {
         let results = try workload.results()
         defer { for twin in sides { _ = try? twin.ask(TwinRequest(command: .release)) } }
         let differences = try sides.map { try difference(benchmark, $0, inputs, results) }
-        let (records, backgroundLoad) = try BenchmarkRunner(settings: settings).run(
+        let (records, backgroundLoad) = try BenchmarkRunner(settings: settings.adapted(to: benchmark)).run(
             [OwnSide(workload)] + sides.map(TwinSide.init))
         let twins = sides.indices.map { (sides[$0].type, records[$0 + 1], differences[$0]) }
         return Outcome(
@@ -104,7 +104,8 @@ final class BenchmarkRun {
         let differences = try ways.map {
             ResultDifference(try $0.results(), results, type: .float32)
         }
-        let (records, _) = try BenchmarkRunner(settings: settings).run([OwnSide(workload)] + ways)
+        let (records, _) = try BenchmarkRunner(settings: settings.adapted(to: benchmark)).run(
+            [OwnSide(workload)] + ways)
         return ChoiceRecord(
             selected: records[0],
             ways: ways.indices.map { index in
@@ -124,7 +125,9 @@ final class BenchmarkRun {
             if !sides.isEmpty { inputs = try workload.writeInputs(exchange) }
             workload.dropInputs()
             results = try workload.results()
-            let (records, backgroundLoad) = try BenchmarkRunner(settings: settings).run([OwnSide(workload)])
+            let (records, backgroundLoad) = try BenchmarkRunner(settings: settings.adapted(to: benchmark)).run([
+                OwnSide(workload)
+            ])
             outcome = Outcome(ours: records[0], backgroundLoad: backgroundLoad)
         }
         OwnSide.releaseMemory()
@@ -136,7 +139,9 @@ final class BenchmarkRun {
             }
             defer { _ = try? twin.ask(TwinRequest(command: .release)) }
             let difference = try difference(benchmark, twin, inputs, results)
-            let (records, backgroundLoad) = try BenchmarkRunner(settings: settings).run([TwinSide(twin)])
+            let (records, backgroundLoad) = try BenchmarkRunner(settings: settings.adapted(to: benchmark)).run([
+                TwinSide(twin)
+            ])
             outcome.twins.append((twin.type, records[0], difference))
             outcome.backgroundLoad = outcome.backgroundLoad.maximum(backgroundLoad)
         }

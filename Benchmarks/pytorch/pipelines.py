@@ -82,7 +82,8 @@ def take_parameters(pipeline, tensors, dtype: torch.dtype) -> None:
         known = module.state_dict()
         # CLIPTextModel of recent versions of transformers has no `text_model` in its keys; checkpoints have.
         state = {key if key in known else key.removeprefix("text_model."): value for key, value in state.items()}
-        module.load_state_dict(state, assign=True)
+        # A packed model has cached time features in place of the time layers.
+        module.load_state_dict(known | state, assign=True)
 
 
 class PipelineSample:

@@ -38,6 +38,9 @@ struct Tolerances: Codable, Equatable {
     /// A whole network of such layers.
     static let quantizedNetwork = Tolerances(float32: 8e-2, bfloat16: 1e-1)
 
+    /// Pixels of an image that such a network sampled: differences of predictions accumulate over the steps.
+    static let quantizedImage = Tolerances(float32: 2e-1, bfloat16: 2e-1)
+
     subscript(type: TwinType) -> Double { type == .float32 ? float32 : bfloat16 }
 }
 
@@ -87,6 +90,8 @@ struct BenchmarkCase {
     var needs: MemoryNeeds?
     /// Maximum peak resident size of our process in bytes.
     var peakLimit: Int?
+    /// Whether a pass takes minutes: few passes are measured, and the one that computes the results is the warm-up.
+    var hasLongPasses = false
     /// Algorithms that are compared with the selected one.
     var alternatives: [Alternative] = []
     let make: () throws -> Workload
@@ -96,6 +101,7 @@ extension BenchmarkCase {
     /// All cases, in the order of execution.
     static var all: [BenchmarkCase] {
         ConvolutionCases.all + ProductCases.all + MemoryBoundCases.all + ForwardCases.all + TrainingCases.all
-            + StageOneCases.all + PackedCases.all + AutoencoderCases.all + AnalysisCases.all + AllocationCases.all
+            + StageOneCases.all + PackedCases.all + AutoencoderCases.all + SampleCases.all + AnalysisCases.all
+            + AllocationCases.all
     }
 }

@@ -31,9 +31,24 @@ struct RunnerSettings {
     var repetitions = 2
     /// Maximum seconds per case to wait until other programs are idle.
     var maxWait = 20.0
+    /// The number of measurements of cases whose passes take minutes. They have no passes before the measurements.
+    var longPasses = 2
 
     /// Fewer and shorter measurements.
-    static let quick = RunnerSettings(budget: 2, samples: 3...7, repetitions: 1, maxWait: 2)
+    static let quick = RunnerSettings(budget: 2, samples: 3...7, repetitions: 1, maxWait: 2, longPasses: 1)
+
+    /// The settings, with fewer measurements if the passes of `benchmark` take minutes.
+    func adapted(to benchmark: BenchmarkCase) -> RunnerSettings {
+        guard benchmark.hasLongPasses else { return self }
+        var settings = self
+        settings.samples = longPasses...longPasses
+        settings.repetitions = 0
+        settings.isWarmedUp = true
+        return settings
+    }
+
+    /// Whether a pass before has allocated memory and initialized.
+    private(set) var isWarmedUp = false
 }
 
 /// Measures the sides of one case.
@@ -46,6 +61,9 @@ struct BenchmarkRunner {
     /// - Throws: the error of a side.
     func run(_ sides: [any BenchmarkSide]) throws -> ([SideRecord], BackgroundLoad) {
         for side in sides { try side.resetPeak() }
+        guard !settings.isWarmedUp else {
+            return try records(sides, MeasuringPlan(settle: 0, minSeconds: 0), wanted: settings.samples.upperBound)
+        }
         // The second pass is timed, because the first one also allocates memory and initializes.
         let estimates = try sides.map { side in
             _ = try side.measure(MeasuringPlan(settle: 0, minSeconds: 0))
@@ -58,6 +76,12 @@ struct BenchmarkRunner {
         let round = estimates.map { max($0, settings.minSeconds) + max($0, settle) + settings.pause }.reduce(0, +)
         let wanted = min(
             max(Int(settings.budget / round), settings.samples.lowerBound), settings.samples.upperBound)
+        return try records(sides, plan, wanted: wanted)
+    }
+
+    private func records(
+        _ sides: [any BenchmarkSide], _ plan: MeasuringPlan, wanted: Int
+    ) throws -> ([SideRecord], BackgroundLoad) {
         let (rounds, backgroundLoad) = try runRounds(sides, plan, wanted: wanted)
         let records = try sides.enumerated().map { index, side in
             let samples = rounds.map { $0.seconds[index] }
