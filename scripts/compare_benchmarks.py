@@ -6,7 +6,8 @@
         --after .build/release/bitsfusion-bench [--groups forward,train,packed] [--rounds 3] [--filter REGEX]
 
 For every case, both programs run alternately, A B A B ..., without PyTorch; all samples of a side are joined. The last
-column is the median after over the median before: above 1 is slower. Exits with 1 if a ratio exceeds --limit.
+column is the median after over the median before: above 1 is slower. Exits with 1 if a ratio exceeds --limit. Each
+program runs in the root of its own package, where its configs are.
 """
 
 import argparse
@@ -24,10 +25,18 @@ def environment():
     return {name: value for name, value in os.environ.items() if name not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")}
 
 
+def run(program, *arguments):
+    """Runs the program in the first folder above it that has a Package.swift; returns its output."""
+    path = pathlib.Path(program).resolve()
+    root = next((folder for folder in path.parents if (folder / "Package.swift").exists()), None)
+    return subprocess.run(
+        [path, *arguments], check=True, capture_output=True, text=True, cwd=root, env=environment()).stdout
+
+
 def cases(program, groups, pattern):
     names = []
     for group in groups:
-        listed = subprocess.run([program, group, "--list"], check=True, capture_output=True, text=True).stdout
+        listed = run(program, group, "--list")
         names += [(group, name) for name in listed.splitlines() if re.search(pattern, name)]
     return names
 
@@ -35,8 +44,8 @@ def cases(program, groups, pattern):
 def samples(program, group, name, quick):
     with tempfile.TemporaryDirectory() as folder:
         output = pathlib.Path(folder) / "run.json"
-        command = [program, group, "--ours-only", "--filter", f"^{re.escape(name)}$", "--json", str(output)]
-        subprocess.run(command + (["--quick"] if quick else []), check=True, capture_output=True, env=environment())
+        arguments = ["--ours-only", "--filter", f"^{re.escape(name)}$", "--json", output]
+        run(program, group, *arguments, *(["--quick"] if quick else []))
         rows = json.loads(output.read_text())["rows"]
         return [value for row in rows for value in row["ours"]["samples"]]
 
