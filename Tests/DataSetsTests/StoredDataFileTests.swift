@@ -137,7 +137,7 @@ import Testing
     @Test("a file of another kind is refused as a data set")
     func otherKinds() throws {
         let folder = try TemporaryFolder(), path = try folder.write("set.h5", "not HDF5")
-        #expect(throws: DataSetError.wrongKind(file: path, found: .unknown)) {
+        #expect(throws: DataSetError.wrongKind(file: path, found: .text)) {
             try StoredDistillationData(contentsOf: path, for: TinyModel.config())
         }
         #expect(throws: FileError.missingFile(path: folder.file("gone.h5"))) {

@@ -28,10 +28,20 @@ public enum FileKind: String, Equatable, Sendable {
     case lfsPointer = "a Git LFS pointer"
     case gguf = "a GGUF file"
     case json = "a JSON document"
+    case text = "a text file in UTF-8"
+    case png = "a PNG image"
+    case jpeg = "a JPEG image"
+    case webp = "a WebP image"
+    case gif = "a GIF image"
+    case bmp = "a BMP image"
+    case tiff = "a TIFF image"
+    case heif = "an AVIF or HEIF image"
     case empty = "an empty file"
     case folder = "a folder"
-    case special = "not a regular file"
-    case unknown = "neither HDF5 nor safetensors"
+    case special = "a device or pipe"
+    case unknown = "a file of unknown format"
+    /// Expected where any file is read.
+    case any = "a file"
     case diffusersFolder = "a diffusers folder (config.json and *.safetensors, or a pipeline with unet/)"
 }
 
@@ -87,6 +97,8 @@ extension FileError: CategorizedError {
         case (_, .lfsPointer): "; fetch the file itself with `git lfs pull`"
         case (_, .gguf): "; GGUF is not read; look for the .safetensors file of the same model"
         case (_, .empty): "; it was never written completely"
+        case (.png, .jpeg), (.png, .webp), (.png, .gif), (.png, .bmp), (.png, .tiff), (.png, .heif):
+            "; convert it to PNG"
         default: ""
         }
     }
