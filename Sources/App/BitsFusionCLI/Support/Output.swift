@@ -4,6 +4,7 @@
 
 import BitsFusion
 import Foundation
+import Synchronization
 
 enum Output {
     /// Prints one line of a result.
@@ -27,9 +28,16 @@ enum Output {
         write(text, to: STDERR_FILENO)
     }
 
-    /// Checks before long work that a file can be created at `path`, and that it is not an input.
+    /// The outputs of this run, by path.
+    private static let locks = Mutex<[String: OutputLock]>([:])
+
+    /// Releases the outputs of this run; called at its end.
+    static func releaseLocks() { locks.withLock { $0 = [:] } }
+
+    /// Checks before long work that a file can be created at `path`, and that it is neither an input nor the output of
+    /// another run, whose output it cannot become before the end of this run.
     ///
-    /// - Throws: `FileError.cannotCreate`; `CommandError` if the output would replace an input.
+    /// - Throws: `FileError.cannotCreate`, `.inUse`; `CommandError` if the output would replace an input.
     static func checkCanCreate(_ path: String, keeping inputs: [String] = []) throws {
         guard !path.isEmpty else {
             throw CommandError(
@@ -40,6 +48,10 @@ enum Output {
                 .usage, "\(path): is an input and would be overwritten; choose another --output")
         }
         _ = try PendingFile(path)
+        // Commands of one run, such as those of the demo, write one after the other.
+        try locks.withLock { locks in
+            if locks[path] == nil { locks[path] = try OutputLock(path) }
+        }
     }
 
     /// Whether two paths refer to the same existing file.
