@@ -174,6 +174,7 @@ struct AnalyzeCommand: ParsableCommand {
 
     func run() throws {
         common.apply()
+        InterruptFlag.install()
         try Output.checkCanCreate(
             main.output,
             keeping: [model.path()]
@@ -185,7 +186,6 @@ struct AnalyzeCommand: ParsableCommand {
             Output.warning("\(main.output): already finished")
             return try show(table)
         }
-        InterruptFlag.install()
         let url = URL(fileURLWithPath: main.output)
         var reporter: ProgressReporter?
         let table = try sweep.run(
@@ -234,7 +234,6 @@ struct AnalyzeCommand: ParsableCommand {
     }
 
     private func showForecast(of sweep: SensitivitySweep) throws {
-        InterruptFlag.install()
         guard let forecast = try sweep.forecast(shouldStop: { InterruptFlag.isSet }) else {
             throw Interrupted(note: "nothing was written")
         }

@@ -48,11 +48,11 @@ struct ImportCommand: ParsableCommand {
 
     func run() throws {
         common.apply()
+        InterruptFlag.install()
         let pipeline = try PipelineSource(source, variant: variant, predictionType: predictionType?.rawValue)
         let adapters = try lora.map { try LoRA($0.path, weight: $0.weight) }
         let files = pipeline.files + lora.map(\.path)
         try Output.checkCanCreate(output, keeping: files)
-        InterruptFlag.install()
         let merged = try adapters.isEmpty ? pipeline : pipeline.merging(adapters)
         let total = merged.components.reduce(0) { $0 + $1.tensors.keys.count }
         let progress = common.progress("importing", total: total, unit: "tensors")

@@ -198,6 +198,7 @@ struct SampleCommand: ParsableCommand {
 
     func run() throws {
         common.apply()
+        InterruptFlag.install()
         try SampleRun(self).run()
     }
 }

@@ -22,7 +22,6 @@ struct SampleRun {
         let hasVAE = reader.header.configs[CheckpointHeader.vae] != nil
         let output = main.output ?? (hasVAE ? "image.png" : "grid.png")
         try checkOutputs(output)
-        InterruptFlag.install()
         // The denoiser's config decides sizes before anything large is read.
         let config = try DenoiserRegistry.config(of: reader, named: command.model.name)
         let vaeConfig = try addingFile(command.model.name) { try AutoencoderKLConfig(in: reader) }

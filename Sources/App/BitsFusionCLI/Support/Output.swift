@@ -83,12 +83,13 @@ enum Output {
     ///   - inputs: paths of the other files that were read.
     ///   - seed: the seed of the run's random numbers, nil if it draws none.
     /// - Returns: the manifest, with the SHA-256 of every input.
-    /// - Throws: `FileError` if an input cannot be read; `ShippedModelError`.
+    /// - Throws: `FileError` if an input cannot be read; `ShippedModelError`; `Interrupted`.
     static func manifest(
         models: [ModelReference] = [], inputs: [String] = [], seed: UInt64? = nil
     ) throws -> RunManifest {
         let files = try inputs.map {
-            FileReference(path: $0, sha256: try FileDigest.sha256(ofFile: $0))
+            try InterruptFlag.check()
+            return FileReference(path: $0, sha256: try FileDigest.sha256(ofFile: $0))
         }
         return RunManifest(
             toolVersion: toolVersion, commandLine: commandLine, seed: seed,
