@@ -269,7 +269,11 @@ struct AnalyzeCommand: ParsableCommand {
 
     private func makeSweep() throws -> SensitivitySweep {
         let pipeline = try model.open()
-        try addingFile(model.name) { try pipeline.checkCanBeAnalyzed() }
+        try addingFile(model.name) {
+            try pipeline.checkCanBeAnalyzed()
+            _ = try pipeline.noiseSchedule()
+            _ = try pipeline.samplerConfig(sampling.sampler).sampler(sampling.sampler, steps: sampling.steps)
+        }
         let calibrationSet = try calibrationSet(for: pipeline)
         let scorer = try scorer(for: pipeline)
         let reference = try model.fileReference()

@@ -64,6 +64,7 @@ struct ImportCommand: ParsableCommand {
             }
         }
         progress.endLine()
+        if let warning = try merged.checkScheduler() { Output.warning("\(source): \(warning)") }
         for part in merged.omitted { Output.warning("\(source): \(part.name): left out: \(part.reason)") }
         let components = merged.components.map { $0.name }.joined(separator: ", ")
         Output.line("\(output): \(components): \(total) tensors, \(Numbers.bytes(Numbers.fileSize(output)))")

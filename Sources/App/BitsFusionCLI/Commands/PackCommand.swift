@@ -40,7 +40,7 @@ struct PackCommand: ParsableCommand {
         }
         try Output.checkCanCreate(result.output, keeping: [student])
         let pipeline = try addingFile(student) { try DiffusionPipeline(reader) }
-        let options = try packing.options(for: pipeline, recipeSteps: nil)
+        let options = try addingFile(student) { try packing.options(for: pipeline, recipeSteps: nil) }
         guard let recipe = pipeline.recipe else { throw PipelineError.notQuantized }
         try packing.write(
             pipeline, packing.quantization(recipe, .paper, of: pipeline.layerInventory()), to: result.output,

@@ -57,7 +57,7 @@ struct QuantizeCommand: ParsableCommand {
             Output.warning("\(recipe): model: the recipe was made for \(made.path), which differs from \(model.name)")
         }
         let pipeline = try addingFile(model.name) { try DiffusionPipeline(reader, precision: .keep16Bit) }
-        let options = try packing.options(for: pipeline, recipeSteps: bits.cachedSteps)
+        let options = try addingFile(model.name) { try packing.options(for: pipeline, recipeSteps: bits.cachedSteps) }
         // Each layer is quantized when it is packed, so that memory never holds a second copy of the model.
         try packing.write(
             pipeline, packing.quantization(bits, quantization.initialization, of: pipeline.layerInventory()),

@@ -59,9 +59,16 @@ struct SampleRun {
             randomNumbers: choices.rng ?? (isLatent ? .torch : .philox))
         let progress = command.common.progress(
             "sampling", total: options.steps * conditions.count, unit: conditions.count == 1 ? "steps" : "image steps")
-        let samples = try pipeline.generate(conditions, seeds: seeds, options: options, inputs: inputs) { share in
-            progress.update(share: share)
-            try InterruptFlag.check()
+        let samples = try addingFile(command.model.name) {
+            do {
+                return try pipeline.generate(conditions, seeds: seeds, options: options, inputs: inputs) { share in
+                    progress.update(share: share)
+                    try InterruptFlag.check()
+                }
+            } catch let error as PipelineError {
+                // The model's own shapes were checked before.
+                throw CommandError(error.category, "\(command.image.latents ?? command.model.name): \(error)")
+            }
         }
         progress.endLine()
         guard samples.isFinite else {
