@@ -62,6 +62,8 @@ func addingFile<Value>(_ file: String, to body: () throws -> Value) throws -> Va
         throw CommandError(error.category, "\(file): \(error)")
     } catch let error as PipelineError {
         throw CommandError(error.category, "\(file): \(error)")
+    } catch let error as TokenizerError {
+        throw CommandError(error.category, "\(file): \(error)")
     } catch let error as TimeFeatureError {
         throw CommandError(error.category, "\(file): \(error)")
     } catch let error as SensitivityError {
