@@ -292,9 +292,10 @@ struct AnalyzeCommand: ParsableCommand {
         let (count, seed) = (main.numPrompts, sampling.seed)
         let prompts = try calibration.prompts.map(PromptFile.prompts)
         if let embeddings = calibration.embeddings {
-            return try CalibrationSet(
-                embeddingsFile: embeddings, prompts: prompts ?? [], count: count, seed: seed,
-                pipeline: pipeline)
+            return try addingFile(embeddings) {
+                try CalibrationSet(
+                    embeddingsFile: embeddings, prompts: prompts ?? [], count: count, seed: seed, pipeline: pipeline)
+            }
         }
         if let prompts {
             return try CalibrationSet(prompts: prompts, count: count, seed: seed, pipeline: pipeline)

@@ -155,7 +155,7 @@ struct DistillCommand: ParsableCommand {
             throw CommandError(
                 .badData, "\(reference.name): already quantized; stage 1 requires a full-precision model")
         }
-        try student.quantize(recipe: bits, initialization: .paper)
+        try addingFile(recipe) { try student.quantize(recipe: bits, initialization: .paper) }
         return Start(
             name: reference.name, student: student, teacher: reference, models: [reference],
             inputs: [BitRecipe.file(of: recipe)])

@@ -184,7 +184,7 @@ struct SampleRun {
             guard file.stored("latents") != nil else {
                 throw CommandError(.badData, "\(path): latents: missing; give a file with a tensor of this name")
             }
-            inputs.noise = try file.tensor("latents")
+            inputs.noise = try addingFile(path) { try file.input("latents") }
         }
         guard let image else { return inputs }
         let stored = try addingFile(command.model.name) { try AutoencoderKL(in: reader, precision: .keep16Bit) }
