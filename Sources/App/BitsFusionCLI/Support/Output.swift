@@ -43,6 +43,10 @@ enum Output {
             throw CommandError(
                 .usage, "--output: expected a file name, found none; choose one")
         }
+        let name = PathParts(path).name.lowercased()
+        guard ![".png", ".h5", ".json", ".safetensors"].contains(name) else {
+            throw CommandError(.usage, "\(path): expected a name before the extension, found none; choose one")
+        }
         for input in inputs where isSameFile(path, input) {
             throw CommandError(
                 .usage, "\(path): is an input and would be overwritten; choose another --output")
