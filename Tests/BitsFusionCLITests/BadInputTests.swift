@@ -54,6 +54,7 @@ struct BadInputTests {
         BadInput(64, "distill --stage 2 --recipe recipe.json -o out"),
         BadInput(64, "distill --stage 2 --teacher-dtype bfloat16 -o out"),
         BadInput(64, "distill --stage 1 --teacher-dtype float16 -o out"),
+        BadInput(65, "distill --stage 1 --model model.h5 --recipe unknown.json -o out"),
         BadInput(65, "pack model.h5 -o out"),
     ]
     private static let files: [BadInput] = [
@@ -62,15 +63,20 @@ struct BadInputTests {
         BadInput(65, "info cut.h5"),
         BadInput(66, "info gone.h5"),
         BadInput(65, "info huge.json"),
+        BadInput(65, "info package.json"),
+        BadInput(64, "info model.h5 --no-vae-encoder"),
         BadInput(65, "info model.h5 --recipe unknown.json"),
         BadInput(65, "init --config broken.json -o out"),
         BadInput(66, "init --config gone.json -o out"),
         BadInput(73, "init --config config.json -o gone/out"),
         BadInput(64, "init --config config.json --seed -1 -o out"),
+        BadInput(64, "init --config config.json -o .h5"),
         BadInput(64, "init --config config.json --threads 0 -o out"),
         BadInput(66, "import gone -o out"),
         BadInput(66, "import . -o out"),
         BadInput(65, "import model.h5 -o out"),
+        BadInput(65, "import noise -o out"),
+        BadInput(65, "import image.jpg -o out"),
         BadInput(65, "export nan.h5 -o out"),
         BadInput(73, "export model.h5 -o gone/out"),
         BadInput(73, "export model.h5 -o empty"),
@@ -100,6 +106,21 @@ struct BadInputTests {
         BadInput(64, "sample model.h5 --embeddings e.safetensors --steps 0 -o out"),
         BadInput(64, "sample model.h5 --embeddings e.safetensors --sampler plms -o out"),
         BadInput(73, "sample model.h5 --embeddings e.safetensors -o gone/out"),
+        BadInput(64, "sample model.h5 --embeddings e.safetensors -o .png"),
+        BadInput(64, "sample model.h5 --embeddings e.safetensors --steps 1000 -o out"),
+        BadInput(64, "sample model.h5 --embeddings e.safetensors --vae-tiling -o out"),
+        BadInput(64, "sample model.h5 --embeddings e.safetensors --rows 2 --count 3 -o out"),
+        BadInput(65, "sample model.h5 --embeddings e.safetensors --init-image folder -o out"),
+        BadInput(65, "sample model.h5 --embeddings e.safetensors --init-image noise -o out"),
+        BadInput(65, "sample model.h5 --embeddings e.safetensors --init-image image.jpg -o out"),
+        BadInput(65, "sample model.h5 --embeddings e.safetensors --latents folder -o out"),
+        BadInput(65, "sample model.h5 --embeddings e.safetensors --latents /dev/null -o out"),
+        BadInput(65, "sample model.h5 --embeddings e.safetensors --latents noise -o out"),
+        BadInput(65, "sample model.h5 --embeddings e.safetensors --latents nan.safetensors -o out"),
+        BadInput(65, "sample model.h5 --embeddings e.safetensors --latents shape.safetensors -o out"),
+        BadInput(65, "sample model.h5 --embeddings nan.safetensors -o out"),
+        BadInput(65, "sample model.h5 --prompts image.jpg -o out"),
+        BadInput(65, "sample model.h5 --prompts folder -o out"),
         BadInput(64, "sample model.h5 --promt circle -o out"),
         BadInput(64, "sample model.h5 --prompt circle --steps 0 --guidance 2 -o out"),
         BadInput(64, "allocate --budget 2 -o out"),
@@ -150,6 +171,36 @@ struct BadInputTests {
         #expect(!folder.names.contains("x.png"))
     }
 
+    @Test("errors of the scheduler config name the file of the model, for every command that reads the config")
+    func schedulerConfig() throws {
+        let folder = try TemporaryFolder()
+        let pipeline = try TinyModel.pipeline(schedulerJSON: #"{"_class_name": "DDIMScheduler", "beta_start": -1}"#)
+        try pipeline.writeModel(to: folder.file("m.h5"), manifest: TinyModel.manifest)
+        try TinyModel.recipe(2).write(to: folder.url("recipe.json"))
+        try folder.write("prompts.txt", "a red circle")
+        for command in [
+            "sample m.h5 --prompts prompts.txt -o out", "sample m.h5 --prompts prompts.txt --sampler euler -o out",
+            "analyze m.h5 -o out", "quantize m.h5 -o out", "distill --stage 1 --model m.h5 -o out",
+        ] {
+            let run = try folder.run(command.split(separator: " ").map(String.init))
+            #expect(run.status == 65, "\(command)")
+            #expect(run.errors.contains(": m.h5: scheduler_config.json: config key beta_start"), "\(run.errors)")
+            #expect(folder.names == ["m.h5", "prompts.txt", "recipe.json"])
+        }
+    }
+
+    @Test("an output that another run writes is refused")
+    func lockedOutput() throws {
+        let folder = try TemporaryFolder()
+        try folder.write("config.json", TinyModel.latentJSON)
+        let lock = try OutputLock(folder.file("out"))
+        let run = try folder.run("init", "--config", "config.json", "-o", "out")
+        withExtendedLifetime(lock) {}
+        #expect(run.status == 73)
+        #expect(run.errorLines.count == 1 && run.errors.contains("out: another run is writing to it"))
+        #expect(folder.names == ["config.json", "out.lock"])
+    }
+
     /// Makes the files that the command line names.
     private func prepare(_ folder: TemporaryFolder, for input: BadInput) throws {
         let names = Set(input.arguments)
@@ -165,6 +216,8 @@ struct BadInputTests {
             "steps.json",
             "{\"format\": \"bitsfusion-recipe\", \"version\": 2, \"cachedSteps\": -1, \"layers\": {\"conv_in\": 8}}")
         try folder.write("noise", String(repeating: "noise ", count: 100))
+        try folder.write("image.jpg", [0xFF, 0xD8, 0xFF, 0xE0, 0x00, 0x10])
+        try folder.write("package.json", "{\"name\": \"x\", \"version\": \"1.0.0\"}")
         try folder.write("broken.json", "{\"in_channels\": 4.5}")
         try folder.write("huge.json", "{\"block_out_channels\": [1e15, 1, 1, 1]}")
         if !needsModel { try folder.write("recipe.json", "{\"layers\": {\"conv_in\": 8}}") }
@@ -178,9 +231,17 @@ struct BadInputTests {
             let whole = try folder.data("model.h5")
             try whole.prefix(whole.count / 2).write(to: folder.url("cut.h5"))
         }
-        try folder.write(["sample": .zeros([1, 3, 4, 4]), "timestep": .zeros([1])], to: "shape.safetensors")
+        // Inputs of `predict`, and as latents and embeddings those of `sample`.
+        let forPrediction = names.contains("predict")
         try folder.write(
-            ["sample": .full([1, 4, 4, 4], .nan), "timestep": .zeros([1])], to: "nan.safetensors")
+            forPrediction
+                ? ["sample": .zeros([1, 3, 4, 4]), "timestep": .zeros([1])] : ["latents": .zeros([1, 3, 4, 4])],
+            to: "shape.safetensors")
+        try folder.write(
+            forPrediction
+                ? ["sample": .full([1, 4, 4, 4], .nan), "timestep": .zeros([1])]
+                : ["latents": .full([1, 4, 4, 4], .nan), "encoder_hidden_states": .full([1, 3, 6], .infinity)],
+            to: "nan.safetensors")
         try folder.write(["timestep": .zeros([1])], to: "none.safetensors")
     }
 

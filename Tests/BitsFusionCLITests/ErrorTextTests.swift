@@ -3,12 +3,15 @@
 // data sets and of runs that cannot go on, in Snapshots/data-errors.txt.
 
 import BitsFusion
+import Foundation
 import Testing
 
 @Suite("Error texts")
 struct ErrorTextTests {
     private static let recipe: [RecipeError] = [
-        .fileMissing, .unreadable(reason: "Permission denied"), .unwritable(reason: "No space left on device"),
+        .fileMissing, .unreadable(reason: "Permission denied"), .unwritable(reason: "Permission denied"),
+        .writeFailed(reason: "No space left on device", hadFile: true),
+        .writeFailed(reason: "No space left on device", hadFile: false),
         .wrongFormat(expected: "bitsfusion-recipe", found: "bitsfusion-sensitivity"),
         .wrongFormat(expected: "bitsfusion-recipe", found: nil),
         .unsupportedVersion(format: "bitsfusion-recipe", expected: 2, found: 1),
@@ -52,6 +55,11 @@ struct ErrorTextTests {
             file: "other.h5", packed: "packed.h5", block: "mid_block.resnets.0", difference: 1.25, limit: 0x1p-10),
         SensitivityError.conditionChannels(inChannels: 9, outChannels: 4),
         SensitivityError.predictedChannels(inChannels: 4, outChannels: 8),
+        SensitivityError.table(
+            .inFile(name: "t.json", .writeFailed(reason: "File too large", hadFile: false)), journal: "t.json.partial"),
+        FileError.writeFailed(path: "a.h5", code: ENOSPC, hadFile: true),
+        FileError.writeFailed(path: "a.h5", code: ENOSPC, hadFile: false), FileError.inUse(path: "a.h5"),
+        DenoiserInputError.notFinite(name: "latents", index: 3, count: 2),
         DenoiserInputError.missing(name: "time_ids", neededBy: "addition_embed_type \"text_time\""),
         DenoiserInputError.missing(name: "text_embeds", neededBy: "addition_embed_type \"text_time\""),
         DenoiserInputError.missing(name: "negative_text_embeds", neededBy: "classifier-free guidance"),

@@ -49,6 +49,7 @@ struct HelpTests {
     func statuses() {
         let errors: [(any CategorizedError, Int32)] = [
             (RecipeError.fileMissing, 66), (RecipeError.unwritable(reason: "full"), 73),
+            (RecipeError.writeFailed(reason: "full", hadFile: false), 74),
             (RecipeError.unreadable(reason: "denied"), 74), (RecipeError.unknownLayer(path: "a"), 65),
             (RecipeError.inFile(name: "x.json", .fileMissing), 66), (Interrupted(), 130),
             (CommandError(.usage, "a"), 64), (CommandError(.internalError, "a"), 70),

@@ -24,13 +24,13 @@ extension TemporaryFolder {
     @discardableResult
     func run(_ arguments: [String]) throws -> ProgramRun { try run(arguments) { $0.waitUntilExit() } }
 
-    /// Runs `bitsfusion` with `arguments` in this folder and kills it after `seconds` with SIGKILL, the signal of the
-    /// system's out-of-memory killer. The status is 9, or the program's own if it ended before.
-    func run(_ arguments: [String], killedAfter seconds: Double) throws -> ProgramRun {
+    /// Runs `bitsfusion` with `arguments` in this folder and sends it `signal` after `seconds`, by default SIGKILL, the
+    /// signal of the system's out-of-memory killer. The status is that of the signal, or the program's own.
+    func run(_ arguments: [String], killedAfter seconds: Double, by signal: Int32 = SIGKILL) throws -> ProgramRun {
         try run(arguments) { process in
             let end = Date(timeIntervalSinceNow: seconds)
             while process.isRunning, Date() < end { Thread.sleep(forTimeInterval: 0.001) }
-            if process.isRunning { kill(process.processIdentifier, SIGKILL) }
+            if process.isRunning { kill(process.processIdentifier, signal) }
             process.waitUntilExit()
         }
     }

@@ -225,11 +225,69 @@ import Testing
                     folder: folder.path, pipeline: "StableDiffusionUpscalePipeline",
                     reason: "its UNet has other inputs")
             ),
+            (
+                "\"_class_name\": \"StableVideoDiffusionPipeline\", \(unet)",
+                .otherPipeline(
+                    folder: folder.path, pipeline: "StableVideoDiffusionPipeline", reason: "it generates videos")
+            ),
+            (
+                "\"_class_name\": \"StableDiffusionLDM3DPipeline\", \(unet)",
+                .otherPipeline(
+                    folder: folder.path, pipeline: "StableDiffusionLDM3DPipeline", reason: "its images have depth")
+            ),
+            (
+                "\"_class_name\": \"AudioLDMPipeline\", \(unet)",
+                .otherPipeline(folder: folder.path, pipeline: "AudioLDMPipeline", reason: "it generates sound")
+            ),
+            (
+                "\"_class_name\": \"KolorsPipeline\", \"text_encoder\": [\"kolors\", \"ChatGLMModel\"], \(unet)",
+                .otherPipeline(
+                    folder: folder.path, pipeline: "KolorsPipeline",
+                    reason: "text_encoder: expected CLIPTextModel or CLIPTextModelWithProjection, found ChatGLMModel")
+            ),
+            (
+                "\"_class_name\": \"OtherPipeline\", \"vae\": [\"diffusers\", \"VQModel\"], \(unet)",
+                .otherPipeline(
+                    folder: folder.path, pipeline: "OtherPipeline",
+                    reason: "vae: expected AutoencoderKL, found VQModel")
+            ),
         ]
         for (members, error) in cases {
             try folder.write("model_index.json", "{\(members)}")
             #expect(throws: error) { try PipelineSource(folder.path) }
             #expect("\(error)".contains("supported are"))
+        }
+    }
+
+    @Test("a pipeline of unknown name is read if its components are supported")
+    func customPipeline() throws {
+        let folder = try TemporaryFolder()
+        let path = try TinyPipeline.sd1.writeFolder(folder, "sd1")
+        let index = String(decoding: try folder.data("sd1/model_index.json"), as: UTF8.self)
+        for name in ["\"MyPipeline\"", "[\"pipeline\", \"MyPipeline\"]"] {
+            try folder.write("sd1/model_index.json", index.replacing("\"StableDiffusionPipeline\"", with: name))
+            #expect(try PipelineSource(path).components.map(\.name) == ["unet", "vae", "text_encoder"])
+        }
+    }
+
+    @Test("a model file, and files that are not checkpoints, are refused for what they are")
+    func otherFiles() throws {
+        let folder = try TemporaryFolder()
+        let model = folder.file("model.h5")
+        try SampleCheckpoint.writeModel(model)
+        #expect(throws: PipelineSourceError.modelFile(path: model, format: "bitsfusion-model")) {
+            try PipelineSource(model)
+        }
+        let kinds: [([UInt8], FileKind)] = [
+            ([0xFF, 0xD8, 0xFF, 0xE0, 0], .jpeg), ([0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A, 0], .png),
+            (FileInspection.hdf5Signature, .hdf5), (Array("a text, ä".utf8), .text), (Array("BM6\0\0\0".utf8), .bmp),
+            (Array(String(repeating: "ä", count: 300).utf8.dropLast()), .text),
+        ]
+        for (bytes, kind) in kinds {
+            let path = try folder.write("file", bytes)
+            #expect(throws: FileError.wrongKind(path: path, expected: .safetensors, found: kind)) {
+                try PipelineSource(path)
+            }
         }
     }
 

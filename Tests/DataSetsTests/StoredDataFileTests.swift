@@ -134,10 +134,19 @@ import Testing
         #expect(error?.description.contains(".astype(\"float32\")") == true)
     }
 
+    @Test("data sets of bfloat16 are read")
+    func bfloat16() throws {
+        let folder = try TemporaryFolder(), path = folder.file("set.h5")
+        let tensors = set(["latents": Tensor.full([8, 3, 8, 8], 0.75)])
+        try writeDataSets(tensors, asBfloat16: true, to: path)
+        let read = try StoredDistillationData(contentsOf: path, for: TinyModel.config())
+        #expect(read.latents.values == tensors["latents"]?.values)
+    }
+
     @Test("a file of another kind is refused as a data set")
     func otherKinds() throws {
         let folder = try TemporaryFolder(), path = try folder.write("set.h5", "not HDF5")
-        #expect(throws: DataSetError.wrongKind(file: path, found: .unknown)) {
+        #expect(throws: DataSetError.wrongKind(file: path, found: .text)) {
             try StoredDistillationData(contentsOf: path, for: TinyModel.config())
         }
         #expect(throws: FileError.missingFile(path: folder.file("gone.h5"))) {

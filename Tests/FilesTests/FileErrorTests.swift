@@ -13,7 +13,9 @@ import Testing
             (FileError.missingFile(path: "m.h5"), .inputMissing),
             (.unreadable(path: "m.h5", code: EIO), .inputOutput),
             (.cannotCreate(path: "x/m.h5", code: ENOENT), .cannotCreate),
-            (.writeFailed(path: "m.h5", code: ENOSPC), .inputOutput),
+            (.inUse(path: "m.h5"), .cannotCreate),
+            (.writeFailed(path: "m.h5", code: ENOSPC, hadFile: false), .inputOutput),
+            (.writeFailed(path: "m.h5", code: ENOSPC, hadFile: true), .inputOutput),
             (.wrongKind(path: "unet", expected: .hdf5, found: .folder), .badData),
         ] as [(FileError, ErrorCategory)])
     func categories(_ error: FileError, _ category: ErrorCategory) {
@@ -25,8 +27,8 @@ import Testing
 extension FileError {
     fileprivate var path: String {
         switch self {
-        case .missingFile(let path), .unreadable(let path, _), .cannotCreate(let path, _), .writeFailed(let path, _),
-            .wrongKind(let path, _, _):
+        case .missingFile(let path), .inUse(let path), .unreadable(let path, _), .cannotCreate(let path, _),
+            .writeFailed(let path, _, _), .wrongKind(let path, _, _):
             path
         }
     }

@@ -63,10 +63,10 @@ import Testing
 
     @Test("files of other formats are named")
     func otherFormats() {
-        #expect(error([0xFF, 0xD8, 0xFF, 0xE0, 0]) == .notPNG(file: "image.png", found: "JPEG"))
-        #expect(error(Array("RIFF0000WEBPVP8 ".utf8)) == .notPNG(file: "image.png", found: "WebP"))
-        #expect(error([]) == .notPNG(file: "image.png", found: "an empty file"))
-        #expect(error(Array("hello".utf8)) == .notPNG(file: "image.png", found: nil))
+        #expect(error([0xFF, 0xD8, 0xFF, 0xE0, 0]) == .notPNG(file: "image.png", found: .jpeg))
+        #expect(error(Array("RIFF0000WEBPVP8 ".utf8)) == .notPNG(file: "image.png", found: .webp))
+        #expect(error([]) == .notPNG(file: "image.png", found: .empty))
+        #expect(error(Array("hello".utf8)) == .notPNG(file: "image.png", found: .text))
     }
 
     @Test("the number of pixels is limited before memory is allocated")

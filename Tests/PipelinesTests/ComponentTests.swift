@@ -5,6 +5,7 @@
 import Foundation
 import Layers
 import Networks
+import Packing
 import Quantization
 import Recipes
 import Tensors
@@ -52,6 +53,32 @@ import Testing
         #expect(LayerID("transformer_blocks.0.ff") == LayerID(rawValue: "transformer_blocks.0.ff"))
         #expect(LayerID("a.b", of: "text_encoder").rawValue == "text_encoder.a.b")
         #expect(LayerID("a.b", of: nil) == "a.b")
+    }
+
+    @Test("the forecast without the VAE's encoder is a bound of the file without it, and below that with it")
+    func withoutVAEEncoder() throws {
+        let folder = try TemporaryFolder()
+        let pipeline = try DiffusionPipeline(contentsOf: ReferencePipelines.imported("sd1", in: folder))
+        let inventory = try pipeline.inventory()
+        let denoiser = try BitRecipe.uniform(BitWidth(2), over: pipeline.denoiser.inventory())
+        func forecast(_ inventory: ModelInventory) throws -> Int {
+            try StorageModel { packedByteCountBound(count: $0, levels: $1, encoding: .radix) }.storedBytes(
+                recipe: denoiser.quantizingComponents(BitWidth(8), of: inventory), inventory: inventory,
+                timeFeatures: .layersKept)
+        }
+        var options = PackingOptions(encoding: .radix, cachedTimesteps: nil)
+        options.keepsVAEEncoder = false
+        let path = folder.file("packed.h5")
+        let stored = inventory.withoutVAEEncoder
+        try pipeline.writePacked(
+            to: path, manifest: TinyModel.manifest, options: options,
+            quantization: PostTrainingQuantization(
+                recipe: denoiser.quantizingComponents(BitWidth(8), of: stored), initialization: .minMax))
+        let bytes = try folder.data("packed.h5").count
+        let (expected, withEncoder) = (try forecast(stored), try forecast(inventory))
+        #expect(bytes <= expected && expected < withEncoder)
+        #expect(!stored.componentLayers.contains { $0.layer.path.rawValue.hasPrefix("vae.encoder.") })
+        #expect(stored.componentLayers.contains { $0.layer.path.rawValue.hasPrefix("vae.decoder.") })
     }
 
     @Test("components and their layers have the names of diffusers")

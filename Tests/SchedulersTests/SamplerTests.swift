@@ -317,9 +317,14 @@ private func prediction(_ sample: Tensor, call: Int) -> Tensor {
             #expect(throws: SamplerError.self) { try config.sampler(kind, steps: 0) }
             #expect(throws: SamplerError.self) { try config.sampler(kind, steps: 1001) }
         }
-        #expect(throws: SamplerError.timestepBeyondSchedule(timestep: 1000, last: 999)) {
-            try DDIMSampler(steps: 1000, config: config)
-        }
+        let tooMany = SamplerError.timestepBeyondSchedule(timestep: 1000, last: 999, offset: 1)
+        #expect(throws: tooMany) { try DDIMSampler(steps: 1000, config: config) }
+        #expect(tooMany.category == .usage)
+        var withLargeOffset = config
+        withLargeOffset.stepsOffset = 1000
+        let beyond = SamplerError.timestepBeyondSchedule(timestep: 1000, last: 999, offset: 1000)
+        #expect(throws: beyond) { try DDIMSampler(steps: 1, config: withLargeOffset) }
+        #expect(beyond.category == .badData)
         var withRungeKutta = config
         withRungeKutta.skipPRKSteps = false
         #expect(throws: SamplerError.self) { try PNDMSampler(steps: 3, config: withRungeKutta) }

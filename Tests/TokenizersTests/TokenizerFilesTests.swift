@@ -109,6 +109,26 @@ import Testing
             error(files(["merges.txt": "a b\n"])) == .unknownMergeToken(file: "merges.txt", merge: 1, token: "ab"))
     }
 
+    @Test("a tokenizer without merges, or without its start or end token, is an error")
+    func incomplete() throws {
+        for text in ["", "#version: 0.2\n", "\n\n"] {
+            #expect(error(files(["merges.txt": text])) == .noMerges(file: "merges.txt"))
+        }
+        #expect(
+            error(TokenizerFiles(["tokenizer.json": "{\"model\": {\"vocab\": \(vocab), \"merges\": []}}"]))
+                == .noMerges(file: "tokenizer.json"))
+        let cut = vocab.replacing(#", "<|endoftext|>": 6"#, with: "")
+        #expect(
+            error(files(["vocab.json": cut])) == .missingToken(key: "eos_token", token: "<|endoftext|>"))
+        #expect(
+            error(files(["special_tokens_map.json": #"{"bos_token": "<s>"}"#]))
+                == .missingToken(key: "bos_token", token: "<s>"))
+        // Added tokens follow the vocabulary.
+        let added = try CLIPTokenizer(
+            files: files(["vocab.json": cut, "added_tokens.json": #"{"<|endoftext|>": 6}"#]))
+        #expect(added.eosTokenId == 6)
+    }
+
     @Test("a tokenizer.json with another model or damaged merges is an error")
     func tokenizerJSON() throws {
         func document(_ model: String) -> TokenizerFiles {
@@ -160,7 +180,7 @@ import Testing
         let errors: [TokenizerError] = [
             .missingFile("vocab.json", found: []), .invalidJSON(file: "vocab.json", fault: .notUTF8),
             .invalidValue(file: "vocab.json", key: "a", value: "1", expected: "2"),
-            .duplicateID(file: "vocab.json", id: 0, tokens: ["a", "b"]),
+            .duplicateID(file: "vocab.json", id: 0, tokens: ["a", "b"]), .noMerges(file: "vocab.json"),
         ]
         for error in errors {
             #expect(error.description.contains("vocab.json") && !error.description.contains("\n"))

@@ -20,6 +20,7 @@ enum CommandMain {
         // file is removed.
         signal(SIGXFSZ, SIG_IGN)
         let outcome = outcome(of: Array(CommandLine.arguments.dropFirst()))
+        Output.releaseLocks()
         if let message = outcome.message {
             if outcome.status == .success {
                 Output.line(message)

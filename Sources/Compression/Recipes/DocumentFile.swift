@@ -22,8 +22,8 @@ func readFile(_ url: URL) throws(RecipeError) -> Data {
 
 /// Creates the file `url` with the content `data`, or replaces it; see `AtomicFile`.
 ///
-/// - Throws: `RecipeError.unwritable` with the description of the system; also for folders, devices and pipes, which a
-///   rename would replace.
+/// - Throws: `RecipeError.unwritable` or `.writeFailed` with the description of the system; `.unwritable` also for
+///   folders, devices and pipes, which a rename would replace.
 func replaceFile(_ url: URL, with data: Data) throws(RecipeError) {
     do throws(FileError) {
         try AtomicFile.write(data, to: url.path)
@@ -31,9 +31,10 @@ func replaceFile(_ url: URL, with data: Data) throws(RecipeError) {
         switch error {
         case .cannotCreate(_, EISDIR), .cannotCreate(_, EINVAL):
             throw .unwritable(reason: "the path is a folder, device or pipe; choose another name")
-        case .cannotCreate(_, let code), .writeFailed(_, let code), .unreadable(_, let code):
-            throw .unwritable(reason: String(cString: strerror(code)))
-        case .missingFile, .wrongKind: throw .unwritable(reason: "\(error)")
+        case .cannotCreate(_, let code): throw .unwritable(reason: String(cString: strerror(code)))
+        case .writeFailed(_, let code, let hadFile):
+            throw .writeFailed(reason: String(cString: strerror(code)), hadFile: hadFile)
+        case .missingFile, .unreadable, .inUse, .wrongKind: throw .unwritable(reason: "\(error)")
         }
     }
 }

@@ -9,8 +9,11 @@ public enum RecipeError: Error, Equatable, Sendable {
     case fileMissing
     /// The file exists but cannot be read; `reason` is the text of the operating system.
     case unreadable(reason: String)
-    /// The file cannot be written; `reason` is the text of the operating system.
+    /// The file cannot be created; `reason` is the text of the operating system.
     case unwritable(reason: String)
+    /// Writing failed, for example because the disk is full; `reason` is the text of the operating system. A file that
+    /// existed before (`hadFile`) is unchanged.
+    case writeFailed(reason: String, hadFile: Bool)
     /// The `format` key names another kind of document or is missing (`found` nil).
     case wrongFormat(expected: String, found: String?)
     /// The version of the document is not supported.
@@ -48,7 +51,9 @@ extension RecipeError {
         case .unreadable(let reason):
             return "cannot be read: \(reason)"
         case .unwritable(let reason):
-            return "cannot be written: \(reason)"
+            return "cannot be created: \(reason)"
+        case .writeFailed(let reason, let hadFile):
+            return "writing failed (\(reason)); " + (hadFile ? "the previous file is unchanged" : "no file was written")
         case .wrongFormat(let expected, let found):
             let text = found.map { "\"\($0)\"" } ?? "none"
             return "format: wrong kind of file: expected \"\(expected)\", found \(text); give another file"
@@ -91,7 +96,7 @@ extension RecipeError: CategorizedError {
         switch self {
         case .fileMissing: .inputMissing
         case .unwritable: .cannotCreate
-        case .unreadable: .inputOutput
+        case .unreadable, .writeFailed: .inputOutput
         case .inFile(_, let error): error.category
         default: .badData
         }

@@ -44,6 +44,8 @@ public enum SensitivityError: Error, Equatable, Sendable {
     case journalLine(journal: String, line: Int, reason: String)
     /// The journal cannot be opened, read or written; `reason` is the system's text.
     case journalFile(journal: String, reason: String, operation: JournalOperation)
+    /// The table cannot be written; the journal with all measurements is kept.
+    case table(RecipeError, journal: String)
 }
 
 /// The operation on a journal that failed.
@@ -107,6 +109,8 @@ extension SensitivityError {
         case .journalFile(let journal, let reason, .reading): "\(journal): cannot be read: \(reason)"
         case .journalFile(let journal, let reason, .writing):
             "\(journal): cannot be written: \(reason); free disk space and continue with --resume"
+        case .table(let error, let journal):
+            "\(error); the measurements are saved in \(journal): continue with --resume"
         }
     }
 }
@@ -122,6 +126,7 @@ extension SensitivityError: CategorizedError {
             .badData
         case .unfinished, .inUse, .journalFile(_, _, .opening): .cannotCreate
         case .journalFile: .inputOutput
+        case .table(let error, _): error.category
         }
     }
 }

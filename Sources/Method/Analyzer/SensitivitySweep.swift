@@ -93,7 +93,7 @@ public final class SensitivitySweep {
     ///   - progress: called at the start and after every candidate.
     ///   - shouldStop: called after every sampling step; true ends the run and keeps the journal.
     /// - Returns: the table; nil when stopped.
-    /// - Throws: `SensitivityError`, `RecipeError` where the table cannot be written, and what sampling throws.
+    /// - Throws: `SensitivityError`, and what sampling throws.
     public func run(
         output: URL? = nil, unfinished: UnfinishedAnalysis = .refused,
         progress: (SensitivityProgress) -> Void = { _ in },
@@ -117,7 +117,11 @@ public final class SensitivitySweep {
         unusable = candidates.filter { records[$0]?.measure == nil }
         let table = table(records, manifest: journal?.header.manifest ?? manifest)
         if let output, let journal {
-            try table.write(to: output)
+            do {
+                try table.write(to: output)
+            } catch {
+                throw SensitivityError.table(error, journal: journal.path)
+            }
             try journal.remove()
         }
         return table

@@ -38,7 +38,8 @@ extension DataSetError: CategorizedError {
             "\(file): data set \(name): expected \(samples) rows, one for each sample of latents, found \(found); "
                 + "store one for each sample"
         case .elementType(let file, let name, let found):
-            "\(file): data set \(name): expected float32 or float16, found \(found); store it with .astype(\"float32\")"
+            "\(file): data set \(name): expected float32, float16 or bfloat16, found \(found); store it with "
+                + ".astype(\"float32\")"
         case .notFinite(let file, let name, let sample, let count):
             "\(file): data set \(name): \(count) values are NaN or infinite, the first in sample \(sample); encode "
                 + "this sample again, or leave it out"

@@ -118,6 +118,8 @@ extension DataSetError {
             self = .missing(file: file, name: name, contents: "it: it is needed by \(neededBy)")
         case .unexpected(let name):
             self = .missing(file: file, name: name, contents: "a model that has use for it")
+        case .notFinite(let name, let index, let count):
+            self = .notFinite(file: file, name: name, sample: index, count: count)
         case .tooSmall(let found, let halvings):
             self = .tooSmall(file: file, found: found, halvings: halvings)
         }

@@ -36,4 +36,14 @@ public enum AtomicFile {
         let map = try MappedFile(path)
         return Data(map.bytes)
     }
+
+    /// The content of the text file at `path`, in UTF-8.
+    ///
+    /// - Throws: `FileError.missingFile`, `.unreadable`, or `.wrongKind` for anything else.
+    public static func readText(_ path: String) throws(FileError) -> String {
+        let found = try FileInspection(path).kind
+        guard [.text, .json, .html, .empty].contains(found), let text = String(data: try read(path), encoding: .utf8)
+        else { throw .wrongKind(path: path, expected: .text, found: found == .text ? .unknown : found) }
+        return text
+    }
 }

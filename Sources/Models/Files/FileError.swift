@@ -12,8 +12,11 @@ public enum FileError: Error, Equatable, Sendable {
     /// The file or folder at `path` cannot be created, for example because its folder is missing or not writable, or
     /// because another kind of file exists at `path`; `code` is the errno.
     case cannotCreate(path: String, code: Int32)
-    /// Writing failed, for example because the disk is full; `code` is the errno. The old file is unchanged.
-    case writeFailed(path: String, code: Int32)
+    /// Writing failed, for example because the disk is full; `code` is the errno. A file that existed at `path` before
+    /// (`hadFile`) is unchanged.
+    case writeFailed(path: String, code: Int32, hadFile: Bool)
+    /// Another run has the file as its output.
+    case inUse(path: String)
     /// The file is of another kind than expected.
     case wrongKind(path: String, expected: FileKind, found: FileKind)
 }
@@ -28,10 +31,20 @@ public enum FileKind: String, Equatable, Sendable {
     case lfsPointer = "a Git LFS pointer"
     case gguf = "a GGUF file"
     case json = "a JSON document"
+    case text = "a text file in UTF-8"
+    case png = "a PNG image"
+    case jpeg = "a JPEG image"
+    case webp = "a WebP image"
+    case gif = "a GIF image"
+    case bmp = "a BMP image"
+    case tiff = "a TIFF image"
+    case heif = "an AVIF or HEIF image"
     case empty = "an empty file"
     case folder = "a folder"
-    case special = "not a regular file"
-    case unknown = "neither HDF5 nor safetensors"
+    case special = "a device or pipe"
+    case unknown = "a file of unknown format"
+    /// Expected where any file is read.
+    case any = "a file"
     case diffusersFolder = "a diffusers folder (config.json and *.safetensors, or a pipeline with unet/)"
 }
 
@@ -40,7 +53,7 @@ extension FileError: CategorizedError {
         switch self {
         case .missingFile: .inputMissing
         case .wrongKind: .badData
-        case .cannotCreate: .cannotCreate
+        case .cannotCreate, .inUse: .cannotCreate
         case .unreadable, .writeFailed: .inputOutput
         }
     }
@@ -53,8 +66,11 @@ extension FileError: CategorizedError {
             "\(path): cannot be read (\(Self.reason(code)))"
         case .cannotCreate(let path, let code):
             "\(path): cannot be created (\(Self.reason(code))); choose a path that you can write to"
-        case .writeFailed(let path, let code):
-            "\(path): writing failed (\(Self.reason(code))); the previous file is unchanged"
+        case .inUse(let path):
+            "\(path): another run is writing to it; wait for its end, or choose another output"
+        case .writeFailed(let path, let code, let hadFile):
+            "\(path): writing failed (\(Self.reason(code))); "
+                + (hadFile ? "the previous file is unchanged" : "no file was written")
         case .wrongKind(let path, let expected, let found):
             "\(path): expected \(expected.rawValue), found \(found.rawValue)\(Self.advice(path, expected, found))"
         }
@@ -63,6 +79,12 @@ extension FileError: CategorizedError {
     /// The error for the errno `code` of opening or reading the file at `path`.
     package static func readFailure(_ path: String, _ code: Int32) -> FileError {
         code == ENOENT || code == ENOTDIR ? .missingFile(path: path) : .unreadable(path: path, code: code)
+    }
+
+    /// The error for the errno `code` of writing the file that `path` will be. Unfinished files have another name, so
+    /// that a file at `path` is the previous one.
+    package static func writeFailure(_ path: String, _ code: Int32) -> FileError {
+        .writeFailed(path: path, code: code, hadFile: access(path, F_OK) == 0)
     }
 
     private static func reason(_ code: Int32) -> String { String(cString: strerror(code)) }
@@ -87,6 +109,8 @@ extension FileError: CategorizedError {
         case (_, .lfsPointer): "; fetch the file itself with `git lfs pull`"
         case (_, .gguf): "; GGUF is not read; look for the .safetensors file of the same model"
         case (_, .empty): "; it was never written completely"
+        case (.png, .jpeg), (.png, .webp), (.png, .gif), (.png, .bmp), (.png, .tiff), (.png, .heif):
+            "; convert it to PNG"
         default: ""
         }
     }

@@ -16,7 +16,7 @@ package final class MappedFile: @unchecked Sendable {
     /// Maps the file at `path`.
     ///
     /// - Throws: `FileError.missingFile`, `.unreadable`, or `.wrongKind` for a folder or device.
-    package init(_ path: String, expected: FileKind = .unknown) throws(FileError) {
+    package init(_ path: String, expected: FileKind = .any) throws(FileError) {
         self.path = path
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { throw .readFailure(path, errno) }

@@ -71,7 +71,7 @@ package final class PendingFile {
     /// - Throws: `FileError.writeFailed`.
     package func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(FileError) {
         let code = writeAll(bytes, to: descriptor, at: offset)
-        if code != 0 { throw .writeFailed(path: destination, code: code) }
+        if code != 0 { throw .writeFailure(destination, code) }
     }
 
     /// Writes an array of bytes at `offset`, in bytes.
@@ -97,7 +97,7 @@ package final class PendingFile {
         guard synced, closed, rename(temporaryPath, destination) == 0 else {
             let code = synced ? errno : syncCode
             unlink(temporaryPath)
-            throw .writeFailed(path: destination, code: code)
+            throw .writeFailure(destination, code)
         }
         Self.syncFolder(of: destination)
     }

@@ -7,8 +7,8 @@ import Files
 public enum PNGError: CategorizedError, Equatable {
     /// libpng failed for an image of this size with this message.
     case encoding(width: Int, height: Int, message: String)
-    /// The file is of another format, which is named if it is known.
-    case notPNG(file: String, found: String?)
+    /// The file is of another kind.
+    case notPNG(file: String, found: FileKind)
     /// The image has more pixels than the limit.
     case tooLarge(file: String, width: Int, height: Int, limit: Int)
     /// The file is damaged; libpng's message.
@@ -23,7 +23,7 @@ public enum PNGError: CategorizedError, Equatable {
         case .encoding(let width, let height, let message):
             "PNG of \(width)x\(height) pixels: libpng: \(message); write a smaller image"
         case .notPNG(let file, let found):
-            "\(file): expected a PNG image, found \(found ?? "another format"); convert it to PNG"
+            FileError.wrongKind(path: file, expected: .png, found: found).description
         case .tooLarge(let file, let width, let height, let limit):
             "\(file): \(width)x\(height) pixels: expected at most \(limit) pixels; scale the image down"
         case .damaged(let file, let message):

@@ -14,7 +14,7 @@ extension PNGFile {
     ///
     /// - Throws: `PNGError.notPNG`, `.tooLarge`, `.damaged`; `FileError` if the file cannot be read.
     public static func read(_ path: String, maximumPixels: Int = PNGFile.maximumPixels) throws -> RGBImage {
-        let file = try MappedFile(path)
+        let file = try MappedFile(path, expected: .png)
         return try withExtendedLifetime(file) { () throws(PNGError) in
             try decode(file.bytes, file: path, maximumPixels: maximumPixels)
         }
@@ -37,12 +37,11 @@ extension PNGFile {
         return try result.get()
     }
 
-    private static let signature: [UInt8] = [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]
-
     private static func decode(
         _ bytes: UnsafeRawBufferPointer, file: String, maximumPixels: Int
     ) throws(PNGError) -> RGBImage {
-        guard bytes.starts(with: signature) else { throw .notPNG(file: file, found: format(bytes)) }
+        let found = FileKind(head: Array(bytes.prefix(512)))
+        guard found == .png else { throw .notPNG(file: file, found: found) }
         guard bytes.count >= 33, bytes[12..<16].elementsEqual("IHDR".utf8) else {
             throw .damaged(file: file, message: "the header is missing")
         }
@@ -67,16 +66,5 @@ extension PNGFile {
 
     private static func bigEndian(_ bytes: UnsafeRawBufferPointer, at offset: Int) -> Int {
         (0..<4).reduce(0) { $0 << 8 | Int(bytes[offset + $1]) }
-    }
-
-    /// The format of a file that is no PNG, by its first bytes.
-    private static func format(_ bytes: UnsafeRawBufferPointer) -> String? {
-        let known: [(name: String, offset: Int, magic: [UInt8])] = [
-            ("JPEG", 0, [0xFF, 0xD8, 0xFF]), ("WebP", 8, Array("WEBP".utf8)), ("GIF", 0, Array("GIF8".utf8)),
-            ("BMP", 0, Array("BM".utf8)), ("TIFF", 0, [0x49, 0x49, 0x2A, 0]), ("TIFF", 0, [0x4D, 0x4D, 0, 0x2A]),
-            ("AVIF or HEIF", 4, Array("ftyp".utf8)),
-        ]
-        if bytes.isEmpty { return "an empty file" }
-        return known.first { bytes.dropFirst($0.offset).starts(with: $0.magic) }?.name
     }
 }

@@ -13,6 +13,8 @@ public enum DenoiserInputError: Error, Equatable, Sendable {
     case missing(name: String, neededBy: String)
     /// The model does not take `name`.
     case unexpected(name: String)
+    /// `count` values of `name` are NaN or infinite, the first at `index` (row-major).
+    case notFinite(name: String, index: Int, count: Int)
     /// The sample is too small to be halved `halvings` times.
     case tooSmall(found: [Int], halvings: Int)
 }
@@ -26,6 +28,9 @@ extension DenoiserInputError {
             "model input \(name): missing, but needed by \(neededBy); add \(Self.contents(name) ?? "it")"
         case .unexpected(let name):
             "model input \(name): this model has no use for it; remove it"
+        case .notFinite(let name, let index, let count):
+            "model input \(name): not finite: expected finite values, found \(count) NaN or infinite ones, the first "
+                + "at index \(index); give finite inputs"
         case .tooSmall(let found, let halvings):
             "model input sample: \(found) is too small for a model that halves its size \(halvings) times; "
                 + "give a larger sample"

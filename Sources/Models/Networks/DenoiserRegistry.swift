@@ -42,6 +42,13 @@ public enum DenoiserRegistry {
         try reader(architecture)(Data(json.utf8))
     }
 
+    /// Whether `json` is not an object, or an object with a class or a key of a denoiser's config. Without these,
+    /// the config would be read as that of a UNet with default values.
+    public static func mayBeConfig(_ json: Data) -> Bool {
+        guard let keys = ConfigDocument(json)?.keys else { return true }
+        return !keys.isDisjoint(with: ["_class_name", "block_out_channels", "down_block_types", "in_channels"])
+    }
+
     private static func reader(_ name: String) throws(ConfigError) -> ConfigReader {
         let (reader, known) = readers.withLock { ($0[name], $0.keys.sorted()) }
         guard let reader else {
@@ -61,6 +68,9 @@ struct ConfigDocument: Equatable {
         guard let value = try? JSONValue(parsing: json, name: "config.json") else { return nil }
         self.value = value
     }
+
+    /// The keys of an object; nil for other values.
+    var keys: Set<String>? { value.members.map { Set($0.map(\.key)) } }
 
     /// The text of `_class_name`, where there is one.
     var className: String? {

@@ -69,6 +69,25 @@ extension ModelInventory {
     }
 }
 
+extension ModelInventory {
+    /// The inventory of a packed file without the encoder of the autoencoder. The encoder's norms and biases, a small
+    /// part, are not known apart from the others and still count.
+    public var withoutVAEEncoder: ModelInventory {
+        let prefix = CheckpointHeader.vae + "."
+        func isEncoder(_ layer: ComponentLayer) -> Bool {
+            let path = layer.layer.path.rawValue
+            return path.hasPrefix(prefix) && AutoencoderKL.isEncoder(parameter: String(path.dropFirst(prefix.count)))
+        }
+        var inventory = self
+        inventory.componentLayers.removeAll(where: isEncoder)
+        let bytes = componentLayers.filter(isEncoder).reduce(0) { $0 + $1.denseBytes }
+        inventory.container = container.map {
+            PackedContainer(cached: $0.cached, layersKept: $0.layersKept, components: $0.components - bytes)
+        }
+        return inventory
+    }
+}
+
 extension WeightedLayer {
     /// The bytes of the weight in a packed file where it is not quantized: at 16 bits where these are exact.
     var denseBytes: Int {

@@ -77,8 +77,9 @@ extension PipelineSource {
         try writer.finish()
     }
 
-    /// Checks configs, names, shapes and tokenizers of all components, and describes them.
+    /// Checks configs, names, shapes and tokenizers of all components and the scheduler config, and describes them.
     private func checkedHeader(_ manifest: RunManifest) throws -> CheckpointHeader {
+        _ = try checkScheduler()
         let others = TextEncoder.names + [CheckpointHeader.vae]
         guard let main = components.first(where: { !others.contains($0.name) }) else {
             throw PipelineError.missingComponent(name: "unet", neededBy: "a model file")

@@ -23,12 +23,19 @@ extension DiffusionPipeline {
 
     /// The pipeline of an open checkpoint for describing it: the denoiser has no values of large weights.
     ///
+    /// - Parameters:
+    ///   - reader: the file.
+    ///   - config: the config of its denoiser.
+    ///   - decoderOnly: leaves the encoder of the autoencoder out.
     /// - Throws: as `init(contentsOf:precision:)`.
-    public convenience init(inspecting reader: CheckpointReader, _ config: any DenoiserConfig) throws {
+    public convenience init(
+        inspecting reader: CheckpointReader, _ config: any DenoiserConfig, decoderOnly: Bool = false
+    ) throws {
         try self.init(
             denoiser: config.skeleton(),
             textEncoders: TextEncoder.names.compactMap { try TextEncoder($0, in: reader, precision: .keep16Bit) },
-            vae: AutoencoderKL(in: reader, precision: .keep16Bit), schedulerJSON: reader.header.scheduler,
+            vae: AutoencoderKL(in: reader, decoderOnly: decoderOnly, precision: .keep16Bit),
+            schedulerJSON: reader.header.scheduler,
             modelIndexJSON: reader.header.modelIndex)
     }
 

@@ -22,16 +22,16 @@ extension PromptEmbeddings {
     /// - Parameters:
     ///   - path: a safetensors file of floats of 16 or 32 bits.
     ///   - config: the model that the embeddings are for.
-    /// - Throws: `FileError`, `SafetensorsError`, `CheckpointError` for a file that cannot be read or has other types
-    ///   or values that are not finite; `PipelineError.embeddingShape`, `DenoiserInputError.shape` for shapes that do
-    ///   not fit; `DenoiserInputError.missing` where one of the tensors is missing.
+    /// - Throws: `FileError`, `SafetensorsError`, `CheckpointError` for a file that cannot be read or has other types;
+    ///   `PipelineError.embeddingShape`, `DenoiserInputError.shape` for shapes that do not fit; `DenoiserInputError`
+    ///   `.missing` where one of the tensors is missing, `.notFinite` for values that are not finite.
     public init(embeddings path: String, config: any DenoiserConfig) throws {
         let file = try SafetensorsReader(path)
         guard file.stored("encoder_hidden_states") != nil else {
             throw DenoiserInputError.missing(
                 name: "encoder_hidden_states", neededBy: "the model's cross-attention")
         }
-        let positive = try file.tensor("encoder_hidden_states")
+        let positive = try file.input("encoder_hidden_states")
         guard positive.rank == 3, positive.shape.allSatisfy({ $0 > 0 }), positive.shape[2] == config.contextSize else {
             throw PipelineError.embeddingShape(
                 key: "encoder_hidden_states", expected: "[B, T, \(config.contextSize)]", found: positive.shape)
@@ -71,10 +71,21 @@ extension TensorSource {
         return Tensor(try integers(key).map(Float.init), shape: stored.shape)
     }
 
-    /// `numbers(key)`, with a single row repeated `rows` times; nil where there is no such tensor.
+    /// `numbers(key)` as an input of the model.
+    ///
+    /// - Throws: `DenoiserInputError.notFinite`, and as `tensor(_:)`.
+    package func input(_ key: String) throws -> Tensor {
+        do {
+            return try numbers(key)
+        } catch CheckpointError.notFinite(_, _, let index, let count) {
+            throw DenoiserInputError.notFinite(name: key, index: index, count: count)
+        }
+    }
+
+    /// `input(key)`, with a single row repeated `rows` times; nil where there is no such tensor.
     fileprivate func optional(_ key: String, rows: Int = 1) throws -> Tensor? {
         guard stored(key) != nil else { return nil }
-        let tensor = try numbers(key)
+        let tensor = try input(key)
         return tensor.rank > 1 && tensor.shape[0] == 1 ? tensor.expanded([rows] + tensor.shape.dropFirst()) : tensor
     }
 
@@ -83,7 +94,7 @@ extension TensorSource {
         guard stored(key) != nil else {
             throw DenoiserInputError.missing(name: key, neededBy: "classifier-free guidance")
         }
-        let negative = try numbers(key)
+        let negative = try input(key)
         if negative.shape == [1] + positive.shape.dropFirst() { return negative.expanded(positive.shape) }
         guard negative.shape == positive.shape else {
             throw PipelineError.embeddingShape(

@@ -96,8 +96,9 @@ extension DiffusionSampler {
 public enum SamplerError: Error, Equatable, Sendable {
     /// The number of steps is not in 1 ... maximum.
     case steps(requested: Int, maximum: Int)
-    /// A timestep, `steps_offset` included, is above the last one of the schedule.
-    case timestepBeyondSchedule(timestep: Int, last: Int)
+    /// A timestep is above the last one of the schedule: there are too many steps, or `offset`, the `steps_offset` of
+    /// the config, is above the last timestep itself.
+    case timestepBeyondSchedule(timestep: Int, last: Int, offset: Int)
     /// The sampler does not implement the value of an option.
     case unsupported(option: String, value: String, supported: String)
     /// The strength is not in 0...1, or leaves no step.
@@ -109,8 +110,10 @@ extension SamplerError {
         switch self {
         case .steps(let requested, let maximum):
             "sampler: \(requested) steps requested; expected 1 to \(maximum)"
-        case .timestepBeyondSchedule(let timestep, let last):
-            "sampler: timestep \(timestep) is above the last one, \(last); use fewer steps or a smaller steps_offset"
+        case .timestepBeyondSchedule(let timestep, let last, let offset):
+            offset > last
+                ? "sampler: steps_offset \(offset) is above the last timestep, \(last); expected 0 to \(last)"
+                : "sampler: timestep \(timestep) is above the last one, \(last); use fewer steps"
         case .unsupported(let option, let value, let supported):
             "sampler: \(option) \(value) is not supported; supported: \(supported)"
         case .strength(let strength, let steps):
@@ -123,8 +126,9 @@ extension SamplerError: CategorizedError {
     public var category: ErrorCategory {
         switch self {
         case .steps, .strength: .usage
-        // These are options of the model's scheduler config.
-        case .timestepBeyondSchedule, .unsupported: .badData
+        case .timestepBeyondSchedule(_, let last, let offset): offset > last ? .badData : .usage
+        // An option of the model's scheduler config.
+        case .unsupported: .badData
         }
     }
 }

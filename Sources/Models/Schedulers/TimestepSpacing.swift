@@ -64,7 +64,8 @@ extension SamplerConfig {
     /// - Throws: `SamplerError.timestepBeyondSchedule`.
     func check(_ timesteps: [Int]) throws(SamplerError) {
         if let timestep = timesteps.first(where: { !schedule.alphasCumprod.indices.contains($0) }) {
-            throw .timestepBeyondSchedule(timestep: timestep, last: schedule.trainTimesteps - 1)
+            throw .timestepBeyondSchedule(
+                timestep: timestep, last: schedule.trainTimesteps - 1, offset: stepsOffset)
         }
     }
 

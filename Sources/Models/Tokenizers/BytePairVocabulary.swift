@@ -89,6 +89,7 @@ struct BytePairVocabulary: Sendable {
             tokens[id] = member.key
             ids[member.key] = Int32(id)
         }
+        guard !pairs.isEmpty else { throw .noMerges(file: mergesFile) }
         var merges: [UInt64: Merge] = [:]
         merges.reserveCapacity(pairs.count)
         for (rank, pair) in pairs.enumerated() {

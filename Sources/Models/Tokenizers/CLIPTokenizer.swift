@@ -36,7 +36,8 @@ public struct CLIPTokenizer: Tokenizer {
     ///   - maxPositionEmbeddings: the largest length that the text encoder supports. It is T where the files give no
     ///     length.
     /// - Throws: `TokenizerError.missingFile`, `.invalidJSON`, `.invalidValue`, `.duplicateID`, `.invalidMerge`,
-    ///   `.unknownMergeToken`, `.addedTokenID`; `.length` if `model_max_length` is above `maxPositionEmbeddings`.
+    ///   `.unknownMergeToken`, `.noMerges`, `.missingToken`,
+    ///   `.addedTokenID`; `.length` if `model_max_length` is above `maxPositionEmbeddings`.
     public init(files: TokenizerFiles, maxPositionEmbeddings: Int = 77) throws(TokenizerError) {
         let document = try files.object("tokenizer.json")
         let special = try SpecialTokens(files: files, tokenizerJSON: document)
@@ -48,6 +49,10 @@ public struct CLIPTokenizer: Tokenizer {
         unknownToken = special.unknown
         // Looked up before added tokens, which are no tokens of the model.
         unknownID = vocabulary.ids[special.unknown]
+        for (key, token) in [("bos_token", special.bos), ("eos_token", special.eos)]
+        where vocabulary.ids[token] == nil && !special.added.contains(where: { $0.content == token && $0.id != nil }) {
+            throw .missingToken(key: key, token: token)
+        }
         var added: [(token: AddedToken, id: Int32)] = []
         for token in special.added {
             let id = vocabulary.add(token.content)

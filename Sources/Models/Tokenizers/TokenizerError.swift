@@ -23,6 +23,10 @@ public enum TokenizerError: CategorizedError, Equatable {
     case invalidMerge(file: String, line: Int, text: String)
     /// A merge, counted from 1 without the version line, uses or makes a token that the vocabulary does not have.
     case unknownMergeToken(file: String, merge: Int, token: String)
+    /// There are no merges, without which words are encoded as single bytes.
+    case noMerges(file: String)
+    /// The vocabulary does not have the start or end token, and no file gives it an id.
+    case missingToken(key: String, token: String)
     /// A file gives an added token an id that does not follow from the vocabulary.
     case addedTokenID(token: String, expected: Int, found: Int)
     /// The vocabulary has no token for a byte of the text and no unknown token.
@@ -62,6 +66,11 @@ public enum TokenizerError: CategorizedError, Equatable {
         case .unknownMergeToken(let file, let merge, let token):
             "tokenizer: \(file): merge \(merge): the token \"\(token)\" is not in the vocabulary; use the merges and "
                 + "the vocabulary of one model"
+        case .noMerges(let file):
+            "tokenizer: \(file): expected merges, pairs of tokens, found none; copy the file from the model again"
+        case .missingToken(let key, let token):
+            "tokenizer: \(key) \"\(token)\": expected a token of the vocabulary, found none; copy the tokenizer folder "
+                + "of the model again"
         case .addedTokenID(let token, let expected, let found):
             "tokenizer: added token \"\(token)\": expected id \(expected), the next one of the vocabulary, "
                 + "found \(found); use the files of one model"

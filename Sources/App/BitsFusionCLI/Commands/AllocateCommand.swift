@@ -153,6 +153,9 @@ struct AllocateCommand: ParsableCommand {
         @Option(help: "Encoding for forecasts of stored bytes: radix or fixed. Files with entropy are smaller.")
         var encoding = PackingEncoding.radix
 
+        @Flag(help: "Forecast stored bytes without the encoder of the VAE, as `quantize --no-vae-encoder` writes it.")
+        var noVaeEncoder = false
+
         func validate() throws {
             try validateCachedSteps(cachedSteps)
             try validateForecast(encoding)
@@ -168,7 +171,15 @@ struct AllocateCommand: ParsableCommand {
 
     func run() throws {
         common.apply()
-        let table = try SensitivityTable.load(contentsOf: URL(fileURLWithPath: sensitivity))
+        if verification.verifyTop != nil { InterruptFlag.install() }
+        var table = try SensitivityTable.load(contentsOf: URL(fileURLWithPath: sensitivity))
+        if storage.noVaeEncoder {
+            let inventory = table.inventory?.withoutVAEEncoder
+            guard inventory != table.inventory else {
+                throw CommandError(.usage, "\(sensitivity): --no-vae-encoder: the model has no VAE encoder; remove it")
+            }
+            table.inventory = inventory
+        }
         for path in [result.output, result.curve, result.curveImage].compactMap({ $0 }) {
             try Output.checkCanCreate(path, keeping: [sensitivity])
         }

@@ -174,6 +174,7 @@ struct AnalyzeCommand: ParsableCommand {
 
     func run() throws {
         common.apply()
+        InterruptFlag.install()
         try Output.checkCanCreate(
             main.output,
             keeping: [model.path()]
@@ -185,7 +186,6 @@ struct AnalyzeCommand: ParsableCommand {
             Output.warning("\(main.output): already finished")
             return try show(table)
         }
-        InterruptFlag.install()
         let url = URL(fileURLWithPath: main.output)
         var reporter: ProgressReporter?
         let table = try sweep.run(
@@ -234,7 +234,6 @@ struct AnalyzeCommand: ParsableCommand {
     }
 
     private func showForecast(of sweep: SensitivitySweep) throws {
-        InterruptFlag.install()
         guard let forecast = try sweep.forecast(shouldStop: { InterruptFlag.isSet }) else {
             throw Interrupted(note: "nothing was written")
         }
@@ -270,7 +269,11 @@ struct AnalyzeCommand: ParsableCommand {
 
     private func makeSweep() throws -> SensitivitySweep {
         let pipeline = try model.open()
-        try addingFile(model.name) { try pipeline.checkCanBeAnalyzed() }
+        try addingFile(model.name) {
+            try pipeline.checkCanBeAnalyzed()
+            _ = try pipeline.noiseSchedule()
+            _ = try pipeline.samplerConfig(sampling.sampler).sampler(sampling.sampler, steps: sampling.steps)
+        }
         let calibrationSet = try calibrationSet(for: pipeline)
         let scorer = try scorer(for: pipeline)
         let reference = try model.fileReference()
@@ -289,9 +292,10 @@ struct AnalyzeCommand: ParsableCommand {
         let (count, seed) = (main.numPrompts, sampling.seed)
         let prompts = try calibration.prompts.map(PromptFile.prompts)
         if let embeddings = calibration.embeddings {
-            return try CalibrationSet(
-                embeddingsFile: embeddings, prompts: prompts ?? [], count: count, seed: seed,
-                pipeline: pipeline)
+            return try addingFile(embeddings) {
+                try CalibrationSet(
+                    embeddingsFile: embeddings, prompts: prompts ?? [], count: count, seed: seed, pipeline: pipeline)
+            }
         }
         if let prompts {
             return try CalibrationSet(prompts: prompts, count: count, seed: seed, pipeline: pipeline)

@@ -112,23 +112,24 @@ struct DistillCommand: ParsableCommand {
         InterruptFlag.install()
         let stage: DistillationStage = main.stage == 1 ? .one : .two
         if main.printConfig { return try printSettings(stage) }
-        let (config, data) = (configFile, main.data)
+        let settingFiles = [configFile, main.data].compactMap { $0 }
         let output = main.output ?? (stage == .one ? "stage1.h5" : "stage2.h5")
         let start = try stage == .one ? stageOne() : stageTwo()
         let options = try settings(stage, for: start.student)[stage]
         let teacher = try start.teacher.map {
             try $0.open(precision: options.teacherDtype == .bfloat16 ? .bfloat16 : .float32)
         }
-        let trainer = try DistillationTrainer(
-            student: start.student, teacher: teacher, data: try trainingData(start.student, options),
-            stage: stage,
-            options: options)
+        let data = try trainingData(start.student, options)
+        let trainer = try addingFile(start.name) {
+            try DistillationTrainer(
+                student: start.student, teacher: teacher, data: data, stage: stage, options: options)
+        }
         let manifest = try Output.manifest(
-            models: start.models, inputs: start.inputs + [config, data].compactMap { $0 },
+            models: start.models, inputs: start.inputs + settingFiles,
             seed: options.training.seed)
         try TrainingRun(
             loop: trainer.loop, output: output,
-            inputs: start.models.map { try $0.path() } + start.inputs + [config, data].compactMap { $0 },
+            inputs: start.models.map { try $0.path() } + start.inputs + settingFiles,
             label: "stage \(stage.rawValue)", saving: saving,
             common: common
         ).run(
@@ -137,6 +138,8 @@ struct DistillCommand: ParsableCommand {
     }
 
     private struct Start {
+        /// The file of the model or student.
+        var name: String
         var student: DiffusionPipeline
         var teacher: ModelReference?
         var models: [ModelReference] = []
@@ -152,9 +155,10 @@ struct DistillCommand: ParsableCommand {
             throw CommandError(
                 .badData, "\(reference.name): already quantized; stage 1 requires a full-precision model")
         }
-        try student.quantize(recipe: bits, initialization: .paper)
+        try addingFile(recipe) { try student.quantize(recipe: bits, initialization: .paper) }
         return Start(
-            student: student, teacher: reference, models: [reference], inputs: [BitRecipe.file(of: recipe)])
+            name: reference.name, student: student, teacher: reference, models: [reference],
+            inputs: [BitRecipe.file(of: recipe)])
     }
 
     private func stageTwo() throws -> Start {
@@ -168,7 +172,8 @@ struct DistillCommand: ParsableCommand {
                 )
             }
         }
-        return Start(student: try DiffusionPipeline(checkpoint), inputs: [student])
+        let pipeline = try addingFile(student) { try DiffusionPipeline(checkpoint) }
+        return Start(name: student, student: pipeline, inputs: [student])
     }
 
     /// The given model, or the one that the recipe names, which must be unchanged.

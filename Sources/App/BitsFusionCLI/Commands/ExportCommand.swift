@@ -41,13 +41,13 @@ struct ExportCommand: ParsableCommand {
 
     func run() throws {
         common.apply()
+        InterruptFlag.install()
         let reader = try CheckpointReader(model.path())
         let export = try addingFile(model.name) { try DiffusersExport(reader) }
         let source = try export.needsTimeLayers() ? try timeLayerSource(for: reader) : nil
         if timeLayers != nil, source == nil {
             Output.warning("\(model.name): has time layers; --time-layers was ignored")
         }
-        InterruptFlag.install()
         var progress: ProgressReporter?
         var tensors = 0
         try export.write(to: output, as: dtype, timeLayers: source) { done, total in

@@ -48,11 +48,11 @@ struct ImportCommand: ParsableCommand {
 
     func run() throws {
         common.apply()
+        InterruptFlag.install()
         let pipeline = try PipelineSource(source, variant: variant, predictionType: predictionType?.rawValue)
         let adapters = try lora.map { try LoRA($0.path, weight: $0.weight) }
         let files = pipeline.files + lora.map(\.path)
         try Output.checkCanCreate(output, keeping: files)
-        InterruptFlag.install()
         let merged = try adapters.isEmpty ? pipeline : pipeline.merging(adapters)
         let total = merged.components.reduce(0) { $0 + $1.tensors.keys.count }
         let progress = common.progress("importing", total: total, unit: "tensors")
@@ -64,6 +64,7 @@ struct ImportCommand: ParsableCommand {
             }
         }
         progress.endLine()
+        if let warning = try merged.checkScheduler() { Output.warning("\(source): \(warning)") }
         for part in merged.omitted { Output.warning("\(source): \(part.name): left out: \(part.reason)") }
         let components = merged.components.map { $0.name }.joined(separator: ", ")
         Output.line("\(output): \(components): \(total) tensors, \(Numbers.bytes(Numbers.fileSize(output)))")

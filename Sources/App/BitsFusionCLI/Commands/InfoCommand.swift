@@ -38,6 +38,9 @@ struct InfoCommand: ParsableCommand {
         help: "Encoding for forecasts of stored bytes: radix or fixed.")
     var encoding = PackingEncoding.radix
 
+    @Flag(help: "Forecast the size without the encoder of the VAE, as `quantize --no-vae-encoder` writes it.")
+    var noVaeEncoder = false
+
     @Flag(help: "Print JSON.")
     var json = false
 
@@ -50,7 +53,12 @@ struct InfoCommand: ParsableCommand {
 
     func run() throws {
         common.apply()
-        let description = try ModelDescription(model)
+        let description = try ModelDescription(model, keepsVAEEncoder: !noVaeEncoder)
+        let hasVAE = description.otherComponents.contains { $0.name == "vae" }
+        guard !noVaeEncoder || hasVAE && description.cachedSteps == nil else {
+            throw CommandError(
+                .usage, "--no-vae-encoder: for forecasts of models with a VAE that are not packed; remove it")
+        }
         var bits = description.recipe
         if let recipe {
             let recipeBits = try BitRecipe.named(recipe)

@@ -37,12 +37,12 @@ struct InitCommand: ParsableCommand {
 
     func run() throws {
         common.apply()
+        InterruptFlag.install()
         let architecture = try DenoiserRegistry.config(file: config)
         let inventory = try architecture.inventory()
         try Output.checkCanCreate(output, keeping: [config])
         let total = inventory.weightCount + inventory.otherParameters
         try Output.checkSpace(for: output, bytes: total * dtype.bytesPerElement)
-        InterruptFlag.install()
         let progress = common.progress("initializing", total: total, unit: "parameters")
         try RandomModel.write(
             architecture, seed: seed, to: output, manifest: Output.manifest(inputs: [config], seed: seed), as: dtype

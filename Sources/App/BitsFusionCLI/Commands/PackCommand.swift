@@ -29,6 +29,7 @@ struct PackCommand: ParsableCommand {
 
     func run() throws {
         common.apply()
+        InterruptFlag.install()
         let reader = try CheckpointReader(student)
         guard reader.format == .student else {
             throw CommandError(
@@ -38,9 +39,8 @@ struct PackCommand: ParsableCommand {
                         ? "packed files cannot be packed again" : "use `bitsfusion quantize` for a dense model"))
         }
         try Output.checkCanCreate(result.output, keeping: [student])
-        InterruptFlag.install()
         let pipeline = try addingFile(student) { try DiffusionPipeline(reader) }
-        let options = try packing.options(for: pipeline, recipeSteps: nil)
+        let options = try addingFile(student) { try packing.options(for: pipeline, recipeSteps: nil) }
         guard let recipe = pipeline.recipe else { throw PipelineError.notQuantized }
         try packing.write(
             pipeline, packing.quantization(recipe, .paper, of: pipeline.layerInventory()), to: result.output,

@@ -49,6 +49,7 @@ struct PredictCommand: ParsableCommand {
 
     func run() throws {
         common.apply()
+        InterruptFlag.install()
         let path = try model.path()
         let reader = try CheckpointReader(path)
         let config = try DenoiserRegistry.config(of: reader, named: model.name)
@@ -59,10 +60,12 @@ struct PredictCommand: ParsableCommand {
         let opening = ContinuousClock.now
         let pipeline = try addingFile(model.name) { try DiffusionPipeline(reader, precision: .keep16Bit) }
         let loadSeconds = Numbers.seconds(opening.duration(to: .now))
+        try InterruptFlag.check()
         pipeline.freeze()
         activations.apply(to: pipeline)
         try inputs.checkCached(by: pipeline.denoiser)
         let prediction = try inputs.predict(pipeline.denoiser)
+        try InterruptFlag.check()
         guard prediction.isFinite else {
             throw CommandError(
                 .badData,
@@ -75,6 +78,7 @@ struct PredictCommand: ParsableCommand {
         for pass in 0..<`repeat` {
             let start = ContinuousClock.now
             _ = try inputs.predict(pipeline.denoiser)
+            if InterruptFlag.isSet { throw Interrupted(note: "\(output) is complete, times are not") }
             seconds.append(Numbers.seconds(start.duration(to: .now)))
             progress.update(pass + 1)
         }

@@ -40,6 +40,7 @@ struct QuantizeCommand: ParsableCommand {
 
     func run() throws {
         common.apply()
+        InterruptFlag.install()
         let recipe = quantization.recipe
         let bits = try BitRecipe.named(recipe)
         let reader = try CheckpointReader(model.path())
@@ -55,9 +56,8 @@ struct QuantizeCommand: ParsableCommand {
         if let made = bits.model, made.sha256 != manifest.inputs.first?.sha256 {
             Output.warning("\(recipe): model: the recipe was made for \(made.path), which differs from \(model.name)")
         }
-        InterruptFlag.install()
         let pipeline = try addingFile(model.name) { try DiffusionPipeline(reader, precision: .keep16Bit) }
-        let options = try packing.options(for: pipeline, recipeSteps: bits.cachedSteps)
+        let options = try addingFile(model.name) { try packing.options(for: pipeline, recipeSteps: bits.cachedSteps) }
         // Each layer is quantized when it is packed, so that memory never holds a second copy of the model.
         try packing.write(
             pipeline, packing.quantization(bits, quantization.initialization, of: pipeline.layerInventory()),

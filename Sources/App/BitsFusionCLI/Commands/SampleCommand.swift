@@ -62,11 +62,11 @@ struct SampleCommand: ParsableCommand {
         @Option(parsing: .unconditional, help: "Images per prompt (default: rows * columns of a grid, else 1).")
         var count: Int?
 
-        @Option(help: "Rows of images per prompt in a grid.")
-        var rows = 1
+        @Option(help: "Rows of images per prompt in a grid (default: 1).")
+        var rows: Int?
 
-        @Option(help: "Images per row of a grid.")
-        var columns = 4
+        @Option(help: "Images per row of a grid (default: 4).")
+        var columns: Int?
 
         func validate() throws {
             guard [!prompt.isEmpty, prompts != nil, embeddings != nil].count(where: { $0 }) == 1 else {
@@ -75,9 +75,12 @@ struct SampleCommand: ParsableCommand {
             guard embeddings == nil || negativePrompt == nil else {
                 throw ValidationError("--negative-prompt: cannot be combined with --embeddings")
             }
-            for (name, value) in [("rows", rows), ("columns", columns), ("count", count ?? 1)]
+            for (name, value) in [("rows", rows ?? 1), ("columns", columns ?? 4), ("count", count ?? 1)]
             where !(1...1000).contains(value) {
                 throw ValidationError("--\(name): expected 1 to 1000, found \(value)")
+            }
+            if rows != nil, count != nil {
+                throw ValidationError("--rows: has no effect with --count; remove it")
             }
             let otherFormats = ["jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "safetensors", "h5"]
             if let output, otherFormats.contains(PathParts(output).name.split(separator: ".").last?.lowercased() ?? "")
@@ -198,6 +201,7 @@ struct SampleCommand: ParsableCommand {
 
     func run() throws {
         common.apply()
+        InterruptFlag.install()
         try SampleRun(self).run()
     }
 }

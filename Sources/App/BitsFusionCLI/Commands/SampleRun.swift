@@ -22,16 +22,16 @@ struct SampleRun {
         let hasVAE = reader.header.configs[CheckpointHeader.vae] != nil
         let output = main.output ?? (hasVAE ? "image.png" : "grid.png")
         try checkOutputs(output)
-        InterruptFlag.install()
         // The denoiser's config decides sizes before anything large is read.
         let config = try DenoiserRegistry.config(of: reader, named: command.model.name)
         let vaeConfig = try addingFile(command.model.name) { try AutoencoderKLConfig(in: reader) }
         let kind = try addingFile(command.model.name) { try ImageConditioning(config) }
         try checkImageOptions(kind)
+        try checkOutputOptions(hasVAE: hasVAE, isLatent: config.isLatent)
         let image = try command.image.initImage.map { try PNGFile.read($0) }
         let scaleFactor = config.isLatent ? vaeConfig?.vaeScaleFactor ?? 8 : 1
         let size = try sampleSize(config, scaleFactor: scaleFactor, image: kind == .inpainting ? nil : image)
-        let perPrompt = main.count ?? (hasVAE ? 1 : main.rows * main.columns)
+        let perPrompt = main.count ?? (hasVAE ? 1 : (main.rows ?? 1) * columns)
         let conditions = try conditions(config, size).repeated(perPrompt)
         try addingFile(command.model.name) { try conditions.validate(for: config, size: size) }
         let seeds = (0..<conditions.count).map { choices.seed &+ UInt64($0 % perPrompt) }
@@ -60,9 +60,16 @@ struct SampleRun {
             randomNumbers: choices.rng ?? (isLatent ? .torch : .philox))
         let progress = command.common.progress(
             "sampling", total: options.steps * conditions.count, unit: conditions.count == 1 ? "steps" : "image steps")
-        let samples = try pipeline.generate(conditions, seeds: seeds, options: options, inputs: inputs) { share in
-            progress.update(share: share)
-            try InterruptFlag.check()
+        let samples = try addingFile(command.model.name) {
+            do {
+                return try pipeline.generate(conditions, seeds: seeds, options: options, inputs: inputs) { share in
+                    progress.update(share: share)
+                    try InterruptFlag.check()
+                }
+            } catch let error as PipelineError {
+                // The model's own shapes were checked before.
+                throw CommandError(error.category, "\(command.image.latents ?? command.model.name): \(error)")
+            }
         }
         progress.endLine()
         guard samples.isFinite else {
@@ -121,6 +128,25 @@ struct SampleRun {
         }
     }
 
+    /// Refuses options that have no effect on what the model writes.
+    private func checkOutputOptions(hasVAE: Bool, isLatent: Bool) throws {
+        let name = command.model.name
+        if hasVAE, command.main.rows != nil || command.main.columns != nil {
+            throw CommandError(
+                .usage,
+                "\(name): --rows, --columns: for grids only, but the model writes one file per image; use --count")
+        }
+        if !isLatent, command.image.saveLatents != nil {
+            throw CommandError(.usage, "\(name): --save-latents: the model has no latents; remove it")
+        }
+        if !hasVAE, command.computation.vaeTiling {
+            throw CommandError(.usage, "\(name): --vae-tiling: the model has no VAE; remove it")
+        }
+    }
+
+    /// The images per row of a grid.
+    private var columns: Int { command.main.columns ?? 4 }
+
     /// The size of samples for --height and --width, else that of the image to change as in diffusers, cut down to a
     /// multiple of `scaleFactor`; nil for the model's own.
     private func sampleSize(
@@ -178,7 +204,7 @@ struct SampleRun {
             guard file.stored("latents") != nil else {
                 throw CommandError(.badData, "\(path): latents: missing; give a file with a tensor of this name")
             }
-            inputs.noise = try file.tensor("latents")
+            inputs.noise = try addingFile(path) { try file.input("latents") }
         }
         guard let image else { return inputs }
         let stored = try addingFile(command.model.name) { try AutoencoderKL(in: reader, precision: .keep16Bit) }
@@ -263,12 +289,12 @@ struct SampleRun {
     }
 
     private func grid(of samples: Tensor, isLatent: Bool) -> ImageGrid {
-        let (main, images) = (command.main, isLatent ? latentPreview(samples) : images(samples))
+        let images = isLatent ? latentPreview(samples) : images(samples)
         var rows: [[RGBImage]] = []
-        for start in stride(from: 0, to: images.count, by: main.columns) {
-            rows.append(Array(images[start..<min(start + main.columns, images.count)]))
+        for start in stride(from: 0, to: images.count, by: columns) {
+            rows.append(Array(images[start..<min(start + columns, images.count)]))
         }
-        let rowsPerPrompt = max(images.count / max(prompts.count, 1) / main.columns, 1)
+        let rowsPerPrompt = max(images.count / max(prompts.count, 1) / columns, 1)
         let labels = rows.indices.map { index in
             index % rowsPerPrompt == 0 && index / rowsPerPrompt < prompts.count ? prompts[index / rowsPerPrompt] : ""
         }

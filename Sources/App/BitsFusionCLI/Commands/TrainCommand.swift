@@ -64,7 +64,7 @@ struct TrainCommand: ParsableCommand {
         var settings = try YAMLDocument.read(TeacherTrainingConfig.self, from: config)
         if let steps { settings.training.steps = steps }
         let unetPath = URL(fileURLWithPath: settings.unet, relativeTo: URL(fileURLWithPath: config)).path
-        let unetConfig = try DenoiserRegistry.config(json: AtomicFile.read(unetPath))
+        let unetConfig = try DenoiserRegistry.config(file: unetPath)
         let trainer = try TeacherTrainer(
             settings, unetConfig: unetConfig, from: from.map { (try $0.open(), try $0.fileReference().sha256) })
         let manifest = try Output.manifest(

@@ -62,9 +62,14 @@ func addingFile<Value>(_ file: String, to body: () throws -> Value) throws -> Va
         throw CommandError(error.category, "\(file): \(error)")
     } catch let error as PipelineError {
         throw CommandError(error.category, "\(file): \(error)")
+    } catch let error as TokenizerError {
+        throw CommandError(error.category, "\(file): \(error)")
     } catch let error as TimeFeatureError {
         throw CommandError(error.category, "\(file): \(error)")
     } catch let error as SensitivityError {
+        throw CommandError(error.category, "\(file): \(error)")
+    } catch let error as SamplerError where error.category == .badData {
+        // Options of the scheduler config; a number of steps is one of the command line.
         throw CommandError(error.category, "\(file): \(error)")
     } catch let error as DenoiserInputError {
         throw CommandError(error.category, "\(file): \(error)")

@@ -8,12 +8,10 @@ import Yams
 enum PromptFile {
     /// The lines of the file at `path` without surrounding spaces and without empty lines.
     ///
-    /// - Throws: `FileError.missingFile`, `.unreadable`; `CommandError` if it is not text or has no prompt.
+    /// - Throws: `FileError.missingFile`, `.unreadable`, `.wrongKind` if it is not text; `CommandError` if it has no
+    ///   prompt.
     static func prompts(at path: String) throws -> [String] {
-        guard let text = String(data: try AtomicFile.read(path), encoding: .utf8) else {
-            throw CommandError(.badData, "\(path): expected UTF-8 text; give a file with one prompt per line")
-        }
-        let prompts = text.split(whereSeparator: \.isNewline)
+        let prompts = try AtomicFile.readText(path).split(whereSeparator: \.isNewline)
             .map { $0.trimmingCharacters(in: .whitespaces) }.filter { !$0.isEmpty }
         guard !prompts.isEmpty else {
             throw CommandError(.badData, "\(path): no prompts; give a file with one prompt per line")
@@ -81,12 +79,10 @@ enum YAMLDocument {
 
     /// Reads a `Value` from the file at `path`; the file may have other keys.
     ///
-    /// - Throws: `FileError.missingFile`, `.unreadable`; `YAMLError` if it is not YAML or another document.
+    /// - Throws: `FileError.missingFile`, `.unreadable`, `.wrongKind` if it is not text; `YAMLError` if it is not YAML
+    ///   or another document.
     static func read<Value: Decodable>(anyKeysIn type: Value.Type, from path: String) throws -> Value {
-        let data = try AtomicFile.read(path)
-        guard let text = String(data: data, encoding: .utf8) else {
-            throw YAMLError(file: path, reason: "expected UTF-8 text; give a YAML file")
-        }
+        let text = try AtomicFile.readText(path)
         do {
             return try YAMLDecoder().decode(type, from: text)
         } catch let error as DecodingError {

@@ -34,9 +34,13 @@ struct ModelDescription {
 
     /// Reads the file or folder at the model's path.
     ///
+    /// - Parameters:
+    ///   - model: the file or folder.
+    ///   - keepsVAEEncoder: false describes a model file without the encoder of its VAE.
     /// - Throws: `FileError`, `HDF5Error`, `CheckpointError`, `PackedLayerError`, `ConfigError`, `RecipeError`,
-    ///   `ShippedModelError`; `SafetensorsError` and `JSONError` for a diffusers folder.
-    init(_ model: ModelReference) throws {
+    ///   `ShippedModelError`; `SafetensorsError` and `JSONError` for a diffusers folder; `CommandError` for a file that
+    ///   has no encoder to leave out.
+    init(_ model: ModelReference, keepsVAEEncoder: Bool = true) throws {
         let path = try model.path()
         let name = model.name
         var isFolder: ObjCBool = false
@@ -57,7 +61,7 @@ struct ModelDescription {
             let config = try DenoiserRegistry.config(file: path)
             try self.init(name: name, format: "config", config: config)
         } else {
-            try self.init(name: name, checkpoint: CheckpointReader(path))
+            try self.init(name: name, checkpoint: CheckpointReader(path), keepsVAEEncoder)
         }
     }
 
@@ -73,12 +77,13 @@ struct ModelDescription {
         fileBytes = nil
     }
 
-    private init(name: String, checkpoint: CheckpointReader) throws {
+    private init(name: String, checkpoint: CheckpointReader, _ keepsVAEEncoder: Bool) throws {
         self.name = name
         format = checkpoint.format.rawValue
         config = try DenoiserRegistry.config(of: checkpoint, named: name)
         let pipeline = try addingFile(name) { [config] in
-            try DiffusionPipeline(inspecting: checkpoint, config)
+            try DiffusionPipeline(
+                inspecting: checkpoint, config, decoderOnly: !keepsVAEEncoder && checkpoint.format != .packed)
         }
         inventory = try pipeline.inventory()
         var layers: [LayerID: BitWidth] = [:]

@@ -52,6 +52,12 @@ extension DenoiserRegistry {
     /// - Throws: `FileError`; `CommandError` naming the file and the key.
     static func config(file path: String) throws -> any DenoiserConfig {
         let data = try AtomicFile.read(path)
+        guard mayBeConfig(data) else {
+            throw CommandError(
+                .badData,
+                "\(path): expected the config.json of a denoiser, with _class_name or block_out_channels, found "
+                    + "another JSON document; give a model or its config")
+        }
         return try addingFile(path) { try config(json: data) }
     }
 

@@ -71,26 +71,7 @@ struct NoisePredictionInputs {
 
     /// The tensor `key`, integers (timesteps, sizes) as floats.
     private static func floats(_ key: String, of file: SafetensorsReader) throws -> Tensor {
-        guard let stored = file.stored(key) else {
-            throw DenoiserInputError.missing(name: key, neededBy: "every model")
-        }
-        switch stored.type {
-        case .int32, .int64, .uint8, .int8, .uint64:
-            return Tensor(try file.integers(key).map(Float.init), shape: stored.shape)
-        default:
-            return try tensor(key, of: file)
-        }
-    }
-
-    /// The general error for values that are not finite is about weights.
-    private static func tensor(_ key: String, of file: SafetensorsReader) throws -> Tensor {
-        do {
-            return try file.tensor(key)
-        } catch CheckpointError.notFinite(_, _, let index, let count) {
-            throw CommandError(
-                .badData,
-                "\(file.path): \(key): not finite: expected finite values, found \(count) NaN or infinite ones, the "
-                    + "first at index \(index); give finite inputs")
-        }
+        guard file.stored(key) != nil else { throw DenoiserInputError.missing(name: key, neededBy: "every model") }
+        return try file.input(key)
     }
 }

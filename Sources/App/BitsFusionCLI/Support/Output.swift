@@ -4,6 +4,7 @@
 
 import BitsFusion
 import Foundation
+import Synchronization
 
 enum Output {
     /// Prints one line of a result.
@@ -27,19 +28,34 @@ enum Output {
         write(text, to: STDERR_FILENO)
     }
 
-    /// Checks before long work that a file can be created at `path`, and that it is not an input.
+    /// The outputs of this run, by path.
+    private static let locks = Mutex<[String: OutputLock]>([:])
+
+    /// Releases the outputs of this run; called at its end.
+    static func releaseLocks() { locks.withLock { $0 = [:] } }
+
+    /// Checks before long work that a file can be created at `path`, and that it is neither an input nor the output of
+    /// another run, whose output it cannot become before the end of this run.
     ///
-    /// - Throws: `FileError.cannotCreate`; `CommandError` if the output would replace an input.
+    /// - Throws: `FileError.cannotCreate`, `.inUse`; `CommandError` if the output would replace an input.
     static func checkCanCreate(_ path: String, keeping inputs: [String] = []) throws {
         guard !path.isEmpty else {
             throw CommandError(
                 .usage, "--output: expected a file name, found none; choose one")
+        }
+        let name = PathParts(path).name.lowercased()
+        guard ![".png", ".h5", ".json", ".safetensors"].contains(name) else {
+            throw CommandError(.usage, "\(path): expected a name before the extension, found none; choose one")
         }
         for input in inputs where isSameFile(path, input) {
             throw CommandError(
                 .usage, "\(path): is an input and would be overwritten; choose another --output")
         }
         _ = try PendingFile(path)
+        // Commands of one run, such as those of the demo, write one after the other.
+        try locks.withLock { locks in
+            if locks[path] == nil { locks[path] = try OutputLock(path) }
+        }
     }
 
     /// Whether two paths refer to the same existing file.
@@ -71,12 +87,13 @@ enum Output {
     ///   - inputs: paths of the other files that were read.
     ///   - seed: the seed of the run's random numbers, nil if it draws none.
     /// - Returns: the manifest, with the SHA-256 of every input.
-    /// - Throws: `FileError` if an input cannot be read; `ShippedModelError`.
+    /// - Throws: `FileError` if an input cannot be read; `ShippedModelError`; `Interrupted`.
     static func manifest(
         models: [ModelReference] = [], inputs: [String] = [], seed: UInt64? = nil
     ) throws -> RunManifest {
         let files = try inputs.map {
-            FileReference(path: $0, sha256: try FileDigest.sha256(ofFile: $0))
+            try InterruptFlag.check()
+            return FileReference(path: $0, sha256: try FileDigest.sha256(ofFile: $0))
         }
         return RunManifest(
             toolVersion: toolVersion, commandLine: commandLine, seed: seed,

@@ -101,9 +101,10 @@ struct PackingArguments: ParsableArguments {
     func quantization(
         _ recipe: BitRecipe, _ initialization: ScaleInitialization, of inventory: ModelInventory
     ) -> PostTrainingQuantization {
+        let stored = noVaeEncoder ? inventory.withoutVAEEncoder : inventory
         let bits = componentsBits.map(\.bits) ?? inventory.defaultComponentsBits
         return PostTrainingQuantization(
-            recipe: bits.map { recipe.quantizingComponents($0, of: inventory) } ?? recipe,
+            recipe: bits.map { recipe.quantizingComponents($0, of: stored) } ?? recipe,
             initialization: initialization)
     }
 

@@ -29,7 +29,6 @@ struct RecipeVerification {
                 "\(reference.name): is not the model of \(sensitivity): expected SHA-256 "
                     + "\(named.sha256.prefix(12))...; pass that model with --model")
         }
-        InterruptFlag.install()
         let pipeline = try reference.open()
         pipeline.freeze()
         self.common = common

@@ -111,10 +111,34 @@ struct PipelineFolder {
         if index["requires_aesthetics_score"] == .bool(true) {
             throw .otherPipeline(folder: path, pipeline: name, reason: "the SDXL refiner")
         }
-        if name.contains("Upscale") || name.contains("UnCLIP") || name.contains("Depth2Img") {
-            throw .otherPipeline(folder: path, pipeline: name, reason: "its UNet has other inputs")
+        if let other = otherKinds.first(where: { kind in kind.names.contains { name.contains($0) } }) {
+            throw .otherPipeline(folder: path, pipeline: name, reason: other.reason)
+        }
+        // Pipelines of any name are read if they consist of the components that are supported.
+        for (component, supported) in supportedClasses.sorted(by: { byBytes($0.key, $1.key) }) {
+            guard let found = classes[component], !supported.contains(found) else { continue }
+            throw .otherPipeline(
+                folder: path, pipeline: name,
+                reason: "\(component): expected \(supported.joined(separator: " or ")), found \(found)")
         }
     }
+
+    /// Parts of the names of pipelines that may have the same components, with another meaning.
+    private static let otherKinds: [(names: [String], reason: String)] = [
+        (["Upscale", "UnCLIP", "Depth2Img"], "its UNet has other inputs"),
+        (["Audio", "Music"], "it generates sound"),
+        (["Video", "AnimateDiff", "I2VGen"], "it generates videos"),
+        (["LDM3D"], "its images have depth"),
+        (["Marigold"], "it estimates depth and other properties of images"),
+        (["ImageVariation", "PaintByExample", "Kandinsky"], "its prompts are images"),
+        (["VersatileDiffusion", "UniDiffuser"], "it has several tasks"),
+    ]
+
+    /// The classes of components other than the denoiser, whose class `DenoiserRegistry` decides on.
+    private static let supportedClasses = [
+        "text_encoder": ["CLIPTextModel", "CLIPTextModelWithProjection"],
+        "text_encoder_2": ["CLIPTextModelWithProjection"], "vae": ["AutoencoderKL"],
+    ]
 
     /// The weights of the component `name` in `folder`.
     ///

@@ -13,6 +13,8 @@ public enum PipelineSourceError: Error, Equatable, Sendable {
     case noUNet(folder: String, pipeline: String, denoiser: String?)
     /// A pipeline with a UNet that is not supported.
     case otherPipeline(folder: String, pipeline: String, reason: String)
+    /// The file is of the format `format` of this program and needs no import.
+    case modelFile(path: String, format: String)
     /// A single file has no variants.
     case variantOfFile(path: String)
     /// A folder's scheduler config states the prediction type.
@@ -23,7 +25,7 @@ extension PipelineSourceError: CategorizedError {
     public var category: ErrorCategory {
         switch self {
         case .noConfig, .missingComponent: .inputMissing
-        case .noUNet, .otherPipeline: .badData
+        case .noUNet, .otherPipeline, .modelFile: .badData
         case .variantOfFile, .predictionTypeOfFolder: .usage
         }
     }
@@ -40,6 +42,9 @@ extension PipelineSourceError: CategorizedError {
                 + "; supported are Stable Diffusion 1.x, 2.x and SDXL"
         case .otherPipeline(let folder, let pipeline, let reason):
             "\(folder): \(pipeline) is not supported (\(reason)); supported are Stable Diffusion 1.x, 2.x and SDXL"
+        case .modelFile(let path, let format):
+            "\(path): expected a diffusers folder or a safetensors file, found \(format), which needs no import; use "
+                + "the file as it is"
         case .variantOfFile(let path):
             "\(path): a single file has no variants; leave out --variant"
         case .predictionTypeOfFolder(let path):

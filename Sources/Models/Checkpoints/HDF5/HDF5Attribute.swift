@@ -169,7 +169,7 @@ extension HDF5File {
 
     private func open(_ object: String) throws -> HDF5Handle {
         let location = location(object)
-        guard contains(object) else { throw HDF5Error.object(file: path, object: object, fault: .missing) }
+        guard try contains(object) else { throw HDF5Error.object(file: path, object: object, fault: .missing) }
         let isDataset = try kind(of: object, in: handle.id, location) == .dataset
         return try location.open(HDF5Operation.openObject, isDataset ? .dataset : .group) {
             isDataset

@@ -65,8 +65,11 @@ struct HDF5Location: Equatable, Sendable {
             return status
         }
         if status >= 0 { return status }
-        if HDF5Operation.writing.contains(operation), let code = HDF5Location.systemError(in: cause) {
-            throw FileError.writeFailed(path: file, code: code)
+        // HDF5 writes buffers when it needs their memory, so that reading a new file can fail to write, too.
+        if HDF5Operation.writing.contains(operation) || cause.contains("write failed"),
+            let code = HDF5Location.systemError(in: cause)
+        {
+            throw FileError.writeFailure(file, code)
         }
         throw HDF5Error.failed(file: file, object: object, operation: operation, cause: cause)
     }
@@ -94,7 +97,8 @@ struct HDF5Location: Equatable, Sendable {
     }
 
     private static func firstError() -> String {
-        var text = [CChar](repeating: 0, count: 512)
+        // Records contain the path of the file before the errno.
+        var text = [CChar](repeating: 0, count: 512 + Int(PATH_MAX))
         bf_h5_first_error(&text, text.count)
         let bytes = text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
         // Records of file operations contain line breaks and the time. Error texts must be one line, and reproducible.

@@ -39,7 +39,7 @@ package struct HDF5Dataset: ~Copyable {
     ///   into the file; `.attribute`; `.failed`.
     static func open(_ object: String, in file: borrowing HDF5File) throws -> HDF5Dataset {
         let location = file.location(object)
-        guard file.contains(object) else {
+        guard try file.contains(object) else {
             throw HDF5Error.object(file: file.path, object: object, fault: .missing)
         }
         let fileID = file.handle.id

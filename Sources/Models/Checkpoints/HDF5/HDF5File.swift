@@ -104,15 +104,22 @@ package struct HDF5File: ~Copyable {
     // MARK: Groups
 
     /// Whether a group or dataset exists at the absolute path `object`.
-    package func contains(_ object: String) -> Bool {
+    ///
+    /// - Throws: `FileError.writeFailed` if HDF5 had to write buffers of a new file and could not.
+    package func contains(_ object: String) throws -> Bool {
         if object == "/" { return true }
         let id = handle.id
         var partial = ""
         for name in object.split(separator: "/") {
             partial += "/" + name
             let path = partial
-            // H5Lexists requires that all parent groups exist.
-            guard HDF5Location.locked({ H5Lexists(id, path, bf_h5p_default()) }) > 0 else { return false }
+            // H5Lexists requires that all parent groups exist, and fails where a parent is a dataset.
+            do {
+                let found = try location(path).call(HDF5Operation.list) { H5Lexists(id, path, bf_h5p_default()) }
+                guard found > 0 else { return false }
+            } catch is HDF5Error {
+                return false
+            }
         }
         return true
     }
@@ -124,7 +131,7 @@ package struct HDF5File: ~Copyable {
         var partial = ""
         for name in group.split(separator: "/") {
             partial += "/" + name
-            if contains(partial) { continue }
+            if try contains(partial) { continue }
             let path = partial
             let location = location(path)
             let creation = try location.open(HDF5Operation.createGroup, .properties) {
@@ -156,7 +163,7 @@ package struct HDF5File: ~Copyable {
     ///   are neither groups nor datasets, `.tooMany`, `.value` for a name that is not UTF-8; `.failed`.
     package func members(of group: String) throws -> [Entry] {
         let location = location(group)
-        guard contains(group) else { throw HDF5Error.object(file: path, object: group, fault: .missing) }
+        guard try contains(group) else { throw HDF5Error.object(file: path, object: group, fault: .missing) }
         let opened = try location.open(HDF5Operation.openObject, .group) {
             H5Gopen2(handle.id, group, bf_h5p_default())
         }

@@ -47,7 +47,7 @@ extension HDF5File {
     ///
     /// - Throws: `HDF5Error.object` with `.value` if it is not one fixed-length string in UTF-8; `.failed`.
     package func document(_ object: String) throws -> String? {
-        guard contains(object) else { return nil }
+        guard try contains(object) else { return nil }
         let location = location(object)
         func fault(_ found: String) -> HDF5Error {
             .object(

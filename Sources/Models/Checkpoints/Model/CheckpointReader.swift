@@ -219,7 +219,7 @@ extension CheckpointHeader {
     /// The texts of the group `/tokenizers`.
     private static func tokenizers(in file: borrowing HDF5File) throws -> [String: [String: String]] {
         var tokenizers: [String: [String: String]] = [:]
-        guard file.contains(CheckpointName.tokenizers) else { return [:] }
+        guard try file.contains(CheckpointName.tokenizers) else { return [:] }
         for component in try file.members(of: CheckpointName.tokenizers) where component.kind == .group {
             let group = CheckpointName.tokenizers + "/" + component.name
             for entry in try file.members(of: group) {

@@ -178,7 +178,7 @@ public final class CheckpointWriter {
         try withFile { file throws in
             guard written.insert(object).inserted else { throw CheckpointError.duplicateKey(file: path, key: key) }
             // A path cannot be both a tensor and a group.
-            guard !file.contains(object), Self.parents(of: object).isDisjoint(with: written) else {
+            guard try !file.contains(object), Self.parents(of: object).isDisjoint(with: written) else {
                 throw CheckpointError.invalidKey(file: path, key: key)
             }
             try fill(

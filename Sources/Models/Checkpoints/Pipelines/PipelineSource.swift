@@ -46,7 +46,11 @@ public struct PipelineSource: Sendable {
     /// - Throws: `FileError` where the path does not exist or is another kind of file; `PipelineSourceError` for other
     ///   models; `WeightFilesError` where weights are not found; `SingleFileError`; `JSONError`; `SafetensorsError`.
     public init(_ path: String, variant: String? = nil, predictionType: String? = nil) throws {
-        if try FileInspection(path).kind == .folder {
+        let kind = try FileInspection(path).kind
+        if kind == .hdf5, let model = try? CheckpointReader(path, formats: CheckpointFormat.allCases) {
+            throw PipelineSourceError.modelFile(path: path, format: model.format.rawValue)
+        }
+        if kind == .folder {
             guard predictionType == nil else { throw PipelineSourceError.predictionTypeOfFolder(path: path) }
             self = try Self.folder(Self.snapshot(in: path), variant: variant)
         } else {

@@ -17,15 +17,13 @@ public final class SafetensorsReader: TensorSource {
 
     /// Opens the file at `path` and checks its header.
     ///
-    /// - Throws: `FileError.missingFile`, `.unreadable`, `.wrongKind` for a folder, an empty file, an HDF5 file,
-    ///   a PyTorch pickle, a web page or a Git LFS pointer, `SafetensorsError` with the header's first fault.
+    /// - Throws: `FileError.missingFile`, `.unreadable`, `.wrongKind` for a folder, an empty file or another known
+    ///   format, such as HDF5, a PyTorch pickle, an image or text; `SafetensorsError` with the header's first fault.
     public init(_ path: String) throws {
         let found = try FileInspection(path)
         switch found.kind {
-        case .folder, .special, .empty, .hdf5, .zip, .pickle, .html, .lfsPointer, .gguf:
-            throw FileError.wrongKind(path: path, expected: .safetensors, found: found.kind)
-        case .safetensors, .json, .unknown, .diffusersFolder:
-            break  // The validation of the header gives the more specific error.
+        case .safetensors, .unknown: break  // The validation of the header gives the more specific error.
+        default: throw FileError.wrongKind(path: path, expected: .safetensors, found: found.kind)
         }
         file = try FileReader(path)
         let map = try MappedFile(path, expected: .safetensors)

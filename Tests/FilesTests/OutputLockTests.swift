@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// Two runs with one output: the second is refused, whatever became of earlier runs.
+
+import Foundation
+import TestKit
+import Testing
+
+@testable import Files
+
+@Suite struct OutputLockTests {
+    @Test("an output is locked until its lock is released, which leaves no file")
+    func exclusive() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.file("a.h5")
+        var lock: OutputLock? = try OutputLock(path)
+        #expect(throws: FileError.inUse(path: path)) { try OutputLock(path) }
+        _ = try OutputLock(folder.file("b.h5"))
+        #expect(folder.names == ["a.h5.lock"])
+        withExtendedLifetime(lock) {}
+        lock = nil
+        #expect(folder.names.isEmpty)
+        _ = try OutputLock(path)
+    }
+
+    @Test("the lock file of a killed process locks nothing, and is removed by the next run")
+    func killed() async throws {
+        let folder = try TemporaryFolder()
+        let path = folder.file("a.h5")
+        await #expect(processExitsWith: .signal(SIGKILL)) { [path = path as String] in
+            let lock = try OutputLock(path)
+            withExtendedLifetime(lock) { _ = kill(getpid(), SIGKILL) }
+        }
+        #expect(folder.names == ["a.h5.lock"])
+        _ = try OutputLock(path)
+        #expect(folder.names.isEmpty)
+    }
+
+    @Test("a folder that does not exist has no lock")
+    func missingFolder() throws {
+        let path = try TemporaryFolder().file("nowhere/a.h5")
+        #expect(throws: FileError.cannotCreate(path: path + ".lock", code: ENOENT)) { try OutputLock(path) }
+    }
+}
