@@ -228,7 +228,7 @@ struct DistillCommand: ParsableCommand {
         if let path = main.data {
             let config = student.denoiser.config
             let data = try StoredDistillationData(contentsOf: path, for: config)
-            for warning in data.warnings(for: config) { Output.warning("\(path): \(warning)") }
+            for warning in try data.warnings(for: config) { Output.warning("\(path): \(warning)") }
             return data
         }
         let stage: DistillationStage = main.stage == 1 ? .one : .two

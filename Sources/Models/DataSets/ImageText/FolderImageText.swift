@@ -60,14 +60,12 @@ public struct FolderImageText: ImageTextSource {
     }
 
     private static func bytes(_ path: String) -> Result<[UInt8], ImageTextError> {
-        do {
+        do throws(FileError) {
             let size = try FileInspection(path).size
             guard size <= ImageTextLimits.imageBytes else { return .failure(.tooLarge(path: path, bytes: size)) }
             return .success([UInt8](try AtomicFile.read(path)))
-        } catch let error as FileError {
-            return .failure(.unreadable(error))
         } catch {
-            return .failure(.unreadable(.unreadable(path: path, code: EIO)))
+            return .failure(.unreadable(error))
         }
     }
 
@@ -75,8 +73,10 @@ public struct FolderImageText: ImageTextSource {
 
     private static func captionFiles(_ folder: String, _ images: [String], _ files: Set<String>) throws -> [Entry] {
         try images.compactMap { image in
-            let stem = image.prefix(upTo: image.lastIndex(of: ".") ?? image.endIndex)
-            guard let file = [".txt", ".caption"].map({ stem + $0 }).first(where: files.contains) else { return nil }
+            let stem = String(image.prefix(upTo: image.lastIndex(of: ".") ?? image.endIndex))
+            guard let file = [".txt", ".caption"].map({ stem + $0 }).first(where: { files.contains($0) }) else {
+                return nil
+            }
             return Entry(path: image, captions: [try TextDocument.text(folder + "/" + file).trimmedLines])
         }
     }
@@ -90,7 +90,7 @@ public struct FolderImageText: ImageTextSource {
         return try paths.flatMap { path in
             let file = folder + "/" + path
             let rows = try file.hasSuffix(".csv") ? csvRows(file, captionColumn) : jsonRows(file, captionColumn)
-            let parent = path.dropLast(PathParts(path).name.count)
+            let parent = String(path.dropLast(PathParts(path).name.count))
             return try rows.map { row in
                 guard isInside(row.fileName) else {
                     throw ImageTextError.outside(file: file, line: row.line, path: row.fileName)

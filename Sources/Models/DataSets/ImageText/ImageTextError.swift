@@ -46,8 +46,8 @@ extension ImageTextError: CategorizedError {
             "\(path): no images (\(listed(imageExtensions))) and no tar files; give a folder of images with captions, "
                 + "or of webdataset tar files"
         case .noCaptions(let folder, let images):
-            "\(folder): \(images) images, but no captions; add metadata.jsonl with \"file_name\" and \"text\", or a .txt "
-                + "file beside each image"
+            "\(folder): \(images) images, but no captions; add metadata.jsonl with \"file_name\" and \"text\", or a "
+                + ".txt file beside each image"
         case .twoKinds(let first, let second):
             "\(first): metadata of two kinds, here and in \(second); remove one of them"
         case .metadata(let file, let line, let reason):

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Collections of images with captions, as people have them on disks: a folder (Hugging Face's "imagefolder", or images
-// with text files beside them), and tar files (webdataset, img2dataset). Both are read by one iterator. An image is read
-// as bytes; decoding is up to the caller.
+// with text files beside them), and tar files (webdataset, img2dataset). Both are read by one iterator. An image is
+// read as bytes; decoding is up to the caller.
 
 import Files
 

@@ -9,6 +9,7 @@
 
 import CArchive
 import Files
+import Foundation
 
 /// Samples of tar files, in the order of their members.
 public struct TarImageText: ImageTextSource {
