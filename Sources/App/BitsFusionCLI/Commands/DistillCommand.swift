@@ -129,8 +129,10 @@ struct DistillCommand: ParsableCommand {
         try TrainingRun(
             loop: trainer.loop, output: output,
             inputs: start.models.map { try $0.path() } + start.inputs + [config, data].compactMap { $0 },
-            label: "stage \(stage.rawValue)", saving: saving,
-            common: common
+            label: "stage \(stage.rawValue)", saving: saving, common: common,
+            quantizedWeights: start.student.denoiser.quantizedLayers.compactMap {
+                $0.weight as? FakeQuantizedWeight
+            }
         ).run(
             resume: trainer.resume(from:), train: trainer.run,
             write: { try trainer.write(to: output, manifest: manifest) })
