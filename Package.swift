@@ -37,6 +37,7 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+        .package(url: "https://github.com/swiftcsv/SwiftCSV", from: "0.10.0"),
     ] + documentationPlugin,
     targets: [
         // Wings and levels as in the table of Docs/Architecture.md, which `make test` checks.
@@ -50,6 +51,9 @@ let package = Package(
         .systemLibrary(
             name: "CPNG", path: "Sources/System/CPNG", pkgConfig: "libpng",
             providers: [.apt(["libpng-dev"]), .brew(["libpng"])]),
+        .systemLibrary(
+            name: "CArchive", path: "Sources/System/CArchive", pkgConfig: "libarchive",
+            providers: [.apt(["libarchive-dev"]), .brew(["libarchive"])]),
         .systemLibrary(
             name: "CCrypto", path: "Sources/System/CCrypto", pkgConfig: "libcrypto",
             providers: [.apt(["libssl-dev"]), .brew(["openssl@3"])]),
@@ -93,7 +97,12 @@ let package = Package(
             ]),
 
         // Level 6
-        .module("DataSets", in: "Models", ["Checkpoints", "Files", "Networks", "Pipelines", "Tensors"]),
+        .module(
+            "DataSets", in: "Models",
+            [
+                "CArchive", "Checkpoints", "Files", "Networks", "Pipelines", "Tensors",
+                .product(name: "SwiftCSV", package: "SwiftCSV"),
+            ]),
         .module("Evaluation", in: "Method", ["Schedulers", "Tensors"]),
 
         // Level 7

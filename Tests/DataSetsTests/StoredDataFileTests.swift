@@ -69,7 +69,7 @@ import Testing
         #expect(set.latents.shape == [2, 3, 8, 8])
         #expect(set.encoderHiddenStates.shape == [2, 5, 12])
         #expect(set.emptyHiddenStates.shape == [1, 5, 12])
-        #expect(set.latents.values == (0..<384).map(Float.init))
+        #expect(try set.latents.values() == (0..<384).map(Float.init))
         #expect(set.addedConditions == nil)
     }
 
@@ -154,13 +154,35 @@ import Testing
         }
     }
 
+    @Test("batches from the file are those of the same set in memory")
+    func streaming() throws {
+        let config = try TinyModel.addedConfig()
+        let tensors = addedSet()
+        func tensor(_ name: String) throws -> Tensor { try #require(tensors[name]) }
+        let memory = StoredDistillationData(
+            latents: try tensor("latents"), encoderHiddenStates: try tensor("encoder_hidden_states"),
+            emptyHiddenStates: try tensor("empty_hidden_states"),
+            addedConditions: StoredAddedConditions(
+                textEmbeds: try tensor("text_embeds"), emptyTextEmbeds: try tensor("empty_text_embeds"),
+                timeIDs: try tensor("time_ids")))
+        let file = try read(tensors, for: config)
+        let batches = try [memory, file].map { data in
+            var random = Philox(seed: 3)
+            return try data.batch(0..<20, textDropping: 0.3, random: &random)
+        }
+        #expect(batches[0].samples.values == batches[1].samples.values)
+        #expect(batches[0].encoderHiddenStates.values == batches[1].encoderHiddenStates.values)
+        #expect(batches[0].addedConditions?.textEmbeds.values == batches[1].addedConditions?.textEmbeds.values)
+        #expect(batches[0].addedConditions?.timeIDs.values == batches[1].addedConditions?.timeIDs.values)
+    }
+
     @Test("SDXL's conditions are read, with sizes as integers too")
     func addedConditions() throws {
         let config = try TinyModel.addedConfig()
         let rows = (0..<8).map { row in [512, 768, 0, Int64(row), 512, 512] }
         for (tensors, integers) in [(addedSet(), [:]), (addedSet(["time_ids": nil]), ["time_ids": rows])] {
             let added = try #require(try read(tensors, integers: integers, for: config).addedConditions)
-            #expect(added.textEmbeds.values == tensors["text_embeds"]?.values)
+            #expect(try added.textEmbeds.values() == tensors["text_embeds"]?.values)
             #expect(added.emptyTextEmbeds.values == tensors["empty_text_embeds"]?.values)
             #expect(added.timeIDs.values == tensors["time_ids"]?.values ?? rows.flatMap { $0.map(Float.init) })
         }
@@ -249,4 +271,9 @@ extension DataSetError {
         case .tooSmall(_, let found, let halvings): .tooSmall(file: path, found: found, halvings: halvings)
         }
     }
+}
+
+extension StoredRows {
+    /// All rows.
+    fileprivate func values() throws -> [Float] { try (0..<shape[0]).flatMap { try row($0).values } }
 }

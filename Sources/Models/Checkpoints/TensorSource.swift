@@ -123,15 +123,6 @@ extension TensorSource {
     }
 }
 
-/// Compares keys by their UTF-8 bytes, so that the order of lists and files does not depend on the locale.
-func byBytes(_ a: String, _ b: String) -> Bool { a.utf8.lexicographicallyPrecedes(b.utf8) }
-
-/// Up to four names, then how many more.
-func listed(_ names: [String]) -> String {
-    let shown = names.prefix(4).joined(separator: ", ")
-    return names.count > 4 ? "\(shown) and \(names.count - 4) more" : shown
-}
-
 /// Product of extents, or nil where one is negative or the product overflows.
 func elementCount(_ shape: [Int]) -> Int? {
     var count = 1

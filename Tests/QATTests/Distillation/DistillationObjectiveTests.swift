@@ -161,7 +161,7 @@ private func meanSquare(_ a: Tensor, _ b: Tensor) -> Double {
     func textDropping(share: Float) throws {
         let data = TinyDistillation.data()
         var random = Philox(seed: 4)
-        let batch = data.batch(0..<3000, textDropping: share, random: &random)
+        let batch = try data.batch(0..<3000, textDropping: share, random: &random)
         let empty = data.emptyHiddenStates.values
         let rowLength = empty.count, states = batch.encoderHiddenStates.values
         let dropped = (0..<3000).filter { Array(states[$0 * rowLength..<($0 + 1) * rowLength]) == empty }.count

@@ -130,8 +130,10 @@ struct DistillCommand: ParsableCommand {
         try TrainingRun(
             loop: trainer.loop, output: output,
             inputs: start.models.map { try $0.path() } + start.inputs + settingFiles,
-            label: "stage \(stage.rawValue)", saving: saving,
-            common: common
+            label: "stage \(stage.rawValue)", saving: saving, common: common,
+            quantizedWeights: start.student.denoiser.quantizedLayers.compactMap {
+                $0.weight as? FakeQuantizedWeight
+            }
         ).run(
             resume: trainer.resume(from:), train: trainer.run,
             write: { try trainer.write(to: output, manifest: manifest) })
@@ -233,7 +235,7 @@ struct DistillCommand: ParsableCommand {
         if let path = main.data {
             let config = student.denoiser.config
             let data = try StoredDistillationData(contentsOf: path, for: config)
-            for warning in data.warnings(for: config) { Output.warning("\(path): \(warning)") }
+            for warning in try data.warnings(for: config) { Output.warning("\(path): \(warning)") }
             return data
         }
         let stage: DistillationStage = main.stage == 1 ? .one : .two

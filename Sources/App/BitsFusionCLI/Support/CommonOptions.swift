@@ -84,6 +84,12 @@ struct TrainingFileOptions: ParsableArguments {
     @Flag(help: "Start from scratch even if the output file exists.")
     var overwrite = false
 
+    @Option(
+        help: """
+            Folder for the log: metrics.jsonl with one line per step, and event files for `tensorboard --logdir`.
+            """)
+    var loggingDir: String?
+
     func validate() throws {
         if resume && overwrite { throw ValidationError("--resume and --overwrite exclude each other") }
     }

@@ -38,6 +38,20 @@ public struct LossRecord: Codable, Hashable, Sendable {
     public var gradientNorm: Float
 }
 
+/// What a log records of one step.
+public struct StepMetrics: Hashable, Sendable {
+    /// The number of steps done, from 1.
+    public let step: Int
+    /// The loss of the step's batch, before its update.
+    public let loss: Float
+    /// Named parts of the loss.
+    public let parts: [String: Float]
+    /// Before clipping.
+    public let gradientNorm: Float
+    /// That of the weights, with the schedule's factor.
+    public let learningRate: Float
+}
+
 /// An error that ends a training run.
 public enum TrainingError: Error, Equatable, Sendable {
     /// The loss or a gradient became infinite or NaN.
@@ -59,6 +73,8 @@ public final class TrainingLoop {
     public let average: ExponentialMovingAverage?
     /// Steps done.
     public internal(set) var step = 0
+    /// The last step of this process; nil before the first one.
+    public private(set) var latest: StepMetrics?
     /// The loss curve so far.
     public internal(set) var history: [LossRecord] = []
     /// Steps between two points of the loss curve.
@@ -126,6 +142,8 @@ public final class TrainingLoop {
             throw TrainingError.diverged(step: step, learningRate: options.learningRate * factor)
         }
         step += 1
+        latest = StepMetrics(
+            step: step, loss: value, parts: parts, gradientNorm: norm, learningRate: options.learningRate * factor)
         pending.add(value, parts, norm)
         // The last point may have fewer steps. Its sums are kept, in case that the run is continued with more steps.
         if isAtRecord || step == options.steps { history.append(pending.record(at: step)) }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The datasets of a group of an HDF5 file, and of its subgroups, as named tensors.
 
+import Files
 import Foundation
 
 /// An open HDF5 file that several readers share. Thread-safe, because all calls of HDF5 are serialized.
@@ -112,4 +113,32 @@ package final class HDF5Tensors: TensorSource {
         guard tensors[key] != nil else { throw CheckpointError.missingKey(file: path, key: key) }
         return try shared.file.dataset(naming.path(of: key, below: group))
     }
+}
+
+/// Rows of the first axis of the tensors of a file, as tensors of their own.
+private final class HDF5Rows: TensorSource {
+    private let base: HDF5Tensors
+    private let rows: Range<Int>
+
+    init(_ base: HDF5Tensors, _ rows: Range<Int>) { (self.base, self.rows) = (base, rows) }
+
+    var path: String { base.path }
+    var keys: [String] { base.keys }
+
+    func stored(_ key: String) -> StoredTensor? {
+        base.stored(key).map {
+            StoredTensor(type: $0.type, typeName: $0.typeName, shape: [rows.count] + $0.shape.dropFirst())
+        }
+    }
+
+    func read(_ key: String, into buffer: UnsafeMutableRawBufferPointer) throws {
+        try base.read(key, rows: rows, into: buffer)
+    }
+}
+
+extension HDF5Tensors {
+    /// The tensors of the file restricted to `rows` of their first axis, which are read when they are asked for.
+    ///
+    /// - Precondition: `rows` is within the first extent of the tensors that are read.
+    package func rows(_ rows: Range<Int>) -> any TensorSource { HDF5Rows(self, rows) }
 }

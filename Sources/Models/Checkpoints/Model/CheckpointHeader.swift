@@ -15,6 +15,8 @@
 //     /time_features           packed models: cached time features
 //     /training                students and unfinished models: tensors of the training state
 
+import Files
+
 /// The kinds of checkpoint: three of a diffusion model, one of an image-text encoder.
 public enum CheckpointFormat: String, CaseIterable, Sendable {
     /// Every parameter as floats.

@@ -2,6 +2,7 @@
 // Provides stored tensors as the parameters of a model, which requests them by key while it is built. `checkAllUsed()`
 // then checks that the file does not contain other tensors.
 
+import Files
 import Layers
 import Packing
 import Quantization

@@ -4,6 +4,7 @@
 //     /time_features/timesteps       int64 [S]
 //     /time_features/<resnet path>   float16 [S, C], row i for timesteps[i]
 
+import Files
 import Tensors
 
 /// Cached time features: one table of projected features per residual block.

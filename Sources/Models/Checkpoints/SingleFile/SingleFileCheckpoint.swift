@@ -8,6 +8,8 @@
 //     cond_stage_model.model.*                                                  text_encoder of SD 2.x
 //     conditioner.embedders.0.transformer.*, conditioner.embedders.1.model.*    text_encoder, text_encoder_2 of SDXL
 
+import Files
+
 /// The parts of a pipeline in a single file.
 struct SingleFileCheckpoint {
     let components: [SourceComponent]

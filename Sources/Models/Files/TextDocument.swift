@@ -2,15 +2,14 @@
 // Small text files of a model: configs and tokenizer files. Editors on Windows put a byte order mark at the beginning,
 // which is not part of the text.
 
-import Files
 import Foundation
 
-/// Reads text files.
-enum TextDocument {
+/// Reads text files, without their byte order mark.
+package enum TextDocument {
     /// The text of a file in UTF-8, without a byte order mark.
     ///
     /// - Throws: `FileError`, `JSONError` with `.notUTF8`.
-    static func text(_ path: String) throws -> String {
+    package static func text(_ path: String) throws -> String {
         let bytes = try AtomicFile.read(path)
         let isMarked = bytes.starts(with: [0xEF, 0xBB, 0xBF])
         guard let text = String(validating: isMarked ? bytes.dropFirst(3) : bytes, as: UTF8.self) else {
@@ -22,7 +21,7 @@ enum TextDocument {
     /// The text of a file that must hold a JSON object.
     ///
     /// - Throws: `FileError`, `JSONError`.
-    static func object(_ path: String) throws -> (text: String, value: JSONValue) {
+    package static func object(_ path: String) throws -> (text: String, value: JSONValue) {
         let text = try text(path)
         return (text, try JSONError.checkObject(text, file: path, document: PathParts(path).name))
     }

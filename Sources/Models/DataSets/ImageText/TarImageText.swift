@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tar files of images with captions, as webdataset defines them and img2dataset writes them. A sample is a sequence of
+// adjacent members whose paths are equal up to the first dot of the name; the rest of the name is the field:
+//
+//     00042.jpg   00042.txt   00042.json         fields jpg, txt and json of the sample 00042
+//     cat.v2.jpg                                 field v2.jpg of the sample cat, which is not an image's field
+//
+// The caption is the field txt, else `caption` or the caption column in the field json.
+
+import CArchive
+import Files
+import Foundation
+
+/// Samples of tar files, in the order of their members.
+public struct TarImageText: ImageTextSource {
+    private let paths: [String]
+    private let captionColumn: String
+    /// The number of samples of each file.
+    private let counts: [Int]
+    public let omitted: [OmittedFiles] = []
+
+    public var count: Int { counts.reduce(0, +) }
+
+    /// Counts the samples of all files. Members are skipped, so that only their headers are read.
+    ///
+    /// - Throws: `FileError`, `ImageTextError`.
+    init(_ paths: [String], captionColumn: String) throws {
+        self.paths = paths
+        self.captionColumn = captionColumn
+        counts = try paths.map { path in
+            var (count, last) = (0, String?.none)
+            let tar = try TarReader(path)
+            while let member = try tar.next() {
+                guard let name = SampleName(member.path) else { continue }
+                if name.sample != last { count += 1 }
+                last = name.sample
+            }
+            return count
+        }
+        guard count > 0 else { throw ImageTextError.noSamples(path: paths[0]) }
+    }
+
+    public func read(from index: Int, _ body: (ImageTextSample) throws -> Bool) throws {
+        var skipped = index
+        for (path, count) in zip(paths, counts) {
+            if skipped >= count {
+                skipped -= count
+                continue
+            }
+            guard try read(path, from: skipped, body) else { return }
+            skipped = 0
+        }
+    }
+
+    /// - Returns: whether `body` asked for more.
+    private func read(_ path: String, from index: Int, _ body: (ImageTextSample) throws -> Bool) throws -> Bool {
+        let tar = try TarReader(path)
+        var (position, group) = (-1, MemberGroup?.none)
+        while let member = try tar.next() {
+            guard let name = SampleName(member.path) else { continue }
+            if group?.name != name.sample {
+                if let group, position >= index, try !body(group.sample(path, captionColumn)) { return false }
+                position += 1
+                group = MemberGroup(name: name.sample)
+            }
+            if position >= index { try group?.add(name.field, member, tar) }
+        }
+        guard let group, position >= index else { return true }
+        return try body(group.sample(path, captionColumn))
+    }
+}
+
+/// The path of a member, divided at the first dot of its last part.
+struct SampleName: Equatable {
+    let sample, field: String
+
+    /// nil for names without a dot, and for hidden files, whose name begins with one.
+    init?(_ path: String) {
+        let name = path[(path.lastIndex(of: "/").map { path.index(after: $0) } ?? path.startIndex)...]
+        guard let dot = name.firstIndex(of: "."), dot != name.startIndex else { return nil }
+        sample = String(path[..<dot])
+        field = path[path.index(after: dot)...].lowercased()
+    }
+}
+
+/// The members of one sample.
+private struct MemberGroup {
+    let name: String
+    private var fields: [String] = []
+    private var image: Result<[UInt8], ImageTextError>?
+    private var text: [UInt8]?
+    private var json: [UInt8]?
+
+    init(name: String) { self.name = name }
+
+    mutating func add(_ field: String, _ member: TarReader.Member, _ tar: TarReader) throws {
+        fields.append(field)
+        switch field {
+        case "txt" where member.size <= ImageTextLimits.textBytes: text = try tar.data(member)
+        case "json" where member.size <= ImageTextLimits.textBytes: json = try tar.data(member)
+        case _ where imageExtensions.contains(field) && image == nil:
+            image =
+                member.size <= ImageTextLimits.imageBytes
+                ? .success(try tar.data(member))
+                : .failure(.tooLarge(path: "\(tar.path): \(member.path)", bytes: member.size))
+        default: break
+        }
+    }
+
+    func sample(_ path: String, _ captionColumn: String) -> ImageTextSample {
+        let key = PathParts(path).name + "/" + name
+        func missing(_ expected: String) -> Result<[UInt8], ImageTextError> {
+            .failure(.missingField(sample: "\(path): \(name)", expected: expected, fields: fields))
+        }
+        guard let captions = captions(captionColumn) else {
+            return ImageTextSample(key: key, captions: [""], image: missing("caption (txt, or json with caption)"))
+        }
+        return ImageTextSample(
+            key: key, captions: captions, image: image ?? missing("image (\(imageExtensions.joined(separator: ", ")))"))
+    }
+
+    private func captions(_ column: String) -> [String]? {
+        if let text { return String(validating: text, as: UTF8.self).map { [$0.trimmedLines] } }
+        guard let json, let object = try? JSONValue(json, allowsNonFinite: true) else { return nil }
+        return (object["caption"] ?? object[column])?.captions
+    }
+}
+
+/// Reads a tar file from its beginning to its end, plain or compressed.
+final class TarReader {
+    struct Member {
+        let path: String
+        let size: Int
+    }
+
+    let path: String
+    private let archive: OpaquePointer
+
+    /// - Throws: `FileError` for a file that does not exist; `ImageTextError.damagedTar` for other files.
+    init(_ path: String) throws {
+        _ = try FileInspection(path)
+        guard let archive = archive_read_new() else { throw FileError.unreadable(path: path, code: ENOMEM) }
+        self.path = path
+        self.archive = archive
+        archive_read_support_filter_all(archive)
+        archive_read_support_format_tar(archive)
+        guard archive_read_open_filename(archive, path, 1 << 16) == ARCHIVE_OK else { throw damaged() }
+    }
+
+    deinit { archive_read_free(archive) }
+
+    /// The next regular file; nil at the end.
+    func next() throws -> Member? {
+        while true {
+            var entry: OpaquePointer?
+            switch archive_read_next_header(archive, &entry) {
+            case ARCHIVE_EOF: return nil
+            case ARCHIVE_OK, ARCHIVE_WARN: break
+            default: throw damaged()
+            }
+            guard let entry, archive_entry_filetype(entry) == TarReader.regularFile,
+                let name = archive_entry_pathname_utf8(entry) ?? archive_entry_pathname(entry)
+            else { continue }
+            return Member(path: String(cString: name), size: Int(archive_entry_size(entry)))
+        }
+    }
+
+    /// The bytes of the member that `next` returned last.
+    func data(_ member: Member) throws -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: member.size)
+        let read = bytes.withUnsafeMutableBytes { archive_read_data(archive, $0.baseAddress, $0.count) }
+        guard read == member.size else { throw damaged() }
+        return bytes
+    }
+
+    /// AE_IFREG, a macro that Swift does not import.
+    private static let regularFile: UInt32 = 0o100000
+
+    private func damaged() -> ImageTextError {
+        let reason = archive_error_string(archive).map { String(cString: $0) } ?? "it ends too early"
+        return .damagedTar(path: path, reason: reason)
+    }
+}
