@@ -51,8 +51,9 @@ struct TrainingRun {
                 progress.update(done, note: String(format: "mean loss %.4g", record.loss))
             },
             {
-                try log?.checkWritten()
+                // The run is saved even if its log is not.
                 try write()
+                try log?.checkWritten()
             },
             { InterruptFlag.isSet })
         try log?.checkWritten()

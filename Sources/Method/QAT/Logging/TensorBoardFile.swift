@@ -83,7 +83,7 @@ public final class TensorBoardFile {
         do {
             try file.write(contentsOf: record)
         } catch {
-            throw .writeFailed(path: path, code: errno)
+            throw .writeFailed(path: path, code: errno, hadFile: true)
         }
     }
 

@@ -50,7 +50,7 @@ public final class TrainingLog {
         do {
             try lines.write(contentsOf: Array(line.utf8))
         } catch {
-            throw .writeFailed(path: path, code: errno)
+            throw .writeFailed(path: path, code: errno, hadFile: true)
         }
     }
 
