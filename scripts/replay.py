@@ -145,7 +145,7 @@ def corpus():
             add(f"packed predict {name} {activations}",
                 f"predict {name}.packed.h5 --inputs shapes.in.safetensors --activations {activations} -o p.safetensors",
                 {"p.safetensors": read_safetensors})
-        add(f"packed export {name}", f"export {name}.packed.h5 --time-layers shapes -o {name}-folder",
+        add(f"packed export {name}", f"export {name}.packed.h5 --original shapes -o {name}-folder",
             {f"{name}-folder": read_folder})
     for sampler in ["ddim", "pndm", "dpm++"]:
         for activations in ["int8", "fp32"]:
@@ -177,7 +177,7 @@ def corpus():
             ["sample", "packed.h5", *PROMPTS, *FEW, "--sampler", "ddim", "--activations", activations, "--columns", "2",
              "-o", "packed.png"], {"packed.png": read_png})
     add("stage 2 export", "export stage2.h5 -o stage2-folder", {"stage2-folder": read_folder})
-    add("stage 2 packed export", "export packed.h5 --time-layers stage2.h5 -o packed-folder",
+    add("stage 2 packed export", "export packed.h5 --original stage2.h5 -o packed-folder",
         {"packed-folder": read_folder})
     add("evaluate", "evaluate shapes stage2.h5 packed.h5 --prompts-per-family 1 --steps 6 --sampler ddim --json",
         {"-": read_scores})

@@ -80,6 +80,8 @@ struct BadInputTests {
         BadInput(65, "export nan.h5 -o out"),
         BadInput(73, "export model.h5 -o gone/out"),
         BadInput(73, "export model.h5 -o empty"),
+        BadInput(64, "export model.h5 -o ."),
+        BadInput(64, "export model.h5 --component vae -o out"),
         BadInput(65, "allocate recipe.json -o out"),
         BadInput(66, "allocate -o out"),
         BadInput(64, "allocate --avg-bits 2 --size 1MB -o out"),

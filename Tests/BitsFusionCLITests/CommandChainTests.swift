@@ -70,6 +70,46 @@ struct CommandChainTests {
         #expect(reader.stored("conv_in.weight")?.type?.rawValue == type)
     }
 
+    @Test("a packed pipeline is exported with the missing parts of the model that its manifest names", .slow)
+    func packedPipeline() throws {
+        let folder = try TemporaryFolder()
+        let source = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .appendingPathComponent("PipelinesTests/Fixtures/pipelines/sd1").path
+        try succeed(folder.run("import", source, "-o", "model.h5"))
+        let reader = try CheckpointReader(folder.file("model.h5"))
+        let inventory = try ModelInventory(layersOf: reader)
+        try BitRecipe.uniform(BitWidth(3), over: inventory).write(to: folder.url("recipe.json"))
+        try succeed(
+            folder.run("quantize", "model.h5", "--recipe", "recipe.json", "--no-vae-encoder", "-o", "packed.h5"))
+        let run = try folder.run("export", "packed.h5", "-o", "out")
+        try succeed(run)
+        #expect(run.output.hasPrefix("out: unet, vae, text_encoder: ") && !run.errors.contains("warning"))
+        let index = try Data(contentsOf: URL(fileURLWithPath: source + "/model_index.json"))
+        #expect(try folder.data("out/model_index.json") == index)
+
+        // The same folder again, with the weights of the original for everything.
+        let refused = try folder.run("export", "model.h5", "-o", "out")
+        #expect(refused.status == 64 && refused.errors.contains("out: not empty (model_index.json); pass --overwrite"))
+        let weights = "out/unet/diffusion_pytorch_model.safetensors"
+        let packed = try folder.data(weights)
+        let complete = try folder.run("export", "model.h5", "--original", "model.h5", "-o", "out", "--overwrite")
+        try succeed(complete)
+        #expect(complete.errors.contains("warning: model.h5: is complete; --original was ignored"))
+        #expect(try folder.data(weights) != packed)
+        try succeed(folder.run("import", "out", "-o", "again.h5"))
+        let again = try CheckpointReader(folder.file("again.h5"))
+        for key in reader.parameters.keys { #expect(try again.parameters.bytes(key) == reader.parameters.bytes(key)) }
+
+        try FileManager.default.removeItem(atPath: folder.file("model.h5"))
+        let missing = try folder.run("export", "packed.h5", "-o", "other")
+        #expect(missing.status == 66 && missing.errorLines.count == 1)
+        #expect(missing.errors.contains("packed.h5: time layers, VAE encoder: not in the file"), "\(missing.errors)")
+        #expect(!folder.names.contains("other"))
+        try succeed(folder.run("export", "packed.h5", "--component", "text_encoder", "-o", "text"))
+        let text = try SafetensorsReader(folder.file("text/model.safetensors"))
+        #expect(text.keys == again.textEncoder?.keys)
+    }
+
     @Test("init depends on the seed only, with norms of 1, biases of 0 and the deviation of the fan-in")
     func randomModel() throws {
         let folder = try TemporaryFolder()

@@ -53,6 +53,11 @@ struct ErrorTextTests {
         TrainingStateError.stepsDone(done: 40, requested: 20), TrainingStateError.noFinalState(done: 40),
         PipelineError.otherTimeLayers(
             file: "other.h5", packed: "packed.h5", block: "mid_block.resnets.0", difference: 1.25, limit: 0x1p-10),
+        PipelineError.otherDecoder(file: "other.h5", packed: "packed.h5", difference: 1.25, limit: 0x1p-10),
+        PipelineError.otherConfig(part: .timeLayers, packed: "packed.h5"),
+        PipelineError.otherConfig(part: .vaeEncoder, packed: "packed.h5"), PipelineError.missingPart(.vaeEncoder),
+        PipelineError.unknownComponent(name: "text", known: ["unet", "vae"]),
+        DiffusersFolderError.pipelineFolder(folder: "out", component: "unet"),
         SensitivityError.conditionChannels(inChannels: 9, outChannels: 4),
         SensitivityError.predictedChannels(inChannels: 4, outChannels: 8),
         SensitivityError.table(

@@ -159,10 +159,10 @@ struct TrainingTests {
         try succeed(folder.run("init", "--config", "config.json", "--seed", "8", "-o", "other.h5"))
         try succeed(
             folder.run("quantize", "model.h5", "--recipe", "recipe.json", "-o", "packed.h5", "--quiet"))
-        let run = try folder.run("export", "packed.h5", "--time-layers", "other.h5", "-o", "unet")
+        let run = try folder.run("export", "packed.h5", "--original", "other.h5", "-o", "unet")
         #expect(run.status == 65 && run.errorLines.count == 1)
         #expect(run.errors.contains("other.h5: time layers: other features than those cached in packed.h5"))
         #expect(!folder.names.contains("unet"))
-        try succeed(folder.run("export", "packed.h5", "--time-layers", "model.h5", "-o", "unet"))
+        try succeed(folder.run("export", "packed.h5", "--original", "model.h5", "-o", "unet"))
     }
 }

@@ -116,10 +116,11 @@ import Testing
             "a.weight": StoredTensor(type: .float32, shape: [2, 2]),
             "b.weight": StoredTensor(type: .float16, shape: [3]),
         ]
-        let writer = try DiffusersFolderWriter(
-            target, config: Self.config, scheduler: "{\"beta_end\": 0.012}", tensors: tensors)
+        let writer = try DiffusersFolderWriter(target)
+        try writer.addNetwork("unet", config: Self.config, tensors: tensors)
         try writer.write("b.weight", Tensor([1, 2, 3], shape: [3]))
         try writer.write("a.weight", SampleCheckpoint.tensor([2, 2]))
+        try writer.addTexts(["scheduler_config.json": "{\"beta_end\": 0.012}"], to: "scheduler")
         try writer.finish()
         #expect(
             try FileManager.default.subpathsOfDirectory(atPath: target).sorted() == [
@@ -134,21 +135,97 @@ import Testing
         #expect(try unet.tensors.tensor("b.weight").values == [1, 2, 3])
     }
 
-    @Test("a folder that cannot be made, or where sharded weights would shadow the new ones, is refused")
-    func cannotCreate() throws {
+    @Test("a folder that cannot be made, that is not empty, or that is a pipeline's, is refused")
+    func refused() throws {
         let folder = try TemporaryFolder()
-        func write(_ path: String) throws {
-            _ = try DiffusersFolderWriter(path, config: "{}", scheduler: nil, tensors: [:])
-        }
         #expect(throws: FileError.cannotCreate(path: folder.file("x/y"), code: ENOENT)) {
-            try write(folder.file("x/y"))
+            try DiffusersFolderWriter(folder.file("x/y"))
         }
         let file = try folder.write("file", "")
-        #expect(throws: FileError.cannotCreate(path: file, code: EEXIST)) { try write(file) }
-        let index = try folder.write("old/diffusion_pytorch_model.safetensors.index.json", "{}")
-        #expect(throws: FileError.cannotCreate(path: index, code: EEXIST)) {
-            try write(folder.file("old"))
+        #expect(throws: FileError.cannotCreate(path: file, code: EEXIST)) { try DiffusersFolderWriter(file) }
+        try folder.write("old/model_index.json", "{}")
+        let old = folder.file("old")
+        #expect(throws: DiffusersFolderError.notEmpty(folder: old, file: "model_index.json")) {
+            try DiffusersFolderWriter(old)
         }
+        let writer = try DiffusersFolderWriter(old, overwrites: true)
+        #expect(throws: DiffusersFolderError.pipelineFolder(folder: old, component: "unet")) {
+            try writer.addNetwork("unet", config: Self.config, tensors: [:])
+        }
+        #expect(try FileManager.default.subpathsOfDirectory(atPath: old) == ["model_index.json"])
+    }
+
+    @Test("a folder that is not completed is as before, and a new one is removed")
+    func notCompleted() throws {
+        let folder = try TemporaryFolder()
+        try folder.write("old/unet/config.json", "old")
+        for name in ["old", "new"] {
+            let writer = try DiffusersFolderWriter(folder.file(name), overwrites: true)
+            try writer.addNetwork(
+                "unet", in: "unet", config: Self.config, tensors: ["a": StoredTensor(type: .float32, shape: [1])])
+            try writer.write("a", Tensor([1], shape: [1]))
+            try writer.addTexts(["vocab.json": "{}"], to: "tokenizer")
+            try writer.addTexts(["model_index.json": "{}"], to: "")
+        }
+        #expect(folder.names == ["old"])
+        #expect(
+            try FileManager.default.subpathsOfDirectory(atPath: folder.file("old")).sorted() == [
+                "unet", "unet/config.json",
+            ])
+        #expect(try folder.data("old/unet/config.json") == Data("old".utf8))
+    }
+
+    @Test("files that would be read in place of the new ones are removed, others are kept")
+    func obsoleteFiles() throws {
+        let folder = try TemporaryFolder()
+        let kept = ["unet/diffusion_pytorch_model-00001-of-00001.safetensors", "unet/notes.txt", "vae/config.json"]
+        let removed = ["unet/diffusion_pytorch_model.safetensors.index.json", "tokenizer/tokenizer.json"]
+        for name in kept + removed { try folder.write("out/" + name, "{}") }
+        let writer = try DiffusersFolderWriter(folder.file("out"), overwrites: true)
+        try writer.addNetwork(
+            "unet", in: "unet", config: Self.config, tensors: ["a": StoredTensor(type: .float32, shape: [1])])
+        try writer.write("a", Tensor([1], shape: [1]))
+        try writer.addTexts(
+            ["vocab.json": "{}"], to: "tokenizer", replacing: ["vocab.json", "tokenizer.json", "merges.txt"])
+        try writer.finish()
+        let names = try FileManager.default.subpathsOfDirectory(atPath: folder.file("out"))
+        let written = ["unet/config.json", "unet/diffusion_pytorch_model.safetensors", "tokenizer/vocab.json"]
+        #expect(Set(names) == Set(kept + written + ["unet", "vae", "tokenizer"]))
+        #expect(try PipelineSource(folder.file("out/unet")).component("unet")?.tensors.keys == ["a"])
+    }
+
+    @Test("the index names exactly the components of the folder, and stays as it is where it does")
+    func modelIndex() throws {
+        func index(_ given: String?, _ names: Set<String>, _ scheduler: String? = nil) throws -> String {
+            let header = CheckpointHeader(
+                format: .model, architecture: "UNet2DConditionModel", component: "unet", configs: ["unet": "{}"],
+                manifest: "{}", scheduler: scheduler, modelIndex: given, tokenizer: nil)
+            return try header.modelIndex(components: names)
+        }
+        func value(_ text: String) throws -> JSONValue { try JSONValue(Array(text.utf8)) }
+        let checked = """
+            {"_class_name": "StableDiffusionPipeline", "_diffusers_version": "0.6.0", "requires_safety_checker": true,
+             "feature_extractor": ["transformers", "CLIPImageProcessor"], "scheduler": [null, null],
+             "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"],
+             "text_encoder": ["transformers", "CLIPTextModel"], "tokenizer": ["transformers", "CLIPTokenizer"],
+             "unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"]}
+            """
+        let all: Set = ["unet", "vae", "text_encoder", "tokenizer", "scheduler"]
+        let written = try index(checked, all, "{\"_class_name\": \"DDIMScheduler\"}")
+        let expected = checked.replacing(/"feature_extractor": \[[^\]]*\]/, with: "\"feature_extractor\": [null, null]")
+            .replacing(/"safety_checker": \[[^\]]*\]/, with: "\"safety_checker\": [null, null]")
+            .replacing(/"scheduler": \[[^\]]*\]/, with: "\"scheduler\": [\"diffusers\", \"DDIMScheduler\"]")
+        #expect(try value(written) == value(expected))
+        #expect(try index(written, all) == written)
+        #expect(try index(expected, all) == expected)
+
+        let xl = try value(
+            index(nil, ["unet", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"]))
+        let absent = JSONValue.array([.null, .null])
+        #expect(xl["_class_name"]?.text == "StableDiffusionXLPipeline")
+        #expect(xl["text_encoder_2"]?.elements == [.string("transformers"), .string("CLIPTextModelWithProjection")])
+        #expect(xl["tokenizer_2"]?.elements == [.string("transformers"), .string("CLIPTokenizer")])
+        #expect(xl["vae"] == absent && xl["scheduler"] == absent && xl["safety_checker"] == nil)
     }
 
     @Test(
@@ -182,8 +259,9 @@ import Testing
 
         let reader = try CheckpointReader(folder.file("model.h5"))
         let stored = reader.parameters.keys.map { ($0, reader.parameters.stored($0)) }
-        let export = try DiffusersFolderWriter(
-            folder.file("out"), config: reader.header.config, scheduler: nil,
+        let export = try DiffusersFolderWriter(folder.file("out"))
+        try export.addNetwork(
+            "unet", config: reader.header.config,
             tensors: Dictionary(
                 uniqueKeysWithValues: stored.compactMap { key, tensor in tensor.map { (key, $0) } }))
         for key in reader.parameters.keys {

@@ -8,6 +8,7 @@ import Pipelines
 import Tensors
 import TestKit
 import Testing
+import Tokenizers
 
 @testable import Checkpoints
 
@@ -78,6 +79,7 @@ import Testing
                 #expect(config.hiddenSize == fixture["hidden_size"]?.integer)
                 #expect(config.numHiddenLayers == 2 && config.vocabSize == 11 && config.maxPositionEmbeddings == 6)
                 #expect(config.intermediateSize == 12)
+                #expect(component.config.contains("\"initializer_factor\": 1.0"), "transformers refuses the integer 1")
                 #expect(config.hiddenAct == (component.config.contains("\"gelu\"") ? .gelu : .quickGELU))
             }
             // What the configs of the folder say, these say too, but for what weights do not tell.
@@ -336,5 +338,51 @@ import Testing
         #expect(throws: FileError.wrongKind(path: pickle, expected: .safetensors, found: .pickle)) {
             try PipelineSource(pickle)
         }
+    }
+
+    @Test(
+        "diffusers loads the export of a single file, with tokenizers that give the same ids", .slow,
+        .enabled(
+            if: Python.has("diffusers", "transformers", "torch"), "Python with diffusers is not installed"))
+    func exported() throws {
+        let folder = try TemporaryFolder()
+        let pipeline = TinyPipeline.sdxl
+        // Tables of CLIP's size, so that its vocabulary fits.
+        let tables = [
+            "transformer.text_model.embeddings.token_embedding.weight": [49408, 8],
+            "transformer.text_model.embeddings.position_embedding.weight": [77, 8],
+            "model.token_embedding.weight": [49408, 8], "model.positional_embedding": [77, 8],
+        ]
+        var tensors = pipeline.singleFile()
+        for (suffix, shape) in tables {
+            for key in tensors.keys where key.hasPrefix("cond") && key.hasSuffix(suffix) {
+                tensors[key] = .full(shape, 0.5)
+            }
+        }
+        let source = try PipelineSource(folder.writeTensors("model.safetensors", tensors))
+        try source.writeModel(to: folder.file("model.h5"), manifest: TinyModel.manifest)
+        let reader = try CheckpointReader(folder.file("model.h5"))
+        try DiffusersExport(reader).write(to: DiffusersFolderWriter(folder.file("out")))
+        let program = """
+            import json, sys, diffusers
+            pipeline = diffusers.DiffusionPipeline.from_pretrained(sys.argv[1])
+            names = [name for name in ("tokenizer", "tokenizer_2") if name in pipeline.components]
+            ids = [getattr(pipeline, name)(json.loads(sys.argv[2]), padding="max_length", truncation=True).input_ids
+                   for name in names]
+            print(json.dumps([type(pipeline).__name__, names, ids]))
+            """
+        let long = "naïve café 東京 don't " + String(repeating: "x ", count: 80)
+        let prompts = ["", "A photo of 2 cats, in the garden!", long]
+        let argument = String(decoding: try JSONEncoder().encode(prompts), as: UTF8.self)
+        let found = try JSONValue(Array(Python.run(program, folder.file("out"), argument).utf8))
+        let names = reader.header.tokenizers.keys.sorted()
+        let ids = try names.map { name in
+            let tokenizer = try CLIPTokenizer(files: TokenizerFiles(reader.header.tokenizers[name] ?? [:]))
+            return JSONValue.array(
+                try prompts.map { .array(try tokenizer.encode($0).map { .double(Double($0)) }) })
+        }
+        #expect(found.elements?[0].text == pipeline.className)
+        #expect(found.elements?[1].elements?.compactMap(\.text) == names)
+        #expect(found.elements?[2] == .array(ids))
     }
 }

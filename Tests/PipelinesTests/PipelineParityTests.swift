@@ -23,64 +23,60 @@ import Testing
         let cases = ReferenceCase.all.filter { $0.pipeline == kind }
         #expect(cases.count >= 10)
         for reference in cases {
-            let found = try pixels(reference, try pipeline.withScheduler(of: reference))
+            let found = try reference.pixels(of: pipeline.withScheduler(of: reference))
             let expected = try reference.images()
             try #require(found.count == expected.count, "\(reference.name)")
             let largest = zip(found, expected).map { abs(Int($0) - Int($1)) }.max() ?? 0
             #expect(largest <= 1, "\(reference.name): \(largest)")
         }
     }
+}
 
-    /// The images of a case, `[N, H, W, 3]` flat.
-    private func pixels(_ reference: ReferenceCase, _ pipeline: DiffusionPipeline) throws -> [UInt8] {
+extension ReferenceCase {
+    /// The images of `pipeline` for this case, `[N, H, W, 3]` flat.
+    func pixels(of pipeline: DiffusionPipeline) throws -> [UInt8] {
         let vae = try #require(pipeline.vae)
         let factor = vae.config.vaeScaleFactor
         let own = pipeline.sampleShape(batch: 1)
         let size = SampleSize(
-            height: reference.height.map { $0 / factor } ?? own[2],
-            width: reference.width.map { $0 / factor } ?? own[3])
+            height: height.map { $0 / factor } ?? own[2], width: width.map { $0 / factor } ?? own[3])
         let conditions = try PromptEncoder(pipeline).embeddings(
-            reference.prompts,
-            negativePrompts: reference.negativePrompt.map { text in reference.prompts.map { _ in text } },
-            options: PromptOptions(clipSkip: reference.clipSkip, imageSize: pipeline.imageSize(of: size)))
+            prompts, negativePrompts: negativePrompt.map { text in prompts.map { _ in text } },
+            options: PromptOptions(clipSkip: clipSkip, imageSize: pipeline.imageSize(of: size)))
         let samples = try pipeline.generate(
-            conditions, seeds: reference.seeds,
+            conditions, seeds: seeds,
             options: GenerationOptions(
-                sampler: reference.sampler(default: pipeline.defaultSampler()), steps: reference.steps,
-                guidanceScale: reference.guidanceScale, guidanceRescale: reference.guidanceRescale ?? 0, size: size,
-                randomNumbers: .torch),
-            inputs: inputs(reference, pipeline, vae, pixels: pipeline.imageSize(of: size)))
+                sampler: sampler(default: pipeline.defaultSampler()), steps: steps, guidanceScale: guidanceScale,
+                guidanceRescale: guidanceRescale ?? 0, size: size, randomNumbers: .torch),
+            inputs: inputs(pipeline, vae, pixels: pipeline.imageSize(of: size)))
         let decoded = withoutGradients { vae.decode(vae.config.unscaledLatents(samples)) }
-        let (height, width) = (decoded.shape[2], decoded.shape[3])
         return (0..<decoded.shape[0]).flatMap { index in
             let image = decoded.sliced(axis: 0, index..<index + 1)
-            return RGBImage(width: width, height: height, modelRange: image.values).interleaved
+            return RGBImage(width: decoded.shape[3], height: decoded.shape[2], modelRange: image.values).interleaved
         }
     }
 
     private func inputs(
-        _ reference: ReferenceCase, _ pipeline: DiffusionPipeline, _ vae: AutoencoderKL, pixels: SampleSize
+        _ pipeline: DiffusionPipeline, _ vae: AutoencoderKL, pixels: SampleSize
     ) throws -> SamplingInputs {
         var inputs = SamplingInputs()
-        guard let image = reference.image else { return inputs }
+        guard let image else { return inputs }
         func read(_ name: String) throws -> RGBImage {
             try PNGFile.read(ReferencePipelines.folder + "/" + name).resized(width: pixels.width, height: pixels.height)
         }
-        let mask = try reference.maskImage.map { name in
+        let mask = try maskImage.map { name in
             Tensor(try read(name).grayscale.map { $0 >= 0.5 ? 1 : 0 }, shape: [1, 1, pixels.height, pixels.width])
         }
         try inputs.setImage(
             Tensor(read(image).modelRange, shape: [1, 3, pixels.height, pixels.width]), mask: mask,
             conditioning: ImageConditioning(pipeline.denoiser.config), vae: vae)
-        inputs.strength = reference.strength ?? (mask == nil ? 0.8 : 1)
-        inputs.imageGuidanceScale = reference.imageGuidanceScale ?? 1.5
+        inputs.strength = strength ?? (mask == nil ? 0.8 : 1)
+        inputs.imageGuidanceScale = imageGuidanceScale ?? 1.5
         return inputs
     }
-}
 
-extension ReferenceCase {
     /// The sampler of the case's scheduler class.
-    fileprivate func sampler(default own: SamplerKind) throws -> SamplerKind {
+    private func sampler(default own: SamplerKind) throws -> SamplerKind {
         guard let schedulerClass else { return own }
         return try SamplerKind(json: Data(#"{"_class_name": "\#(schedulerClass)"}"#.utf8))
     }

@@ -48,13 +48,13 @@ import Testing
         let folder = try TemporaryFolder()
         let own = try model(1, in: folder)
         let export = try packed(own, in: folder)
-        #expect(try export.needsTimeLayers())
-        try export.write(to: folder.file("own"), as: nil, timeLayers: own)
+        #expect(export.missingParts == [.timeLayers])
+        try export.write(to: DiffusersFolderWriter(folder.file("own")), original: own)
         try export.write(
-            to: folder.file("half"), as: nil, timeLayers: model(1, as: .float16, in: folder))
+            to: DiffusersFolderWriter(folder.file("half")), original: model(1, as: .float16, in: folder))
         let other = try model(2, in: folder)
         let error = #expect(throws: PipelineError.self) {
-            try export.write(to: folder.file("other"), as: nil, timeLayers: other)
+            try export.write(to: DiffusersFolderWriter(folder.file("other")), original: other)
         }
         guard case .otherTimeLayers(other.path, folder.file("packed.h5"), _, let difference, _) = error else {
             Issue.record("\(String(describing: error))")
@@ -77,7 +77,7 @@ import Testing
         }
         try writer.finish()
         let error = #expect(throws: PipelineError.self) {
-            try export.write(to: folder.file("changed"), as: nil, timeLayers: CheckpointReader(path))
+            try export.write(to: DiffusersFolderWriter(folder.file("changed")), original: CheckpointReader(path))
         }
         guard case .otherTimeLayers(path, _, "mid_block.resnets.0", _, _) = error else {
             Issue.record("\(String(describing: error))")

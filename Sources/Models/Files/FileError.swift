@@ -15,6 +15,8 @@ public enum FileError: Error, Equatable, Sendable {
     /// Writing failed, for example because the disk is full; `code` is the errno. A file that existed at `path` before
     /// (`hadFile`) is unchanged.
     case writeFailed(path: String, code: Int32, hadFile: Bool)
+    /// Appending to a log failed.
+    case appendFailed(path: String, code: Int32)
     /// Another run has the file as its output.
     case inUse(path: String)
     /// The file is of another kind than expected.
@@ -54,7 +56,7 @@ extension FileError: CategorizedError {
         case .missingFile: .inputMissing
         case .wrongKind: .badData
         case .cannotCreate, .inUse: .cannotCreate
-        case .unreadable, .writeFailed: .inputOutput
+        case .unreadable, .writeFailed, .appendFailed: .inputOutput
         }
     }
 
@@ -71,6 +73,8 @@ extension FileError: CategorizedError {
         case .writeFailed(let path, let code, let hadFile):
             "\(path): writing failed (\(Self.reason(code))); "
                 + (hadFile ? "the previous file is unchanged" : "no file was written")
+        case .appendFailed(let path, let code):
+            "\(path): writing failed (\(Self.reason(code))); the log is incomplete"
         case .wrongKind(let path, let expected, let found):
             "\(path): expected \(expected.rawValue), found \(found.rawValue)\(Self.advice(path, expected, found))"
         }

@@ -11,7 +11,8 @@ import Tensors
 ///
 /// Every key that changes the output is either implemented or an error: see `init(json:)`.
 public struct AutoencoderKLConfig: Sendable {
-    /// The JSON object that this config was read from, so that it can be written without a change.
+    /// The bytes that this config was read from, for writing back unchanged.
+    public let json: Data
     private let document: JSONValue
 
     /// Channels of the images that are encoded.
@@ -94,11 +95,12 @@ extension AutoencoderKLConfig {
     /// - Throws: `ConfigError`, which names the key and its value, for an unknown key, a value of the wrong type or out
     ///   of range, and for `latents_mean` and `latents_std` other than null, which are not implemented.
     public init(json: Data) throws(ConfigError) {
-        try self.init(document: JSONValue(parsing: json, name: Self.documentName))
+        try self.init(document: JSONValue(parsing: json, name: Self.documentName), json: json)
     }
 
-    private init(document: JSONValue) throws(ConfigError) {
+    private init(document: JSONValue, json: Data) throws(ConfigError) {
         var reader = try ConfigReader(document, name: Self.documentName, nullable: Self.nullableKeys)
+        self.json = json
         self.document = document
         try reader.mustBeDefault("_class_name", .string(Self.architecture))
         func size(_ key: String, default defaultValue: Int) throws(ConfigError) -> Int {
@@ -189,7 +191,8 @@ extension AutoencoderKLConfig: Equatable {
 extension AutoencoderKLConfig: Codable {
     /// Reads the config as a nested JSON object, with the checks of `init(json:)`.
     public init(from decoder: any Decoder) throws {
-        try self.init(document: JSONValue(from: decoder))
+        let document = try JSONValue(from: decoder)
+        try self.init(document: document, json: JSONEncoder.compact.encode(document))
     }
 
     /// Writes the config as the JSON object that it was read from.

@@ -10,7 +10,8 @@ import Layers
 ///
 /// Every key that changes the output is either implemented or an error: see `init(json:)`.
 public struct CLIPTextConfig: Sendable {
-    /// The JSON object that this config was read from, so that it can be written without a change.
+    /// The bytes that this config was read from, for writing back unchanged.
+    public let json: Data
     private let document: JSONValue
 
     /// V, the number of token ids.
@@ -46,12 +47,13 @@ extension CLIPTextConfig {
     /// - Throws: `ConfigError`, which names the key and its value, for an unknown key, a value of the wrong type or out
     ///   of range, and an activation that is not implemented.
     public init(json: Data) throws(ConfigError) {
-        try self.init(document: JSONValue(parsing: json, name: Self.documentName))
+        try self.init(document: JSONValue(parsing: json, name: Self.documentName), json: json)
     }
 
-    private init(document: JSONValue) throws(ConfigError) {
+    private init(document: JSONValue, json: Data) throws(ConfigError) {
         var reader = try ConfigReader(
             document, name: Self.documentName, nullable: Set(Self.keysWithoutEffect))
+        self.json = json
         self.document = document
         func size(_ key: String, default defaultValue: Int) throws(ConfigError) -> Int {
             try reader.integer(key, in: Self.sizeRange) ?? defaultValue
@@ -115,7 +117,8 @@ extension CLIPTextConfig: Equatable {
 extension CLIPTextConfig: Codable {
     /// Reads the config as a nested JSON object, with the checks of `init(json:)`.
     public init(from decoder: any Decoder) throws {
-        try self.init(document: JSONValue(from: decoder))
+        let document = try JSONValue(from: decoder)
+        try self.init(document: document, json: JSONEncoder.compact.encode(document))
     }
 
     /// Writes the config as the JSON object that it was read from.

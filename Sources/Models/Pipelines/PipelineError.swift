@@ -12,6 +12,14 @@ public enum PipelineError: Error, Equatable, Sendable {
     /// the residual block `block`, relative to its features, root mean square; `limit` is the largest one that rounding
     /// explains.
     case otherTimeLayers(file: String, packed: String, block: String, difference: Double, limit: Double)
+    /// A model whose VAE has another decoder than the file `packed`, by their dense parameters.
+    case otherDecoder(file: String, packed: String, difference: Double, limit: Double)
+    /// A model with another config than the file `packed`, which lacks `part`.
+    case otherConfig(part: DiffusersExport.MissingPart, packed: String)
+    /// A model that lacks what it is asked for.
+    case missingPart(DiffusersExport.MissingPart)
+    /// A component that is not one of `known`, those of the file.
+    case unknownComponent(name: String, known: [String])
     /// Embeddings of a shape that the model does not accept.
     case embeddingShape(key: String, expected: String, found: [Int])
     /// A text encoder whose hidden size is not the denoiser's context size.
@@ -56,6 +64,15 @@ public enum PipelineError: Error, Equatable, Sendable {
             "\(file): time layers: other features than those cached in \(packed): in \(block) they differ by "
                 + "\(Self.percent(difference)), expected at most \(Self.percent(limit)); pass the model that it was "
                 + "made from"
+        case .otherDecoder(let file, let packed, let difference, let limit):
+            "\(file): vae: the decoder differs from that of \(packed) by \(Self.percent(difference)), expected at most "
+                + "\(Self.percent(limit)); pass the model that it was made from"
+        case .otherConfig(let part, let packed):
+            "\(part == .vaeEncoder ? "vae: " : "")config: differs from \(packed); pass the model that it was made from"
+        case .missingPart(let part):
+            "\(part.rawValue): missing; pass a dense model or a student"
+        case .unknownComponent(let name, let known):
+            "component \"\(name)\": not in the file; expected one of \(known.joined(separator: ", "))"
         case .embeddingShape(let key, let expected, let found):
             "embeddings: \(key) has shape \(found), expected \(expected)"
         }
@@ -67,9 +84,9 @@ public enum PipelineError: Error, Equatable, Sendable {
 extension PipelineError: CategorizedError {
     public var category: ErrorCategory {
         switch self {
-        case .noTextEncoder, .clipSkip: .usage
-        case .embeddingShape, .otherTimeLayers, .notQuantized, .crossAttentionDim, .missingComponent, .furtherChannels,
-            .missingImage, .latentShape:
+        case .noTextEncoder, .clipSkip, .unknownComponent: .usage
+        case .embeddingShape, .otherTimeLayers, .otherDecoder, .otherConfig, .missingPart, .notQuantized,
+            .crossAttentionDim, .missingComponent, .furtherChannels, .missingImage, .latentShape:
             .badData
         }
     }

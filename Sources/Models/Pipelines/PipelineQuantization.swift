@@ -79,9 +79,6 @@ extension Denoiser {
             .quantize(recipe: recipe, initialization: initialization, progress: progress)
     }
 
-    /// The parameters of the layers that cached time features replace.
-    var timeLayerEntries: [ParameterEntry] { store.entries.filter { isTimeLayer(parameter: $0.key) } }
-
     /// Whether the parameter `key`, `<layer path>.weight` or `<layer path>.bias`, is one of a time layer.
     public func isTimeLayer(parameter key: String) -> Bool {
         layerPolicy.role(ofLayer: key.split(separator: ".").dropLast().joined(separator: ".")).isTimeLayer

@@ -136,7 +136,7 @@ extension AutoencoderKL {
     }
 
     /// The halves of the autoencoder that a checkpoint has.
-    private static func storedParts(in reader: CheckpointReader) -> Parts {
+    static func storedParts(in reader: CheckpointReader) -> Parts {
         let keys =
             (reader.parameters(of: CheckpointHeader.vae)?.keys ?? []) + reader.packedLayers(of: CheckpointHeader.vae)
         return keys.contains(where: isEncoder(parameter:)) ? .both : .decoder

@@ -175,12 +175,10 @@ extension DiffusionPipeline {
         var configs = [config.component: String(decoding: config.json, as: UTF8.self)]
         var tokenizers: [String: [String: String]] = [:]
         for encoder in textEncoders {
-            configs[encoder.name] = String(decoding: try JSONEncoder.compact.encode(encoder.config), as: UTF8.self)
+            configs[encoder.name] = String(decoding: encoder.config.json, as: UTF8.self)
             tokenizers[TextEncoder.tokenizerComponent(of: encoder.name)] = encoder.tokenizerFiles?.texts
         }
-        configs[CheckpointHeader.vae] = try vae.map {
-            String(decoding: try JSONEncoder.compact.encode($0.config), as: UTF8.self)
-        }
+        configs[CheckpointHeader.vae] = vae.map { String(decoding: $0.config.json, as: UTF8.self) }
         return CheckpointHeader(
             format: format, architecture: config.architecture, component: config.component, configs: configs,
             manifest: try manifest.json(), scheduler: schedulerJSON, modelIndex: modelIndexJSON,

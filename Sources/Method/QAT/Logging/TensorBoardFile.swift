@@ -22,7 +22,7 @@ public final class TensorBoardFile {
     ///   - step: the number of steps done. Events of earlier files of the folder with larger steps are discarded by
     ///     TensorBoard.
     ///   - time: seconds since 1970; part of the file's name, and the time of the first event.
-    /// - Throws: `FileError.cannotCreate`, `.writeFailed`.
+    /// - Throws: `FileError.cannotCreate`, `.appendFailed`.
     public init(in folder: String, step: Int, time: Double = Date().timeIntervalSince1970) throws(FileError) {
         path = "\(folder)/events.out.tfevents.\(String(format: "%.6f", time)).bitsfusion"
         let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
@@ -38,7 +38,7 @@ public final class TensorBoardFile {
 
     /// Appends the values of one step.
     ///
-    /// - Throws: `FileError.writeFailed`.
+    /// - Throws: `FileError.appendFailed`.
     public func add(
         _ scalars: [String: Double], step: Int, time: Double = Date().timeIntervalSince1970
     ) throws(FileError) {
@@ -53,7 +53,7 @@ public final class TensorBoardFile {
 
     /// Appends an image: the bytes of a PNG file of `width` x `height` pixels.
     ///
-    /// - Throws: `FileError.writeFailed`.
+    /// - Throws: `FileError.appendFailed`.
     public func add(
         image png: [UInt8], width: Int, height: Int, tag: String, step: Int,
         time: Double = Date().timeIntervalSince1970
@@ -83,7 +83,7 @@ public final class TensorBoardFile {
         do {
             try file.write(contentsOf: record)
         } catch {
-            throw .writeFailed(path: path, code: errno, hadFile: true)
+            throw .appendFailed(path: path, code: errno)
         }
     }
 

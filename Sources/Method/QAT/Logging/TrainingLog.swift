@@ -36,7 +36,7 @@ public final class TrainingLog {
     /// - Parameters:
     ///   - metrics: the step.
     ///   - others: further values by name, such as `samplesPerSecond`. A slash in a name groups charts in TensorBoard.
-    /// - Throws: `FileError.writeFailed`.
+    /// - Throws: `FileError.appendFailed`.
     public func add(_ metrics: StepMetrics, _ others: [String: Double] = [:]) throws(FileError) {
         var values = others.merging(metrics.parts.map { ("loss/" + $0.key, Double($0.value)) }) { $1 }
         values["loss"] = Double(metrics.loss)
@@ -50,13 +50,13 @@ public final class TrainingLog {
         do {
             try lines.write(contentsOf: Array(line.utf8))
         } catch {
-            throw .writeFailed(path: path, code: errno, hadFile: true)
+            throw .appendFailed(path: path, code: errno)
         }
     }
 
     /// Appends an image for TensorBoard: the bytes of a PNG file.
     ///
-    /// - Throws: `FileError.writeFailed`.
+    /// - Throws: `FileError.appendFailed`.
     public func add(image png: [UInt8], width: Int, height: Int, tag: String, step: Int) throws(FileError) {
         try events.add(image: png, width: width, height: height, tag: tag, step: step)
     }

@@ -4,8 +4,8 @@
 import Files
 import Foundation
 
-/// A JSON value that is written as a Swift literal.
-enum ConfigValue: Encodable, Equatable, Sendable {
+/// A JSON value that is written as a Swift literal. Texts have no characters that JSON escapes.
+enum ConfigValue: Equatable, Sendable {
     case null
     case bool(Bool)
     case int(Int)
@@ -16,15 +16,15 @@ enum ConfigValue: Encodable, Equatable, Sendable {
     static func ints(_ values: [Int]) -> ConfigValue { .list(values.map { .int($0) }) }
     static func texts(_ values: [String]) -> ConfigValue { .list(values.map { .text($0) }) }
 
-    func encode(to encoder: any Encoder) throws {
-        var container = encoder.singleValueContainer()
+    /// The JSON text. Doubles have a decimal point or an exponent: transformers refuses the integer 1 for 1.0.
+    var json: String {
         switch self {
-        case .null: try container.encodeNil()
-        case .bool(let value): try container.encode(value)
-        case .int(let value): try container.encode(value)
-        case .double(let value): try container.encode(value)
-        case .text(let value): try container.encode(value)
-        case .list(let values): try container.encode(values)
+        case .null: "null"
+        case .bool(let value): "\(value)"
+        case .int(let value): "\(value)"
+        case .double(let value): "\(value)"
+        case .text(let value): JSONValue.string(value).description
+        case .list(let values): "[" + values.map(\.json).joined(separator: ", ") + "]"
         }
     }
 }
@@ -43,8 +43,9 @@ extension ConfigValue: ExpressibleByNilLiteral, ExpressibleByBooleanLiteral, Exp
 /// Texts of config files.
 enum ConfigText {
     /// JSON with sorted keys and a line break at the end, as diffusers writes it.
-    static func json(_ members: [String: ConfigValue]) throws -> String {
-        String(decoding: try JSONEncoder.document.encode(members), as: UTF8.self) + "\n"
+    static func json(_ members: [String: ConfigValue]) -> String {
+        let lines = members.sorted { byBytes($0.key, $1.key) }.map { "  \"\($0.key)\": \($0.value.json)" }
+        return "{\n" + lines.joined(separator: ",\n") + "\n}\n"
     }
 
     /// The number of groups of the group norms, which weights do not tell: 32 as in every published model, or as many
@@ -56,13 +57,12 @@ enum ConfigText {
     /// A `model_index.json` that names `components`, with further `settings`.
     static func modelIndex(
         _ className: String, _ components: [SourceComponent], _ settings: [String: ConfigValue] = [:]
-    ) throws -> String {
+    ) -> String {
         var members = settings
         members["_class_name"] = .text(className)
         for component in components {
-            let library = component.name.hasPrefix("text_encoder") ? "transformers" : "diffusers"
-            members[component.name] = [.text(library), .text(component.className)]
+            members[component.name] = [.text(DiffusersName.library(of: component.name)), .text(component.className)]
         }
-        return try json(members)
+        return json(members)
     }
 }

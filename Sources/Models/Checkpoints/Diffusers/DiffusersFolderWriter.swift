@@ -1,86 +1,145 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes a folder that diffusers loads with `UNet2DConditionModel.from_pretrained(folder)`: config.json without
-// changes, the weights in one safetensors file, and the config of the scheduler, if there is one, in `scheduler/`.
+// Writes a folder that diffusers loads with `from_pretrained(folder)`: a pipeline, with each component in a folder of
+// its own, or one component by itself. Configs are written without changes, the weights of a network in one safetensors
+// file.
 
 import Files
 import Foundation
 import Tensors
 
-/// Writes a diffusers UNet folder. Each file exists under its name only when it is complete; `config.json` is the last.
+/// Writes a diffusers folder. All files have temporary names until `finish()`, which renames them: weights first, then
+/// texts in the order in which they were added. Without `finish()`, the folder is as before.
 public final class DiffusersFolderWriter {
-    private let folder: String
-    private let config: String
-    private let scheduler: String?
-    private let weights: SafetensorsWriter
-    private let tensors: [String: StoredTensor]
+    /// The path of the folder.
+    public let path: String
+    private var newFolders: [String] = []
+    private var weights: [SafetensorsWriter] = []
+    private var texts: [PendingFile] = []
+    private var obsolete: [String] = []
+    /// Of the network that was added last.
+    private var tensors: [String: StoredTensor] = [:]
 
-    /// Creates the folder if it does not exist, and the file of the weights.
+    /// Creates the folder if it does not exist.
     ///
     /// - Parameters:
-    ///   - folder: the path to create; its parent folder must exist.
-    ///   - config: the UNet's `config.json`.
-    ///   - scheduler: the `scheduler_config.json`; nil if there is none.
-    ///   - tensors: type and shape of all tensors to write, by diffusers key.
-    /// - Throws: `FileError.cannotCreate` if the folder cannot be created, or if it contains sharded weights, which
-    ///   diffusers would load instead; what `SafetensorsWriter` throws.
-    public init(
-        _ folder: String, config: String, scheduler: String?, tensors: [String: StoredTensor]
-    ) throws {
-        self.folder = folder
-        self.config = config
-        self.scheduler = scheduler
-        self.tensors = tensors
-        try Self.makeFolder(folder)
-        let names = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
-        for name in names.sorted(by: byBytes)
-        where name.hasPrefix(DiffusersName.weights) && name.contains(".index") {
-            throw FileError.cannotCreate(path: folder + "/" + name, code: EEXIST)
+    ///   - path: the folder; its parent folder must exist.
+    ///   - overwrites: whether a folder with files, other than hidden ones, is accepted. Files of the new names are
+    ///     replaced, and files that diffusers or transformers would read in place of the new ones are removed.
+    /// - Throws: `FileError.cannotCreate`; `DiffusersFolderError.notEmpty`.
+    public init(_ path: String, overwrites: Bool = false) throws {
+        self.path = path
+        try makeFolder(path)
+        if !overwrites, let name = Self.names(in: path).first(where: { !$0.hasPrefix(".") }) {
+            throw DiffusersFolderError.notEmpty(folder: path, file: name)
         }
-        weights = try SafetensorsWriter(
-            folder + "/" + DiffusersName.weights + ".safetensors", tensors: tensors)
     }
 
-    /// Writes the elements of `key`, row-major and little-endian, in the type given to the initializer.
+    deinit {
+        weights = []
+        texts = []
+        // Fails for folders that are not empty, so that complete files and files of others are kept.
+        for folder in newFolders.reversed() { rmdir(folder) }
+    }
+
+    /// Adds a network: its config, and the file of its weights, which `write` fills until the next network is added.
     ///
-    /// - Precondition: as `SafetensorsWriter.write(_:_:)`.
+    /// - Parameters:
+    ///   - name: the component, such as `unet` or `text_encoder`.
+    ///   - folder: the folder of the network below this one; empty for a network by itself.
+    ///   - config: the text of `config.json`.
+    ///   - tensors: type and shape of all tensors to write, by the keys of diffusers and transformers.
+    /// - Throws: `FileError`; `DiffusersFolderError.pipelineFolder` for a network by itself in a pipeline's folder;
+    ///   what `SafetensorsWriter` throws.
+    public func addNetwork(
+        _ name: String, in folder: String = "", config: String, tensors: [String: StoredTensor]
+    ) throws {
+        if folder.isEmpty, try FilePresence(path + "/" + DiffusersName.modelIndex).exists() {
+            throw DiffusersFolderError.pipelineFolder(folder: path, component: name)
+        }
+        let home = try makeSubfolder(folder), stem = DiffusersName.weightsStem(of: name)
+        weights.append(try SafetensorsWriter(home + "/" + stem + ".safetensors", tensors: tensors))
+        // Diffusers prefers sharded weights.
+        obsolete += Self.names(in: home).filter { WeightFileName.indexVariant($0, stem: stem) == "" }
+            .map { home + "/" + $0 }
+        self.tensors = tensors
+        try addText(config, to: folder, as: DiffusersName.config)
+    }
+
+    /// Writes the elements of `key`, row-major and little-endian, in the type given to `addNetwork`.
+    ///
+    /// - Precondition: a network was added; as `SafetensorsWriter.write(_:_:)`.
     /// - Throws: `FileError.writeFailed`.
     public func write(_ key: String, bytes: UnsafeRawBufferPointer) throws {
-        try weights.write(key, bytes)
+        guard let file = weights.last else { preconditionFailure("diffusers folder: \(key) before its network") }
+        try file.write(key, bytes)
     }
 
-    /// Writes `tensor` as `key`, rounded to nearest even to the type given to the initializer.
+    /// Writes `tensor` as `key`, rounded to nearest even to the type given to `addNetwork`.
     ///
-    /// - Precondition: the initializer's `tensors` has `key` with the shape of `tensor` and a float type.
+    /// - Precondition: the `tensors` of the network have `key` with the shape of `tensor` and a float type.
     /// - Throws: `CheckpointError.exceedsType`, `FileError.writeFailed`.
     public func write(_ key: String, _ tensor: Tensor) throws {
         guard let announced = tensors[key], let type = announced.type?.elementType,
             announced.shape == tensor.shape
         else { preconditionFailure("diffusers folder: \(key) \(tensor.shape) is not a tensor of this file") }
-        let bytes = try encode(tensor, as: type, key: key, file: folder)
+        let bytes = try encode(tensor, as: type, key: key, file: path)
         try bytes.withUnsafeBytes { buffer in
-            Result { () throws in try weights.write(key, buffer) }
+            Result { () throws in try write(key, bytes: buffer) }
         }.get()
     }
 
-    /// Completes the weights, then writes the configs.
+    /// Adds text files.
     ///
-    /// - Precondition: all tensors have been written.
-    /// - Throws: `FileError.writeFailed`, `.cannotCreate`.
-    public func finish() throws {
-        try weights.finish()
-        if let scheduler {
-            try Self.makeFolder(folder + "/scheduler")
-            try AtomicFile.write(scheduler, to: folder + "/" + DiffusersName.scheduler)
+    /// - Parameters:
+    ///   - texts: the texts by file name.
+    ///   - folder: their folder below this one; empty for this one.
+    ///   - names: all files that belong together. Those that are not in `texts` are removed, because they would be read
+    ///     with the new ones.
+    /// - Throws: `FileError`.
+    public func addTexts(_ texts: [String: String], to folder: String, replacing names: [String] = []) throws {
+        for (name, text) in texts.sorted(by: { byBytes($0.key, $1.key) }) {
+            try addText(text, to: folder, as: name)
         }
-        try AtomicFile.write(config, to: folder + "/" + DiffusersName.config)
+        obsolete += names.filter { texts[$0] == nil }.map { path + "/" + folder + "/" + $0 }
     }
 
-    private static func makeFolder(_ path: String) throws {
-        if mkdir(path, 0o777) == 0 { return }
+    /// Completes all files.
+    ///
+    /// - Precondition: all tensors have been written.
+    /// - Throws: `FileError.writeFailed`.
+    public func finish() throws {
+        for file in weights { try file.finish() }
+        for file in obsolete where unlink(file) != 0 && errno != ENOENT {
+            throw FileError.writeFailed(path: file, code: errno)
+        }
+        for file in texts { try file.commit() }
+    }
+
+    private func addText(_ text: String, to folder: String, as name: String) throws {
+        let file = try PendingFile(makeSubfolder(folder) + "/" + name)
+        try file.write(Array(text.utf8), at: 0)
+        texts.append(file)
+    }
+
+    private func makeSubfolder(_ name: String) throws -> String {
+        guard !name.isEmpty else { return path }
+        try makeFolder(path + "/" + name)
+        return path + "/" + name
+    }
+
+    private func makeFolder(_ path: String) throws {
+        if mkdir(path, 0o777) == 0 {
+            newFolders.append(path)
+            return
+        }
         let code = errno
         var status = stat()
         guard code == EEXIST, stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
             throw FileError.cannotCreate(path: path, code: code)
         }
+    }
+
+    private static func names(in folder: String) -> [String] {
+        ((try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []).sorted(by: byBytes)
     }
 }

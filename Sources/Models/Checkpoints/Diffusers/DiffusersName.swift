@@ -7,4 +7,14 @@ enum DiffusersName {
     static let weights = "diffusion_pytorch_model"
     static let textEncoderWeights = "model"
     static let scheduler = "scheduler/scheduler_config.json"
+
+    /// What the names of the weight files of the network `component` begin with.
+    static func weightsStem(of component: String) -> String {
+        library(of: component) == "transformers" ? textEncoderWeights : weights
+    }
+
+    /// The library of a component's class.
+    static func library(of component: String) -> String {
+        ["text_encoder", "tokenizer"].contains { component.hasPrefix($0) } ? "transformers" : "diffusers"
+    }
 }

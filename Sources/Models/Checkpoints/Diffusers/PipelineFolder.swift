@@ -21,7 +21,7 @@ struct PipelineFolder {
     let listsComponents: Bool
 
     private static let networks = ["unet", "vae", "text_encoder", "text_encoder_2"]
-    private static let defaultClasses = [
+    static let defaultClasses = [
         "unet": "UNet2DConditionModel", "vae": "AutoencoderKL", "text_encoder": "CLIPTextModel",
         "text_encoder_2": "CLIPTextModelWithProjection",
     ]
@@ -38,10 +38,12 @@ struct PipelineFolder {
     init(_ path: String, index: JSONValue, variant: String?) throws {
         var classes: [String: String] = [:]
         var absent: Set<String> = []
-        for member in index.members ?? [] where !member.key.hasPrefix("_") {
-            // Other values, such as "requires_safety_checker": false, are settings.
-            guard let pair = member.value.elements, pair.count == 2 else { continue }
-            if let name = pair[1].text { classes[member.key] = name } else { absent.insert(member.key) }
+        for member in index.members ?? [] where Self.isComponent(member.key, member.value) {
+            if let name = member.value.elements?.last?.text {
+                classes[member.key] = name
+            } else {
+                absent.insert(member.key)
+            }
         }
         listsComponents = !classes.isEmpty
         if !listsComponents {
@@ -76,6 +78,12 @@ struct PipelineFolder {
         where !Self.networks.contains(name) && !Self.tokenizerNames.contains(name) && name != "scheduler" {
             omitted.append(OmittedPart(name: name, reason: Self.reasons[name] ?? "prompts do not need it"))
         }
+    }
+
+    /// Whether a member of `model_index.json` is a component. Other members, such as "requires_safety_checker": false,
+    /// are settings.
+    static func isComponent(_ key: String, _ value: JSONValue) -> Bool {
+        !key.hasPrefix("_") && value.elements?.count == 2
     }
 
     private mutating func readTexts(_ path: String, _ classes: [String: String]) throws {
@@ -152,8 +160,8 @@ struct PipelineFolder {
     static func weights(
         of name: String, in folder: String, variant: String?, isAlone: Bool
     ) throws -> WeightFiles {
-        let stem = name.hasPrefix("text_encoder") ? DiffusersName.textEncoderWeights : DiffusersName.weights
         let variants = variant.map { isAlone ? [$0] : [$0, ""] } ?? ["", "fp16"]
-        return try WeightFiles.open(in: folder, stem: stem, variants: variants, asked: variant)
+        return try WeightFiles.open(
+            in: folder, stem: DiffusersName.weightsStem(of: name), variants: variants, asked: variant)
     }
 }

@@ -95,6 +95,19 @@ public final class CheckpointParameters: ParameterProvider {
         return FakeQuantizedWeight(latent: value, scales: scales, grid: record.grid)
     }
 
+    /// The weight of a quantized layer; nil for a parameter that is stored dense, of which only the shape is checked.
+    ///
+    /// - Throws: as `weight(_:shape:initializer:)`.
+    public func quantizedWeight(_ key: String, shape: [Int]) throws -> (any WeightSource)? {
+        let layer = key.hasSuffix(".weight") ? String(key.dropLast(".weight".count)) : ""
+        if packed.contains(layer) || quantized.contains(layer) {
+            return try weight(key, shape: shape, initializer: .zeros)
+        }
+        used.withLock { _ = $0.insert(key) }
+        try check(try source.require(key).shape, shape, key)
+        return nil
+    }
+
     /// Checks, after the model is built, that it uses all tensors of the component.
     ///
     /// - Throws: `CheckpointError.unusedKeys`.

@@ -99,7 +99,7 @@ public struct PipelineSource: Sendable {
         let folder = try PipelineFolder(path, index: index.value, variant: variant)
         let modelIndex =
             folder.listsComponents
-            ? index.text : try ConfigText.modelIndex("StableDiffusionPipeline", folder.components)
+            ? index.text : ConfigText.modelIndex("StableDiffusionPipeline", folder.components)
         return PipelineSource(
             layout: .pipelineFolder, path: path, components: folder.components, tokenizers: folder.tokenizers,
             scheduler: folder.scheduler, modelIndex: modelIndex, files: indexFiles + folder.files,
@@ -126,7 +126,7 @@ public struct PipelineSource: Sendable {
         return PipelineSource(
             layout: .componentFolder, path: path, components: [component], tokenizers: [:],
             scheduler: try scheduler.map { path throws in try TextDocument.object(path).text },
-            modelIndex: try ConfigText.modelIndex("StableDiffusionPipeline", [component]),
+            modelIndex: ConfigText.modelIndex("StableDiffusionPipeline", [component]),
             files: [path + "/" + DiffusersName.config] + weights.files + (scheduler.map { [$0] } ?? []), omitted: [])
     }
 

@@ -73,7 +73,7 @@ struct LDMAutoencoder {
             "up_block_types": .list(channels.map { _ in "UpDecoderBlock2D" }),
         ]
         if family == .sdxl { members["force_upcast"] = true }
-        return try ConfigText.json(members)
+        return ConfigText.json(members)
     }
 
     private static let attention = [

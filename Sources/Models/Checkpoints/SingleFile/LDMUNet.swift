@@ -141,7 +141,7 @@ struct LDMUNet {
             members["addition_time_embed_dim"] = .int(max(sinusoids / 6, 1))
             members["projection_class_embeddings_input_dim"] = .int(labelChannels)
         }
-        return try ConfigText.json(members)
+        return ConfigText.json(members)
     }
 }
 

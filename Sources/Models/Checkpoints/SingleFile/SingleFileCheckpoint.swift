@@ -58,9 +58,9 @@ struct SingleFileCheckpoint {
                     name: name, className: encoder.className, config: try encoder.config(), tensors: encoder.tensors))
         }
         self.components = components
-        tokenizers = try documents.tokenizers()
-        scheduler = try documents.scheduler()
-        modelIndex = try documents.modelIndex(components)
+        tokenizers = documents.tokenizers()
+        scheduler = documents.scheduler()
+        modelIndex = documents.modelIndex(components)
         let prefixes = [unetPrefix, vaePrefix ?? ""] + encoders.map(\.prefix)
         omitted = Self.omitted(source, prefixes.filter { !$0.isEmpty }, unetPrefix, components, family)
     }

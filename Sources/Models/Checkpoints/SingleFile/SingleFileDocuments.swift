@@ -21,7 +21,7 @@ struct SingleFileDocuments {
     }
 
     /// The text of `scheduler_config.json`.
-    func scheduler() throws -> String {
+    func scheduler() -> String {
         var members: [String: ConfigValue] = [
             "beta_end": 0.012, "beta_schedule": "scaled_linear", "beta_start": 0.00085, "num_train_timesteps": 1000,
             "prediction_type": .text(prediction.type), "steps_offset": 1, "trained_betas": .null,
@@ -40,11 +40,11 @@ struct SingleFileDocuments {
             members["set_alpha_to_one"] = false
             if isVelocity { members["clip_sample"] = false } else { members["skip_prk_steps"] = true }
         }
-        return try ConfigText.json(members)
+        return ConfigText.json(members)
     }
 
     /// The text of `model_index.json`.
-    func modelIndex(_ components: [SourceComponent]) throws -> String {
+    func modelIndex(_ components: [SourceComponent]) -> String {
         let name =
             switch (family, inChannels) {
             case (.sdxl, 9): "StableDiffusionXLInpaintPipeline"
@@ -55,22 +55,22 @@ struct SingleFileDocuments {
             default: "StableDiffusionPipeline"
             }
         let settings: [String: ConfigValue] = family == .sdxl ? ["force_zeros_for_empty_prompt": true] : [:]
-        return try ConfigText.modelIndex(name, components, settings)
+        return ConfigText.modelIndex(name, components, settings)
     }
 
     /// The tokenizers' settings; vocabulary and merges are those of CLIP. They differ in the token that fills up short
     /// texts: OpenCLIP's is `!`, whose id is 0.
-    func tokenizers() throws -> [String: [String: String]] {
+    func tokenizers() -> [String: [String: String]] {
         let end = "<|endoftext|>"
         switch family {
-        case .sd1: return ["tokenizer": try Self.tokenizer(padToken: end)]
-        case .sd2: return ["tokenizer": try Self.tokenizer(padToken: "!")]
+        case .sd1: return ["tokenizer": Self.tokenizer(padToken: end)]
+        case .sd2: return ["tokenizer": Self.tokenizer(padToken: "!")]
         case .sdxl:
-            return ["tokenizer": try Self.tokenizer(padToken: end), "tokenizer_2": try Self.tokenizer(padToken: "!")]
+            return ["tokenizer": Self.tokenizer(padToken: end), "tokenizer_2": Self.tokenizer(padToken: "!")]
         }
     }
 
-    private static func tokenizer(padToken: String) throws -> [String: String] {
+    private static func tokenizer(padToken: String) -> [String: String] {
         let tokens: [String: ConfigValue] = [
             "bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "pad_token": .text(padToken),
             "unk_token": "<|endoftext|>",
@@ -80,8 +80,8 @@ struct SingleFileDocuments {
             "tokenizer_class": "CLIPTokenizer",
         ]
         return [
-            "special_tokens_map.json": try ConfigText.json(tokens),
-            "tokenizer_config.json": try ConfigText.json(tokens.merging(settings) { value, _ in value }),
+            "special_tokens_map.json": ConfigText.json(tokens),
+            "tokenizer_config.json": ConfigText.json(tokens.merging(settings) { value, _ in value }),
         ]
     }
 }

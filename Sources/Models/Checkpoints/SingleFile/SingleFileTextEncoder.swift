@@ -107,7 +107,7 @@ struct SingleFileTextEncoder {
         let layers = (0...).prefix {
             tensors.stored("text_model.encoder.layers.\($0).layer_norm1.weight") != nil
         }.count
-        return try ConfigText.json([
+        return ConfigText.json([
             "architectures": [.text(className)], "attention_dropout": 0.0, "bos_token_id": 0, "dropout": 0.0,
             "eos_token_id": 2, "hidden_act": isOpenCLIP ? "gelu" : "quick_gelu", "hidden_size": .int(tokens[1]),
             "initializer_factor": 1.0, "initializer_range": 0.02, "intermediate_size": .int(inner[0]),
