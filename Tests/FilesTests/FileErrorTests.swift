@@ -16,6 +16,7 @@ import Testing
             (.inUse(path: "m.h5"), .cannotCreate),
             (.writeFailed(path: "m.h5", code: ENOSPC, hadFile: false), .inputOutput),
             (.writeFailed(path: "m.h5", code: ENOSPC, hadFile: true), .inputOutput),
+            (.appendFailed(path: "log/metrics.jsonl", code: ENOSPC), .inputOutput),
             (.wrongKind(path: "unet", expected: .hdf5, found: .folder), .badData),
         ] as [(FileError, ErrorCategory)])
     func categories(_ error: FileError, _ category: ErrorCategory) {
@@ -28,7 +29,7 @@ extension FileError {
     fileprivate var path: String {
         switch self {
         case .missingFile(let path), .inUse(let path), .unreadable(let path, _), .cannotCreate(let path, _),
-            .writeFailed(let path, _, _), .wrongKind(let path, _, _):
+            .writeFailed(let path, _, _), .appendFailed(let path, _), .wrongKind(let path, _, _):
             path
         }
     }

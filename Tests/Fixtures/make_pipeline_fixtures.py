@@ -84,6 +84,7 @@ CASES = {
         "img2img-lcm": {"task": "img2img", "strength": 0.6, "scheduler": "lcm", **IMAGE},
         "img2img-batch": {"task": "img2img", "strength": 0.6, "prompts": [SHIP, BIRD], "seeds": [8, 9],
                           "scheduler": "euler", **IMAGE},
+        "img2img-strength-1": {"task": "img2img", "strength": 1.0, "scheduler": "euler", **IMAGE},
         "img2img-64": {"task": "img2img", "strength": 0.8, "scheduler": "euler", "width": 64, "height": 64,
                        "image": "inputs/image-64.png"},
         "blended-ddim": {"task": "inpaint", "strength": 1.0, "scheduler": "ddim", **MASKED},

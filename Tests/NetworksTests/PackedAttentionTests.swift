@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// An attention layer with packed weights: on int8 where its activations are and the context is long.
+// An attention layer with packed weights: on integers where its activations are and the context is long.
 
 import Layers
 import Packing
@@ -10,10 +10,10 @@ import TestKit
 import Testing
 
 @Suite struct PackedAttentionTests {
-    private let channels = 32, heads = 2
-
     /// An attention layer of packed weights, and its projections as layers of their own.
-    private func layers(_ activations: ActivationType) throws -> (attention: Attention, projections: [Linear]) {
+    private func layers(
+        _ activations: ActivationType, channels: Int, heads: Int
+    ) throws -> (attention: Attention, projections: [Linear]) {
         let provider = RandomParameterProvider(seed: 5)
         let store = ParameterStore(provider: provider), others = ParameterStore(provider: provider)
         let attention = try Attention(
@@ -41,14 +41,16 @@ import Testing
     }
 
     @Test(
-        "long contexts are attended on int8, others and models without int8 activations on floats",
+        "long contexts are attended on integers; others, large heads, and models without int8 activations on floats",
         arguments: [
-            (ActivationType.int8, integerAttentionMinimumKeys, true),
-            (.int8, integerAttentionMinimumKeys - 1, false),
-            (.float32, integerAttentionMinimumKeys, false),
+            (ActivationType.int8, 16, integerAttentionMinimumKeys, true),
+            (.int8, 16, integerAttentionMinimumKeys - 1, false),
+            (.int8, integerAttentionMaximumHeadDim + 4, integerAttentionMinimumKeys, false),
+            (.float32, 16, integerAttentionMinimumKeys, false),
         ])
-    func choice(activations: ActivationType, keys: Int, isInteger: Bool) throws {
-        let (attention, projections) = try layers(activations)
+    func choice(activations: ActivationType, headDim: Int, keys: Int, isInteger: Bool) throws {
+        let heads = 2, channels = heads * headDim
+        let (attention, projections) = try layers(activations, channels: channels, heads: heads)
         var random = Philox(seed: 1, stream: 0)
         let x = random.normal([1, 9, channels]), context = random.normal([1, keys, channels])
         let (q, k, v) = (projections[0](x), projections[1](context), projections[2](context))

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attention on int8: the bits of the scalar reference, the difference to attention on floats, and inputs that are not
-// finite.
+// Attention on integers: the bits of the scalar reference, the difference to attention on floats, and inputs that are
+// not finite.
 
 import CKernels
+import Foundation
 import TestKit
 import Testing
 
@@ -105,6 +106,8 @@ import Testing
         }
     }
 
+    private func norm(_ x: Tensor) -> Double { x.values.reduce(0.0) { $0 + Double($1 * $1) }.squareRoot() }
+
     @Test("results equal attention on floats up to the rounding to int8", arguments: [(40, 8), (64, 2), (160, 1)])
     func accuracy(headDim: Int, heads: Int) {
         let channels = heads * headDim
@@ -114,11 +117,32 @@ import Testing
         let v = normal([2, 600, channels], stream: 3) * size + offset
         let found = integerScaledDotProductAttention(q, k, v, heads: heads)
         let expected = scaledDotProductAttention(q, k, v, heads: heads)
-        func norm(_ x: Tensor) -> Double { x.values.reduce(0.0) { $0 + Double($1 * $1) }.squareRoot() }
         // Less the mean of the values, which has no rounding: an average over 600 keys is close to it.
         let mean = expected - meanOverTokens(v)
         #expect(norm(found - expected) < 0.03 * norm(mean))
         #expect(norm(found - expected) > 1e-5 * norm(mean), "not quantized")
+    }
+
+    @Test("keys next to a strong one, and values next to a large one, keep their share", arguments: [512, 4096])
+    func outliers(keys: Int) {
+        let channels = 64
+        // The first key has half of the weight and no value; the others differ by tile.
+        let q = Tensor.full([1, 1, channels], 1)
+        var scores = [Float](repeating: 0, count: keys * channels),
+            values = [Float](repeating: -1, count: keys * channels)
+        for c in 0..<channels {
+            scores[c] = log(Float(keys - 1)) * Float(channels).squareRoot() / Float(channels)
+            values[c] = 0
+            for key in 1..<120 { values[key * channels + c] = 1 }
+        }
+        let k = Tensor(scores, shape: [1, keys, channels]), v = Tensor(values, shape: [1, keys, channels])
+        let expected = scaledDotProductAttention(q, k, v, heads: 1)
+        #expect(norm(integerScaledDotProductAttention(q, k, v, heads: 1) - expected) < 0.05 * norm(expected))
+        // One value is 200 times as large as the others.
+        let even = normal([1, 64, channels], stream: 6), small = normal([1, keys, channels], stream: 7)
+        small.withUnsafeMutableBufferPointer { for c in 0..<channels { $0[c] *= 200 } }
+        let wanted = scaledDotProductAttention(even, k * 0, small, heads: 1)
+        #expect(norm(integerScaledDotProductAttention(even, k * 0, small, heads: 1) - wanted) < 0.05 * norm(wanted))
     }
 
     /// `[B, S, C]` -> `[B, 1, C]`.

@@ -34,7 +34,7 @@ func replaceFile(_ url: URL, with data: Data) throws(RecipeError) {
         case .cannotCreate(_, let code): throw .unwritable(reason: String(cString: strerror(code)))
         case .writeFailed(_, let code, let hadFile):
             throw .writeFailed(reason: String(cString: strerror(code)), hadFile: hadFile)
-        case .missingFile, .unreadable, .inUse, .wrongKind: throw .unwritable(reason: "\(error)")
+        case .missingFile, .unreadable, .inUse, .wrongKind, .appendFailed: throw .unwritable(reason: "\(error)")
         }
     }
 }

@@ -20,6 +20,8 @@
     ((bf_shorts)_mm256_maddubs_epi16(_mm256_abs_epi8((__m256i)(codes)),       \
                                      _mm256_sign_epi8((__m256i)(four), (__m256i)(codes))))
 #define BF_ADD_PAIRS(sums, pairs) ((sums) + (bf_ints)_mm256_madd_epi16((__m256i)(pairs), _mm256_set1_epi16(1)))
+#define BF_SHORTS_DOT(sums, shorts, two) \
+    ((sums) + (bf_ints)_mm256_madd_epi16((__m256i)(shorts), (__m256i)(two)))
 #include "integer.inc"
 #pragma clang attribute pop
 #endif

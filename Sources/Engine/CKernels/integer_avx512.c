@@ -17,6 +17,8 @@
 // Keys or channels whose sums, of two vectors of queries each, stay in registers in an attention.
 #define BF_ATTENTION_ROWS 8
 #define BF_DOT(sums, codes, four) ((bf_ints)_mm512_dpbusd_epi32((__m512i)(sums), (__m512i)(codes), (__m512i)(four)))
+#define BF_SHORTS_DOT(sums, shorts, two) \
+    ((bf_ints)_mm512_dpwssd_epi32((__m512i)(sums), (__m512i)(shorts), (__m512i)(two)))
 #include "integer.inc"
 #pragma clang attribute pop
 #endif

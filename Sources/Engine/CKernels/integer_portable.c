@@ -21,4 +21,7 @@
     (((bf_shorts)((bf_shorts)(codes) << 8) >> 8) * ((bf_shorts)((bf_shorts)(four) << 8) >> 8) +         \
      ((bf_shorts)(codes) >> 8) * ((bf_shorts)(four) >> 8))
 #define BF_ADD_PAIRS(sums, pairs) ((sums) + ((bf_ints)((bf_words)(pairs) << 16) >> 16) + ((bf_ints)(pairs) >> 16))
+#define BF_SHORTS_DOT(sums, shorts, two)                                                    \
+    ((sums) + ((bf_ints)((shorts) << 16) >> 16) * ((bf_ints)((two) << 16) >> 16) + \
+     ((bf_ints)(shorts) >> 16) * ((bf_ints)(two) >> 16))
 #include "integer.inc"

@@ -36,12 +36,14 @@ public final class Attention {
     /// `x` `[B, T, D]`, `context` `[B, S, crossAttentionDim]` (`x` itself for self-attention) -> `[B, T, D]`, plus
     /// `residual` of that shape.
     ///
-    /// Computes on int8 where all three projections do and the context is long (`integerAttentionMinimumKeys`).
+    /// Computes on integers where all three projections do and the context is long (`integerAttentionMinimumKeys`).
     public func callAsFunction(_ x: Tensor, context: Tensor, residual: Tensor? = nil) -> Tensor {
         let (q, k, v) = (toQ(x), toK(context), toV(context))
-        let isInteger = [toQ, toK, toV].allSatisfy { $0.weight.integer != nil }
+        let isInteger =
+            [toQ, toK, toV].allSatisfy { $0.weight.integer != nil } && k.shape[1] >= integerAttentionMinimumKeys
+            && q.shape[2] / heads <= integerAttentionMaximumHeadDim && !needsGradient(q, k, v)
         let attended =
-            isInteger && k.shape[1] >= integerAttentionMinimumKeys && !needsGradient(q, k, v)
+            isInteger
             ? integerScaledDotProductAttention(q, k, v, heads: heads)
             : scaledDotProductAttention(q, k, v, heads: heads)
         return toOut(attended, residual: residual)

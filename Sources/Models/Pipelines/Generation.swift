@@ -75,11 +75,10 @@ extension DiffusionPipeline {
             let state = InitialState(
                 inputs, seeds: Array(seeds[range]), range, shape: Array(shape.dropFirst()), options.randomNumbers)
             var sampler = sampler
-            let startsFromImage = state.image != nil && inputs.strength < 1
-            if startsFromImage { sampler.position = try sampler.startIndex(strength: inputs.strength) }
+            if inputs.startsFromImage { sampler.position = try sampler.startIndex(strength: inputs.strength) }
             let initial =
                 state.image.map { image in
-                    startsFromImage ? sampler.addNoise(to: image, noise: state.noise, at: sampler.position) : nil
+                    inputs.startsFromImage ? sampler.addNoise(to: image, noise: state.noise, at: sampler.position) : nil
                 } ?? nil
             let predictor = GuidedPredictor(
                 denoiser, conditions[range], guidanceScale: options.guidanceScale,
@@ -145,9 +144,8 @@ private final class InitialState {
         let one = [1] + shape
         for index in generators.indices {
             // Latents of the image are drawn where sampling starts from them or blends them in.
-            let startsFromImage = inputs.conditioning != .image && inputs.strength < 1
             let blends = inputs.conditioning == .none && inputs.mask != nil
-            if let image = inputs.image, startsFromImage || blends {
+            if let image = inputs.image, inputs.startsFromImage || blends {
                 images.append(image.sample(generators[index].normal(one)))
             }
             let given = inputs.noise.map { noise in

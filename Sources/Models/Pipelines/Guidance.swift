@@ -83,12 +83,10 @@ public struct GuidedPredictor {
             inputs = (nil, nil)
             return
         }
-        let both = embeddings.inputs(isGuided: guidanceScale != 1)
-        guard self.imageGuidanceScale != nil, let context = both.encoderHiddenStates else {
-            inputs = both
-            return
-        }
-        inputs = (.concatenated([embeddings.unconditional, context], axis: 0), nil)
+        inputs =
+            self.imageGuidanceScale == nil
+            ? embeddings.inputs(isGuided: guidanceScale != 1)
+            : embeddings.inputs([.unconditional, .unconditional, .conditional])
     }
 
     /// `sample` `[B, C, H, W]` -> the prediction at `timestep`, the same shape.
@@ -102,15 +100,21 @@ public struct GuidedPredictor {
                 .concatenated([sample, sample, sample], axis: 0),
                 .concatenated([.zeros(condition.shape), condition, condition], axis: 0), timesteps)
             let parts = (0..<3).map { all.sliced(axis: 0, $0 * batch..<($0 + 1) * batch) }
-            return parts[0] + guidanceScale * (parts[2] - parts[1]) + imageGuidanceScale * (parts[1] - parts[0])
+            return rescaled(
+                parts[0] + guidanceScale * (parts[2] - parts[1]) + imageGuidanceScale * (parts[1] - parts[0]),
+                conditional: parts[2])
         }
         let both = forward(
             .concatenated([sample, sample], axis: 0), condition.map { .concatenated([$0, $0], axis: 0) }, timesteps)
         let conditional = both.sliced(axis: 0, batch..<(2 * batch))
         let result = guided(
             unconditional: both.sliced(axis: 0, 0..<batch), conditional: conditional, scale: guidanceScale)
-        guard guidanceRescale > 0 else { return result }
-        return guidanceRescaled(result, conditional: conditional, rescale: guidanceRescale)
+        return rescaled(result, conditional: conditional)
+    }
+
+    private func rescaled(_ result: Tensor, conditional: Tensor) -> Tensor {
+        guidanceRescale > 0
+            ? guidanceRescaled(result, conditional: conditional, rescale: guidanceRescale) : result
     }
 
     /// Checks before a run that the model can predict at each of `timesteps`.

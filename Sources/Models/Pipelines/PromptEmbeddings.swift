@@ -64,12 +64,22 @@ public struct PromptEmbeddings {
     /// The inputs of one pass: of the prompts, or, guided, of the empty prompts followed by the prompts.
     package func inputs(isGuided: Bool) -> (encoderHiddenStates: Tensor?, added: AddedConditions?) {
         guard isGuided else { return (conditional, added?.conditional) }
-        let both = added.map { added in
-            AddedConditions(
-                textEmbeds: .concatenated([added.unconditional.textEmbeds, added.conditional.textEmbeds], axis: 0),
-                timeIDs: .concatenated([added.unconditional.timeIDs, added.conditional.timeIDs], axis: 0))
+        return inputs([.unconditional, .conditional])
+    }
+
+    /// One of the two prompts of an image.
+    enum Side { case unconditional, conditional }
+
+    /// The inputs of passes with these prompts, one batch after the other.
+    func inputs(_ sides: [Side]) -> (encoderHiddenStates: Tensor?, added: AddedConditions?) {
+        let conditions = added.map { added in
+            let each = sides.map { $0 == .conditional ? added.conditional : added.unconditional }
+            return AddedConditions(
+                textEmbeds: .concatenated(each.map(\.textEmbeds), axis: 0),
+                timeIDs: .concatenated(each.map(\.timeIDs), axis: 0))
         }
-        return (.concatenated([unconditional, conditional], axis: 0), both)
+        let states = sides.map { $0 == .conditional ? conditional : unconditional }
+        return (.concatenated(states, axis: 0), conditions)
     }
 
     /// Applies `transform`, which acts on the axis of images, to every tensor.

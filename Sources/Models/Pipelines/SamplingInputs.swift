@@ -42,7 +42,8 @@ public struct SamplingInputs {
 
     /// Standard normal initial noise, `[N, C, H, W]` or `[1, C, H, W]`; nil draws it.
     public var noise: Tensor?
-    /// The share of the steps that change the image, above 0, up to 1.
+    /// The share of the steps that change the image, above 0, up to 1. With 1, image-to-image still starts from the
+    /// image at the highest noise level; with a mask, sampling starts from noise alone.
     public var strength = 1.0
     /// Guidance towards the image for InstructPix2Pix models, 1 or more.
     public var imageGuidanceScale: Float = 1.5
@@ -55,6 +56,12 @@ public struct SamplingInputs {
     private(set) var maskedImage: Posterior?
 
     public init() {}
+
+    /// Whether sampling starts from the image with noise, as diffusers' pipelines do.
+    var startsFromImage: Bool {
+        guard image != nil, conditioning != .image else { return false }
+        return strength < 1 || (conditioning == .none && mask == nil)
+    }
 
     /// Sets the image.
     ///

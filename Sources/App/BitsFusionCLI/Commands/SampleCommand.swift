@@ -101,7 +101,8 @@ struct SampleCommand: ParsableCommand {
         @Option(
             parsing: .unconditional,
             help: ArgumentHelp(
-                "Classifier-free guidance scale; 1 disables guidance (default: 7.5, SDXL 5, pixel-space models 3).",
+                "Classifier-free guidance scale; 1 disables guidance (default: 7.5; SDXL without --mask 5, "
+                + "pixel-space models 3).",
                 valueName: "scale"))
         var guidanceScale: Float?
 
@@ -149,7 +150,7 @@ struct SampleCommand: ParsableCommand {
 
         @Option(
             parsing: .unconditional,
-            help: "Share of the steps that change --init-image, above 0 to 1 (default: 0.8; 1 with --mask).")
+            help: "Share of the steps that change --init-image, above 0 to 1 (default: 0.8; SDXL 0.3; 1 with --mask).")
         var strength: Double?
 
         @Option(help: "PNG file that is white where --init-image is repainted.")

@@ -54,7 +54,8 @@ struct SampleRun {
         let steps = choices.steps ?? pipeline.denoiser.timeFeatures?.timesteps.count ?? 50
         let options = GenerationOptions(
             sampler: try choices.sampler ?? ownSampler(pipeline, steps: steps),
-            steps: steps, guidanceScale: Self.guidanceScale(choices.guidanceScale, for: pipeline.denoiser.config),
+            steps: steps, guidanceScale: Self.guidanceScale(
+                choices.guidanceScale, hasMask: command.image.mask != nil, for: pipeline.denoiser.config),
             guidanceRescale: choices.guidanceRescale,
             batchSize: command.computation.batchSize ?? (pipeline.isLarge ? 1 : 8), size: size,
             randomNumbers: choices.rng ?? (isLatent ? .torch : .philox))
@@ -89,9 +90,15 @@ struct SampleRun {
     }
 
     /// The defaults of diffusers' pipelines. They guide latent models above a scale of 1 only.
-    private static func guidanceScale(_ scale: Float?, for config: any DenoiserConfig) -> Float {
+    private static func guidanceScale(_ scale: Float?, hasMask: Bool, for config: any DenoiserConfig) -> Float {
         guard config.isLatent else { return scale ?? 3 }
-        return max(scale ?? (config.addedConditionsType == nil ? 7.5 : 5), 1)
+        return max(scale ?? (config.addedConditionsType == nil || hasMask ? 7.5 : 5), 1)
+    }
+
+    /// The defaults of diffusers' pipelines. SDXL with a mask starts from the image, too, with almost no trace of it.
+    private static func strength(hasMask: Bool, for config: any DenoiserConfig) -> Double {
+        let isXL = config.addedConditionsType != nil
+        return hasMask ? (isXL ? 0.9999 : 1) : (isXL ? 0.3 : 0.8)
     }
 
     // MARK: Inputs
@@ -226,7 +233,7 @@ struct SampleRun {
         }
         let tensor = Tensor(resized.modelRange, shape: [1, 3, pixels.height, pixels.width])
         try inputs.setImage(tensor, mask: mask, conditioning: kind, vae: vae)
-        inputs.strength = command.image.strength ?? (mask == nil ? 0.8 : 1)
+        inputs.strength = command.image.strength ?? Self.strength(hasMask: mask != nil, for: config)
         inputs.imageGuidanceScale = command.image.imageGuidanceScale ?? 1.5
         return inputs
     }

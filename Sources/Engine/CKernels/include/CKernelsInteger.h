@@ -27,7 +27,10 @@ enum {
     BF_INTEGER_MAX_INPUTS = 65536,  // no partial sum of 255 * 127 per input overflows int32
     BF_INTEGER_MAX_LEVELS = 255,    // codes of a balanced grid that fit into a byte
     BF_INTEGER_ATTENTION_KEYS = 120,  // keys of a tile, whose probabilities have one scale
-    BF_INTEGER_PROBABILITIES = 255,   // the code of the largest probability of a tile
+    // The codes of the largest probability of a tile and of the largest value of a channel: the sum of a tile's
+    // products fits into int32.
+    BF_INTEGER_PROBABILITIES = 8191,
+    BF_INTEGER_VALUES = 2047,
     BF_INTEGER_MAX_HEAD_DIM = 256
 };
 
@@ -87,9 +90,12 @@ typedef struct {
 /// apart:
 ///
 ///   - keys and values less their means over all keys, which the softmax and the normalized weights cancel;
-///   - queries and keys in int8 with one scale per row, values in int8 with one scale per channel;
+///   - queries and keys in int8 with one scale per row, values in -BF_INTEGER_VALUES ... BF_INTEGER_VALUES with one
+///     scale per channel;
 ///   - in tiles of BF_INTEGER_ATTENTION_KEYS keys, probabilities relative to the largest of the tile as integers
 ///     0 ... BF_INTEGER_PROBABILITIES, whose sum normalizes the weights; both products are exact in int32.
+///
+/// With 8 bits, probabilities next to a strong key, and values next to a large one, would be rounded to 0.
 ///
 /// NaNs and infinities in k and v make all results NaN, those in a row of q make its results NaN.
 typedef struct {

@@ -86,7 +86,9 @@ private struct AttentionHeads: Sendable {
                     shape,
                     scratch.pointer)
             }
+            withExtendedLifetime(scratch) {}
         }
+        withExtendedLifetime(keyPanels) {}
         return (output, logSumExp)
     }
 
@@ -122,7 +124,9 @@ private struct AttentionHeads: Sendable {
                     (gv.pointer + to).update(from: sumsOfValues + key * paddedDim, count: headDim)
                 }
             }
+            withExtendedLifetime((scratch, sums)) {}
         }
+        withExtendedLifetime((keyPanels, valuePanels)) {}
         return [gq, gk, gv]
     }
 }

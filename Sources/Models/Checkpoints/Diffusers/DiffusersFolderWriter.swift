@@ -110,7 +110,7 @@ public final class DiffusersFolderWriter {
     public func finish() throws {
         for file in weights { try file.finish() }
         for file in obsolete where unlink(file) != 0 && errno != ENOENT {
-            throw FileError.writeFailed(path: file, code: errno)
+            throw FileError.writeFailure(file, errno)
         }
         for file in texts { try file.commit() }
     }
