@@ -179,7 +179,8 @@ extension ImageTextSource {
                 Read("\(name)/shard/003", [""], nil),
                 Read("\(name)/\(Self.long)", ["a long name"], "\(Self.long).jpg"),
                 Read("\(name)/cat", ["a cat"], nil),
-                Read("\(name)/apart", [""], nil), Read("\(name)/apart", ["too late"], nil),
+                Read("\(name)/apart", [""], nil), Read("\(name)/between", ["between"], "between.jpg"),
+                Read("\(name)/apart", ["too late"], nil),
             ])
         guard case .failure(.missingField(_, _, let fields)) = samples[5].image else {
             Issue.record("cat.v2.jpg is an image of the field jpg")

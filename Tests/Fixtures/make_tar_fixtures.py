@@ -43,6 +43,8 @@ def samples(tar):
     image(tar, "apart.jpg")
     add(tar, "link.jpg", b"", type=tarfile.SYMTYPE, linkname="/etc/passwd")
     add(tar, ".hidden.jpg", b"x")
+    image(tar, "between.jpg")
+    add(tar, "between.txt", b"between")
     add(tar, "apart.txt", b"too late")
 
 

@@ -102,7 +102,7 @@ struct SampleCommand: ParsableCommand {
             parsing: .unconditional,
             help: ArgumentHelp(
                 "Classifier-free guidance scale; 1 disables guidance (default: 7.5; SDXL without --mask 5, "
-                + "pixel-space models 3).",
+                    + "pixel-space models 3).",
                 valueName: "scale"))
         var guidanceScale: Float?
 

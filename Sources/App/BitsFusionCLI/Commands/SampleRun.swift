@@ -54,7 +54,8 @@ struct SampleRun {
         let steps = choices.steps ?? pipeline.denoiser.timeFeatures?.timesteps.count ?? 50
         let options = GenerationOptions(
             sampler: try choices.sampler ?? ownSampler(pipeline, steps: steps),
-            steps: steps, guidanceScale: Self.guidanceScale(
+            steps: steps,
+            guidanceScale: Self.guidanceScale(
                 choices.guidanceScale, hasMask: command.image.mask != nil, for: pipeline.denoiser.config),
             guidanceRescale: choices.guidanceRescale,
             batchSize: command.computation.batchSize ?? (pipeline.isLarge ? 1 : 8), size: size,
