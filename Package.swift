@@ -55,6 +55,12 @@ let package = Package(
             name: "CArchive", path: "Sources/System/CArchive", pkgConfig: "libarchive",
             providers: [.apt(["libarchive-dev"]), .brew(["libarchive"])]),
         .systemLibrary(
+            name: "CJPEG", path: "Sources/System/CJPEG", pkgConfig: "libjpeg",
+            providers: [.apt(["libjpeg-dev"]), .brew(["jpeg-turbo"])]),
+        .systemLibrary(
+            name: "CWebP", path: "Sources/System/CWebP", pkgConfig: "libwebpdemux",
+            providers: [.apt(["libwebp-dev"]), .brew(["webp"])]),
+        .systemLibrary(
             name: "CCrypto", path: "Sources/System/CCrypto", pkgConfig: "libcrypto",
             providers: [.apt(["libssl-dev"]), .brew(["openssl@3"])]),
         .systemLibrary(
@@ -69,7 +75,7 @@ let package = Package(
         // Level 2
         .module("Recipes", in: "Compression", ["Files"]),
         .module("Packing", in: "Compression", ["Files"]),
-        .module("Images", in: "Models", ["CPNG", "Files"]),
+        .module("Images", in: "Models", ["CJPEG", "CPNG", "CWebP", "Files"]),
         .module("Layers", in: "Engine", ["Files", "Tensors"]),
         .module("Optimizers", in: "Engine", ["CKernels", "Tensors"]),
 

@@ -30,7 +30,8 @@ missing_libraries() {
     if [ "$(uname)" = Linux ]; then hdf5=hdf5-serial; fi
     local pair
     for pair in openblas:libopenblas-dev "${BITSFUSION_HDF5_PC:-$hdf5}:libhdf5-dev" libpng:libpng-dev \
-        libcrypto:libssl-dev zlib:zlib1g-dev libarchive:libarchive-dev; do
+        libjpeg:libjpeg-dev libwebpdemux:libwebp-dev libcrypto:libssl-dev zlib:zlib1g-dev \
+        libarchive:libarchive-dev; do
         pkg-config --exists "${pair%%:*}" 2>/dev/null || echo "${pair##*:}"
     done
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The texts of all errors of documents and of the allocation, recorded in Snapshots/library-errors.txt, and those of
-// data sets and of runs that cannot go on, in Snapshots/data-errors.txt.
+// data sets, of images and of runs that cannot go on, in Snapshots/data-errors.txt.
 
 import BitsFusion
 import Foundation
@@ -68,6 +68,11 @@ struct ErrorTextTests {
         DenoiserInputError.missing(name: "time_ids", neededBy: "addition_embed_type \"text_time\""),
         DenoiserInputError.missing(name: "text_embeds", neededBy: "addition_embed_type \"text_time\""),
         DenoiserInputError.missing(name: "negative_text_embeds", neededBy: "classifier-free guidance"),
+        ImageFileError.notAnImage(file: "cat.jpg", found: .gif),
+        ImageFileError.tooLarge(file: "cat.jpg", width: 20000, height: 10000, limit: 89_478_485),
+        ImageFileError.truncated(file: "cat.jpg", format: .jpeg),
+        ImageFileError.damaged(file: "cat.png", format: .png, message: "IDAT: CRC error"),
+        ImageFileError.unsupported(file: "cat.jpg", format: .jpeg, feature: "12 bits per value"),
     ]
 
     private static let warnings: [DataSetWarning] = [
@@ -75,7 +80,7 @@ struct ErrorTextTests {
         .size(found: SampleSize(height: 64, width: 96), expected: SampleSize(height: 64, width: 64)),
     ]
 
-    @Test("the errors of data sets, of resumed runs and of other models have the recorded texts, each one line")
+    @Test("the errors of data sets, images, resumed runs and other models have the recorded texts, each one line")
     func furtherTexts() throws {
         let lines =
             Self.data.map { "\(type(of: $0)): \(String(describing: $0))" }

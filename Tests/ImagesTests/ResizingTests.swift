@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Resizing and gray values against Pillow. The pixels come from Tests/Fixtures/make_image_fixtures.py.
+// Resizing and gray values against Pillow, crops against torchvision. The pixels come from
+// Tests/Fixtures/make_image_fixtures.py.
 
 import Foundation
 import TestKit
@@ -25,6 +26,41 @@ import Testing
             #expect(resized.interleaved == [UInt8](item.resized), "\(label)")
             #expect(resized.grayscale.map { UInt8(($0 * 255).rounded()) } == [UInt8](item.gray), "\(label)")
         }
+    }
+
+    private struct TrainingCase: Decodable {
+        let width, height, side, resizedWidth, resizedHeight, cropX, cropY, cropWidth, cropHeight: Int
+        let pixels, resized, tensor, cropped: Data
+    }
+
+    @Test("images for training are resized and cropped as torchvision does it", .tags(.golden))
+    func training() throws {
+        let cases: [TrainingCase] = try fixture("training", in: .module)
+        #expect(cases.count == 8)
+        for item in cases {
+            let image = RGBImage(width: item.width, height: item.height, interleaved: [UInt8](item.pixels))
+            let resized = image.resized(shortSide: item.side)
+            let label = "\(item.width)x\(item.height) to \(item.side)"
+            #expect(resized.width == item.resizedWidth && resized.height == item.resizedHeight, "\(label)")
+            #expect(resized.interleaved == [UInt8](item.resized), "\(label)")
+            // torchvision rounds weights to fewer bits if the image is a tensor.
+            #expect(zip(resized.interleaved, item.tensor).allSatisfy { abs(Int($0) - Int($1)) <= 1 }, "\(label)")
+            let origin = resized.centerCropOrigin(width: item.cropWidth, height: item.cropHeight)
+            #expect(origin == (item.cropX, item.cropY), "\(label)")
+            let cropped = resized.centerCropped(width: item.cropWidth, height: item.cropHeight)
+            #expect(cropped.width == item.cropWidth && cropped.height == item.cropHeight, "\(label)")
+            #expect(cropped.interleaved == [UInt8](item.cropped), "\(label)")
+        }
+    }
+
+    @Test("crops and reflections move pixels")
+    func geometry() {
+        let image = RGBImage(width: 5, height: 3, pixels: (0..<45).map { Float($0) })
+        let part = image.cropped(x: 1, y: 2, width: 3, height: 1)
+        #expect(part == RGBImage(width: 3, height: 1, pixels: [11, 12, 13, 26, 27, 28, 41, 42, 43]))
+        #expect(image.cropped(x: 0, y: 0, width: 5, height: 3) == image)
+        let mirrored = image.flippedHorizontally()
+        for y in 0..<3 { for x in 0..<5 { #expect(mirrored[x, y] == image[4 - x, y]) } }
     }
 
     @Test("an image of the same size is returned as it is, a uniform one stays uniform")

@@ -62,7 +62,8 @@ extension ReferenceCase {
         var inputs = SamplingInputs()
         guard let image else { return inputs }
         func read(_ name: String) throws -> RGBImage {
-            try PNGFile.read(ReferencePipelines.folder + "/" + name).resized(width: pixels.width, height: pixels.height)
+            try ImageFile.read(ReferencePipelines.folder + "/" + name)
+                .resized(width: pixels.width, height: pixels.height)
         }
         let mask = try maskImage.map { name in
             Tensor(try read(name).grayscale.map { $0 >= 0.5 ? 1 : 0 }, shape: [1, 1, pixels.height, pixels.width])

@@ -45,6 +45,8 @@ public enum FileKind: String, Equatable, Sendable {
     case folder = "a folder"
     case special = "a device or pipe"
     case unknown = "a file of unknown format"
+    /// Expected where images are read.
+    case image = "a PNG, JPEG or WebP image"
     /// Expected where any file is read.
     case any = "a file"
     case diffusersFolder = "a diffusers folder (config.json and *.safetensors, or a pipeline with unet/)"
@@ -113,8 +115,7 @@ extension FileError: CategorizedError {
         case (_, .lfsPointer): "; fetch the file itself with `git lfs pull`"
         case (_, .gguf): "; GGUF is not read; look for the .safetensors file of the same model"
         case (_, .empty): "; it was never written completely"
-        case (.png, .jpeg), (.png, .webp), (.png, .gif), (.png, .bmp), (.png, .tiff), (.png, .heif):
-            "; convert it to PNG"
+        case (.image, .gif), (.image, .bmp), (.image, .tiff), (.image, .heif): "; convert it to PNG"
         default: ""
         }
     }

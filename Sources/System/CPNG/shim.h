@@ -18,7 +18,7 @@ typedef struct {
 static inline void bf_png_fail(png_structp png, png_const_charp text) {
     bf_png_input *input = (bf_png_input *)png_get_error_ptr(png);
     strncpy(input->message, text, input->capacity - 1);
-    png_longjmp(png, 1);
+    png_longjmp(png, 2);
 }
 
 static inline void bf_png_ignore(png_structp png, png_const_charp text) {
@@ -28,25 +28,28 @@ static inline void bf_png_ignore(png_structp png, png_const_charp text) {
 
 static inline void bf_png_take(png_structp png, png_bytep output, size_t count) {
     bf_png_input *input = (bf_png_input *)png_get_io_ptr(png);
-    if (count > input->count - input->offset) png_error(png, "the file ends too early");
+    if (count > input->count - input->offset) png_longjmp(png, 1);
     memcpy(output, input->bytes + input->offset, count);
     input->offset += count;
 }
 
 /// Decodes a PNG file in memory to `pixels`, height x width x 3 bytes. Gray and palette images become RGB, alpha is
-/// dropped, of 16 bits the upper 8 are kept. `width` and `height` are those of the file. Returns 1, or 0 with a text in
-/// `message`, which has room for `capacity` bytes, all 0 before the call.
+/// dropped, of 16 bits the upper 8 are kept. `width` and `height` are those of the file. Returns 0; 1 if the bytes end
+/// too early; 2 if the file is damaged or memory is missing, with a text in `message`, which has room for `capacity`
+/// bytes, all 0 before the call.
 static inline int bf_png_decode_rgb(
     const png_byte *bytes, size_t count, png_uint_32 width, png_uint_32 height, png_byte *pixels, char *message,
     size_t capacity) {
     bf_png_input input = {bytes, count, 0, message, capacity};
     png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &input, bf_png_fail, bf_png_ignore);
-    if (png == NULL) return 0;
+    if (png == NULL) return 2;
     png_infop info = png_create_info_struct(png);
-    if (info == NULL || setjmp(png_jmpbuf(png))) {
-        png_destroy_read_struct(&png, &info, NULL);
-        return 0;
+    switch (setjmp(png_jmpbuf(png))) {
+    case 0: break;
+    case 1: png_destroy_read_struct(&png, &info, NULL); return 1;
+    default: png_destroy_read_struct(&png, &info, NULL); return 2;
     }
+    if (info == NULL) png_error(png, "not enough memory");
     png_set_read_fn(png, &input, bf_png_take);
     png_set_user_limits(png, width, height);
     png_read_info(png, info);
@@ -65,5 +68,5 @@ static inline int bf_png_decode_rgb(
         }
     }
     png_destroy_read_struct(&png, &info, NULL);
-    return 1;
+    return 0;
 }

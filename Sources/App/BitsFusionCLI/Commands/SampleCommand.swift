@@ -26,7 +26,7 @@ struct SampleCommand: ParsableCommand {
             Examples:
 
               bitsfusion sample packed.h5 --prompt "an astronaut on a horse" -o a.png
-              bitsfusion sample packed.h5 --prompt "a cat" --init-image dog.png
+              bitsfusion sample packed.h5 --prompt "a cat" --init-image dog.jpg
               bitsfusion sample shapes --prompt "a red circle left of a blue square"
             """)
 
@@ -145,7 +145,7 @@ struct SampleCommand: ParsableCommand {
         @Option(parsing: .unconditional, help: "Width of the images in pixels (default: as --height).")
         var width: Int?
 
-        @Option(help: "PNG file to start from.")
+        @Option(help: "PNG, JPEG or WebP file to start from.")
         var initImage: String?
 
         @Option(
@@ -153,7 +153,7 @@ struct SampleCommand: ParsableCommand {
             help: "Share of the steps that change --init-image, above 0 to 1 (default: 0.8; SDXL 0.3; 1 with --mask).")
         var strength: Double?
 
-        @Option(help: "PNG file that is white where --init-image is repainted.")
+        @Option(help: "Image file that is white where --init-image is repainted.")
         var mask: String?
 
         @Option(

@@ -28,7 +28,7 @@ struct SampleRun {
         let kind = try addingFile(command.model.name) { try ImageConditioning(config) }
         try checkImageOptions(kind)
         try checkOutputOptions(hasVAE: hasVAE, isLatent: config.isLatent)
-        let image = try command.image.initImage.map { try PNGFile.read($0) }
+        let image = try command.image.initImage.map { try ImageFile.read($0) }
         let scaleFactor = config.isLatent ? vaeConfig?.vaeScaleFactor ?? 8 : 1
         let size = try sampleSize(config, scaleFactor: scaleFactor, image: kind == .inpainting ? nil : image)
         let perPrompt = main.count ?? (hasVAE ? 1 : (main.rows ?? 1) * columns)
@@ -229,7 +229,7 @@ struct SampleRun {
         let resized = image.resized(width: pixels.width, height: pixels.height)
         let shape = [1, 1, pixels.height, pixels.width]
         let mask = try command.image.mask.map { path in
-            let gray = try PNGFile.read(path).resized(width: pixels.width, height: pixels.height).grayscale
+            let gray = try ImageFile.read(path).resized(width: pixels.width, height: pixels.height).grayscale
             return Tensor(gray.map { $0 >= 0.5 ? 1 : 0 }, shape: shape)
         }
         let tensor = Tensor(resized.modelRange, shape: [1, 3, pixels.height, pixels.width])
