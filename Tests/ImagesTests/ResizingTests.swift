@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Resizing and gray values against Pillow. The pixels come from Tests/Fixtures/make_image_fixtures.py.
+// Resizing and gray values against Pillow. The pixels come from Tests/Fixtures/make_image_fixtures.py,
+// those of the bicubic filter from make_clip_score_fixtures.py.
 
 import Foundation
 import TestKit
@@ -24,6 +25,24 @@ import Testing
             #expect(resized.width == item.newWidth && resized.height == item.newHeight)
             #expect(resized.interleaved == [UInt8](item.resized), "\(label)")
             #expect(resized.grayscale.map { UInt8(($0 * 255).rounded()) } == [UInt8](item.gray), "\(label)")
+        }
+    }
+
+    private struct BicubicCase: Decodable {
+        let width, height, newWidth, newHeight: Int
+        let pixels, resized: Data
+    }
+
+    @Test("the bicubic filter has Pillow's values", .tags(.golden))
+    func bicubic() throws {
+        let cases: [BicubicCase] = try fixture("resizing-bicubic", in: .module)
+        #expect(cases.count == 8)
+        for item in cases {
+            let image = RGBImage(width: item.width, height: item.height, interleaved: [UInt8](item.pixels))
+            let resized = image.resized(width: item.newWidth, height: item.newHeight, filter: .bicubic)
+            #expect(
+                resized.interleaved == [UInt8](item.resized),
+                "\(item.width)x\(item.height) to \(item.newWidth)x\(item.newHeight)")
         }
     }
 

@@ -1,35 +1,63 @@
 // SPDX-License-Identifier: Apache-2.0
-// Resizing with the Lanczos filter (a = 3) as Pillow's `Image.resize(size, LANCZOS)`, which diffusers'
-// VaeImageProcessor calls for images and masks: on 8-bit values, one direction after the other, with weights of 22
-// fractional bits.
+// Resizing as Pillow's `Image.resize(size, filter)`: on 8-bit values, one direction after the other, with weights of 22
+// fractional bits. diffusers' VaeImageProcessor resizes images and masks with the Lanczos filter, transformers'
+// CLIPImageProcessor with the bicubic one.
 
 import Foundation
+
+/// The filters of `RGBImage.resized(width:height:filter:)`, by Pillow's names.
+public enum ResizingFilter: Sendable {
+    /// `LANCZOS`, a = 3.
+    case lanczos
+    /// `BICUBIC`, a = -0.5.
+    case bicubic
+
+    /// Half of the filter's width, in pixels of the smaller image.
+    fileprivate var support: Double { self == .lanczos ? 3 : 2 }
+
+    /// The weight at a distance of `x`.
+    fileprivate func callAsFunction(_ x: Double) -> Double {
+        switch self {
+        case .lanczos:
+            return x >= -support && x < support ? Self.sinc(x) * Self.sinc(x / support) : 0
+        case .bicubic:
+            let (a, x) = (-0.5, abs(x))
+            if x < 1 { return ((a + 2) * x - (a + 3)) * x * x + 1 }
+            return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0
+        }
+    }
+
+    private static func sinc(_ x: Double) -> Double {
+        x == 0 ? 1 : sin(x * .pi) / (x * .pi)
+    }
+}
 
 extension RGBImage {
     /// The image in another size, the aspect ratio not kept. Pixels are rounded to 8 bits first, as Pillow's are.
     ///
     /// - Precondition: `width` and `height` are positive.
-    public func resized(width: Int, height: Int) -> RGBImage {
+    public func resized(width: Int, height: Int, filter: ResizingFilter = .lanczos) -> RGBImage {
         precondition(width > 0 && height > 0, "RGBImage: resized to \(width)x\(height)")
         guard width != self.width || height != self.height else { return self }
         // Pillow skips the direction whose size does not change. Pillow 13 starts with the vertical one if that removes
         // enough rows; the order matters where values are clamped in between.
         let isVerticalFirst = height < self.height && self.height - height > 2 * (self.width - width)
         return isVerticalFirst
-            ? vertically(to: height).horizontally(to: width) : horizontally(to: width).vertically(to: height)
+            ? vertically(to: height, filter).horizontally(to: width, filter)
+            : horizontally(to: width, filter).vertically(to: height, filter)
     }
 
-    private func horizontally(to width: Int) -> RGBImage {
+    private func horizontally(to width: Int, _ filter: ResizingFilter) -> RGBImage {
         guard width != self.width else { return self }
-        let bytes = LanczosFilter(from: self.width, to: width).apply(
+        let bytes = ResizingWeights(from: self.width, to: width, filter).apply(
             interleaved, lines: height, lineStride: self.width * 3, step: 3, outputLineStride: width * 3,
             outputStep: 3, channels: 3)
         return RGBImage(width: width, height: height, interleaved: bytes)
     }
 
-    private func vertically(to height: Int) -> RGBImage {
+    private func vertically(to height: Int, _ filter: ResizingFilter) -> RGBImage {
         guard height != self.height else { return self }
-        let bytes = LanczosFilter(from: self.height, to: height).apply(
+        let bytes = ResizingWeights(from: self.height, to: height, filter).apply(
             interleaved, lines: 1, lineStride: 0, step: width * 3, outputLineStride: 0, outputStep: width * 3,
             channels: width * 3)
         return RGBImage(width: width, height: height, interleaved: bytes)
@@ -37,34 +65,25 @@ extension RGBImage {
 }
 
 /// The weights of one direction.
-private struct LanczosFilter {
-    private static let support = 3.0
+private struct ResizingWeights {
     private static let precision = 22
 
     /// For each output position: the first input position and the weights from there on.
     private let windows: [(first: Int, weights: [Int32])]
 
-    init(from input: Int, to output: Int) {
+    init(from input: Int, to output: Int, _ filter: ResizingFilter) {
         let scale = Double(input) / Double(output)
         // Reducing widens the filter, so that it averages; enlarging interpolates.
-        let filterScale = max(scale, 1), support = Self.support * filterScale
+        let filterScale = max(scale, 1), support = filter.support * filterScale
         windows = (0..<output).map { position in
             let center = (Double(position) + 0.5) * scale
             let first = max(Int(center - support + 0.5), 0)
             let end = min(Int(center + support + 0.5), input)
-            var weights = (first..<end).map { Self.lanczos((Double($0) - center + 0.5) / filterScale) }
+            var weights = (first..<end).map { filter((Double($0) - center + 0.5) / filterScale) }
             let sum = weights.reduce(0, +)
             if sum != 0 { weights = weights.map { $0 / sum } }
             return (first, weights.map { Int32(($0 * Double(1 << Self.precision)).rounded(.toNearestOrAwayFromZero)) })
         }
-    }
-
-    private static func lanczos(_ x: Double) -> Double {
-        x >= -support && x < support ? sinc(x) * sinc(x / support) : 0
-    }
-
-    private static func sinc(_ x: Double) -> Double {
-        x == 0 ? 1 : sin(x * .pi) / (x * .pi)
     }
 
     /// Filters `lines` lines of elements that are `step` bytes apart; each element has `channels` bytes.
