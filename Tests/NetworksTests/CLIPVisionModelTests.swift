@@ -26,27 +26,27 @@ private struct CLIPVisionFixture: Decodable {
 @Suite(.tags(.golden)) struct CLIPVisionModelTests {
     @Test("all outputs and gradients agree with transformers", arguments: ["clip", "gelu"])
     func parity(name: String) throws {
-        let fixture: CLIPVisionFixture = try fixture("clip-vision-\(name)", in: .module)
-        let config = try CLIPVisionConfig(json: JSONEncoder().encode(fixture.config))
+        let reference: CLIPVisionFixture = try fixture("clip-vision-\(name)", in: .module)
+        let config = try CLIPVisionConfig(json: JSONEncoder().encode(reference.config))
         let model = try CLIPVisionModelWithProjection(
             config: config, parameters: ParameterPath(ParameterStore(provider: FixtureParameterProvider())))
-        #expect(Set(model.store.entries.map(\.key)) == Set(fixture.gradients.keys))
+        #expect(Set(model.store.entries.map(\.key)) == Set(reference.gradients.keys))
         let (imageEmbeds, encoder) = model.outputs(
-            fixtureUnit("pixel_values", [fixture.batch, 3, config.imageSize, config.imageSize]))
+            fixtureUnit("pixel_values", [reference.batch, 3, config.imageSize, config.imageSize]))
         let outputs = [
             "image_embeds": imageEmbeds, "last_hidden_state": encoder.lastHiddenState,
             "pooler_output": encoder.poolerOutput,
         ]
-        #expect(Set(outputs.keys) == Set(fixture.outputs.keys))
+        #expect(Set(outputs.keys) == Set(reference.outputs.keys))
         var loss = Tensor([0], shape: [1])
         for (name, output) in outputs.sorted(by: { $0.key < $1.key }) {
-            let reference = try #require(fixture.outputs[name])
-            #expect(output.shape == reference.shape, "\(name)")
-            expectClose(output.values, reference.values, Tolerance.output, name)
+            let expected = try #require(reference.outputs[name])
+            #expect(output.shape == expected.shape, "\(name)")
+            expectClose(output.values, expected.values, Tolerance.output, name)
             loss = loss + (output * fixtureUnit("loss." + name, output.shape)).sum()
         }
         loss.backward()
-        expectGradients(of: model.store.parameters, fixture.gradients)
+        expectGradients(of: model.store.parameters, reference.gradients)
     }
 }
 

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// The file names of diffusers.
+/// The file names of diffusers and transformers.
 enum DiffusersName {
     static let config = "config.json"
     static let modelIndex = "model_index.json"
     static let weights = "diffusion_pytorch_model"
-    static let textEncoderWeights = "model"
+    static let transformersWeights = "model"
     static let scheduler = "scheduler/scheduler_config.json"
+    static let preprocessor = "preprocessor_config.json"
+    static let processor = "processor_config.json"
 }
