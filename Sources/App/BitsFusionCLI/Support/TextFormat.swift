@@ -32,6 +32,9 @@ enum Numbers {
     /// With `digits` decimal places.
     static func fixed(_ value: Double, _ digits: Int) -> String { String(format: "%.\(digits)f", value) }
 
+    /// As above; a dash for nil.
+    static func fixed(_ value: Double?, _ digits: Int) -> String { value.map { fixed($0, digits) } ?? "–" }
+
     /// The size of the file at `path` in bytes; 0 if it is unknown.
     static func fileSize(_ path: String) -> Int {
         let attributes = try? FileManager.default.attributesOfItem(atPath: path)
