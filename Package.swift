@@ -98,8 +98,8 @@ let package = Package(
         .module(
             "Pipelines", in: "Models",
             [
-                "Checkpoints", "Files", "Layers", "Networks", "Packing", "Quantization", "Recipes", "Schedulers",
-                "Tensors", "Tokenizers",
+                "Checkpoints", "Files", "Images", "Layers", "Networks", "Packing", "Quantization", "Recipes",
+                "Schedulers", "Tensors", "Tokenizers",
             ]),
 
         // Level 6
@@ -115,8 +115,8 @@ let package = Package(
         .module(
             "Analyzer", in: "Method",
             [
-                "Checkpoints", "Evaluation", "Files", "Layers", "Networks", "Optimizers", "Pipelines", "Quantization",
-                "Recipes", "Schedulers", "Tensors",
+                "Checkpoints", "Evaluation", "Files", "Images", "Layers", "Networks", "Optimizers", "Pipelines",
+                "Quantization", "Recipes", "Schedulers", "Tensors",
             ]),
         .module(
             "QAT", in: "Method",

@@ -16,7 +16,7 @@ def load_formula(model):
     """Gives each parameter of `model` the value that `fixture_values.parameter` computes from its key."""
     with torch.no_grad():
         for key, value in model.named_parameters():
-            value.copy_(torch.from_numpy(parameter(key, value.shape)))
+            value.copy_(torch.as_tensor(parameter(key, value.shape)))
 
 
 def gradient_summaries(model):

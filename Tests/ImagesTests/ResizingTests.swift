@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Resizing and gray values against Pillow, crops against torchvision. The pixels come from
-// Tests/Fixtures/make_image_fixtures.py.
+// Tests/Fixtures/make_image_fixtures.py, those of the bicubic filter from make_clip_score_fixtures.py.
 
 import Foundation
 import TestKit
@@ -61,6 +61,24 @@ import Testing
         #expect(image.cropped(x: 0, y: 0, width: 5, height: 3) == image)
         let mirrored = image.flippedHorizontally()
         for y in 0..<3 { for x in 0..<5 { #expect(mirrored[x, y] == image[4 - x, y]) } }
+    }
+
+    private struct BicubicCase: Decodable {
+        let width, height, newWidth, newHeight: Int
+        let pixels, resized: Data
+    }
+
+    @Test("the bicubic filter has Pillow's values", .tags(.golden))
+    func bicubic() throws {
+        let cases: [BicubicCase] = try fixture("resizing-bicubic", in: .module)
+        #expect(cases.count == 8)
+        for item in cases {
+            let image = RGBImage(width: item.width, height: item.height, interleaved: [UInt8](item.pixels))
+            let resized = image.resized(width: item.newWidth, height: item.newHeight, filter: .bicubic)
+            #expect(
+                resized.interleaved == [UInt8](item.resized),
+                "\(item.width)x\(item.height) to \(item.newWidth)x\(item.newHeight)")
+        }
     }
 
     @Test("an image of the same size is returned as it is, a uniform one stays uniform")

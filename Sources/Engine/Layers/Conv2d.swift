@@ -4,7 +4,7 @@
 
 import Tensors
 
-/// A convolution with keys `weight` `[OC, IC, K, K]` and `bias` `[OC]`.
+/// A convolution with keys `weight` `[OC, IC, K, K]` and, unless it has none, `bias` `[OC]`.
 public final class Conv2d: WeightedLayer {
     public let path: String
     public var weight: any WeightSource {
@@ -16,12 +16,12 @@ public final class Conv2d: WeightedLayer {
     /// Zeros added around the input.
     public let padding: Padding
 
-    /// Reads `weight` and `bias` below `parameters`.
+    /// Reads `weight` and, where `bias` is true, `bias` below `parameters`.
     ///
     /// - Throws: the provider's error, or `ParameterError.shapeMismatch`.
     public init(
         _ parameters: ParameterPath, in inputs: Int, out outputs: Int, kernel: Int, stride: Int = 1,
-        padding: Padding = Padding(0)
+        padding: Padding = Padding(0), bias: Bool = true
     ) throws {
         path = parameters.path
         self.stride = stride
@@ -29,7 +29,9 @@ public final class Conv2d: WeightedLayer {
         weight = try parameters.weight(
             "weight", shape: [outputs, inputs, kernel, kernel],
             initializer: .gaussianFanIn(inputs * kernel * kernel))
-        bias = try parameters.unregisteredParameter("bias", shape: [outputs], initializer: .zeros)
+        self.bias =
+            bias
+            ? try parameters.unregisteredParameter("bias", shape: [outputs], initializer: .zeros) : nil
         parameters.store.register(self)
     }
 

@@ -41,7 +41,8 @@ struct CandidateEvaluator {
         let images = try Self.images(pipeline, calibration, options, interruption)
         imageSeconds = (clock.now - start) / .seconds(1)
         let comparison = try ImageComparison(
-            reference: images, isLatent: denoiser.config.isLatent, captionScore: captionScore)
+            reference: images, isLatent: denoiser.config.isLatent, captionScore: captionScore,
+            decode: pipeline.vae.map { vae in { Self.decoded($0, vae) } })
         self.comparison = options.measures.contains(.images) ? comparison : nil
         let usesPredictions = !options.measures.isDisjoint(with: [.noise, .fisher])
         func passes(stream: AnalysisStream, guidanceScale: Float, share: Int) throws -> StagedPredictions {
@@ -140,6 +141,16 @@ struct CandidateEvaluator {
         let stage = denoiser.stage(ofLayer: layer.path)
         for passes in movingPasses { passes.move(to: stage ?? 0) }
         return stage
+    }
+
+    /// The images of latents, decoded one after the other.
+    private static func decoded(_ latents: Tensor, _ vae: AutoencoderKL) -> Tensor {
+        .concatenated(
+            (0..<latents.shape[0]).map { index in
+                withoutGradients {
+                    vae.decode(vae.config.unscaledLatents(latents.sliced(axis: 0, index..<index + 1)))
+                }
+            }, axis: 0)
     }
 
     private static func images(

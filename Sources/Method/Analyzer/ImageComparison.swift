@@ -12,12 +12,14 @@ import Tensors
 ///
 /// Pixels are clamped to [-1, 1], as in image files, and compared as (x + 1) / 2 in [0, 1]. Latents have no fixed
 /// range: they are not clamped, and compared in units of the range of the reference's values. In both cases PSNR = -10
-/// log10(MSE).
+/// log10(MSE). Prompt scorers get images: pixels, or decoded latents.
 struct ImageComparison {
     private let reference: Tensor
     /// The size of the data range in the model's units.
     private let range: Double
     private let arePixels: Bool
+    /// Latents to images; nil for pixels.
+    private let decode: ((Tensor) -> Tensor)?
     private let clip: (score: CaptionScore, reference: Double)?
     /// The reference in the scorer's feature space, encoded once for all candidates.
     private let perceptual: (any PerceptualDistance)?
@@ -25,19 +27,31 @@ struct ImageComparison {
     /// - Parameters:
     ///   - reference: `[K, C, H, W]`, as the model makes them.
     ///   - isLatent: whether they are latents, not images in [-1, 1].
-    ///   - captionScore: gives the CLIP drop and the perceptual distance; nil leaves both out.
-    /// - Throws: `SensitivityError.referenceNotFinite`; `.clipNeedsImages` for latents with a scorer.
-    init(reference: Tensor, isLatent: Bool, captionScore: CaptionScore?) throws {
+    ///   - captionScore: gives the CLIP drop and, if it is a perceptual encoder, the perceptual distance; nil leaves
+    ///     both out.
+    ///   - decode: converts latents to images `[K, 3, H', W']`; only a scorer needs it.
+    /// - Throws: `SensitivityError.referenceNotFinite`; `.clipNeedsImages` for latents with a scorer and without
+    ///   `decode`; what the scorer throws.
+    init(
+        reference: Tensor, isLatent: Bool, captionScore: CaptionScore?, decode: ((Tensor) -> Tensor)? = nil
+    ) throws {
         guard reference.isFinite else { throw SensitivityError.referenceNotFinite }
         arePixels = !isLatent
-        if captionScore != nil && reference.shape[1] != 3 {
+        self.decode = isLatent ? decode : nil
+        if captionScore != nil && reference.shape[1] != 3 && self.decode == nil {
             throw SensitivityError.clipNeedsImages(channels: reference.shape[1])
         }
         let images = arePixels ? Self.clamped(reference) : reference
         self.reference = images
         range = arePixels ? 2 : Self.range(of: images)
-        clip = try captionScore.map { ($0, try $0.mean(of: images)) }
-        perceptual = captionScore.map { $0.scorer.perceptualReference(images) }
+        let scored = captionScore == nil ? images : Self.scored(images, self.decode)
+        clip = try captionScore.map { ($0, try $0.mean(of: scored)) }
+        perceptual = (captionScore?.scorer as? any PerceptualEncoder)?.perceptualReference(scored)
+    }
+
+    /// The images of `samples` for the scorer, in [-1, 1].
+    private static func scored(_ samples: Tensor, _ decode: ((Tensor) -> Tensor)?) -> Tensor {
+        decode.map { clamped($0(samples)) } ?? samples
     }
 
     /// The differences of `images` from the reference.
@@ -50,11 +64,13 @@ struct ImageComparison {
         let images = arePixels ? Self.clamped(images) : images
         let mse = meanSquaredError(ofImages: images, reference: reference) / (range * range)
         let psnr = mse > 0 ? peakSignalToNoiseRatio(meanSquaredError: mse, dataRange: 1) : nil
+        let scored = clip == nil ? images : Self.scored(images, decode)
+        guard scored.isFinite else { return nil }
         let distance = perceptual.map { reference in
-            let distances = reference.distances(images)
+            let distances = reference.distances(scored)
             return distances.reduce(0, +) / Double(distances.count)
         }
-        let drop = try clip.map { $0.reference - (try $0.score.mean(of: images)) }
+        let drop = try clip.map { $0.reference - (try $0.score.mean(of: scored)) }
         // The squares of finite latents may be infinite.
         guard mse.isFinite, drop?.isFinite ?? true, distance?.isFinite ?? true else { return nil }
         return SensitivityScores(mse: mse, psnr: psnr, perceptual: distance, clipDrop: drop)

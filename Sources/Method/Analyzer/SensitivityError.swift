@@ -26,8 +26,10 @@ public enum SensitivityError: Error, Equatable, Sendable {
     case images(requested: Int, available: Int?)
     /// The number of prompts is not that of embeddings.
     case prompts(found: Int, embeddings: Int)
-    /// The scorer needs RGB images with prompts.
+    /// The scorer needs RGB images.
     case clipNeedsImages(channels: Int)
+    /// The scorer needs the prompts of the images.
+    case clipNeedsPrompts
     /// A file of embeddings has changed since a table was made from it.
     case embeddingsChanged(path: String)
     /// The settings of a table are inconsistent: prompts, seeds, timesteps or size.
@@ -84,9 +86,10 @@ extension SensitivityError {
         case .prompts(let found, let embeddings):
             "prompts: expected \(embeddings), one for each row of the embeddings, found \(found)"
         case .clipNeedsImages(let channels):
-            channels == 3
-                ? "CLIP score: embeddings without prompts; give the prompt of each row, or leave out the scorer"
-                : "CLIP score: expected a model of RGB images, found one of \(channels) channels; leave out the scorer"
+            "CLIP score: expected a model of RGB images, or of latents with a VAE, found one of \(channels) channels; "
+                + "leave out the scorer"
+        case .clipNeedsPrompts:
+            "CLIP score: embeddings without prompts; give the prompt of each row, or leave out the scorer"
         case .embeddingsChanged(let path):
             "\(path): changed since the table was made; analyze again"
         case .generation:
@@ -118,7 +121,7 @@ extension SensitivityError {
 extension SensitivityError: CategorizedError {
     public var category: ErrorCategory {
         switch self {
-        case .noLayers, .pattern, .emptyShard, .images, .prompts, .clipNeedsImages: .usage
+        case .noLayers, .pattern, .emptyShard, .images, .prompts, .clipNeedsImages, .clipNeedsPrompts: .usage
         case .notStaged, .conditionChannels, .predictedChannels, .alreadyQuantized, .referenceNotFinite,
             .embeddingsChanged, .generation, .sampler,
             .differentRun,

@@ -37,13 +37,13 @@ public final class SensitivitySweep {
     ///   - pipeline: a full-precision model. Its weights are replaced while the sweep runs, and restored.
     ///   - model: the file of the model.
     ///   - calibration: prompts and seeds of the images.
-    ///   - clip: scores images against their prompts; nil leaves CLIP drops out.
+    ///   - clip: scores images against their prompts; nil leaves CLIP drops out. Latents are decoded for it.
     ///   - options: bits, layers, sampling.
     ///   - manifest: this run; a resumed run must have equal inputs.
     /// - Precondition: `options.bits` is not empty.
     /// - Throws: `SensitivityError`: `.notStaged`, `.conditionChannels`, `.predictedChannels`, `.alreadyQuantized`,
-    ///   `.pattern`, `.noLayers`, `.clipNeedsImages`; `DenoiserInputError` for conditions that do not fit the model;
-    ///   the scorer's errors; `RecipeError`, `SamplerError`, `ConfigError`.
+    ///   `.pattern`, `.noLayers`, `.clipNeedsImages`, `.clipNeedsPrompts`; `DenoiserInputError` for conditions that do
+    ///   not fit the model; the scorer's errors; `RecipeError`, `SamplerError`, `ConfigError`.
     public init(
         pipeline: DiffusionPipeline, model: FileReference, calibration: CalibrationSet, clip: (any PromptScorer)?,
         options: SensitivityOptions, manifest: RunManifest
@@ -58,8 +58,12 @@ public final class SensitivitySweep {
         self.options = options
         self.manifest = manifest
         let denoiser = try pipeline.stagedDenoiser()
-        if clip != nil && (denoiser.config.inChannels != 3 || calibration.prompts.isEmpty) {
-            throw SensitivityError.clipNeedsImages(channels: denoiser.config.inChannels)
+        if clip != nil {
+            let config = denoiser.config
+            guard config.inChannels == 3 || config.isLatent && pipeline.vae != nil else {
+                throw SensitivityError.clipNeedsImages(channels: config.inChannels)
+            }
+            guard !calibration.prompts.isEmpty else { throw SensitivityError.clipNeedsPrompts }
         }
         captionScore = try clip.map { try CaptionScore($0, prompts: calibration.prompts) }
         inventory = try pipeline.inventory()

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The protocol of CLIP-like models, which score images against prompts and compare images by their features. K images,
-// C channels, H W size.
+// The protocols of CLIP-like models, which score images against prompts, and compare images by their features.
+// K images, H W size.
 
 import Tensors
 
-/// Scores images against prompts and compares images with reference images.
+/// Scores images against prompts.
 public protocol PromptScorer {
     /// Checks that all of `prompts` can be scored.
     ///
@@ -19,7 +19,10 @@ public protocol PromptScorer {
     /// - Returns: K values in -1...1.
     /// - Throws: as `validate(prompts:)`.
     func scores(of images: Tensor, prompts: [String]) throws -> [Double]
+}
 
+/// Compares images with reference images.
+public protocol PerceptualEncoder {
     /// Encodes reference images once, for perceptual distances to them.
     ///
     /// - Parameter images: `[K, 3, H, W]`, range [-1, 1].

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scores of sets of images with their standard errors: means, differences between two models, and the share of prompts
-// that images satisfy.
+// Scores of sets of images with their standard errors: means, differences between two models with their p-values, and
+// the share of prompts that images satisfy.
+
+import Foundation
 
 /// The mean of a sample of n values, and its standard error.
 public struct MeanEstimate: Hashable, Codable, Sendable {
@@ -24,6 +26,49 @@ public struct MeanEstimate: Hashable, Codable, Sendable {
         let squares = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) }
         standardError = (squares / (n - 1) / n).squareRoot()
     }
+
+    /// The estimate of the mean difference between paired values.
+    ///
+    /// - Precondition: equal numbers of values.
+    public init(of values: [Double], minus baseline: [Double]) {
+        precondition(
+            values.count == baseline.count, "paired values: \(values.count) and \(baseline.count)")
+        self.init(of: zip(values, baseline).map { $0 - $1 })
+    }
+
+    /// The interval that contains the expected value with a probability of 95 %, mean ± 1.96 standard errors (normal
+    /// distribution); nil for fewer than two values.
+    public var confidenceInterval: ClosedRange<Double>? {
+        standardError.map { mean - Self.quantile * $0...mean + Self.quantile * $0 }
+    }
+
+    /// The probability of a mean as far from 0 as this one if the expected value is 0 (two-sided test, normal
+    /// distribution); nil for fewer than two values.
+    public var pValue: Double? {
+        guard let standardError else { return nil }
+        guard standardError > 0 else { return mean == 0 ? 1 : 0 }
+        return erfc(abs(mean) / standardError / 2.0.squareRoot())
+    }
+
+    /// The 97.5th percentile of the standard normal distribution, rounded.
+    fileprivate static let quantile = 1.96
+}
+
+/// The p-values of several tests after Holm's correction (Holm 1979): the probability that one or more tests of true
+/// null hypotheses have values below a bound is at most this bound.
+///
+///     adjusted_(i) = max_{j <= i} min(1, (m - j + 1) p_(j))    for p_(1) <= ... <= p_(m)
+///
+/// - Parameter pValues: m values in 0...1.
+/// - Returns: m values in 0...1, in the same order.
+public func holmAdjusted(_ pValues: [Double]) -> [Double] {
+    var adjusted = pValues
+    var largest = 0.0
+    for (rank, index) in pValues.indices.sorted(by: { pValues[$0] < pValues[$1] }).enumerated() {
+        largest = max(largest, min(1, Double(pValues.count - rank) * pValues[index]))
+        adjusted[index] = largest
+    }
+    return adjusted
 }
 
 /// The share of satisfied prompts as in GenEval (Ghosh et al. 2023, arXiv:2310.11513), per family and overall.
@@ -109,9 +154,9 @@ public struct PairedDifference: Codable, Hashable, Sendable {
             scores.compositional.count == baseline.compositional.count
                 && scores.clip?.count == baseline.clip?.count,
             "paired scores: \(scores.compositional.count) images and \(baseline.compositional.count)")
-        compositional = MeanEstimate(of: zip(scores.compositional, baseline.compositional).map { $0 - $1 })
+        compositional = MeanEstimate(of: scores.compositional, minus: baseline.compositional)
         if let clipScores = scores.clip, let baselineScores = baseline.clip {
-            clip = MeanEstimate(of: zip(clipScores, baselineScores).map { $0 - $1 })
+            clip = MeanEstimate(of: clipScores, minus: baselineScores)
         } else {
             clip = nil
         }
@@ -120,6 +165,6 @@ public struct PairedDifference: Codable, Hashable, Sendable {
     /// Whether a difference is significant at the 5 % level (two-sided test, normal distribution).
     public static func isSignificant(_ difference: MeanEstimate) -> Bool {
         guard let error = difference.standardError else { return false }
-        return abs(difference.mean) > 1.96 * error
+        return abs(difference.mean) > MeanEstimate.quantile * error
     }
 }

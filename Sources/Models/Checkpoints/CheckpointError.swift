@@ -8,6 +8,10 @@ import Files
 public enum CheckpointError: Error, Equatable, Sendable {
     /// The format version is not the one that this program reads and writes.
     case version(file: String, expected: Int, found: Int)
+    /// An image-text encoder in place of a diffusion model.
+    case imageTextEncoder(file: String)
+    /// A diffusion model in place of an image-text encoder.
+    case diffusionModel(file: String, format: String)
     /// The file does not contain a tensor that the model requires.
     case missingKey(file: String, key: String)
     /// The file contains tensors that the model does not have: the weights do not match the config.
@@ -36,6 +40,12 @@ extension CheckpointError: CategorizedError {
         case .version(let file, let expected, let found):
             "\(file): format version \(found): expected \(expected); "
                 + (found > expected ? "use a newer bitsfusion" : "import or train it again")
+        case .imageTextEncoder(let file):
+            "\(file): an image-text encoder (bitsfusion-clip), not a diffusion model; give the file of a diffusion "
+                + "model (evaluate and analyze take this one with --clip)"
+        case .diffusionModel(let file, let format):
+            "\(file): a diffusion model (\(format)), not an image-text encoder; give a file that `bitsfusion "
+                + "import` made of the folder of a CLIP model"
         case .missingKey(let file, let key):
             "\(file): tensor \(key): missing; the weights do not belong to this config"
         case .unusedKeys(let file, let keys):

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Resizing as Pillow's `Image.resize(size, filter)`: on 8-bit values, one direction after the other, with weights of 22
 // fractional bits. diffusers' VaeImageProcessor resizes images and masks so with the Lanczos filter, torchvision's
-// `Resize` training images with the bilinear one.
+// `Resize` training images with the bilinear one, transformers' CLIPImageProcessor with the bicubic one.
 
 import Foundation
 
@@ -12,12 +12,15 @@ public enum ResamplingFilter: Sendable {
     case lanczos
     /// A triangle, Pillow's `BILINEAR`.
     case bilinear
+    /// A cubic with a = -0.5, Pillow's `BICUBIC`.
+    case bicubic
 
     /// The filter is 0 at this distance and beyond, in pixels.
     fileprivate var support: Double {
         switch self {
         case .lanczos: 3
         case .bilinear: 1
+        case .bicubic: 2
         }
     }
 
@@ -25,7 +28,14 @@ public enum ResamplingFilter: Sendable {
         switch self {
         case .lanczos: x >= -support && x < support ? Self.sinc(x) * Self.sinc(x / support) : 0
         case .bilinear: max(1 - abs(x), 0)
+        case .bicubic: Self.cubic(abs(x))
         }
+    }
+
+    private static func cubic(_ x: Double) -> Double {
+        let a = -0.5
+        if x < 1 { return ((a + 2) * x - (a + 3)) * x * x + 1 }
+        return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0
     }
 
     private static func sinc(_ x: Double) -> Double {

@@ -28,7 +28,7 @@ public final class CLIPTextModel {
     public let finalLayerNorm: LayerNorm
 
     private let tokenEmbedding, positionEmbedding: Embedding
-    private let layers: [CLIPEncoderLayer]
+    private let encoder: CLIPEncoder
 
     /// Builds the encoder from the parameters below `parameters` (the root of its state_dict).
     ///
@@ -44,9 +44,7 @@ public final class CLIPTextModel {
         positionEmbedding = try Embedding(
             model / "embeddings.position_embedding", rows: config.maxPositionEmbeddings, channels: config.hiddenSize,
             std: 1)
-        layers = try (0..<config.numHiddenLayers).map {
-            try CLIPEncoderLayer(model / "encoder.layers" / $0, config)
-        }
+        encoder = try CLIPEncoder(model / "encoder", config.encoder, causal: config.causalAttention)
         finalLayerNorm = try LayerNorm(
             model / "final_layer_norm", channels: config.hiddenSize, epsilon: config.layerNormEps)
     }
@@ -58,15 +56,12 @@ public final class CLIPTextModel {
     ///   - batch: B; divides the number of ids. T is at most `maxPositionEmbeddings`.
     /// - Returns: `[B, T, D]`.
     public func callAsFunction(_ ids: [Int32], batch: Int) -> Tensor {
-        var hidden = embeddings(ids, batch: batch)
-        for layer in layers { hidden = layer(hidden) }
-        return finalLayerNorm(hidden)
+        finalLayerNorm(encoder(embeddings(ids, batch: batch)))
     }
 
     /// All outputs for a batch of texts of equal length; parameters as in `callAsFunction`.
     public func outputs(_ ids: [Int32], batch: Int) -> CLIPTextOutput {
-        var hiddenStates = [embeddings(ids, batch: batch)]
-        for layer in layers { hiddenStates.append(layer(hiddenStates[hiddenStates.count - 1])) }
+        let hiddenStates = encoder.hiddenStates(embeddings(ids, batch: batch))
         let lastHiddenState = finalLayerNorm(hiddenStates[hiddenStates.count - 1])
         return CLIPTextOutput(
             lastHiddenState: lastHiddenState, poolerOutput: pooled(lastHiddenState, ids: ids),
@@ -118,48 +113,21 @@ public final class CLIPTextModelWithProjection {
 
     /// Builds the encoder from the parameters below `parameters` (the root of its state_dict).
     ///
+    /// - Parameters:
+    ///   - config: the architecture.
+    ///   - parameters: the root of the state_dict.
+    ///   - projectionDim: P; nil: that of `config`, which the text model of a `CLIPModel` does not use.
     /// - Throws: the provider's error, or `ParameterError.shapeMismatch`.
-    public init(config: CLIPTextConfig, parameters: ParameterPath) throws {
+    public init(config: CLIPTextConfig, parameters: ParameterPath, projectionDim: Int? = nil) throws {
         textModel = try CLIPTextModel(config: config, parameters: parameters)
         textProjection = try Linear(
-            parameters / "text_projection", in: config.hiddenSize, out: config.projectionDim, bias: false)
+            parameters / "text_projection", in: config.hiddenSize, out: projectionDim ?? config.projectionDim,
+            bias: false)
     }
 
     /// The projected text embeddings, `[B, P]`, and the outputs of the encoder; parameters as of `CLIPTextModel`.
     public func outputs(_ ids: [Int32], batch: Int) -> (textEmbeds: Tensor, encoder: CLIPTextOutput) {
         let encoder = textModel.outputs(ids, batch: batch)
         return (textProjection(encoder.poolerOutput), encoder)
-    }
-}
-
-/// One pre-norm transformer layer: self-attention and a feed-forward network, each with a residual connection.
-private final class CLIPEncoderLayer {
-    private let layerNorm1, layerNorm2: LayerNorm
-    private let qProj, kProj, vProj, outProj: Linear
-    private let fc1, fc2: Linear
-    private let config: CLIPTextConfig
-
-    init(_ parameters: ParameterPath, _ config: CLIPTextConfig) throws {
-        self.config = config
-        let channels = config.hiddenSize
-        let attention = parameters / "self_attn"
-        layerNorm1 = try LayerNorm(parameters / "layer_norm1", channels: channels, epsilon: config.layerNormEps)
-        qProj = try Linear(attention / "q_proj", in: channels, out: channels)
-        kProj = try Linear(attention / "k_proj", in: channels, out: channels)
-        vProj = try Linear(attention / "v_proj", in: channels, out: channels)
-        outProj = try Linear(attention / "out_proj", in: channels, out: channels)
-        layerNorm2 = try LayerNorm(parameters / "layer_norm2", channels: channels, epsilon: config.layerNormEps)
-        fc1 = try Linear(parameters / "mlp.fc1", in: channels, out: config.intermediateSize)
-        fc2 = try Linear(parameters / "mlp.fc2", in: config.intermediateSize, out: channels)
-    }
-
-    /// `x` `[B, T, D]` -> the same shape.
-    func callAsFunction(_ x: Tensor) -> Tensor {
-        let tokens = layerNorm1(x)
-        let attended = scaledDotProductAttention(
-            qProj(tokens), kProj(tokens), vProj(tokens), heads: config.numAttentionHeads,
-            causal: config.causalAttention)
-        let hidden = outProj(attended) + x
-        return fc2(config.hiddenAct(fc1(layerNorm2(hidden)))) + hidden
     }
 }

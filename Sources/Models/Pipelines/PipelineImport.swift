@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Converts a pipeline folder or single-file checkpoint to a model file: configs and names are checked against the
-// architectures first, then the tensors are copied one by one.
+// Converts a pipeline folder, single-file checkpoint or CLIP folder to a model file: configs and names are checked
+// against the architectures first, then the tensors are copied one by one.
 
 import Checkpoints
 import Files
@@ -46,7 +46,7 @@ extension DenoiserConfig {
 }
 
 extension PipelineSource {
-    /// Writes all components as a dense model.
+    /// Writes all components as a dense model, or a CLIP model as an image-text encoder.
     ///
     /// - Parameters:
     ///   - path: the file; it appears when complete.
@@ -79,6 +79,7 @@ extension PipelineSource {
 
     /// Checks configs, names, shapes and tokenizers of all components and the scheduler config, and describes them.
     private func checkedHeader(_ manifest: RunManifest) throws -> CheckpointHeader {
+        if let clip = component(CheckpointHeader.clip) { return try clipHeader(clip, manifest: manifest.json()) }
         _ = try checkScheduler()
         let others = TextEncoder.names + [CheckpointHeader.vae]
         guard let main = components.first(where: { !others.contains($0.name) }) else {
@@ -115,7 +116,7 @@ extension PipelineSource {
     }
 
     /// The result of `read` for the config of `component`, whose errors name the component's file.
-    private static func reading<Value>(_ component: SourceComponent, _ read: (String) throws -> Value) throws -> Value {
+    static func reading<Value>(_ component: SourceComponent, _ read: (String) throws -> Value) throws -> Value {
         do {
             return try read(component.config)
         } catch let error as ConfigError {

@@ -87,7 +87,11 @@ struct AnalyzeCommand: ParsableCommand {
                 """)
         var embeddings: String?
 
-        @Option(help: "CLIP-proxy file (default: the shipped one for models of the shapes world).")
+        @Option(
+            help: """
+                File of a CLIP model, for models with a VAE, or of a CLIP-proxy (default: the shipped one for models \
+                of the shapes world). Scores images against their prompts.
+                """)
         var clip: String?
 
         @Option(help: "Noised samples per image, for noise, fisher and --qat-steps (default: 4).")
@@ -276,13 +280,20 @@ struct AnalyzeCommand: ParsableCommand {
         }
         let calibrationSet = try calibrationSet(for: pipeline)
         let scorer = try scorer(for: pipeline)
+        let options = try options(for: pipeline)
+        if calibration.clip != nil, !options.measures.contains(.images) {
+            throw CommandError(.usage, "--clip: scores images only; add images to --measure")
+        }
+        if let encoder = scorer?.proxy as? ImageTextEncoder {
+            try encoder.warnOfTruncation(calibrationSet.prompts, in: calibration.prompts ?? model.name)
+        }
         let reference = try model.fileReference()
         var inputs = [reference]
         if let embeddings = calibrationSet.embeddings { inputs.append(embeddings) }
         if let scorer { inputs.append(scorer.file) }
         return try SensitivitySweep(
             pipeline: pipeline, model: reference, calibration: calibrationSet, clip: scorer?.proxy,
-            options: try options(for: pipeline),
+            options: options,
             manifest: RunManifest(
                 toolVersion: toolVersion, commandLine: Output.commandLine,
                 seed: sampling.seed, inputs: inputs))
@@ -330,7 +341,7 @@ struct AnalyzeCommand: ParsableCommand {
         }
     }
 
-    /// The given CLIP-proxy, or the shipped one for models whose images it can score.
+    /// The given scorer, or the shipped one for models whose images it can score.
     private func scorer(for pipeline: DiffusionPipeline) throws -> (proxy: any PromptScorer, file: FileReference)? {
         let makesShapes = BundledWorld.covers(pipeline) && pipeline.denoiser.config.inChannels == 3
         let clip = calibration.clip

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `bitsfusion evaluate`: quality, size and speed of shapes models in one table.
+// `bitsfusion evaluate`: quality, size and speed of shapes models, or of latent models on a list of prompts, in one
+// table.
 
 import ArgumentParser
 import BitsFusion
@@ -12,16 +13,24 @@ struct EvaluateCommand: ParsableCommand {
         abstract: "Score models on the same prompts and seeds.",
         usage: "bitsfusion evaluate <model> ... [options]",
         discussion: """
-            Reads shapes models, students or packed files. Prints one row per model: compositional score (the share \
-            of images that match their prompt by an evaluator of the pixels, mean over GenEval's six families), \
-            CLIP-proxy score, Fréchet distance, error of the noise prediction to the reference model, average bits, \
-            bytes, seconds per image. All models but the first are also compared with the first in pairs of images. \
-            --output writes the scores, --grid images.
+            Reads models, students or packed files, and samples images of the same prompts and seeds with each of \
+            them. Prints one row per model. All models but the first are also compared with the first in pairs of \
+            images. --output writes the scores, --grid images.
+
+            Models of the shapes world: compositional score (the share of images that match their prompt by an \
+            evaluator of the pixels, mean over GenEval's six families), CLIP-proxy score, Fréchet distance, error of \
+            the noise prediction to the reference model.
+
+            Latent models with text encoder and VAE, with --clip and --prompts: CLIP score as torchmetrics computes \
+            it, also by category; Fréchet distance and CMMD of the CLIP features, PSNR and SSIM to the first model's \
+            images; 95 % intervals and p-values of the differences in CLIP score. `bitsfusion import` makes the file \
+            for --clip.
 
             Examples:
 
               bitsfusion evaluate shapes stage1.h5 stage2.h5 packed.h5 --grid grid.png
               bitsfusion evaluate packed.h5 --reference shapes --prompts-per-family 10
+              bitsfusion evaluate sd15.h5 packed.h5 --clip clip.h5 --prompts prompts.tsv
             """)
 
     @Argument(
@@ -30,19 +39,28 @@ struct EvaluateCommand: ParsableCommand {
     var models: [ModelReference]
 
     @OptionGroup(title: "Common options") var main: MainOptions
-    @OptionGroup(title: "Sampling options") var sampling: SamplingOptions<EvaluationDefaults>
+    @OptionGroup(title: "Sampling options") var sampling: SamplingChoices
     @OptionGroup(title: "Computation options") var computation: ComputationOptions
     @OptionGroup var common: CommonOptions
 
     struct MainOptions: ParsableArguments {
-        @Option(help: "Prompts of each of the six families.")
-        var promptsPerFamily = 40
+        @Option(
+            help: """
+                Prompts for latent models: text file with one prompt per line, .jsonl (prompt, text or caption; \
+                category) or .tsv (columns Prompt, Category).
+                """)
+        var prompts: String?
 
-        @Option(help: "Model whose noise predictions are the reference (default: the first model).")
-        var reference: ModelReference?
-
-        @Option(help: "CLIP-proxy file (default: the shipped one).")
+        @Option(
+            help: "CLIP model file for --prompts; for shapes models a CLIP-proxy file (default: the shipped one).")
         var clip: String?
+
+        @Option(help: "Prompts of each of the six families, for shapes models (default: 40).")
+        var promptsPerFamily: Int?
+
+        @Option(
+            help: "Model whose noise predictions are the reference, for shapes models (default: the first model).")
+        var reference: ModelReference?
 
         @Option(name: .shortAndLong, help: "JSON file for the scores.")
         var output: String?
@@ -57,28 +75,50 @@ struct EvaluateCommand: ParsableCommand {
         var json = false
 
         func validate() throws {
-            guard promptsPerFamily > 0 else {
+            if let promptsPerFamily, promptsPerFamily < 1 {
                 throw ValidationError("--prompts-per-family: expected 1 or more, found \(promptsPerFamily)")
+            }
+            if prompts != nil {
+                if clip == nil { throw ValidationError("--prompts: requires --clip with a CLIP model; add it") }
+                if promptsPerFamily != nil { throw ValidationError("--prompts-per-family: excludes --prompts") }
+                if reference != nil { throw ValidationError("--reference: excludes --prompts") }
             }
             guard columns > 0 else { throw ValidationError("--columns: expected 1 or more, found \(columns)") }
         }
     }
 
-    enum EvaluationDefaults: SamplingDefaults {
-        static let steps = 50
-        static let sampler = SamplerKind.pndm
-        static let seed: UInt64 = 1024
-        static let guidanceScale = "3"
+    struct SamplingChoices: ParsableArguments {
+        @Option(
+            parsing: .unconditional,
+            help: "Sampling steps (default: 50; for latent models those that a packed file was made for).")
+        var steps: Int?
+
+        @Option(help: "Sampler (default: pndm; for latent models the first model's own).")
+        var sampler: SamplerKind?
+
+        @Option(
+            parsing: .unconditional,
+            help: ArgumentHelp(
+                "Classifier-free guidance scale; 1 disables guidance (default: 3; for latent models 7.5, SDXL 5).",
+                valueName: "scale"))
+        var guidanceScale: Float?
+
+        @Option(parsing: .unconditional, help: "Seed of the random numbers.")
+        var seed: UInt64 = 1024
+
+        func validate() throws { try validateSampling(steps: steps, guidanceScale: guidanceScale) }
     }
 
     struct ComputationOptions: ParsableArguments {
-        @Option(help: "Images per batch.")
-        var batchSize = 16
+        @Option(help: "Images per batch (default: 16; for large models 1).")
+        var batchSize: Int?
 
         @OptionGroup var activations: ActivationOptions
 
         func validate() throws {
-            if batchSize < 1 { throw ValidationError("--batch-size: expected 1 or more, found \(batchSize)") }
+            if let batchSize, batchSize < 1 {
+                throw ValidationError("--batch-size: expected 1 or more, found \(batchSize)")
+            }
         }
     }
 
@@ -90,14 +130,20 @@ struct EvaluateCommand: ParsableCommand {
         common.apply()
         InterruptFlag.install()
         let (clip, grid, output) = (main.clip, main.grid, main.output)
-        let inputs = try models.map { try $0.path() } + [clip].compactMap { $0 }
+        let inputs = try models.map { try $0.path() } + [clip, main.prompts].compactMap { $0 }
         for path in [grid, output].compactMap({ $0 }) { try Output.checkCanCreate(path, keeping: inputs) }
+        if let prompts = main.prompts, let clip { return try evaluate(prompts: prompts, clip: clip) }
         // All models are checked before the first one is sampled.
         for model in models + [main.reference].compactMap({ $0 }) {
-            guard try CheckpointReader(model.path()).textEncoder != nil else {
+            let reader = try CheckpointReader(model.path())
+            guard reader.header.configs[CheckpointHeader.vae] == nil else {
+                throw CommandError(.usage, "\(model.name): a latent model; evaluate it with --clip and --prompts")
+            }
+            guard reader.textEncoder != nil else {
                 throw CommandError(
                     .badData,
-                    "\(model.name): no text encoder; evaluate supports models of the shapes world only")
+                    "\(model.name): no text encoder; evaluate models of the shapes world, or latent models with text "
+                        + "encoder and VAE")
             }
         }
         let proxy = try ClipProxy(file: try clip ?? ShippedModels.clipProxy())
@@ -105,10 +151,10 @@ struct EvaluateCommand: ParsableCommand {
         let referencePipeline = try reference.open()
         let evaluator = ModelEvaluator(
             EvaluationOptions(
-                promptsPerFamily: main.promptsPerFamily, seed: sampling.seed,
+                promptsPerFamily: main.promptsPerFamily ?? 40, seed: sampling.seed,
                 generation: GenerationOptions(
-                    sampler: sampling.sampler, steps: sampling.steps, guidanceScale: sampling.guidanceScale ?? 3,
-                    batchSize: computation.batchSize)),
+                    sampler: sampling.sampler ?? .pndm, steps: sampling.steps ?? 50,
+                    guidanceScale: sampling.guidanceScale ?? 3, batchSize: computation.batchSize ?? 16)),
             clip: proxy, reference: referencePipeline)
         var rows: [EvaluatedModel] = []
         var images: [Tensor] = []
@@ -143,7 +189,7 @@ struct EvaluateCommand: ParsableCommand {
         let families = PromptFamily.allCases.map { family in
             suite.prompts.indices.filter { suite.prompts[$0].caption.family == family }
         }
-        let turns = (0..<main.promptsPerFamily).flatMap { turn in
+        let turns = (0..<suite.promptsPerFamily).flatMap { turn in
             families.compactMap { turn < $0.count ? $0[turn] : nil }
         }
         let shown = turns.prefix(main.columns)
@@ -151,12 +197,82 @@ struct EvaluateCommand: ParsableCommand {
             let images = ModelEvaluator.images(tensor)
             return shown.map { images[$0] }
         }
+        try writeGrid(rows, pixelScale: 3, prompts: shown.map { suite.prompts[$0].caption.text }, to: path)
+    }
+
+    /// Writes one row of images per model.
+    private func writeGrid(_ rows: [[RGBImage]], pixelScale: Int, prompts: [String], to path: String) throws {
         let labels = models.map { URL(fileURLWithPath: $0.name).deletingPathExtension().lastPathComponent }
-        let image = ImageGrid(rows: rows, rowLabels: labels, columnLabels: [], pixelScale: 3).render()
+        let image = ImageGrid(rows: rows, rowLabels: labels, columnLabels: [], pixelScale: pixelScale).render()
         try PNGFile.write(image, to: path)
-        Output.line(
-            "\(path): columns are "
-                + shown.map { "\"\(suite.prompts[$0].caption.text)\"" }.joined(separator: ", "))
+        Output.line("\(path): columns are " + prompts.map { "\"\($0)\"" }.joined(separator: ", "))
+    }
+}
+
+// MARK: Latent models
+
+extension EvaluateCommand {
+    /// Evaluates latent models on a file of prompts.
+    private func evaluate(prompts path: String, clip: String) throws {
+        let prompts = try PromptFile.records(at: path)
+        let pipelines = try models.map { try latentPipeline($0) }
+        let options = try generationOptions(pipelines)
+        let encoder = try addingFile(clip) { try ImageTextEncoder(contentsOf: clip) }
+        let evaluation = try PromptEvaluation(
+            prompts: prompts, clip: encoder, options: options, seed: sampling.seed,
+            shown: main.grid == nil ? 0 : main.columns)
+        try encoder.warnOfTruncation(prompts.map(\.text), in: path)
+        var results: [(model: ModelReference, measured: ImageMeasurements)] = []
+        for (model, pipeline) in zip(models, pipelines) {
+            let measured = try evaluation.measure(pipeline, reference: results.first?.measured.images) { label in
+                common.progress(label, total: prompts.count, unit: "images")
+            }
+            results.append((model, measured))
+        }
+        let table = try PromptScoreTable(evaluation, clip: clip, results: results)
+        if let grid = main.grid {
+            try writeGrid(
+                results.map { $0.measured.images.prefix(main.columns).map(\.image) }, pixelScale: 1,
+                prompts: prompts.prefix(main.columns).map(\.text), to: grid)
+        }
+        if let output = main.output { try AtomicFile.write(try JSONEncoder.document.encode(table), to: output) }
+        if main.json { try Output.json(table) } else { table.print() }
+    }
+
+    /// The file of a model that makes images of prompts.
+    private func latentPipeline(_ model: ModelReference) throws -> StagedPipeline {
+        let pipeline = try StagedPipeline(model, activations: computation.activations.activations)
+        guard pipeline.hasVAE, pipeline.reader.textEncoder != nil else {
+            throw CommandError(
+                .badData,
+                "\(model.name): --prompts needs a latent model with text encoder and VAE; import the whole pipeline "
+                    + "folder, or leave out --prompts for models of the shapes world")
+        }
+        return pipeline
+    }
+
+    /// The same options for all models. The first one decides defaults, except for the steps that packed files cache.
+    private func generationOptions(_ pipelines: [StagedPipeline]) throws -> GenerationOptions {
+        let config = try pipelines[0].config()
+        let caches = try pipelines.map { pipeline in
+            try pipeline.reader.timeFeatures().map { TimeFeatureTable(timesteps: $0.timesteps, features: $0.features) }
+        }
+        let steps = sampling.steps ?? caches.compactMap { $0?.timesteps.count }.first ?? 50
+        let skeletons = try pipelines.map { pipeline in
+            try DiffusionPipeline(
+                denoiser: pipeline.config().skeleton(), schedulerJSON: pipeline.reader.header.scheduler)
+        }
+        let sampler = try sampling.sampler ?? pipelines[0].ownSampler(skeletons[0], steps: steps)
+        for (index, pipeline) in pipelines.enumerated() {
+            guard let cache = caches[index] else { continue }
+            try addingFile(pipeline.name) {
+                try cache.validate(timesteps: skeletons[index].samplerTimesteps([sampler], steps: steps))
+            }
+        }
+        return GenerationOptions(
+            sampler: sampler, steps: steps,
+            guidanceScale: StagedPipeline.guidanceScale(sampling.guidanceScale, for: config),
+            batchSize: computation.batchSize ?? (skeletons[0].isLarge ? 1 : 16), randomNumbers: .torch)
     }
 }
 
@@ -203,14 +319,13 @@ struct ScoreTable: Codable {
             let parts =
                 [describe("overall", paired.compositional)]
                 + (paired.clip.map { [describe("CLIP", $0)] } ?? [])
-            return "\(row.model) against \(first.model), \(paired.compositional.count) images in pairs: "
+            return PairedText.heading(row.model, first.model, images: paired.compositional.count)
                 + parts.joined(separator: "; ")
         }
     }
 
     private func describe(_ name: String, _ difference: MeanEstimate) -> String {
-        let sign = difference.mean < 0 ? "" : "+"
-        return "\(name) \(sign)\(format(difference.mean, 4)) ± \(format(difference.standardError, 4)) "
+        "\(name) \(PairedText.signed(difference.mean, 4)) ± \(Numbers.fixed(difference.standardError, 4)) "
             + (PairedDifference.isSignificant(difference) ? "(significant)" : "(not significant)")
     }
 
@@ -228,17 +343,13 @@ struct ScoreTable: Codable {
         let families = [
             PromptFamily.singleObject, .twoObjects, .counting, .colors, .position, .colorAttribution,
         ]
-        return [row.model, format(score.compositional, 3), format(score.compositionalStandardError, 3)]
-            + families.map { format(shares[$0.rawValue], 2) }
+        return [row.model, Numbers.fixed(score.compositional, 3), Numbers.fixed(score.compositionalStandardError, 3)]
+            + families.map { Numbers.fixed(shares[$0.rawValue], 2) }
             + [
-                format(score.clipScore?.mean, 3), format(score.frechetDistance, 2),
-                format(score.noiseError, 5),
-                format(row.size.averageBits, 3), "\(row.size.packedBytes)",
-                format(score.secondsPerImage, 3),
+                Numbers.fixed(score.clipScore?.mean, 3), Numbers.fixed(score.frechetDistance, 2),
+                Numbers.fixed(score.noiseError, 5),
+                Numbers.fixed(row.size.averageBits, 3), "\(row.size.packedBytes)",
+                Numbers.fixed(score.secondsPerImage, 3),
             ]
-    }
-
-    private func format(_ value: Double?, _ digits: Int) -> String {
-        value.map { String(format: "%.\(digits)f", $0) } ?? "–"
     }
 }

@@ -17,14 +17,18 @@ struct ImportCommand: ParsableCommand {
 
             --lora merges a LoRA of UNet and text encoders (kohya, PEFT and diffusers names).
 
+            The folder of a CLIP model of transformers, such as openai/clip-vit-base-patch32, gives an image-text \
+            encoder for the option --clip of `bitsfusion evaluate`.
+
             Examples:
 
               bitsfusion import stable-diffusion-v1-5 -o sd15.h5
               bitsfusion import v1-5-pruned-emaonly.safetensors -o sd15.h5
               bitsfusion import sd-v1-5 --variant fp16 --lora style.safetensors=0.8
+              bitsfusion import clip-vit-base-patch32 -o clip.h5
             """)
 
-    @Argument(help: "diffusers pipeline folder, UNet folder, or single-file checkpoint (.safetensors).")
+    @Argument(help: "diffusers pipeline folder, UNet folder, CLIP folder, or single-file checkpoint (.safetensors).")
     var source: String
 
     @Option(name: .shortAndLong, help: "Model file to write.")
@@ -50,6 +54,9 @@ struct ImportCommand: ParsableCommand {
         common.apply()
         InterruptFlag.install()
         let pipeline = try PipelineSource(source, variant: variant, predictionType: predictionType?.rawValue)
+        if pipeline.component(CheckpointHeader.clip) != nil, !lora.isEmpty {
+            throw CommandError(.usage, "--lora: \(source) is a CLIP model, which LoRAs are not for; remove it")
+        }
         let adapters = try lora.map { try LoRA($0.path, weight: $0.weight) }
         let files = pipeline.files + lora.map(\.path)
         try Output.checkCanCreate(output, keeping: files)

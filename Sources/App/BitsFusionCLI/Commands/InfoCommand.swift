@@ -11,8 +11,8 @@ struct InfoCommand: ParsableCommand {
         abstract: "Show a model's architecture, layers, bits and bytes.",
         usage: "bitsfusion info <model> [--recipe <recipe>] [options]",
         discussion: """
-            Reads a model, student or packed file, a diffusers folder, or a config.json. Prints \
-            architecture, layers and parts; for quantized models, or with --recipe, also the \
+            Reads a model, student or packed file, a diffusers folder, a config.json, or the file of a CLIP model. \
+            Prints architecture, layers and parts; for quantized models, or with --recipe, also the \
             paper's average bits (with cached time features and the 8-bit first and last layer, \
             without scales) and the bytes of every part.
 
@@ -23,7 +23,7 @@ struct InfoCommand: ParsableCommand {
                 --recipe Configs/recipes/sd15-bitsfusion-1.99.json
             """)
 
-    @Argument(help: "Model, student or packed file, diffusers folder, config.json, or `shapes`.")
+    @Argument(help: "Model, student, packed or CLIP file, diffusers folder, config.json, or `shapes`.")
     var model: ModelReference
 
     @Option(help: "Recipe with the bits of every layer (default: those of the file).")
@@ -53,7 +53,12 @@ struct InfoCommand: ParsableCommand {
 
     func run() throws {
         common.apply()
-        let description = try ModelDescription(model, keepsVAEEncoder: !noVaeEncoder)
+        let description: ModelDescription
+        do {
+            description = try ModelDescription(model, keepsVAEEncoder: !noVaeEncoder)
+        } catch CheckpointError.imageTextEncoder {
+            return try showCLIPModel()
+        }
         let hasVAE = description.otherComponents.contains { $0.name == "vae" }
         guard !noVaeEncoder || hasVAE && description.cachedSteps == nil else {
             throw CommandError(
@@ -69,6 +74,14 @@ struct InfoCommand: ParsableCommand {
         let storage = TimeFeatureStorage(
             cachedSteps: steps ?? defaultCachedSteps, of: description.inventory)
         let report = try ModelReport(description, recipe: bits, storage: storage, encoding: encoding)
+        if json { try Output.json(report) } else { report.print() }
+    }
+
+    private func showCLIPModel() throws {
+        for (option, isGiven) in [("recipe", recipe != nil), ("cached-steps", cachedSteps != nil)] where isGiven {
+            throw CommandError(.usage, "\(model.name): --\(option): not for image-text encoders; remove it")
+        }
+        let report = try CLIPReport(model)
         if json { try Output.json(report) } else { report.print() }
     }
 }

@@ -125,10 +125,7 @@ struct SampleCommand: ParsableCommand {
         var rng: RandomNumberKind?
 
         func validate() throws {
-            if let steps, steps < 1 { throw ValidationError("--steps: expected 1 or more, found \(steps)") }
-            if let guidanceScale, !guidanceScale.isFinite {
-                throw ValidationError("--guidance-scale: expected a finite number, found \(guidanceScale)")
-            }
+            try validateSampling(steps: steps, guidanceScale: guidanceScale)
             guard (0...1).contains(guidanceRescale) else {
                 throw ValidationError("--guidance-rescale: expected 0 to 1, found \(guidanceRescale)")
             }

@@ -1,37 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
-// One run of `bitsfusion sample`: text encoders, denoiser and VAE are opened one after the other, so that memory holds
-// no more than the current step needs.
+// One run of `bitsfusion sample`.
 
 import BitsFusion
 import Foundation
 
 struct SampleRun {
     private let command: SampleCommand
-    private let reader: CheckpointReader
+    private let model: StagedPipeline
+    private var reader: CheckpointReader { model.reader }
     /// Text by prompt; empty with embeddings.
     private let prompts: [String]
 
     init(_ command: SampleCommand) throws {
         self.command = command
-        reader = try CheckpointReader(command.model.path())
+        model = try StagedPipeline(command.model, activations: command.computation.activations.activations)
         prompts = try command.main.prompts.map { try PromptFile.prompts(at: $0) } ?? command.main.prompt
     }
 
     func run() throws {
         let (main, choices) = (command.main, command.sampling)
-        let hasVAE = reader.header.configs[CheckpointHeader.vae] != nil
-        let output = main.output ?? (hasVAE ? "image.png" : "grid.png")
+        let output = main.output ?? (model.hasVAE ? "image.png" : "grid.png")
         try checkOutputs(output)
         // The denoiser's config decides sizes before anything large is read.
-        let config = try DenoiserRegistry.config(of: reader, named: command.model.name)
-        let vaeConfig = try addingFile(command.model.name) { try AutoencoderKLConfig(in: reader) }
+        let config = try model.config()
+        let vaeConfig = try model.vaeConfig()
         let kind = try addingFile(command.model.name) { try ImageConditioning(config) }
         try checkImageOptions(kind)
-        try checkOutputOptions(hasVAE: hasVAE, isLatent: config.isLatent)
+        try checkOutputOptions(hasVAE: model.hasVAE, isLatent: config.isLatent)
         let image = try command.image.initImage.map { try ImageFile.read($0) }
         let scaleFactor = config.isLatent ? vaeConfig?.vaeScaleFactor ?? 8 : 1
         let size = try sampleSize(config, scaleFactor: scaleFactor, image: kind == .inpainting ? nil : image)
-        let perPrompt = main.count ?? (hasVAE ? 1 : (main.rows ?? 1) * columns)
+        let perPrompt = main.count ?? (model.hasVAE ? 1 : (main.rows ?? 1) * columns)
         let conditions = try conditions(config, size).repeated(perPrompt)
         try addingFile(command.model.name) { try conditions.validate(for: config, size: size) }
         let seeds = (0..<conditions.count).map { choices.seed &+ UInt64($0 % perPrompt) }
@@ -45,55 +44,31 @@ struct SampleRun {
         _ conditions: PromptEmbeddings, seeds: [UInt64], _ inputs: SamplingInputs, _ size: SampleSize?
     ) throws -> (Tensor, GenerationOptions) {
         let choices = command.sampling
-        let pipeline = try addingFile(command.model.name) {
-            try DiffusionPipeline(reader, precision: .keep16Bit, denoiserOnly: true)
-        }
-        pipeline.freeze()
-        pipeline.activations = command.computation.activations.activations
+        let pipeline = try model.denoiser()
         let isLatent = pipeline.denoiser.config.isLatent
         let steps = choices.steps ?? pipeline.denoiser.timeFeatures?.timesteps.count ?? 50
         let options = GenerationOptions(
-            sampler: try choices.sampler ?? ownSampler(pipeline, steps: steps),
+            sampler: try choices.sampler ?? model.ownSampler(pipeline, steps: steps),
             steps: steps,
-            guidanceScale: Self.guidanceScale(
+            guidanceScale: StagedPipeline.guidanceScale(
                 choices.guidanceScale, hasMask: command.image.mask != nil, for: pipeline.denoiser.config),
             guidanceRescale: choices.guidanceRescale,
             batchSize: command.computation.batchSize ?? (pipeline.isLarge ? 1 : 8), size: size,
             randomNumbers: choices.rng ?? (isLatent ? .torch : .philox))
         let progress = command.common.progress(
             "sampling", total: options.steps * conditions.count, unit: conditions.count == 1 ? "steps" : "image steps")
-        let samples = try addingFile(command.model.name) {
-            do {
-                return try pipeline.generate(conditions, seeds: seeds, options: options, inputs: inputs) { share in
-                    progress.update(share: share)
-                    try InterruptFlag.check()
-                }
-            } catch let error as PipelineError {
-                // The model's own shapes were checked before.
-                throw CommandError(error.category, "\(command.image.latents ?? command.model.name): \(error)")
+        let samples: Tensor
+        do {
+            samples = try model.samples(pipeline, conditions, seeds: seeds, options: options, inputs: inputs) { share in
+                progress.update(share: share)
+                try InterruptFlag.check()
             }
+        } catch let error as PipelineError {
+            // The model's own shapes were checked before.
+            throw CommandError(error.category, "\(command.image.latents ?? command.model.name): \(error)")
         }
         progress.endLine()
-        guard samples.isFinite else {
-            throw CommandError(
-                .badData,
-                "\(command.model.name): samples: not finite; use a smaller --guidance-scale, or another model")
-        }
         return (samples, options)
-    }
-
-    private func ownSampler(_ pipeline: DiffusionPipeline, steps: Int) throws -> SamplerKind {
-        do {
-            return try pipeline.defaultSampler(steps: steps)
-        } catch let error as ConfigError {
-            throw CommandError(error.category, "\(command.model.name): \(error); choose one with --sampler")
-        }
-    }
-
-    /// The defaults of diffusers' pipelines. They guide latent models above a scale of 1 only.
-    private static func guidanceScale(_ scale: Float?, hasMask: Bool, for config: any DenoiserConfig) -> Float {
-        guard config.isLatent else { return scale ?? 3 }
-        return max(scale ?? (config.addedConditionsType == nil || hasMask ? 7.5 : 5), 1)
     }
 
     /// The defaults of diffusers' pipelines. SDXL with a mask starts from the image, too, with almost no trace of it.
@@ -187,20 +162,12 @@ struct SampleRun {
         if let embeddings = command.main.embeddings {
             return try addingFile(embeddings) { try PromptEmbeddings(embeddings: embeddings, config: config) }
         }
-        let encoder = try addingFile(command.model.name) { try PromptEncoder(reader) }
-        encoder.setActivations(command.computation.activations.activations)
+        let encoder = try model.promptEncoder()
         let negative = command.main.negativePrompt
-        for prompt in Set(prompts + [negative].compactMap { $0 }).sorted() {
-            if let text = try encoder.truncatedText(prompt) {
-                Output.warning("--prompt: more than 75 tokens; the text encoder does not see the end: \"\(text)\"")
-            }
-        }
-        let sample = size ?? config.sampleSize ?? SampleSize(height: 64, width: 64)
-        let factor = try AutoencoderKLConfig(in: reader)?.vaeScaleFactor ?? 1
-        let imageSize = SampleSize(height: sample.height * factor, width: sample.width * factor)
+        try StagedPipeline.warnOfTruncation(prompts + [negative].compactMap { $0 }, by: encoder, option: "--prompt")
         return try encoder.embeddings(
             prompts, negativePrompts: negative.map { text in prompts.map { _ in text } },
-            options: PromptOptions(clipSkip: command.sampling.clipSkip, imageSize: imageSize))
+            options: PromptOptions(clipSkip: command.sampling.clipSkip, imageSize: try model.imageSize(of: size)))
     }
 
     private func imageInputs(
@@ -223,9 +190,7 @@ struct SampleRun {
                     + "use a latent model that was packed without --no-vae-encoder")
         }
         vae.store.setActivations(.float32)
-        let sample = size ?? config.sampleSize ?? SampleSize(height: 64, width: 64)
-        let pixels = SampleSize(
-            height: sample.height * vae.config.vaeScaleFactor, width: sample.width * vae.config.vaeScaleFactor)
+        let pixels = try model.imageSize(of: size)
         let resized = image.resized(width: pixels.width, height: pixels.height)
         let shape = [1, 1, pixels.height, pixels.width]
         let mask = try command.image.mask.map { path in
@@ -245,8 +210,7 @@ struct SampleRun {
         _ samples: Tensor, _ options: GenerationOptions, seeds: [UInt64], perPrompt: Int, to output: String,
         isLatent: Bool
     ) throws {
-        let hasVAE = reader.header.configs[CheckpointHeader.vae] != nil
-        let preview = isLatent && !hasVAE
+        let preview = isLatent && !model.hasVAE
         let latents =
             command.image.saveLatents
             ?? (preview ? PathParts(output).sibling(PathParts(output).stem + ".safetensors") : nil)
@@ -254,17 +218,11 @@ struct SampleRun {
             try Output.tensors([("latents", samples)], to: latents)
             Output.line(latents)
         }
-        guard isLatent, hasVAE else {
+        guard isLatent, let vae = try model.decoder() else {
             try PNGFile.write(grid(of: samples, isLatent: isLatent).render(), to: output)
             Output.line(output)
             return
         }
-        let stored = try addingFile(command.model.name) {
-            try AutoencoderKL(in: reader, decoderOnly: true, precision: .keep16Bit)
-        }
-        guard let vae = stored else { return }
-        // Images show the quantization of activations: at int8 they would have about 38 instead of 41 dB.
-        vae.store.setActivations(.float32)
         vae.useTiling = command.computation.vaeTiling
         for index in 0..<samples.shape[0] {
             let pixels = withoutGradients {

@@ -45,10 +45,14 @@ enum BundledWorld {
     /// Distillation settings with a name.
     static let namedDistillationOptions: [String: DistillationOptions] = ["paper": .paper, "shapes": .shapes]
 
-    /// Opens the image-text scorer in the file `path`.
+    /// Opens the image-text scorer in the file `path`, a CLIP-proxy or a CLIP model.
     ///
-    /// - Throws: as `ClipProxy.init(file:)`.
-    static func scorer(_ path: String) throws -> any PromptScorer { try ClipProxy(file: path) }
+    /// - Throws: as `ClipProxy.init(_:)` and `ImageTextEncoder.init(_:precision:)`.
+    static func scorer(_ path: String) throws -> any PromptScorer {
+        let reader = try CheckpointReader(path, formats: [.clip])
+        guard reader.header.architecture == CLIPConfig.architecture else { return try ClipProxy(reader) }
+        return try addingFile(path) { try ImageTextEncoder(reader) }
+    }
 
     /// The path of the bundled scorer.
     ///

@@ -68,11 +68,16 @@ struct SamplingOptions<Defaults: SamplingDefaults>: ParsableArguments {
     @Option(parsing: .unconditional, help: "Seed of the random numbers.")
     var seed = Defaults.seed
 
-    func validate() throws {
-        if steps < 1 { throw ValidationError("--steps: expected 1 or more, found \(steps)") }
-        if let guidanceScale, !guidanceScale.isFinite {
-            throw ValidationError("--guidance-scale: expected a finite number, found \(guidanceScale)")
-        }
+    func validate() throws { try validateSampling(steps: steps, guidanceScale: guidanceScale) }
+}
+
+/// Checks values of `--steps` and `--guidance-scale`; nil for defaults.
+///
+/// - Throws: `ValidationError`.
+func validateSampling(steps: Int?, guidanceScale: Float?) throws {
+    if let steps, steps < 1 { throw ValidationError("--steps: expected 1 or more, found \(steps)") }
+    if let guidanceScale, !guidanceScale.isFinite {
+        throw ValidationError("--guidance-scale: expected a finite number, found \(guidanceScale)")
     }
 }
 

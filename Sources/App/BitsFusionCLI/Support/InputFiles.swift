@@ -5,18 +5,90 @@ import BitsFusion
 import Foundation
 import Yams
 
+/// A prompt of an evaluation.
+struct PromptRecord: Equatable {
+    let text: String
+    /// The group whose mean score is reported; nil without one.
+    var category: String?
+}
+
 enum PromptFile {
     /// The lines of the file at `path` without surrounding spaces and without empty lines.
     ///
     /// - Throws: `FileError.missingFile`, `.unreadable`, `.wrongKind` if it is not text; `CommandError` if it has no
     ///   prompt.
     static func prompts(at path: String) throws -> [String] {
-        let prompts = try AtomicFile.readText(path).split(whereSeparator: \.isNewline)
-            .map { $0.trimmingCharacters(in: .whitespaces) }.filter { !$0.isEmpty }
-        guard !prompts.isEmpty else {
+        try lines(path).map { $0.text.trimmingCharacters(in: .whitespaces) }
+    }
+
+    /// The prompts of the file at `path` with their categories, by the extension of its name:
+    /// - `.jsonl`: one JSON object per line, with `prompt`, `text` or `caption`, and optionally `category`;
+    /// - `.tsv`: columns that the first line names, one of them Prompt, Text or Caption, and optionally Category, as
+    ///   PartiPrompts (arXiv:2206.10789);
+    /// - others: one prompt per line.
+    ///
+    /// - Throws: as `prompts(at:)`; `CommandError` for a line without a prompt.
+    static func records(at path: String) throws -> [PromptRecord] {
+        let lines = try lines(path)
+        switch path.split(separator: ".").last?.lowercased() {
+        case "jsonl": return try lines.map { try record(json: $0.text, at: "\(path): line \($0.number)") }
+        case "tsv": return try records(table: lines, path)
+        default: return lines.map { PromptRecord(text: $0.text.trimmingCharacters(in: .whitespaces)) }
+        }
+    }
+
+    /// The keys and columns of a prompt; the first one that exists counts.
+    private static let promptKeys = ["prompt", "text", "caption"]
+
+    private static func record(json line: String, at place: String) throws -> PromptRecord {
+        guard let value = try? JSONValue(Array(line.utf8)), value.members != nil else {
+            throw CommandError(.badData, "\(place): expected a JSON object; correct the line or remove it")
+        }
+        guard let prompt = promptKeys.compactMap({ value[$0]?.text }).first, !prompt.isEmpty else {
+            throw CommandError(
+                .badData,
+                "\(place): no prompt: expected text under one of \(promptKeys.joined(separator: ", ")); add it")
+        }
+        return PromptRecord(text: prompt, category: value["category"]?.text)
+    }
+
+    private static func records(table lines: [(number: Int, text: String)], _ path: String) throws -> [PromptRecord] {
+        func cells(_ line: String) -> [String] {
+            line.split(separator: "\t", omittingEmptySubsequences: false)
+                .map { $0.trimmingCharacters(in: .whitespaces) }
+        }
+        let header = cells(lines[0].text).map { $0.lowercased() }
+        guard let column = promptKeys.compactMap({ header.firstIndex(of: $0) }).first else {
+            throw CommandError(
+                .badData,
+                "\(path): line \(lines[0].number): no column Prompt: expected names of columns, separated by tabs; add "
+                    + "them")
+        }
+        let category = header.firstIndex(of: "category")
+        let records = try lines.dropFirst().map { number, line in
+            let cells = cells(line)
+            guard cells.count > column, !cells[column].isEmpty else {
+                throw CommandError(.badData, "\(path): line \(number): no prompt; add it or remove the line")
+            }
+            let name = category.flatMap { $0 < cells.count ? cells[$0] : nil }
+            return PromptRecord(text: cells[column], category: name?.isEmpty == false ? name : nil)
+        }
+        guard !records.isEmpty else {
+            throw CommandError(.badData, "\(path): no prompts; give one line per prompt after the names of the columns")
+        }
+        return records
+    }
+
+    /// The lines of a text file that are not blank, numbered from 1.
+    private static func lines(_ path: String) throws -> [(number: Int, text: String)] {
+        let lines = try AtomicFile.readText(path).split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
+            .enumerated()
+            .map { (number: $0.offset + 1, text: String($0.element)) }
+            .filter { !$0.text.allSatisfy(\.isWhitespace) }
+        guard !lines.isEmpty else {
             throw CommandError(.badData, "\(path): no prompts; give a file with one prompt per line")
         }
-        return prompts
+        return lines
     }
 }
 

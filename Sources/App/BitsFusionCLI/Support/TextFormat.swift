@@ -32,6 +32,9 @@ enum Numbers {
     /// With `digits` decimal places.
     static func fixed(_ value: Double, _ digits: Int) -> String { String(format: "%.\(digits)f", value) }
 
+    /// As above; a dash for nil.
+    static func fixed(_ value: Double?, _ digits: Int) -> String { value.map { fixed($0, digits) } ?? "–" }
+
     /// The largest resident memory of this process so far, in bytes.
     static var peakMemory: Int {
         var usage = rusage()

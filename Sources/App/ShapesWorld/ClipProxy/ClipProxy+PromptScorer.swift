@@ -4,7 +4,7 @@
 
 import BitsFusion
 
-extension ClipProxy: PromptScorer {
+extension ClipProxy: PromptScorer, PerceptualEncoder {
     /// - Throws: `TokenizerError.vocabulary` for a proxy with another number of token ids; `CaptionError` for unknown
     ///   words.
     public func validate(prompts: [String]) throws { _ = try ids(of: prompts) }

@@ -88,11 +88,8 @@ struct PipelineFolder {
 
     private mutating func readTexts(_ path: String, _ classes: [String: String]) throws {
         for name in Self.tokenizerNames where classes[name] != nil || !listsComponents {
-            var texts: [String: String] = [:]
-            for file in Self.tokenizerFiles where try FilePresence("\(path)/\(name)/\(file)").exists() {
-                texts[file] = try TextDocument.text("\(path)/\(name)/\(file)")
-                files.append("\(path)/\(name)/\(file)")
-            }
+            let (texts, paths) = try Self.tokenizer(in: "\(path)/\(name)")
+            files += paths
             if !texts.isEmpty {
                 tokenizers[name] = texts
             } else if classes[name] != nil {
@@ -104,6 +101,17 @@ struct PipelineFolder {
             scheduler = try TextDocument.object(schedulerPath).text
             files.append(schedulerPath)
         }
+    }
+
+    /// The texts of the tokenizer files in `folder` by name, and the paths of these files.
+    static func tokenizer(in folder: String) throws -> (texts: [String: String], files: [String]) {
+        var texts: [String: String] = [:]
+        var files: [String] = []
+        for name in tokenizerFiles where try FilePresence(folder + "/" + name).exists() {
+            texts[name] = try TextDocument.text(folder + "/" + name)
+            files.append(folder + "/" + name)
+        }
+        return (texts, files)
     }
 
     /// Refuses pipelines of other kinds by name.

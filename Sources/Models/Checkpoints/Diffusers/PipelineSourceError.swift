@@ -9,6 +9,8 @@ public enum PipelineSourceError: Error, Equatable, Sendable {
     case noConfig(folder: String, files: [String])
     /// The file of a component that `model_index.json` names does not exist.
     case missingComponent(path: String)
+    /// A CLIP folder has no config of its image processor.
+    case missingProcessor(path: String)
     /// The pipeline has no UNet; `denoiser` is the class of the network that it has instead.
     case noUNet(folder: String, pipeline: String, denoiser: String?)
     /// A pipeline with a UNet that is not supported.
@@ -24,7 +26,7 @@ public enum PipelineSourceError: Error, Equatable, Sendable {
 extension PipelineSourceError: CategorizedError {
     public var category: ErrorCategory {
         switch self {
-        case .noConfig, .missingComponent: .inputMissing
+        case .noConfig, .missingComponent, .missingProcessor: .inputMissing
         case .noUNet, .otherPipeline, .modelFile: .badData
         case .variantOfFile, .predictionTypeOfFolder: .usage
         }
@@ -37,6 +39,8 @@ extension PipelineSourceError: CategorizedError {
                 + "checkpoint, or download the configs too"
         case .missingComponent(let path):
             "\(path): not there, but model_index.json names the component; download its folder too"
+        case .missingProcessor(let path):
+            "\(path): not there, but images are prepared as it says; download it too"
         case .noUNet(let folder, let pipeline, let denoiser):
             "\(folder): \(pipeline) has no unet" + (denoiser.map { ", but a \($0)" } ?? "")
                 + "; supported are Stable Diffusion 1.x, 2.x and SDXL"

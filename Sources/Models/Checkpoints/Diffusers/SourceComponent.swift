@@ -3,13 +3,13 @@
 
 /// One network of a pipeline on disk.
 public struct SourceComponent: Sendable {
-    /// The folder's name in diffusers: `unet`, `vae`, `text_encoder`, `text_encoder_2`.
+    /// The folder's name in diffusers: `unet`, `vae`, `text_encoder`, `text_encoder_2`; `clip` for a CLIP model.
     public let name: String
     /// The class in diffusers or transformers, such as `UNet2DConditionModel`, `AutoencoderKL`, `CLIPTextModel`.
     public let className: String
     /// The text of `config.json`, without a byte order mark.
     public let config: String
-    /// The tensors, under the names that diffusers (UNet, VAE) and transformers (text encoders) give them.
+    /// The tensors, under the names that diffusers (UNet, VAE) and transformers (text encoders, CLIP) give them.
     public let tensors: any TensorSource
 
     public init(name: String, className: String, config: String, tensors: any TensorSource) {

@@ -7,6 +7,7 @@
 //     /header/NAME             config of each component
 //     /header/[scheduler]      scheduler_config.json of the pipeline
 //     /header/[model_index]    model_index.json of the pipeline
+//     /header/[preprocessor]   preprocessor_config.json of a CLIP model
 //     /header/[training]       state of an unfinished run
 //     /tokenizers/NAME/FILE    texts of the pipeline's tokenizer folders, such as /tokenizers/tokenizer/merges.txt
 //     /NAME                    parameters of each component; groups follow the diffusers path
@@ -51,6 +52,8 @@ public struct CheckpointHeader: Equatable, Sendable {
     public var scheduler: String?
     /// The diffusers `model_index.json`; nil where the model came without one.
     public var modelIndex: String?
+    /// The transformers `preprocessor_config.json`; nil except for CLIP models.
+    public var preprocessor: String?
     /// The name of the text encoder's tokenizer; set exactly where the file has a text encoder.
     public var tokenizer: String?
     /// The files of tokenizers that are made from files: text by file name, by the tokenizer's component (`tokenizer`,
@@ -61,6 +64,8 @@ public struct CheckpointHeader: Equatable, Sendable {
     public static let textEncoder = "text_encoder"
     /// The name of the autoencoder's component.
     public static let vae = "vae"
+    /// The name of the only component of an image-text encoder.
+    public static let clip = "clip"
 
     /// - Precondition: `tokenizer` and `textConfig` are both nil or both not nil; `component` is a valid component
     ///   name.
@@ -80,7 +85,8 @@ public struct CheckpointHeader: Equatable, Sendable {
     /// - Precondition: `tokenizer` is set exactly where there is a text encoder; names can be those of components.
     public init(
         format: CheckpointFormat, architecture: String, component: String, configs: [String: String], manifest: String,
-        scheduler: String?, modelIndex: String? = nil, tokenizer: String?, tokenizers: [String: [String: String]] = [:]
+        scheduler: String?, modelIndex: String? = nil, preprocessor: String? = nil, tokenizer: String?,
+        tokenizers: [String: [String: String]] = [:]
     ) {
         precondition(
             configs.keys.contains { $0.hasPrefix(Self.textEncoder) } == (tokenizer != nil),
@@ -93,6 +99,7 @@ public struct CheckpointHeader: Equatable, Sendable {
         self.manifest = manifest
         self.scheduler = scheduler
         self.modelIndex = modelIndex
+        self.preprocessor = preprocessor
         self.tokenizer = tokenizer
         self.tokenizers = tokenizers
     }
@@ -114,6 +121,7 @@ public struct CheckpointHeader: Equatable, Sendable {
         documents.append((CheckpointName.document(CheckpointName.manifest), manifest))
         if let scheduler { documents.append((CheckpointName.document(CheckpointName.scheduler), scheduler)) }
         if let modelIndex { documents.append((CheckpointName.document(CheckpointName.modelIndex), modelIndex)) }
+        if let preprocessor { documents.append((CheckpointName.document(CheckpointName.preprocessor), preprocessor)) }
         for (name, files) in tokenizers {
             documents += files.map { (CheckpointName.tokenizers + "/" + name + "/" + $0.key, $0.value) }
         }
@@ -153,6 +161,7 @@ public struct CheckpointSection: Hashable, Sendable {
             CheckpointName.header, CheckpointName.tokenizers, CheckpointName.quantization, CheckpointName.packed,
             timeFeatures.group, training.group,
             "/" + CheckpointName.manifest, "/" + CheckpointName.scheduler, "/" + CheckpointName.modelIndex,
+            "/" + CheckpointName.preprocessor,
         ]
         return !name.isEmpty && !name.contains("/") && !name.contains(".") && !reserved.contains("/" + name)
     }
@@ -169,6 +178,7 @@ enum CheckpointName {
     static let manifest = "manifest"
     static let scheduler = "scheduler"
     static let modelIndex = "model_index"
+    static let preprocessor = "preprocessor"
     static let training = "training"
     static func document(_ name: String) -> String { header + "/" + name }
     // Attributes of the root

@@ -21,9 +21,9 @@ public final class CheckpointReader: Sendable {
     ///   - path: the file.
     ///   - formats: the accepted kinds of checkpoint; by default those of diffusion models.
     /// - Throws: `FileError.missingFile`, `.unreadable`, or `.wrongKind` if it is not an HDF5 file;
-    ///   `HDF5Error.attribute` if it is not a checkpoint or is of another kind; `CheckpointError.version`; `JSONError`
-    ///   if a document is not valid JSON; `HDF5Error.object` and `.failed`, and `CheckpointError.unusedKeys`, if it is
-    ///   damaged.
+    ///   `HDF5Error.attribute` if it is not a checkpoint or is of another kind; `CheckpointError.imageTextEncoder`,
+    ///   `.diffusionModel` if it is of the other kind, `.version`; `JSONError` if a document is not valid JSON;
+    ///   `HDF5Error.object` and `.failed`, and `CheckpointError.unusedKeys`, if it is damaged.
     public init(_ path: String, formats: [CheckpointFormat] = CheckpointFormat.models) throws {
         self.path = path
         let shared = SharedHDF5File(try HDF5File.open(path))
@@ -168,6 +168,10 @@ extension CheckpointHeader {
         }
         let name = try file.required(CheckpointName.format) { file throws in try file.text(CheckpointName.format) }
         guard let format = formats.first(where: { $0.rawValue == name }) else {
+            if name == CheckpointFormat.clip.rawValue { throw CheckpointError.imageTextEncoder(file: path) }
+            if formats == [.clip], CheckpointFormat(rawValue: name) != nil {
+                throw CheckpointError.diffusionModel(file: path, format: name)
+            }
             let known = formats.map(\.rawValue).joined(separator: ", ")
             throw fault(CheckpointName.format, .value(expected: known, found: name))
         }
@@ -194,6 +198,7 @@ extension CheckpointHeader {
         let manifest = try take(CheckpointName.manifest)
         let scheduler = documents.removeValue(forKey: CheckpointName.scheduler)
         let modelIndex = documents.removeValue(forKey: CheckpointName.modelIndex)
+        let preprocessor = documents.removeValue(forKey: CheckpointName.preprocessor)
         documents.removeValue(forKey: CheckpointName.training)
         if let name = documents.keys.sorted(by: byBytes).first(where: { !CheckpointSection.isComponent($0) }) {
             throw HDF5Error.object(
@@ -212,7 +217,7 @@ extension CheckpointHeader {
         }
         self.init(
             format: format, architecture: architecture, component: component, configs: documents, manifest: manifest,
-            scheduler: scheduler, modelIndex: modelIndex, tokenizer: tokenizer,
+            scheduler: scheduler, modelIndex: modelIndex, preprocessor: preprocessor, tokenizer: tokenizer,
             tokenizers: try Self.tokenizers(in: file))
     }
 

@@ -4,7 +4,7 @@
 //     VAE              mid_block.attentions.0.{query,key,value,proj_attn} -> .{to_q,to_k,to_v,to_out.0}, in diffusers
 //                      before 0.15; these weights may be convolutions with a kernel of one element
 //     text encoder     embeddings..., encoder... -> text_model.embeddings..., as transformers writes before 5.6;
-//                      embeddings.position_ids are indices and no weights
+//                      embeddings.position_ids are indices and no weights, also those of a whole CLIP model
 
 /// Names of the tensors of one component, as diffusers 0.42 and transformers before 5.6 write them.
 enum ComponentNames {
@@ -14,7 +14,7 @@ enum ComponentNames {
     static func current(_ source: any TensorSource, component: String) throws -> any TensorSource {
         switch component {
         case "vae": try views(of: source, rename: vae, change: { isVAEAttention($0) ? $1.withoutKernel : $1 })
-        case "text_encoder", "text_encoder_2": try views(of: source, rename: text, change: { $1 })
+        case "text_encoder", "text_encoder_2", "clip": try views(of: source, rename: text, change: { $1 })
         default: source
         }
     }

@@ -29,6 +29,8 @@ public struct PipelineSource: Sendable {
     public let tokenizers: [String: [String: String]]
     /// The text of `scheduler_config.json`, if there is one.
     public let scheduler: String?
+    /// The text of a CLIP model's `preprocessor_config.json`; nil for pipelines.
+    public let preprocessor: String?
     /// The text of `model_index.json`, made up where there is none.
     public let modelIndex: String
     /// Every file that was read, for manifests.
@@ -39,7 +41,8 @@ public struct PipelineSource: Sendable {
     /// Opens a pipeline.
     ///
     /// - Parameters:
-    ///   - path: a pipeline folder, a component folder, a folder of the Hub's cache, or a safetensors file.
+    ///   - path: a pipeline folder, a component folder, the folder of a CLIP model, a folder of the Hub's cache, or a
+    ///     safetensors file.
     ///   - variant: which weights to take where there are several, such as "fp16"; components without this variant
     ///     give those without one, as in diffusers. Nil takes weights without a variant, then fp16.
     ///   - predictionType: `epsilon` or `v_prediction`, for single files; nil lets the weights decide.
@@ -64,13 +67,14 @@ public struct PipelineSource: Sendable {
 
     private init(
         layout: Layout, path: String, components: [SourceComponent], tokenizers: [String: [String: String]],
-        scheduler: String?, modelIndex: String, files: [String], omitted: [OmittedPart]
+        scheduler: String?, preprocessor: String? = nil, modelIndex: String, files: [String], omitted: [OmittedPart]
     ) {
         self.layout = layout
         self.path = path
         self.components = components
         self.tokenizers = tokenizers
         self.scheduler = scheduler
+        self.preprocessor = preprocessor
         self.modelIndex = modelIndex
         self.files = files
         self.omitted = omitted
@@ -109,25 +113,31 @@ public struct PipelineSource: Sendable {
     private static func component(_ path: String, variant: String?) throws -> PipelineSource {
         let (config, value) = try TextDocument.object(path + "/" + DiffusersName.config)
         let className = value["_class_name"]?.text ?? value["architectures"]?.elements?.first?.text
+        let isCLIP = CLIPFolder.isCLIP(value, className: className)
         let name =
             switch className {
+            case _ where isCLIP: CLIPFolder.component
             case let name? where name.hasPrefix("Autoencoder"): "vae"
             case let name? where name.hasPrefix("CLIPText"): "text_encoder"
             default: "unet"
             }
         let weights = try PipelineFolder.weights(of: name, in: path, variant: variant, isAlone: true)
         let component = SourceComponent(
-            name: name, className: className ?? "UNet2DConditionModel", config: config,
+            name: name, className: className ?? (isCLIP ? "CLIPModel" : "UNet2DConditionModel"), config: config,
             tensors: try ComponentNames.current(weights.source, component: name))
+        let clip = try isCLIP ? CLIPFolder(path) : nil
         // A component of a pipeline given by itself: the scheduler is in a folder beside it.
         let isInPipeline = try FilePresence(path + "/../" + DiffusersName.modelIndex).exists()
         let folders = name != "unet" ? [] : isInPipeline ? [path, path + "/.."] : [path]
         let scheduler = try folders.map { $0 + "/" + DiffusersName.scheduler }.first { try FilePresence($0).exists() }
         return PipelineSource(
-            layout: .componentFolder, path: path, components: [component], tokenizers: [:],
+            layout: .componentFolder, path: path, components: [component],
+            tokenizers: clip.map { ["tokenizer": $0.tokenizer] } ?? [:],
             scheduler: try scheduler.map { path throws in try TextDocument.object(path).text },
+            preprocessor: clip?.preprocessor,
             modelIndex: ConfigText.modelIndex("StableDiffusionPipeline", [component]),
-            files: [path + "/" + DiffusersName.config] + weights.files + (scheduler.map { [$0] } ?? []), omitted: [])
+            files: [path + "/" + DiffusersName.config] + weights.files + (clip?.files ?? [])
+                + (scheduler.map { [$0] } ?? []), omitted: [])
     }
 
     /// The folder of files where `path` is a model's folder in the Hub's cache, else `path`.

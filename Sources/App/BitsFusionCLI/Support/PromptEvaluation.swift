@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+// Scores latent models on a list of prompts: CLIP scores of the decoded images, and their differences from the images
+// of the first model with the same seeds. Images are compared as files have them, with 8 bits.
+// K images, P projection size of CLIP.
+
+import BitsFusion
+import Foundation
+
+/// The images of one model, and what is measured of them.
+struct ImageMeasurements {
+    /// The projected CLIP features, `[K, P]`.
+    let features: Tensor
+    /// The CLIP score of each image.
+    let scores: [Double]
+    /// The comparison with the images of the first model; nil for the first model.
+    let comparison: ImageErrors?
+    /// Wall-clock seconds per image of sampling with guidance and of decoding.
+    let secondsPerImage: Double
+    /// Bits per weight of the denoiser's layers, see `ModelSize`.
+    let averageBits: Double
+    /// The images: all of the first model, else those that a grid shows.
+    let images: [StoredImage]
+}
+
+/// An image in 8 bits, in a quarter of the memory of an `RGBImage`.
+struct StoredImage {
+    private let width, height: Int
+    /// `[height, width, 3]`.
+    private let bytes: [UInt8]
+
+    /// The image, rounded to 8 bits.
+    init(_ image: RGBImage) { (width, height, bytes) = (image.width, image.height, image.interleaved) }
+
+    var image: RGBImage { RGBImage(width: width, height: height, interleaved: bytes) }
+}
+
+/// The differences of the images of a model from those of the first model.
+struct ImageErrors {
+    /// In units of the range of the pixels.
+    var squaredErrors: [Double] = []
+    /// nil where images are smaller than a window.
+    var similarities: [Double]? = []
+
+    /// Adds one pair of images.
+    mutating func add(_ image: RGBImage, reference: RGBImage) {
+        let (image, reference) = (image.tensor, reference.tensor)
+        squaredErrors += meanSquaredErrors(image, reference: reference)
+        if min(image.shape[2], image.shape[3]) < structuralSimilarityWindow { similarities = nil }
+        similarities? += structuralSimilarities(image, reference: reference, dataRange: 1)
+    }
+}
+
+/// Prompts, seeds, sampling options and CLIP model that all models of a table share.
+struct PromptEvaluation {
+    let prompts: [PromptRecord]
+    let clip: ImageTextEncoder
+    let options: GenerationOptions
+    /// Image i starts from seed `seed + i`.
+    let seed: UInt64
+    /// The number of images of each model that are kept for a grid.
+    let shown: Int
+    private let textFeatures: Tensor
+
+    /// The number of prompts or images that are encoded at once.
+    private static let chunk = 16
+
+    /// - Throws: the tokenizer's error for text that it cannot represent.
+    init(prompts: [PromptRecord], clip: ImageTextEncoder, options: GenerationOptions, seed: UInt64, shown: Int) throws {
+        (self.prompts, self.clip, self.options, self.seed, self.shown) = (prompts, clip, options, seed, shown)
+        textFeatures = try clip.textFeatures(prompts.map(\.text))
+    }
+
+    /// Samples and measures the images of one model.
+    ///
+    /// - Parameters:
+    ///   - model: a latent model with text encoder and VAE.
+    ///   - reference: the images of the first model; nil for the first model.
+    ///   - progress: makes a reporter of a step of the work, by its name.
+    /// - Returns: the measurements, and the images that are needed later.
+    /// - Throws: what opening and sampling throw; `Interrupted`.
+    func measure(
+        _ model: StagedPipeline, reference: [StoredImage]?, progress: (String) -> ProgressReporter
+    ) throws -> ImageMeasurements {
+        // Texts that the first model cuts off, the others usually cut off too.
+        let conditions = try conditions(of: model, warns: reference == nil)
+        let sampled = try latents(of: model, conditions, progress("\(model.name): sampling"))
+        guard let vae = try model.decoder() else {
+            preconditionFailure("\(model.name): no VAE; the command checks it")
+        }
+        let reporter = progress("\(model.name): decoding")
+        var seconds = sampled.seconds
+        var comparison = reference.map { _ in ImageErrors() }
+        var (kept, features): ([StoredImage], [Tensor]) = ([], [])
+        for first in stride(from: 0, to: prompts.count, by: Self.chunk) {
+            let indices = first..<min(first + Self.chunk, prompts.count)
+            let start = ContinuousClock.now
+            let images = try indices.map { index in
+                try InterruptFlag.check()
+                reporter.update(index)
+                return decoded(sampled.latents.sliced(axis: 0, index..<index + 1), vae)
+            }
+            seconds += Numbers.seconds(start.duration(to: .now))
+            features.append(clip.imageFeatures(images.map(\.image)))
+            for (index, image) in zip(indices, images) {
+                if let reference { comparison?.add(image.image, reference: reference[index].image) }
+                if reference == nil || index < shown { kept.append(image) }
+            }
+        }
+        reporter.update(prompts.count)
+        reporter.endLine()
+        let all = Tensor.concatenated(features, axis: 0)
+        return ImageMeasurements(
+            features: all, scores: clipScores(imageFeatures: all, textFeatures: textFeatures), comparison: comparison,
+            secondsPerImage: seconds / Double(prompts.count), averageBits: sampled.averageBits, images: kept)
+    }
+
+    /// The text encoders' output for all prompts.
+    private func conditions(of model: StagedPipeline, warns: Bool) throws -> PromptEmbeddings {
+        let encoder = try model.promptEncoder()
+        let texts = prompts.map(\.text)
+        if warns { try StagedPipeline.warnOfTruncation(texts, by: encoder, option: "--prompts") }
+        let imageSize = try model.imageSize(of: options.size)
+        let parts = try stride(from: 0, to: texts.count, by: Self.chunk).map { first in
+            try encoder.embeddings(
+                Array(texts[first..<min(first + Self.chunk, texts.count)]),
+                options: PromptOptions(imageSize: imageSize))
+        }
+        return .concatenated(parts)
+    }
+
+    /// Samples with the denoiser, which is released before the VAE is opened.
+    private func latents(
+        of model: StagedPipeline, _ conditions: PromptEmbeddings, _ reporter: ProgressReporter
+    ) throws -> (latents: Tensor, averageBits: Double, seconds: Double) {
+        let pipeline = try model.denoiser()
+        let config = pipeline.denoiser.config
+        try addingFile(model.name) { try conditions.validate(for: config, size: options.size) }
+        let start = ContinuousClock.now
+        let seeds = prompts.indices.map { seed &+ UInt64($0) }
+        let samples = try addingFile(model.name) {
+            try model.samples(pipeline, conditions, seeds: seeds, options: options) { share in
+                try InterruptFlag.check()
+                reporter.update(share: share)
+            }
+        }
+        let seconds = Numbers.seconds(start.duration(to: .now))
+        reporter.endLine()
+        return (samples, try ModelSize(of: pipeline, file: model.reader.path).averageBits, seconds)
+    }
+
+    /// The image of latents `[1, C, H, W]`.
+    private func decoded(_ latents: Tensor, _ vae: AutoencoderKL) -> StoredImage {
+        StoredImage(images(withoutGradients { vae.decode(vae.config.unscaledLatents(latents)) })[0])
+    }
+}
+
+extension RGBImage {
+    /// `[1, 3, height, width]`, 0...1.
+    fileprivate var tensor: Tensor { Tensor(pixels, shape: [1, 3, height, width]) }
+}
+
+extension ImageTextEncoder {
+    /// Warns of prompts in the file `path` with more tokens than the text model takes.
+    ///
+    /// - Throws: the tokenizer's error for text that it cannot represent.
+    func warnOfTruncation(_ prompts: [String], in path: String) throws {
+        let truncated = try prompts.count { try isTruncated($0) }
+        guard truncated > 0 else { return }
+        let limit = model.config.textConfig.maxPositionEmbeddings - 2
+        Output.warning(
+            "\(path): \(truncated) prompts have more than \(limit) tokens; as in torchmetrics, their CLIP scores are "
+                + "those of the start token")
+    }
+}
