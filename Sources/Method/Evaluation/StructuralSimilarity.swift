@@ -11,7 +11,7 @@ import Tensors
 ///     c1 = (0.01 R)², c2 = (0.03 R)²
 ///
 /// μ, σ² and σ_xy are means, variances and covariances in a window of 11x11 pixels with Gaussian weights of standard
-/// deviation 1.5. Windows that reach beyond the image are left out.
+/// deviation 1.5 around each pixel; the image is reflected at its borders.
 ///
 /// - Parameters:
 ///   - images: `[N, C, H, W]` with H, W >= 11.
@@ -55,26 +55,29 @@ private func meanSimilarity(_ x: [Double], _ y: [Double], width: Int, dataRange:
     return sum / Double(meanX.count)
 }
 
-/// The weighted means in all windows inside of an image with rows of `width` values.
+/// The weighted means in the windows around all pixels of an image with rows of `width` values.
 private func windowMeans(_ values: [Double], width: Int) -> [Double] {
-    let size = structuralSimilarityWindow
+    let size = structuralSimilarityWindow, height = values.count / width
     let distances = (0..<size).map { Double($0 - size / 2) / 1.5 }
     let weights = distances.map { exp(-$0 * $0 / 2) }
     let total = weights.reduce(0, +)
     let kernel = weights.map { $0 / total }
-    let (height, columns) = (values.count / width, width - size + 1)
-    var rows = [Double](repeating: 0, count: height * columns)
-    for row in 0..<height {
-        for column in 0..<columns {
-            let start = row * width + column
-            for offset in 0..<size { rows[row * columns + column] += kernel[offset] * values[start + offset] }
+    /// The positions of the window around `position`, reflected at 0 and at `count` - 1.
+    func window(_ position: Int, _ count: Int) -> [Int] {
+        (0..<size).map { offset in
+            let index = abs(position + offset - size / 2)
+            return index < count ? index : 2 * (count - 1) - index
         }
     }
-    var means = [Double](repeating: 0, count: (height - size + 1) * columns)
-    for row in 0...height - size {
-        for column in 0..<columns {
-            let start = row * columns + column
-            for offset in 0..<size { means[start] += kernel[offset] * rows[start + offset * columns] }
+    var rows = [Double](repeating: 0, count: values.count), means = rows
+    for column in 0..<width {
+        for (weight, source) in zip(kernel, window(column, width)) {
+            for row in 0..<height { rows[row * width + column] += weight * values[row * width + source] }
+        }
+    }
+    for row in 0..<height {
+        for (weight, source) in zip(kernel, window(row, height)) {
+            for column in 0..<width { means[row * width + column] += weight * rows[source * width + column] }
         }
     }
     return means
