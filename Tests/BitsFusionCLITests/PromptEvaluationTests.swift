@@ -139,7 +139,7 @@ struct PromptEvaluationTests {
         let adjusted = try [same, difference].map { try #require($0["adjustedPValue"] as? Double) }
         expectClose(adjusted, holmAdjusted(pValues), within: 1e-12)
 
-        let grid = try PNGFile.read(folder.file("grid.png"))
+        let grid = try ImageFile.read(folder.file("grid.png"))
         #expect(grid.height > 3 * 64 && grid.width > 2 * 64)
     }
 
@@ -156,7 +156,7 @@ struct PromptEvaluationTests {
             try succeed(
                 folder.run(
                     "sample", "sd.h5", "--prompt", prompt, "--steps", "3", "--seed", "\(5 + index)", "-o", "x.png"))
-            return try PNGFile.read(folder.file("x.png"))
+            return try ImageFile.read(folder.file("x.png"))
         }
         let scores = clipScores(
             imageFeatures: encoder.imageFeatures(images),

@@ -57,15 +57,11 @@ struct SampleRun {
             randomNumbers: choices.rng ?? (isLatent ? .torch : .philox))
         let progress = command.common.progress(
             "sampling", total: options.steps * conditions.count, unit: conditions.count == 1 ? "steps" : "image steps")
-        let samples: Tensor
-        do {
-            samples = try model.samples(pipeline, conditions, seeds: seeds, options: options, inputs: inputs) { share in
-                progress.update(share: share)
-                try InterruptFlag.check()
-            }
-        } catch let error as PipelineError {
-            // The model's own shapes were checked before.
-            throw CommandError(error.category, "\(command.image.latents ?? command.model.name): \(error)")
+        let samples = try model.samples(
+            pipeline, conditions, seeds: seeds, options: options, inputs: inputs, from: command.image.latents
+        ) { share in
+            progress.update(share: share)
+            try InterruptFlag.check()
         }
         progress.endLine()
         return (samples, options)

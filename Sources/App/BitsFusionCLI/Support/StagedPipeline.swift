@@ -73,15 +73,22 @@ struct StagedPipeline {
         return SampleSize(height: sample.height * factor, width: sample.width * factor)
     }
 
-    /// Samples with an open denoiser.
+    /// Samples with an open denoiser. `inputsFile` is the file of the given latents, for messages.
     ///
     /// - Throws: what sampling and `progress` throw; `CommandError` for samples that are not finite.
     func samples(
         _ pipeline: DiffusionPipeline, _ conditions: PromptEmbeddings, seeds: [UInt64], options: GenerationOptions,
-        inputs: SamplingInputs = SamplingInputs(), progress: @escaping (Double) throws -> Void
+        inputs: SamplingInputs = SamplingInputs(), from inputsFile: String? = nil,
+        progress: @escaping (Double) throws -> Void
     ) throws -> Tensor {
         let samples = try addingFile(name) {
-            try pipeline.generate(conditions, seeds: seeds, options: options, inputs: inputs, progress: progress)
+            do {
+                return try pipeline.generate(
+                    conditions, seeds: seeds, options: options, inputs: inputs, progress: progress)
+            } catch let error as PipelineError {
+                // The model's own shapes were checked before: those of the inputs are wrong.
+                throw CommandError(error.category, "\(inputsFile ?? name): \(error)")
+            }
         }
         guard samples.isFinite else {
             throw CommandError(
