@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup build demo test test-quick test-kernels replay fuzz format snapshots lint graph docs fixtures \
 	teacher clip-proxy benchmark-setup benchmark benchmark-kernels benchmark-forward benchmark-train benchmark-packed \
-	benchmark-pipeline benchmark-analyze benchmark-allocate hops sizes clean
+	benchmark-pipeline benchmark-dataset benchmark-analyze benchmark-allocate hops sizes clean
 
 BITSFUSION := .build/release/bitsfusion
 SWIFT_SOURCES := Sources Tests Benchmarks Snippets Package.swift
@@ -88,7 +88,7 @@ BENCH = env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE .build/release/bitsfusion-b
 
 benchmark-setup: $(PYTHON) ## Install PyTorch for the benchmarks into .venv
 
-benchmark: build benchmark-setup .build/random-sd15 ## Run all benchmarks; options: BENCH_FLAGS=--quick
+benchmark: build benchmark-setup .build/random-sd15 .build/photos ## Run all benchmarks; options: BENCH_FLAGS=--quick
 	$(BENCH) $(BENCH_FLAGS)
 
 benchmark-kernels: build benchmark-setup ## Time single operations here and in PyTorch
@@ -110,6 +110,14 @@ benchmark-pipeline: build benchmark-setup .build/random-sd15 ## Time images from
 .build/random-sd15: | benchmark-setup
 	rm -rf $@.part
 	$(PYTHON) scripts/make_random_pipeline.py $@.part
+	mv $@.part $@
+
+benchmark-dataset: build benchmark-setup .build/photos ## Time the encoding of JPEG files here and in diffusers
+	$(BENCH) dataset $(BENCH_FLAGS)
+
+.build/photos: | benchmark-setup
+	rm -rf $@.part
+	$(PYTHON) scripts/make_photos.py $@.part --count 4
 	mv $@.part $@
 
 benchmark-analyze: build benchmark-setup ## Time a sensitivity sweep here and a plain loop in PyTorch

@@ -106,8 +106,8 @@ let package = Package(
         .module(
             "DataSets", in: "Models",
             [
-                "CArchive", "Checkpoints", "Files", "Networks", "Pipelines", "Tensors",
-                .product(name: "SwiftCSV", package: "SwiftCSV"),
+                "CArchive", "Checkpoints", "Files", "Images", "Layers", "Networks", "Pipelines", "Schedulers",
+                "Tensors", .product(name: "SwiftCSV", package: "SwiftCSV"),
             ]),
         .module("Evaluation", in: "Method", ["Schedulers", "Tensors"]),
 
@@ -115,8 +115,8 @@ let package = Package(
         .module(
             "Analyzer", in: "Method",
             [
-                "Checkpoints", "Evaluation", "Files", "Images", "Layers", "Networks", "Optimizers", "Pipelines",
-                "Quantization", "Recipes", "Schedulers", "Tensors",
+                "Checkpoints", "DataSets", "Evaluation", "Files", "Images", "Layers", "Networks", "Optimizers",
+                "Pipelines", "Quantization", "Recipes", "Schedulers", "Tensors",
             ]),
         .module(
             "QAT", in: "Method",

@@ -22,7 +22,8 @@ struct BenchmarkCommand: ParsableCommand {
             """,
         version: toolVersion)
 
-    @Argument(help: "Groups of cases: kernels, forward, train, packed, pipeline, analyze, allocate (default: all).")
+    @Argument(
+        help: "Groups of cases: kernels, forward, train, packed, pipeline, dataset, analyze, allocate (default: all).")
     var groups: [BenchmarkGroup] = []
 
     @Option(help: "Run only cases whose name matches this regular expression.")

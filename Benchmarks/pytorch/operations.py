@@ -9,10 +9,12 @@ float32 tensors, each read when it is accessed. It has
 """
 
 import autoencoders
+import data_sets
 import kernels
 import pipelines
 import stage_one
 import unets
 
 OPERATIONS = (
-    kernels.OPERATIONS | unets.OPERATIONS | stage_one.OPERATIONS | autoencoders.OPERATIONS | pipelines.OPERATIONS)
+    kernels.OPERATIONS | unets.OPERATIONS | stage_one.OPERATIONS | autoencoders.OPERATIONS | pipelines.OPERATIONS
+    | data_sets.OPERATIONS)

@@ -47,7 +47,8 @@ import Testing
         pipeline.denoiser.store.setTrainable(false)
         let calibration = try CalibrationSet(promptCount: 3, pipeline: pipeline)
         let inputs = PredictionInputs.noised(
-            pipeline.initialNoise(seeds: calibration.seeds), calibration: calibration, timestepsPerImage: 2,
+            pipeline.initialNoise(seeds: calibration.seeds), channels: 3, calibration: calibration,
+            timestepsPerImage: 2,
             stream: .measuring,
             guidanceScale: 1.5, schedule: try pipeline.noiseSchedule(), batchSize: 4)
         let passes = try StagedPredictions(pipeline.stagedDenoiser(), inputs, memoryLimit: 0) {}

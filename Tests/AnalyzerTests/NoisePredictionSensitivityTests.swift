@@ -31,7 +31,8 @@ import Testing
         let calibration = try CalibrationSet(promptCount: 3, pipeline: pipeline)
         let images = pipeline.initialNoise(seeds: calibration.seeds)
         let inputs = PredictionInputs.noised(
-            images, calibration: calibration, timestepsPerImage: 2, stream: .measuring, guidanceScale: guidanceScale,
+            images, channels: 3, calibration: calibration, timestepsPerImage: 2, stream: .measuring,
+            guidanceScale: guidanceScale,
             schedule: try pipeline.noiseSchedule(), batchSize: 4)
         #expect(inputs.map(\.timesteps.count) == [4, 2])
         let passes = try StagedPredictions(pipeline.stagedDenoiser(), inputs, memoryLimit: 1 << 30) {}

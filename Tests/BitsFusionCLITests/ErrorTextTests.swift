@@ -46,6 +46,17 @@ struct ErrorTextTests {
         DataSetError.elementType(file: "set.h5", name: "latents", found: "float64"),
         DataSetError.notFinite(file: "set.h5", name: "latents", sample: 3, count: 2),
         DataSetError.tooSmall(file: "set.h5", found: [8, 4, 2, 2], halvings: 3),
+        DataSetError.notALatentSet(file: "set.h5"), DataSetError.version(file: "set.h5", expected: 1, found: 2),
+        DataSetError.noSamples(skipped: 3),
+        DataSetError.value(
+            file: "set.h5", name: "captions/input_ids", sample: 3, expected: "token ids from 0 to 49407",
+            found: "50000"),
+        DataSetError.otherModel(
+            file: "set.h5", property: "text encoders", expected: "text_encoder, text_encoder_2",
+            found: "text_encoder"),
+        DataSetError.unsuitableModel(reason: "models of this kind need pairs of images; write a set with h5py"),
+        DataSetError.encodingNotFinite,
+        DataSetError.tooManySkipped(limit: 100, last: "a.png", reason: "a.png: damaged PNG image"),
         TrainingStateError.differentRun([
             SettingDifference(key: "options.training.seed", saved: "0", requested: "9")
         ]),
@@ -59,7 +70,7 @@ struct ErrorTextTests {
         PipelineError.unknownComponent(name: "text", known: ["unet", "vae"]),
         DiffusersFolderError.pipelineFolder(folder: "out", component: "unet"),
         SensitivityError.conditionChannels(inChannels: 9, outChannels: 4),
-        SensitivityError.predictedChannels(inChannels: 4, outChannels: 8),
+        SensitivityError.predictedChannels(inChannels: 4, outChannels: 8), SensitivityError.dataWithoutImages,
         SensitivityError.table(
             .inFile(name: "t.json", .writeFailed(reason: "File too large", hadFile: false)), journal: "t.json.partial"),
         FileError.writeFailed(path: "a.h5", code: ENOSPC, hadFile: true),

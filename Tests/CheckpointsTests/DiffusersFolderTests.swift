@@ -229,7 +229,7 @@ import Testing
     }
 
     @Test(
-        "diffusers loads a folder that went through a checkpoint, with the same weights",
+        "diffusers loads a folder that went through a checkpoint, with the same weights", .slow,
         .enabled(
             if: Python.has("diffusers", "torch", "safetensors"), "Python with diffusers is not installed"))
     func loadedByDiffusers() throws {

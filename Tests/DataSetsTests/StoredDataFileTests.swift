@@ -269,6 +269,7 @@ extension DataSetError {
         case .notFinite(_, let name, let sample, let count):
             .notFinite(file: path, name: name, sample: sample, count: count)
         case .tooSmall(_, let found, let halvings): .tooSmall(file: path, found: found, halvings: halvings)
+        default: self
         }
     }
 }

@@ -5,7 +5,7 @@ import BitsFusion
 
 /// Groups of cases.
 enum BenchmarkGroup: String, Codable, CaseIterable {
-    case kernels, forward, train, packed, pipeline, analyze, allocate
+    case kernels, forward, train, packed, pipeline, dataset, analyze, allocate
 }
 
 /// The maximum ratio of our median time to PyTorch's, by element type.
@@ -101,7 +101,7 @@ extension BenchmarkCase {
     /// All cases, in the order of execution.
     static var all: [BenchmarkCase] {
         ConvolutionCases.all + ProductCases.all + MemoryBoundCases.all + ForwardCases.all + TrainingCases.all
-            + StageOneCases.all + PackedCases.all + AutoencoderCases.all + SampleCases.all + AnalysisCases.all
-            + AllocationCases.all
+            + StageOneCases.all + PackedCases.all + AutoencoderCases.all + SampleCases.all + DataSetCases.all
+            + AnalysisCases.all + AllocationCases.all
     }
 }

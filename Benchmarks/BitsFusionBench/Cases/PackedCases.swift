@@ -19,6 +19,7 @@ enum PackedCases {
             linear(rows: 4096, inputs: 320, outputs: 320), linear(rows: 1024, inputs: 640, outputs: 2560),
             linear(rows: 77, inputs: 768, outputs: 1280),
             linear(rows: 1, inputs: 1280, outputs: 1280, RatioTargets(bfloat16: 0.2)),
+            ProductCases.integerAttention(queries: 4096, keys: 4096),
             forward("sd15 unet 64x64", size: 64, RatioTargets(float32: 0.27, bfloat16: 0.50)),
             forward("sd15 unet 32x32", size: 32, RatioTargets()),
         ]

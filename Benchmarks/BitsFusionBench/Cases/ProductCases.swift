@@ -73,16 +73,33 @@ enum ProductCases {
     }
 
     private static func attention(queries: Int, keys: Int) -> BenchmarkCase {
-        let name = "attention \(queries)x\(keys), \(heads) heads of \(headDim)"
-        return BenchmarkCase(
-            name: name, group: .kernels, operation: "attention", options: ["heads": heads],
-            operations: 4 * Double(queries) * Double(keys) * Double(heads * headDim)
+        attention(
+            "attention \(queries)x\(keys), \(heads) heads of \(headDim)", .kernels, .output, queries: queries,
+            keys: keys
+        ) { scaledDotProductAttention($0, $1, $2, heads: heads) }
+    }
+
+    /// The attention of packed layers, which quantizes its inputs; PyTorch's is in floats.
+    static func integerAttention(queries: Int, keys: Int) -> BenchmarkCase {
+        attention(
+            "integer attention \(queries)x\(keys), \(heads) heads of \(headDim)", .packed, .quantized, queries: queries,
+            keys: keys
+        ) { integerScaledDotProductAttention($0, $1, $2, heads: heads) }
+    }
+
+    private static func attention(
+        _ name: String, _ group: BenchmarkGroup, _ tolerances: Tolerances, queries: Int, keys: Int,
+        _ compute: @escaping (_ q: Tensor, _ k: Tensor, _ v: Tensor) -> Tensor
+    ) -> BenchmarkCase {
+        BenchmarkCase(
+            name: name, group: group, operation: "attention", options: ["heads": heads],
+            operations: 4 * Double(queries) * Double(keys) * Double(heads * headDim), tolerances: tolerances
         ) {
             let inputs = tokens(name, queries: queries, keys: keys)
             guard let q = inputs["q"], let k = inputs["k"], let v = inputs["v"] else {
                 preconditionFailure("attention: inputs with unexpected names")
             }
-            return .forward(inputs: inputs) { scaledDotProductAttention(q, k, v, heads: heads) }
+            return .forward(inputs: inputs) { compute(q, k, v) }
         }
     }
 

@@ -41,6 +41,7 @@ struct BitsFusionCommand: ParsableCommand {
         MergeCommand.self,
         AllocateCommand.self,
         QuantizeCommand.self,
+        DatasetCommand.self,
         DistillCommand.self,
         PackCommand.self,
         VerifyCommand.self,

@@ -19,6 +19,8 @@ public struct AnalysisSettings: Hashable, Codable, Sendable {
     public var prompts: [String]
     /// The file of text embeddings that replaced the prompts.
     public var embeddings: FileReference?
+    /// The data set whose samples replaced images; `prompts` are then their captions.
+    public var data: FileReference?
     /// The seed of the initial noise of each image.
     public var seeds: [UInt64]
     /// The sampler's name, such as `pndm`.
@@ -40,13 +42,15 @@ public struct AnalysisSettings: Hashable, Codable, Sendable {
     /// Records settings.
     public init(
         measures: [MeasurementMode] = [.images], prompts: [String], embeddings: FileReference? = nil,
-        seeds: [UInt64], sampler: String, steps: Int, size: Int? = nil, guidanceScale: Double, qatSteps: Int,
+        data: FileReference? = nil, seeds: [UInt64], sampler: String, steps: Int, size: Int? = nil,
+        guidanceScale: Double, qatSteps: Int,
         qatLearningRate: Double? = nil, qatScaleLearningRate: Double? = nil,
         qatTimestepsPerImage: Int? = nil, timesteps: [Int] = []
     ) {
         self.measures = measures
         self.prompts = prompts
         self.embeddings = embeddings
+        self.data = data
         self.seeds = seeds
         self.sampler = sampler
         self.steps = steps
@@ -60,7 +64,7 @@ public struct AnalysisSettings: Hashable, Codable, Sendable {
     }
 
     enum CodingKeys: String, CodingKey {
-        case measures, prompts, embeddings, seeds, sampler, steps, size, guidanceScale, qatSteps,
+        case measures, prompts, embeddings, data, seeds, sampler, steps, size, guidanceScale, qatSteps,
             qatLearningRate
         case qatScaleLearningRate, qatTimestepsPerImage, timesteps
     }
@@ -80,6 +84,7 @@ public struct AnalysisSettings: Hashable, Codable, Sendable {
         self.init(
             measures: modes ?? [.images], prompts: try container.decode([String].self, forKey: .prompts),
             embeddings: try container.decodeIfPresent(FileReference.self, forKey: .embeddings),
+            data: try container.decodeIfPresent(FileReference.self, forKey: .data),
             seeds: try container.decode([UInt64].self, forKey: .seeds),
             sampler: try container.decode(String.self, forKey: .sampler),
             steps: try container.decode(Int.self, forKey: .steps),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Calibration prompts and seeds: the images that an analysis compares. K images.
+// Calibration prompts and seeds: the images that an analysis compares, or the samples of a data set. K images.
 
+import DataSets
 import Files
 import Pipelines
 import Recipes
@@ -16,6 +17,10 @@ public struct CalibrationSet {
     public let seeds: [UInt64]
     /// The condition of each image.
     public let conditions: PromptEmbeddings
+    /// The data set whose samples take the place of images; nil where the model samples images.
+    public let data: FileReference?
+    /// The samples of `data`, `[K, IC, H, W]` with condition channels.
+    let samples: Tensor?
 
     /// Images of these prompts; image i starts from seed `seed + i`.
     ///
@@ -46,8 +51,25 @@ public struct CalibrationSet {
         precondition(prompts.count == seeds.count, "calibration: \(prompts.count) prompts, \(seeds.count) seeds")
         guard !prompts.isEmpty else { throw SensitivityError.images(requested: 0, available: nil) }
         (self.prompts, self.seeds) = (prompts, seeds)
-        embeddings = nil
+        (embeddings, data, samples) = (nil, nil, nil)
         conditions = try PromptEmbeddings(prompts: prompts, pipeline: pipeline)
+    }
+
+    /// Samples of a data set, on which noise predictions are compared; the noise of sample i has the seed `seed + i`.
+    ///
+    /// - Parameters:
+    ///   - path: the set, see `CalibrationSamples`.
+    ///   - count: K, evenly spaced samples of the set; at most as many as it has.
+    ///   - seed: the seed of the first sample's noise.
+    ///   - pipeline: the model.
+    /// - Throws: `SensitivityError.images` where K is below 1; what reading the set throws.
+    public init(dataSet path: String, count: Int, seed: UInt64 = 0, pipeline: DiffusionPipeline) throws {
+        guard count > 0 else { throw SensitivityError.images(requested: count, available: nil) }
+        let found = try CalibrationSamples(contentsOf: path, count: count, pipeline: pipeline)
+        (prompts, conditions, samples) = (found.captions, found.conditions, found.samples)
+        seeds = (0..<found.samples.shape[0]).map { seed &+ UInt64($0) }
+        embeddings = nil
+        data = FileReference(path: path, sha256: try FileDigest.sha256(ofFile: path))
     }
 
     /// Images from a file of embeddings; image i starts from seed `seed + i`.
@@ -73,6 +95,7 @@ public struct CalibrationSet {
         seeds = (0..<count).map { seed &+ UInt64($0) }
         embeddings = FileReference(path: path, sha256: try FileDigest.sha256(ofFile: path))
         conditions = all[0..<count]
+        (data, samples) = (nil, nil)
     }
 
     /// The images of an earlier analysis.
@@ -83,11 +106,20 @@ public struct CalibrationSet {
         let isConsistent =
             !generation.seeds.isEmpty && (1...1024).contains(generation.size ?? 1)
             && (generation.prompts.count == generation.seeds.count
-                || (generation.prompts.isEmpty && generation.embeddings != nil))
+                || (generation.prompts.isEmpty && (generation.embeddings != nil || generation.data != nil)))
             && generation.timesteps.count % generation.seeds.count == 0
         guard isConsistent else { throw SensitivityError.generation }
+        if let set = generation.data {
+            guard try FileDigest.sha256(ofFile: set.path) == set.sha256 else {
+                throw SensitivityError.embeddingsChanged(path: set.path)
+            }
+            self = try CalibrationSet(
+                dataSet: set.path, count: generation.seeds.count, seed: generation.seeds[0], pipeline: pipeline)
+            return
+        }
         prompts = generation.prompts
         seeds = generation.seeds
+        (data, samples) = (nil, nil)
         embeddings = generation.embeddings
         guard let file = generation.embeddings else {
             conditions = try PromptEmbeddings(prompts: prompts, pipeline: pipeline)

@@ -33,21 +33,23 @@ struct CandidateEvaluator {
         options: SensitivityOptions, interruption: @escaping () throws -> Void
     ) throws {
         (self.pipeline, self.calibration, self.options) = (pipeline, calibration, options)
-        let denoiser = try pipeline.stagedDenoiser()
+        let denoiser = try pipeline.stagedDenoiser(hasSamples: calibration.samples != nil)
         self.denoiser = denoiser
         let schedule = try pipeline.noiseSchedule()
         let clock = ContinuousClock()
         let start = clock.now
-        let images = try Self.images(pipeline, calibration, options, interruption)
+        let images = try calibration.samples ?? Self.images(pipeline, calibration, options, interruption)
         imageSeconds = (clock.now - start) / .seconds(1)
-        let comparison = try ImageComparison(
-            reference: images, isLatent: denoiser.config.isLatent, captionScore: captionScore,
-            decode: pipeline.vae.map { vae in { Self.decoded($0, vae) } })
-        self.comparison = options.measures.contains(.images) ? comparison : nil
+        comparison =
+            try options.measures.contains(.images)
+            ? ImageComparison(
+                reference: images, isLatent: denoiser.config.isLatent, captionScore: captionScore,
+                decode: pipeline.vae.map { vae in { Self.decoded($0, vae) } }) : nil
         let usesPredictions = !options.measures.isDisjoint(with: [.noise, .fisher])
         func passes(stream: AnalysisStream, guidanceScale: Float, share: Int) throws -> StagedPredictions {
             let inputs = PredictionInputs.noised(
-                images, calibration: calibration, timestepsPerImage: options.timestepsPerImage,
+                images, channels: denoiser.config.outChannels, calibration: calibration,
+                timestepsPerImage: options.timestepsPerImage,
                 stream: stream,
                 guidanceScale: guidanceScale, schedule: schedule,
                 batchSize: PredictionInputs.batchSize(for: pipeline, size: options.generation.size))

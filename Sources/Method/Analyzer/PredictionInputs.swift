@@ -9,7 +9,7 @@ import Tensors
 
 /// Samples of one pass.
 package struct PredictionInputs {
-    /// `[B, C, H, W]`.
+    /// `[B, IC, H, W]`, with condition channels.
     let samples: Tensor
     /// B timesteps.
     let timesteps: [Int]
@@ -51,7 +51,8 @@ extension PredictionInputs {
     /// Noised images, `timestepsPerImage` of each: √ā x + √(1 - ā) ε with t ~ Beta(3, 1), in parts of `batchSize`.
     ///
     /// - Parameters:
-    ///   - images: `[K, C, H, W]`, finite.
+    ///   - images: `[K, IC, H, W]`, finite. Channels from `channels` on are a condition and get no noise.
+    ///   - channels: the channels that are predicted.
     ///   - calibration: their conditions, and the seeds of the noise.
     ///   - timestepsPerImage: at least 1.
     ///   - stream: what the samples are for; decides timesteps and noise.
@@ -60,19 +61,25 @@ extension PredictionInputs {
     ///   - batchSize: the largest number of samples per part.
     /// - Returns: the parts, images in order, the timesteps of each together.
     static func noised(
-        _ images: Tensor, calibration: CalibrationSet, timestepsPerImage: Int, stream: AnalysisStream,
+        _ images: Tensor, channels: Int, calibration: CalibrationSet, timestepsPerImage: Int, stream: AnalysisStream,
         guidanceScale: Float, schedule: NoiseSchedule, batchSize: Int
     ) -> [PredictionInputs] {
         let times = drawnTimesteps(
             calibration, timestepsPerImage: timestepsPerImage, stream: stream, schedule: schedule)
-        let shape = [1] + images.shape.dropFirst()
+        let shape = [1, channels] + images.shape.dropFirst(2)
         let samples: [(image: Int, timestep: Int, noisy: Tensor)] = times.enumerated().flatMap {
             image, timesteps in
             var random = Philox(seed: calibration.seeds[image], stream: stream.noise)
             return timesteps.map { timestep in
                 let noise = random.normal(shape)
-                let clean = images.sliced(axis: 0, image..<image + 1)
-                return (image, timestep, schedule.addNoise(to: clean, noise: noise, timesteps: [timestep]))
+                let row = images.sliced(axis: 0, image..<image + 1)
+                guard row.shape[1] > channels else {
+                    return (image, timestep, schedule.addNoise(to: row, noise: noise, timesteps: [timestep]))
+                }
+                let noisy = schedule.addNoise(
+                    to: row.sliced(axis: 1, 0..<channels), noise: noise, timesteps: [timestep])
+                let condition = row.sliced(axis: 1, channels..<row.shape[1])
+                return (image, timestep, .concatenated([noisy, condition], axis: 1))
             }
         }
         return stride(from: 0, to: samples.count, by: batchSize).map { first in

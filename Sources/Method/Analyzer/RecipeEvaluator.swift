@@ -32,7 +32,7 @@ public struct RecipeEvaluator {
         }
         let drawn = generation.timesteps.count / max(calibration.seeds.count, 1)
         var options = SensitivityOptions(
-            measures: [.images, .noise],
+            measures: generation.data == nil ? [.images, .noise] : [.noise],
             generation: GenerationOptions(
                 sampler: sampler, steps: generation.steps, guidanceScale: Float(generation.guidanceScale),
                 batchSize: batchSize, size: generation.size.map { SampleSize(square: $0) }))

@@ -26,6 +26,8 @@ public enum SensitivityError: Error, Equatable, Sendable {
     case images(requested: Int, available: Int?)
     /// The number of prompts is not that of embeddings.
     case prompts(found: Int, embeddings: Int)
+    /// Images are compared, but the analysis has samples of a data set, which no images are sampled from.
+    case dataWithoutImages
     /// The scorer needs RGB images.
     case clipNeedsImages(channels: Int)
     /// The scorer needs the prompts of the images.
@@ -65,8 +67,8 @@ extension SensitivityError {
             "\(architecture): cannot be run stage by stage, which an analysis needs; expected a StagedDenoiser"
         case .conditionChannels(let inChannels, let outChannels):
             "model: in_channels \(inChannels), out_channels \(outChannels): its samples depend on an image in "
-                + "\(inChannels - outChannels) further channels, which an analysis has none of; use the recipe of a "
-                + "model of the same layers without them"
+                + "\(inChannels - outChannels) further channels, which prompts do not give; analyze it with samples of "
+                + "a data set (--data)"
         case .predictedChannels(let inChannels, let outChannels):
             "model: in_channels \(inChannels), out_channels \(outChannels): models that predict more than the noise, "
                 + "such as learned variances, cannot be sampled; expected \(inChannels) output channels"
@@ -85,6 +87,8 @@ extension SensitivityError {
                 + ", found \(requested)"
         case .prompts(let found, let embeddings):
             "prompts: expected \(embeddings), one for each row of the embeddings, found \(found)"
+        case .dataWithoutImages:
+            "data set: predictions are compared on its samples, images are not; measure noise or fisher"
         case .clipNeedsImages(let channels):
             "CLIP score: expected a model of RGB images, or of latents with a VAE, found one of \(channels) channels; "
                 + "leave out the scorer"
@@ -121,7 +125,9 @@ extension SensitivityError {
 extension SensitivityError: CategorizedError {
     public var category: ErrorCategory {
         switch self {
-        case .noLayers, .pattern, .emptyShard, .images, .prompts, .clipNeedsImages, .clipNeedsPrompts: .usage
+        case .noLayers, .pattern, .emptyShard, .images, .prompts, .dataWithoutImages, .clipNeedsImages,
+            .clipNeedsPrompts:
+            .usage
         case .notStaged, .conditionChannels, .predictedChannels, .alreadyQuantized, .referenceNotFinite,
             .embeddingsChanged, .generation, .sampler,
             .differentRun,

@@ -57,7 +57,10 @@ public final class SensitivitySweep {
         self.calibration = calibration
         self.options = options
         self.manifest = manifest
-        let denoiser = try pipeline.stagedDenoiser()
+        let denoiser = try pipeline.stagedDenoiser(hasSamples: calibration.samples != nil)
+        guard calibration.samples == nil || !options.measures.contains(.images) else {
+            throw SensitivityError.dataWithoutImages
+        }
         if clip != nil {
             let config = denoiser.config
             guard config.inChannels == 3 || config.isLatent && pipeline.vae != nil else {
@@ -71,7 +74,9 @@ public final class SensitivitySweep {
         policy = denoiser.layerPolicy
         schedule = try pipeline.noiseSchedule()
         // Sizes and conditions that the model does not accept are errors here; later they would trap.
-        let sample = pipeline.sampleShape(batch: calibration.conditions.count, size: options.generation.size)
+        let sample =
+            calibration.samples?.shape
+            ?? pipeline.sampleShape(batch: calibration.conditions.count, size: options.generation.size)
         for (states, added) in calibration.conditions.parts {
             try denoiser.config.validate(
                 sample: sample, timestep: [1], encoderHiddenStates: states.shape, textEmbeds: added?.textEmbeds.shape,
@@ -148,7 +153,8 @@ public final class SensitivitySweep {
     public var generation: AnalysisSettings {
         AnalysisSettings(
             measures: MeasurementMode.allCases.filter(options.measures.contains),
-            prompts: calibration.prompts, embeddings: calibration.embeddings, seeds: calibration.seeds,
+            prompts: calibration.prompts, embeddings: calibration.embeddings, data: calibration.data,
+            seeds: calibration.seeds,
             sampler: options.generation.sampler.rawValue, steps: options.generation.steps,
             size: options.generation.size?.height,
             guidanceScale: Self.decimal(options.generation.guidanceScale),
@@ -317,19 +323,23 @@ public final class SensitivitySweep {
 extension DiffusionPipeline {
     /// Checks before files are read that the model can be analyzed.
     ///
+    /// - Parameter hasSamples: whether the analysis has samples of a data set, with condition channels.
     /// - Throws: `SensitivityError`: `.notStaged` where it cannot be run stage by stage, `.conditionChannels` where its
     ///   images cannot be sampled from prompts alone, `.predictedChannels` where it predicts more than the noise.
-    public func checkCanBeAnalyzed() throws(SensitivityError) { _ = try stagedDenoiser() }
+    public func checkCanBeAnalyzed(hasSamples: Bool = false) throws(SensitivityError) {
+        _ = try stagedDenoiser(hasSamples: hasSamples)
+    }
 
     /// The denoiser, for analyses that run it stage by stage.
     ///
-    /// - Throws: as `checkCanBeAnalyzed()`.
-    func stagedDenoiser() throws(SensitivityError) -> any StagedDenoiser {
+    /// - Throws: as `checkCanBeAnalyzed(hasSamples:)`.
+    func stagedDenoiser(hasSamples: Bool = false) throws(SensitivityError) -> any StagedDenoiser {
         guard let staged = denoiser as? any StagedDenoiser else {
             throw .notStaged(architecture: denoiser.config.architecture)
         }
         let config = staged.config
-        guard config.inChannels == config.outChannels else {
+        let condition = hasSamples ? config.conditionChannels : 0
+        guard config.inChannels - condition == config.outChannels else {
             throw config.conditionChannels > 0
                 ? .conditionChannels(inChannels: config.inChannels, outChannels: config.outChannels)
                 : .predictedChannels(inChannels: config.inChannels, outChannels: config.outChannels)

@@ -20,6 +20,22 @@ public enum DataSetError: Error, Equatable, Sendable {
     case notFinite(file: String, name: String, sample: Int, count: Int)
     /// The samples are too small for the model.
     case tooSmall(file: String, found: [Int], halvings: Int)
+    /// The file is not a latent set.
+    case notALatentSet(file: String)
+    /// A latent set of another format version.
+    case version(file: String, expected: Int, found: Int?)
+    /// The set has no samples; `skipped` ones of its source were left out.
+    case noSamples(skipped: Int)
+    /// A value of a sample is out of range.
+    case value(file: String, name: String, sample: Int, expected: String, found: String)
+    /// The set was made for another kind of model.
+    case otherModel(file: String, property: String, expected: String, found: String)
+    /// A set cannot be made for this kind of model.
+    case unsuitableModel(reason: String)
+    /// Latents are NaN or infinite.
+    case encodingNotFinite
+    /// More than `limit` samples cannot be used, the last one is `last`.
+    case tooManySkipped(limit: Int, last: String, reason: String)
 }
 
 extension DataSetError: CategorizedError {
@@ -46,6 +62,25 @@ extension DataSetError: CategorizedError {
         case .tooSmall(let file, let found, let halvings):
             "\(file): data set latents: samples of \(found[2]) x \(found[3]) are too small for a model that halves "
                 + "their size \(halvings) times; store larger ones"
+        case .notALatentSet(let file):
+            "\(file): expected a latent set, found another HDF5 file; make one with `bitsfusion dataset`"
+        case .version(let file, let expected, let found):
+            "\(file): format_version: expected \(expected), found \(found.map(String.init) ?? "none"); make the set "
+                + "again with this version of the program"
+        case .noSamples(let skipped):
+            "data set: no samples" + (skipped > 0 ? ", \(skipped) were skipped" : "")
+                + "; give images or prompts that can be used"
+        case .value(let file, let name, let sample, let expected, let found):
+            "\(file): data set \(name): row \(sample): expected \(expected), found \(found); make the set again"
+        case .otherModel(let file, let property, let expected, let found):
+            "\(file): made for another kind of model: \(property): expected \(expected), found \(found); make a set "
+                + "with this model"
+        case .unsuitableModel(let reason): "data set: \(reason)"
+        case .encodingNotFinite:
+            "latents: NaN or infinite; use another model or smaller guidance, or leave the image out"
+        case .tooManySkipped(let limit, let last, let reason):
+            "data set: more than \(limit) samples cannot be used, the last one \(last): \(reason); remove them, or "
+                + "continue with --resume and a larger --skip-limit"
         }
     }
 }

@@ -15,9 +15,15 @@ public struct DistillationBatch {
     public let encoderHiddenStates: Tensor
     /// Of models with added conditions, such as SDXL; the text features of dropped captions are replaced as well.
     public let addedConditions: AddedConditions?
+    /// Inputs of the teacher on its own trajectories, which stage I takes in the place of samples with noise; nil
+    /// where the data has none.
+    public let states: TrajectoryStates?
 
     /// - Precondition: one condition per sample.
-    public init(samples: Tensor, encoderHiddenStates: Tensor, addedConditions: AddedConditions? = nil) {
+    public init(
+        samples: Tensor, encoderHiddenStates: Tensor, addedConditions: AddedConditions? = nil,
+        states: TrajectoryStates? = nil
+    ) {
         let counts = [encoderHiddenStates, addedConditions?.textEmbeds, addedConditions?.timeIDs]
             .compactMap { $0?.shape.first }
         precondition(
@@ -26,6 +32,21 @@ public struct DistillationBatch {
         self.samples = samples
         self.encoderHiddenStates = encoderHiddenStates
         self.addedConditions = addedConditions
+        self.states = states
+    }
+}
+
+/// Inputs of a denoiser while it samples.
+public struct TrajectoryStates {
+    /// `[B, C, H, W]`, scaled as the denoiser takes them.
+    public let samples: Tensor
+    /// One for each sample.
+    public let timesteps: [Float]
+
+    public init(samples: Tensor, timesteps: [Float]) {
+        precondition(samples.shape.first == timesteps.count, "trajectory: \(samples.shape), \(timesteps.count) times")
+        self.samples = samples
+        self.timesteps = timesteps
     }
 }
 

@@ -58,11 +58,13 @@ extension DiffusionPipeline {
     ///   - options: sampler, steps and guidance.
     ///   - inputs: an image to change, a mask, or initial noise.
     ///   - progress: called with the share of the work done, 0...1; it may throw to interrupt.
+    ///   - observe: as in `sampleLoop`, with the samples of one batch.
     /// - Returns: samples in the model's range: images in [-1, 1], or latents.
     /// - Throws: `SamplerError`, `TimeFeatureError`, `ConfigError`, `PipelineError`, and what `progress` throws.
     public func generate(
         _ conditions: PromptEmbeddings, seeds: [UInt64], options: GenerationOptions,
-        inputs: SamplingInputs = SamplingInputs(), progress: ((Double) throws -> Void)? = nil
+        inputs: SamplingInputs = SamplingInputs(), progress: ((Double) throws -> Void)? = nil,
+        observe: ((Tensor, Float) -> Void)? = nil
     ) throws -> Tensor {
         precondition(
             seeds.count == conditions.count, "generate: \(seeds.count) seeds for \(conditions.count) prompts")
@@ -87,7 +89,7 @@ extension DiffusionPipeline {
             parts.append(
                 try sampleLoop(
                     from: initial ?? state.noise * sampler.initNoiseSigma, sampler: sampler, predictor: predictor,
-                    afterStep: blending(inputs, state, sampler), noise: state.drawNoise
+                    afterStep: blending(inputs, state, sampler), observe: observe, noise: state.drawNoise
                 ) {
                     let within = Double($0.step) / Double($0.total) * Double(range.count)
                     try progress?((Double(start) + within) / Double(seeds.count))
@@ -119,6 +121,13 @@ extension DiffusionPipeline {
             throw .latentShape(key: "image", expected: one, found: image.mean.shape)
         }
         let conditioning = try ImageConditioning(denoiser.config)
+        if let condition = inputs.condition {
+            let expected = [shape[0], denoiser.config.conditionChannels] + shape[2...]
+            guard condition.shape == expected else {
+                throw .latentShape(key: "condition", expected: expected, found: condition.shape)
+            }
+            return
+        }
         guard conditioning == inputs.conditioning, conditioning == .none || inputs.image != nil,
             conditioning != .image || inputs.mask == nil,
             conditioning != .inpainting || inputs.maskedImage != nil
@@ -153,7 +162,10 @@ private final class InitialState {
                 return noise.sliced(axis: 0, row..<row + 1)
             }
             noises.append(given ?? generators[index].normal(one))
-            if inputs.mask != nil {
+            if let condition = inputs.condition {
+                let row = range.lowerBound + index
+                conditions.append(condition.sliced(axis: 0, row..<row + 1))
+            } else if inputs.mask != nil {
                 // diffusers encodes the masked image for every model.
                 let draw = generators[index].normal(one)
                 if let masked = inputs.maskedImage, let mask = inputs.mask {

@@ -81,9 +81,9 @@ public struct PromptEncoder {
     ) throws -> PromptEmbeddings {
         precondition(negativePrompts.map { $0.count == prompts.count } ?? true, "prompt encoder: negative prompts")
         try checkClipSkip(options)
-        let positive = try encode(prompts, clipSkip: options.clipSkip ?? 0)
+        let positive = try encode(tokenIDs: prompts.map(tokenIDs), clipSkip: options.clipSkip ?? 0)
         // As diffusers, without clip skip.
-        var negative = try encode(negativePrompts ?? prompts.map { _ in "" }, clipSkip: 0)
+        var negative = try encode(tokenIDs: (negativePrompts ?? prompts.map { _ in "" }).map(tokenIDs))
         if negativePrompts == nil, usesZerosForMissingNegative {
             negative = (.zeros(negative.context.shape), negative.pooled.map { .zeros($0.shape) })
         }
@@ -110,23 +110,45 @@ public struct PromptEncoder {
         return nil
     }
 
-    /// The context `[B, T, D]` and, with two encoders, the pooled embedding `[B, P]`.
-    private func encode(_ prompts: [String], clipSkip: Int) throws -> (context: Tensor, pooled: Tensor?) {
+    /// The token ids of a prompt for each text encoder, `[T]` each.
+    ///
+    /// - Throws: `TokenizerError.unknown`, the tokenizer's error for text that it cannot represent.
+    public func tokenIDs(_ prompt: String) throws -> [[Int32]] {
+        try encoders.map { try $0.requiredTokenizer().encode(prompt) }
+    }
+
+    /// The embeddings of prompts without text, which training puts in the place of dropped captions: those of the
+    /// empty prompt, or zeros where `usesZerosForMissingNegative`.
+    ///
+    /// - Returns: the context `[1, T, D]` and, with two encoders, the pooled embedding `[1, P]`.
+    /// - Throws: as `tokenIDs(_:)`.
+    public func emptyEmbedding() throws -> (context: Tensor, pooled: Tensor?) {
+        let empty = encode(tokenIDs: [try tokenIDs("")])
+        guard usesZerosForMissingNegative else { return empty }
+        return (.zeros(empty.context.shape), empty.pooled.map { .zeros($0.shape) })
+    }
+
+    /// The embeddings of B prompts, without gradients.
+    ///
+    /// - Parameters:
+    ///   - tokenIDs: for each prompt the ids for each text encoder, as `tokenIDs(_:)`.
+    ///   - clipSkip: as in `PromptOptions`.
+    /// - Returns: the context `[B, T, D]` and, with two encoders, the pooled embedding `[B, P]`.
+    public func encode(tokenIDs: [[[Int32]]], clipSkip: Int = 0) -> (context: Tensor, pooled: Tensor?) {
         var contexts: [Tensor] = []
         var pooled: Tensor?
-        for encoder in encoders {
-            let tokenizer = try encoder.requiredTokenizer()
-            let ids = try prompts.flatMap { try tokenizer.encode($0) }
+        for (index, encoder) in encoders.enumerated() {
+            let ids = tokenIDs.flatMap { $0[index] }
             withoutGradients {
                 if encoders.count == 1 {
-                    contexts.append(context(encoder.model, ids, prompts.count, clipSkip))
+                    contexts.append(context(encoder.model, ids, tokenIDs.count, clipSkip))
                 } else {
                     let output: CLIPTextOutput
                     if let projected = encoder.projected {
-                        let outputs = projected.outputs(ids, batch: prompts.count)
+                        let outputs = projected.outputs(ids, batch: tokenIDs.count)
                         (pooled, output) = (outputs.textEmbeds, outputs.encoder)
                     } else {
-                        output = encoder.model.outputs(ids, batch: prompts.count)
+                        output = encoder.model.outputs(ids, batch: tokenIDs.count)
                     }
                     let states = output.hiddenStates
                     contexts.append(states[states.count - 2 - clipSkip])

@@ -25,13 +25,15 @@ public struct SamplingProgress {
 ///   - predictor: the model with its conditions.
 ///   - afterStep: changes the sample after each step, given the index in `sampler.timesteps` of the next prediction,
 ///     which is the number of timesteps after the last step; inpainting puts the unmasked part of the image back.
+///   - observe: called before each prediction with the denoiser's input `[B, C, H, W]`, without condition channels, and
+///     the timestep.
 ///   - noise: the noise that the sampler adds in its steps, if it adds any.
 ///   - progress: called after every step; what it throws ends the run.
 /// - Returns: the finished samples, `[B, C, H, W]`, in the model's units (pixels or latents), without gradients.
 /// - Throws: before the first prediction, what `predictor.validate(timesteps:)` throws, and what `progress` throws.
 public func sampleLoop(
     from start: Tensor, sampler: any DiffusionSampler, predictor: GuidedPredictor,
-    afterStep: ((Tensor, Int) -> Tensor)? = nil, noise: NoiseSource,
+    afterStep: ((Tensor, Int) -> Tensor)? = nil, observe: ((Tensor, Float) -> Void)? = nil, noise: NoiseSource,
     progress: ((SamplingProgress) throws -> Void)? = nil
 ) throws -> Tensor {
     let timesteps = Array(sampler.timesteps.dropFirst(sampler.position))
@@ -40,7 +42,9 @@ public func sampleLoop(
     var sample = start
     for (index, timestep) in timesteps.enumerated() {
         sample = withoutGradients {
-            let prediction = predictor.predict(sampler.scaleModelInput(sample), timestep: timestep)
+            let input = sampler.scaleModelInput(sample)
+            observe?(input, timestep)
+            let prediction = predictor.predict(input, timestep: timestep)
             let next = sampler.step(prediction, sample: sample, noise: noise)
             return afterStep?(next, sampler.position) ?? next
         }

@@ -54,6 +54,8 @@ public struct SamplingInputs {
     private(set) var mask: Tensor?
     /// The image without the masked part.
     private(set) var maskedImage: Posterior?
+    /// Given values of all condition channels, `[N, K, H, W]`.
+    private(set) var condition: Tensor?
 
     public init() {}
 
@@ -61,6 +63,15 @@ public struct SamplingInputs {
     var startsFromImage: Bool {
         guard image != nil, conditioning != .image else { return false }
         return strength < 1 || (conditioning == .none && mask == nil)
+    }
+
+    /// Gives the values of the condition channels, as a data set has them, in the place of an image and a mask.
+    ///
+    /// - Parameters:
+    ///   - condition: `[N, K, H, W]`, one row for each image.
+    ///   - conditioning: what the denoiser takes.
+    public mutating func setCondition(_ condition: Tensor, conditioning: ImageConditioning) {
+        (self.condition, self.conditioning) = (condition, conditioning)
     }
 
     /// Sets the image.
@@ -94,7 +105,7 @@ public struct SamplingInputs {
 
 extension Tensor {
     /// `[1, 1, H, W]` -> `[1, 1, height, width]` by the nearest pixel below, as `torch.nn.functional.interpolate`.
-    fileprivate func nearest(height: Int, width: Int) -> Tensor {
+    package func nearest(height: Int, width: Int) -> Tensor {
         let (values, rows, columns) = (values, shape[2], shape[3])
         return Tensor(
             (0..<height).flatMap { y in

@@ -75,8 +75,8 @@ struct AnalyzeCommand: ParsableCommand {
     struct CalibrationOptions: ParsableArguments {
         @Option(
             help: """
-                Text file with one prompt per line (default: captions of the shapes world). With --embeddings: the \
-                prompts of its rows, for --clip.
+                Prompts, as a text file with one per line, JSON lines or TSV (default: captions of the shapes world). \
+                With --embeddings: the prompts of its rows, for --clip.
                 """)
         var prompts: String?
 
@@ -86,6 +86,13 @@ struct AnalyzeCommand: ParsableCommand {
                 without text encoder; for SDXL also text_embeds, negative_text_embeds and time_ids.
                 """)
         var embeddings: String?
+
+        @Option(
+            help: """
+                Set of `bitsfusion dataset`: noise predictions are compared on its samples. Inpainting and \
+                InstructPix2Pix models need one.
+                """)
+        var data: String?
 
         @Option(
             help: """
@@ -171,6 +178,18 @@ struct AnalyzeCommand: ParsableCommand {
                 "--timesteps: has no effect on images; add noise or fisher to --measure, or --qat-steps")
         }
         if main.resume && main.overwrite { throw ValidationError("--resume and --overwrite exclude each other") }
+        if calibration.data != nil {
+            let others = [
+                ("--prompts", calibration.prompts != nil), ("--embeddings", calibration.embeddings != nil),
+                ("--clip", calibration.clip != nil), ("--size", scale.size != nil),
+            ]
+            if let (option, _) = others.first(where: \.1) {
+                throw ValidationError("\(option): cannot be combined with --data")
+            }
+            if main.measure?.modes.contains(.images) == true {
+                throw ValidationError("--measure: images are not sampled with --data; choose noise or fisher")
+            }
+        }
         if calibration.clip != nil && calibration.embeddings != nil && calibration.prompts == nil {
             throw ValidationError("--clip: requires --prompts that describe the rows of --embeddings; add it")
         }
@@ -182,7 +201,7 @@ struct AnalyzeCommand: ParsableCommand {
         try Output.checkCanCreate(
             main.output,
             keeping: [model.path()]
-                + [calibration.embeddings, calibration.prompts, calibration.clip].compactMap { $0 })
+                + [calibration.embeddings, calibration.prompts, calibration.data, calibration.clip].compactMap { $0 })
         if !main.dryRun { try checkOverwriting() }
         let sweep = try makeSweep()
         if main.dryRun { return try showForecast(of: sweep) }
@@ -274,7 +293,7 @@ struct AnalyzeCommand: ParsableCommand {
     private func makeSweep() throws -> SensitivitySweep {
         let pipeline = try model.open()
         try addingFile(model.name) {
-            try pipeline.checkCanBeAnalyzed()
+            try pipeline.checkCanBeAnalyzed(hasSamples: calibration.data != nil)
             _ = try pipeline.noiseSchedule()
             _ = try pipeline.samplerConfig(sampling.sampler).sampler(sampling.sampler, steps: sampling.steps)
         }
@@ -289,7 +308,7 @@ struct AnalyzeCommand: ParsableCommand {
         }
         let reference = try model.fileReference()
         var inputs = [reference]
-        if let embeddings = calibrationSet.embeddings { inputs.append(embeddings) }
+        inputs += [calibrationSet.embeddings, calibrationSet.data].compactMap { $0 }
         if let scorer { inputs.append(scorer.file) }
         return try SensitivitySweep(
             pipeline: pipeline, model: reference, calibration: calibrationSet, clip: scorer?.proxy,
@@ -308,6 +327,11 @@ struct AnalyzeCommand: ParsableCommand {
                     embeddingsFile: embeddings, prompts: prompts ?? [], count: count, seed: seed, pipeline: pipeline)
             }
         }
+        if let data = calibration.data {
+            return try addingFile(data) {
+                try CalibrationSet(dataSet: data, count: count ?? 16, seed: seed, pipeline: pipeline)
+            }
+        }
         if let prompts {
             return try CalibrationSet(prompts: prompts, count: count, seed: seed, pipeline: pipeline)
         }
@@ -317,7 +341,8 @@ struct AnalyzeCommand: ParsableCommand {
     private func options(for pipeline: DiffusionPipeline) throws -> SensitivityOptions {
         let isLarge = pipeline.isLarge
         return SensitivityOptions(
-            bits: try candidateBits(), measures: main.measure?.modes ?? (isLarge ? [.noise] : [.images, .noise]),
+            bits: try candidateBits(),
+            measures: main.measure?.modes ?? (isLarge || calibration.data != nil ? [.noise] : [.images, .noise]),
             generation: GenerationOptions(
                 sampler: sampling.sampler, steps: sampling.steps, guidanceScale: sampling.guidanceScale ?? 3,
                 batchSize: isLarge ? 1 : GenerationOptions().batchSize,
@@ -345,7 +370,9 @@ struct AnalyzeCommand: ParsableCommand {
     private func scorer(for pipeline: DiffusionPipeline) throws -> (proxy: any PromptScorer, file: FileReference)? {
         let makesShapes = BundledWorld.covers(pipeline) && pipeline.denoiser.config.inChannels == 3
         let clip = calibration.clip
-        guard clip != nil || (makesShapes && calibration.embeddings == nil) else { return nil }
+        guard clip != nil || (makesShapes && calibration.embeddings == nil && calibration.data == nil) else {
+            return nil
+        }
         let path = try clip ?? BundledWorld.bundledScorer()
         // The shipped one is named without its folder, so that the table does not depend on the installation.
         let name = clip ?? URL(fileURLWithPath: path).lastPathComponent

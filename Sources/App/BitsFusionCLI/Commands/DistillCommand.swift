@@ -24,7 +24,7 @@ struct DistillCommand: ParsableCommand {
 
               bitsfusion distill --stage 1
               bitsfusion distill --stage 2 --student stage1.h5 -o stage2.h5
-              bitsfusion distill --stage 1 --model sd15.h5 --data latents.h5 \\
+              bitsfusion distill --stage 1 --model sd15.h5 --data set.h5 \\
                 --recipe Configs/recipes/sd15-bitsfusion-1.99.json
               bitsfusion distill --stage 1 --config paper --print-config > distill.yaml
             """)
@@ -51,8 +51,8 @@ struct DistillCommand: ParsableCommand {
 
         @Option(
             help: """
-                HDF5 set of latents and text embeddings to train on (Docs/Formats.md). Condition channels, such as an \
-                inpainting model's mask and image, get no noise.
+                Set to train on, made by `bitsfusion dataset`, or an HDF5 file with latents and text embeddings \
+                (Docs/Formats.md). Condition channels, such as an inpainting model's mask and image, get no noise.
                 """)
         var data: String?
 
@@ -234,6 +234,15 @@ struct DistillCommand: ParsableCommand {
     {
         if let path = main.data {
             let config = student.denoiser.config
+            if try LatentSetReader.isLatentSet(path) {
+                let training = options.training
+                let encoder = try addingFile(path) { try PromptEncoder(student) }
+                return try LatentSetData(
+                    LatentSetReader(path), for: config, encoder: encoder,
+                    options: LatentSetOptions(
+                        batchSize: training.microBatchSize ?? training.batchSize, stepSize: training.batchSize,
+                        seed: training.seed))
+            }
             let data = try StoredDistillationData(contentsOf: path, for: config)
             for warning in try data.warnings(for: config) { Output.warning("\(path): \(warning)") }
             return data
@@ -243,8 +252,8 @@ struct DistillCommand: ParsableCommand {
         else {
             throw CommandError(
                 .usage,
-                "--data: missing, but required for models without bundled training data; pass latents and text "
-                    + "embeddings (Docs/Formats.md)")
+                "--data: missing, but required for models without bundled training data; make a set with `bitsfusion "
+                    + "dataset`")
         }
         return bundled
     }

@@ -21,10 +21,10 @@ struct EvaluateCommand: ParsableCommand {
             evaluator of the pixels, mean over GenEval's six families), CLIP-proxy score, Fréchet distance, error of \
             the noise prediction to the reference model.
 
-            Latent models with text encoder and VAE, with --clip and --prompts: CLIP score as torchmetrics computes \
-            it, also by category; Fréchet distance and CMMD of the CLIP features, PSNR and SSIM to the first model's \
-            images; 95 % intervals and p-values of the differences in CLIP score. `bitsfusion import` makes the file \
-            for --clip.
+            Latent models with text encoder and VAE, with --clip and --prompts or --data: CLIP score as torchmetrics \
+            computes it, also by category; Fréchet distance and CMMD of the CLIP features, PSNR and SSIM to the first \
+            model's images; 95 % intervals and p-values of the differences in CLIP score. `bitsfusion import` makes \
+            the file for --clip.
 
             Examples:
 
@@ -52,7 +52,19 @@ struct EvaluateCommand: ParsableCommand {
         var prompts: String?
 
         @Option(
-            help: "CLIP model file for --prompts; for shapes models a CLIP-proxy file (default: the shipped one).")
+            help: """
+                Set of `bitsfusion dataset` in the place of --prompts: its captions are the prompts, and its condition \
+                channels the inputs of inpainting models.
+                """)
+        var data: String?
+
+        @Option(help: "Samples of --data, evenly spaced (default: 64, or all of a smaller set).")
+        var count: Int?
+
+        @Option(
+            help: """
+                CLIP model file for --prompts or --data; for shapes models a CLIP-proxy file (default: the shipped one).
+                """)
         var clip: String?
 
         @Option(help: "Prompts of each of the six families, for shapes models (default: 40).")
@@ -78,10 +90,15 @@ struct EvaluateCommand: ParsableCommand {
             if let promptsPerFamily, promptsPerFamily < 1 {
                 throw ValidationError("--prompts-per-family: expected 1 or more, found \(promptsPerFamily)")
             }
-            if prompts != nil {
-                if clip == nil { throw ValidationError("--prompts: requires --clip with a CLIP model; add it") }
-                if promptsPerFamily != nil { throw ValidationError("--prompts-per-family: excludes --prompts") }
-                if reference != nil { throw ValidationError("--reference: excludes --prompts") }
+            if prompts != nil, data != nil { throw ValidationError("--prompts and --data exclude each other") }
+            if let option = prompts.map({ _ in "--prompts" }) ?? data.map({ _ in "--data" }) {
+                if clip == nil { throw ValidationError("\(option): requires --clip with a CLIP model; add it") }
+                if promptsPerFamily != nil { throw ValidationError("--prompts-per-family: excludes \(option)") }
+                if reference != nil { throw ValidationError("--reference: excludes \(option)") }
+            }
+            if let count {
+                if data == nil { throw ValidationError("--count: has no effect without --data; add it") }
+                if count < 1 { throw ValidationError("--count: expected 1 or more, found \(count)") }
             }
             guard columns > 0 else { throw ValidationError("--columns: expected 1 or more, found \(columns)") }
         }
@@ -130,14 +147,22 @@ struct EvaluateCommand: ParsableCommand {
         common.apply()
         InterruptFlag.install()
         let (clip, grid, output) = (main.clip, main.grid, main.output)
-        let inputs = try models.map { try $0.path() } + [clip, main.prompts].compactMap { $0 }
+        let inputs = try models.map { try $0.path() } + [clip, main.prompts, main.data].compactMap { $0 }
         for path in [grid, output].compactMap({ $0 }) { try Output.checkCanCreate(path, keeping: inputs) }
-        if let prompts = main.prompts, let clip { return try evaluate(prompts: prompts, clip: clip) }
+        if let prompts = main.prompts, let clip {
+            return try evaluate(PromptFile.records(at: prompts), of: prompts, clip: clip)
+        }
+        if let data = main.data, let clip {
+            let samples = try conditionedSamples(data)
+            let records = samples.captions.map { PromptRecord(text: $0) }
+            return try evaluate(records, of: data, samples: samples.samples, clip: clip)
+        }
         // All models are checked before the first one is sampled.
         for model in models + [main.reference].compactMap({ $0 }) {
             let reader = try CheckpointReader(model.path())
             guard reader.header.configs[CheckpointHeader.vae] == nil else {
-                throw CommandError(.usage, "\(model.name): a latent model; evaluate it with --clip and --prompts")
+                throw CommandError(
+                    .usage, "\(model.name): a latent model; evaluate it with --clip and --prompts or --data")
             }
             guard reader.textEncoder != nil else {
                 throw CommandError(
@@ -212,14 +237,41 @@ struct EvaluateCommand: ParsableCommand {
 // MARK: Latent models
 
 extension EvaluateCommand {
-    /// Evaluates latent models on a file of prompts.
-    private func evaluate(prompts path: String, clip: String) throws {
-        let prompts = try PromptFile.records(at: path)
+    /// Samples of the set at `path`, which must be one for the first model.
+    private func conditionedSamples(_ path: String) throws -> CalibrationSamples {
+        let first = try latentPipeline(models[0])
+        let set = try LatentSetReader(path)
+        return try addingFile(path) {
+            try CalibrationSamples(set, count: main.count ?? 64, for: first.config(), encoder: first.promptEncoder())
+        }
+    }
+
+    /// Evaluates latent models on prompts.
+    ///
+    /// - Parameters:
+    ///   - prompts: K prompts.
+    ///   - path: the file that they are from.
+    ///   - samples: `[K, IC, H, W]`, one for each prompt, whose condition channels and size are taken.
+    ///   - clip: the file of the CLIP model.
+    /// - Throws: what opening, sampling and scoring throw; `Interrupted`.
+    private func evaluate(
+        _ prompts: [PromptRecord], of path: String, samples: Tensor? = nil, clip: String
+    ) throws {
         let pipelines = try models.map { try latentPipeline($0) }
-        let options = try generationOptions(pipelines)
+        var options = try generationOptions(pipelines)
+        let config = try pipelines[0].config()
+        var inputs = SamplingInputs()
+        if let samples {
+            options.size = SampleSize(height: samples.shape[2], width: samples.shape[3])
+            if config.conditionChannels > 0 {
+                inputs.setCondition(
+                    samples.sliced(axis: 1, config.outChannels..<config.inChannels),
+                    conditioning: try ImageConditioning(config))
+            }
+        }
         let encoder = try addingFile(clip) { try ImageTextEncoder(contentsOf: clip) }
         let evaluation = try PromptEvaluation(
-            prompts: prompts, clip: encoder, options: options, seed: sampling.seed,
+            prompts: prompts, clip: encoder, options: options, inputs: inputs, seed: sampling.seed,
             shown: main.grid == nil ? 0 : main.columns)
         try encoder.warnOfTruncation(prompts.map(\.text), in: path)
         var results: [(model: ModelReference, measured: ImageMeasurements)] = []
@@ -245,8 +297,8 @@ extension EvaluateCommand {
         guard pipeline.hasVAE, pipeline.reader.textEncoder != nil else {
             throw CommandError(
                 .badData,
-                "\(model.name): --prompts needs a latent model with text encoder and VAE; import the whole pipeline "
-                    + "folder, or leave out --prompts for models of the shapes world")
+                "\(model.name): --prompts and --data need a latent model with text encoder and VAE; import the whole "
+                    + "pipeline folder, or leave them out for models of the shapes world")
         }
         return pipeline
     }

@@ -11,7 +11,8 @@ struct InfoCommand: ParsableCommand {
         abstract: "Show a model's architecture, layers, bits and bytes.",
         usage: "bitsfusion info <model> [--recipe <recipe>] [options]",
         discussion: """
-            Reads a model, student or packed file, a diffusers folder, a config.json, or the file of a CLIP model. \
+            Reads a model, student or packed file, a diffusers folder, a config.json, the file of a CLIP model, or a \
+            training set of `bitsfusion dataset`. \
             Prints architecture, layers and parts; for quantized models, or with --recipe, also the \
             paper's average bits (with cached time features and the 8-bit first and last layer, \
             without scales) and the bytes of every part.
@@ -23,7 +24,7 @@ struct InfoCommand: ParsableCommand {
                 --recipe Configs/recipes/sd15-bitsfusion-1.99.json
             """)
 
-    @Argument(help: "Model, student, packed or CLIP file, diffusers folder, config.json, or `shapes`.")
+    @Argument(help: "Model, student, packed or CLIP file, training set, diffusers folder, config.json, or `shapes`.")
     var model: ModelReference
 
     @Option(help: "Recipe with the bits of every layer (default: those of the file).")
@@ -53,6 +54,9 @@ struct InfoCommand: ParsableCommand {
 
     func run() throws {
         common.apply()
+        if try BundledWorld.model(model.name) == nil, try LatentSetReader.isLatentSet(model.name) {
+            return try showLatentSet()
+        }
         let description: ModelDescription
         do {
             description = try ModelDescription(model, keepsVAEEncoder: !noVaeEncoder)
@@ -77,10 +81,21 @@ struct InfoCommand: ParsableCommand {
         if json { try Output.json(report) } else { report.print() }
     }
 
-    private func showCLIPModel() throws {
+    private func showLatentSet() throws {
+        try refuseModelOptions("training sets")
+        let report = try LatentSetReport(model.name)
+        if json { try Output.json(report) } else { report.print() }
+    }
+
+    /// Refuses options for models with weights to quantize.
+    private func refuseModelOptions(_ kind: String) throws {
         for (option, isGiven) in [("recipe", recipe != nil), ("cached-steps", cachedSteps != nil)] where isGiven {
-            throw CommandError(.usage, "\(model.name): --\(option): not for image-text encoders; remove it")
+            throw CommandError(.usage, "\(model.name): --\(option): not for \(kind); remove it")
         }
+    }
+
+    private func showCLIPModel() throws {
+        try refuseModelOptions("image-text encoders")
         let report = try CLIPReport(model)
         if json { try Output.json(report) } else { report.print() }
     }

@@ -43,7 +43,7 @@ struct SampleCommand: ParsableCommand {
         @Option(help: "Prompt; can be repeated.")
         var prompt: [String] = []
 
-        @Option(help: ArgumentHelp("Text file with one prompt per line.", valueName: "file"))
+        @Option(help: ArgumentHelp("Prompts: .txt with one per line, .jsonl or .tsv.", valueName: "file"))
         var prompts: String?
 
         @Option(help: "Negative prompt for all images.")

@@ -13,13 +13,8 @@ struct PromptRecord: Equatable {
 }
 
 enum PromptFile {
-    /// The lines of the file at `path` without surrounding spaces and without empty lines.
-    ///
-    /// - Throws: `FileError.missingFile`, `.unreadable`, `.wrongKind` if it is not text; `CommandError` if it has no
-    ///   prompt.
-    static func prompts(at path: String) throws -> [String] {
-        try lines(path).map { $0.text.trimmingCharacters(in: .whitespaces) }
-    }
+    /// The prompts of the file at `path`, as `records(at:)`.
+    static func prompts(at path: String) throws -> [String] { try records(at: path).map(\.text) }
 
     /// The prompts of the file at `path` with their categories, by the extension of its name:
     /// - `.jsonl`: one JSON object per line, with `prompt`, `text` or `caption`, and optionally `category`;
@@ -27,7 +22,8 @@ enum PromptFile {
     ///   PartiPrompts (arXiv:2206.10789);
     /// - others: one prompt per line.
     ///
-    /// - Throws: as `prompts(at:)`; `CommandError` for a line without a prompt.
+    /// - Throws: `FileError.missingFile`, `.unreadable`, `.wrongKind` if it is not text; `CommandError` if it has no
+    ///   prompt, or a line without one.
     static func records(at path: String) throws -> [PromptRecord] {
         let lines = try lines(path)
         switch path.split(separator: ".").last?.lowercased() {

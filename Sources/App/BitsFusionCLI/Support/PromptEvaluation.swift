@@ -55,6 +55,8 @@ struct PromptEvaluation {
     let prompts: [PromptRecord]
     let clip: ImageTextEncoder
     let options: GenerationOptions
+    /// What inpainting models take besides prompts.
+    let inputs: SamplingInputs
     /// Image i starts from seed `seed + i`.
     let seed: UInt64
     /// The number of images of each model that are kept for a grid.
@@ -65,8 +67,12 @@ struct PromptEvaluation {
     private static let chunk = 16
 
     /// - Throws: the tokenizer's error for text that it cannot represent.
-    init(prompts: [PromptRecord], clip: ImageTextEncoder, options: GenerationOptions, seed: UInt64, shown: Int) throws {
-        (self.prompts, self.clip, self.options, self.seed, self.shown) = (prompts, clip, options, seed, shown)
+    init(
+        prompts: [PromptRecord], clip: ImageTextEncoder, options: GenerationOptions, inputs: SamplingInputs,
+        seed: UInt64, shown: Int
+    ) throws {
+        (self.prompts, self.clip, self.options, self.inputs) = (prompts, clip, options, inputs)
+        (self.seed, self.shown) = (seed, shown)
         textFeatures = try clip.textFeatures(prompts.map(\.text))
     }
 
@@ -138,7 +144,7 @@ struct PromptEvaluation {
         let start = ContinuousClock.now
         let seeds = prompts.indices.map { seed &+ UInt64($0) }
         let samples = try addingFile(model.name) {
-            try model.samples(pipeline, conditions, seeds: seeds, options: options) { share in
+            try model.samples(pipeline, conditions, seeds: seeds, options: options, inputs: inputs) { share in
                 try InterruptFlag.check()
                 reporter.update(share: share)
             }

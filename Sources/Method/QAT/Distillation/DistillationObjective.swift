@@ -43,8 +43,10 @@ public struct DistillationObjective {
         let (clean, condition) = split(batch.samples)
         let noise = random.normal(clean.shape)
         let noisy = schedule.addNoise(to: clean, noise: noise, timesteps: times)
-        let input = condition.map { .concatenated([noisy, $0], axis: 1) } ?? noisy
-        let timesteps = Tensor(times.map(Float.init), shape: [size])
+        // On its own trajectories the teacher is asked where it will be when it samples.
+        let states = stage == .one ? batch.states : nil
+        let input = states?.samples ?? condition.map { .concatenated([noisy, $0], axis: 1) } ?? noisy
+        let timesteps = Tensor(states?.timesteps ?? times.map(Float.init), shape: [size])
         func predict(_ model: any Denoiser, _ features: BlockFeatures? = nil) -> Tensor {
             model(
                 input, timesteps: timesteps, encoderHiddenStates: batch.encoderHiddenStates,

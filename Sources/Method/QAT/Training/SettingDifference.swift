@@ -33,8 +33,16 @@ extension SettingDifference {
         return found.sorted { $0.key < $1.key }
     }
 
+    /// Up to four settings, and the number of the others, for an error.
+    public static func listed(_ differences: [SettingDifference]) -> String {
+        func shortened(_ text: String) -> String { text.count > 60 ? text.prefix(57) + "..." : text }
+        let shown = differences.prefix(4).map { "\($0.key) \(shortened($0.saved)), not \(shortened($0.requested))" }
+        let rest = differences.count - shown.count
+        return shown.joined(separator: "; ") + (rest > 0 ? "; and \(rest) other settings" : "")
+    }
+
     /// The differences of two values that are written as JSON.
-    static func between(_ saved: some Encodable, _ requested: some Encodable) throws -> [SettingDifference] {
+    public static func between(_ saved: some Encodable, _ requested: some Encodable) throws -> [SettingDifference] {
         func text(_ value: some Encodable) throws -> String {
             String(decoding: try JSONEncoder.compact.encode(value), as: UTF8.self)
         }

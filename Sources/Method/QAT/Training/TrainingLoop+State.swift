@@ -41,8 +41,8 @@ public enum TrainingStateError: Error, Equatable, Sendable {
                 + "the state belongs to another model"
         case .malformed(let reason): "training state: \(reason); start again with --overwrite"
         case .differentRun(let differences):
-            "training state: the run was started with \(Self.listed(differences)); resume with the same settings, or "
-                + "start again with --overwrite"
+            "training state: the run was started with \(SettingDifference.listed(differences)); resume with the same "
+                + "settings, or start again with --overwrite"
         case .scheduleLength(let done, let saved, let requested):
             "training state: training.schedule.decay: with cosine, the learning rates of the \(done) steps that are "
                 + "done depend on the number of steps, which was \(saved), not \(requested); start again with "
@@ -53,17 +53,6 @@ public enum TrainingStateError: Error, Equatable, Sendable {
             "training state: the run is finished after \(done) steps and its file has no optimizer state to continue "
                 + "from; start again with --overwrite"
         }
-    }
-
-    /// Up to four settings, and the number of the others.
-    private static func listed(_ differences: [SettingDifference]) -> String {
-        let shown = differences.prefix(4).map { "\($0.key) \(shortened($0.saved)), not \(shortened($0.requested))" }
-        let rest = differences.count - shown.count
-        return shown.joined(separator: "; ") + (rest > 0 ? "; and \(rest) other settings" : "")
-    }
-
-    private static func shortened(_ text: String) -> String {
-        text.count > 60 ? text.prefix(57) + "..." : text
     }
 }
 

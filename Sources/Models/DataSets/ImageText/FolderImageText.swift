@@ -110,9 +110,9 @@ public struct FolderImageText: ImageTextSource {
         let captions: [String]
     }
 
-    /// No absolute paths, no `..`, no `scheme:`.
+    /// No absolute paths, no `..`, no `scheme://`.
     private static func isInside(_ path: String) -> Bool {
-        !path.isEmpty && !path.hasPrefix("/") && !path.contains("\\") && !path.contains(":")
+        !path.isEmpty && !path.hasPrefix("/") && !path.contains("\\") && !path.contains("://")
             && !path.split(separator: "/", omittingEmptySubsequences: false).contains("..")
     }
 

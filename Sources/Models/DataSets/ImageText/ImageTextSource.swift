@@ -63,3 +63,17 @@ public func openImageText(_ path: String, captionColumn: String = "text") throws
     }
     return try FolderImageText(path, files: files, captionColumn: captionColumn)
 }
+
+/// SHA-256 of the names and sizes of the files at `path`, which tells whether a collection has changed.
+///
+/// - Parameter path: a folder, or one file.
+/// - Returns: 64 hexadecimal digits.
+/// - Throws: `FileError`, `ImageTextError.linkOutside`.
+public func imageTextDigest(_ path: String) throws -> String {
+    let root = try FileInspection(path)
+    guard root.kind == .folder else {
+        return FileDigest.sha256(of: Array("\(PathParts(path).name)\t\(root.size)".utf8))
+    }
+    let lines = try FolderListing(path).files.map { "\($0)\t\(try FileInspection(path + "/" + $0).size)\n" }
+    return FileDigest.sha256(of: Array(lines.joined().utf8))
+}
