@@ -70,6 +70,16 @@ struct BadInputTests {
         BadInput(64, "distill --stage 2 --teacher-dtype bfloat16 -o out"),
         BadInput(64, "distill --stage 1 --teacher-dtype float16 -o out"),
         BadInput(65, "distill --stage 1 --model model.h5 --recipe unknown.json -o out"),
+        BadInput(64, "distill --stage 1 --batch-size 0 -o out"),
+        BadInput(64, "distill --stage 1 --learning-rate -1 -o out"),
+        BadInput(64, "distill --stage 1 --learning-rate nan -o out"),
+        BadInput(64, "distill --stage 1 --validate-every 0 -o out"),
+        BadInput(64, "distill --stage 1 --validation-size -2 -o out"),
+        BadInput(64, "distill --stage 1 --preview-every 5 -o out"),
+        BadInput(64, "distill --stage 1 --preview-prompts prompts.txt -o out"),
+        BadInput(64, "distill --stage 1 --preview-every 5 --preview-steps 0 --logging-dir out -o out"),
+        BadInput(64, "distill --stage 1 --dry-run --overwrite -o out"),
+        BadInput(64, "distill --stage 1 --dry-run --print-config -o out"),
         BadInput(65, "pack model.h5 -o out"),
     ]
     private static let files: [BadInput] = [

@@ -10,7 +10,7 @@ import Testing
 @testable import BitsFusionCLI
 
 @Suite struct ConfigFileTests {
-    private static func path(_ name: String) -> String {
+    static func path(_ name: String) -> String {
         URL(fileURLWithPath: #filePath).deletingLastPathComponent()
             .appendingPathComponent("../../Configs/\(name)").standardizedFileURL.path
     }
@@ -33,6 +33,32 @@ import Testing
         let trainer = try TeacherTrainer(settings, unetConfig: config)
         let parameters = trainer.model.components.reduce(0) { $0 + $1.store.elementCount }
         #expect((2_000_000...4_000_000).contains(parameters))
+    }
+
+    private static let names: [String] = {
+        let found = try? FileManager.default.contentsOfDirectory(atPath: path(""))
+        return (found ?? []).filter { $0.hasSuffix(".yaml") }.sorted()
+    }()
+
+    @Test("every YAML file has the keys and ranges of the settings of its command", arguments: names)
+    func settings(name: String) throws {
+        struct AnyValue: Decodable { init(from decoder: any Decoder) {} }
+        struct Kind: Decodable { var stage1, unet, model: AnyValue? }
+        let path = Self.path(name)
+        let kind = try YAMLDocument.read(anyKeysIn: Kind.self, from: path)
+        if kind.stage1 != nil {
+            let options = try YAMLDocument.read(DistillationOptions.self, from: path)
+            for stage in DistillationStage.allCases { try options[stage].validate() }
+        } else if kind.unet != nil {
+            try YAMLDocument.read(TeacherTrainingConfig.self, from: path).validate()
+        } else {
+            try YAMLDocument.read(ClipProxyTrainingConfig.self, from: path).validate()
+        }
+    }
+
+    @Test("all kinds of settings are among the YAML files")
+    func files() {
+        #expect(Set(Self.names).isSuperset(of: ["clip-proxy.yaml", "distill-sd15-small.yaml", "shapes.yaml"]))
     }
 
     @Test("an unknown key is refused by name")

@@ -78,4 +78,20 @@ import Testing
         #expect(
             TimestepDistribution.paper.draw(50, trainTimesteps: steps, using: &random) != draw(.paper, 50))
     }
+
+    @Test(
+        "stratified timesteps are close to the middles of strata of equal probability",
+        arguments: [1, 3] as [Float], [1, 8, 32])
+    func stratified(alpha: Float, count: Int) {
+        var random = Philox(seed: 4, stream: 2)
+        let drawn = TimestepDistribution(alpha: alpha, beta: 1)
+            .stratified(count, trainTimesteps: steps, using: &random)
+        #expect(drawn.count == count && drawn == drawn.sorted())
+        for (index, timestep) in drawn.enumerated() {
+            let probability = pow((Double(timestep) + 0.5) / Double(steps), Double(alpha))
+            // The median of 63 uniform values has a standard deviation of 0.062; order statistics of many strata move
+            // together.
+            #expect(abs(probability - (Double(index) + 0.5) / Double(count)) < 0.25, "\(index): \(timestep)")
+        }
+    }
 }

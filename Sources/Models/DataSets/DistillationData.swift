@@ -52,7 +52,22 @@ public struct TrajectoryStates {
 
 /// A source of batches. A batch depends only on its indices and on `random`, the stream of its step.
 public protocol DistillationData {
+    /// The number of different samples; nil for samples that are generated without end.
+    var sampleCount: Int? { get }
+
     /// Samples `indices` of an endless sequence, with a share `textDropping` of the captions replaced by the empty
     /// prompt.
     func batch(_ indices: Range<Int>, textDropping: Float, random: inout Philox) throws -> DistillationBatch
+
+    /// Holds samples out of the training for validation. Which ones depends on the data, `count` and `seed` alone.
+    ///
+    /// - Parameters:
+    ///   - count: the number of held-out samples, at least 1 and less than `sampleCount`.
+    ///   - seed: chooses the samples.
+    /// - Returns: the training data, which never contain a held-out sample; and the validation data, whose samples
+    ///   `0 ..< count` are the held-out ones, each once. Of the validation data, `random` decides only which captions
+    ///   are dropped, with one uniform value per sample from its position on, if anything.
+    func split(
+        validation count: Int, seed: UInt64
+    ) -> (training: any DistillationData, validation: any DistillationData)
 }

@@ -61,9 +61,8 @@ extension StoredDistillationData {
         var warnings: [DataSetWarning] = []
         let deviation = try standardDeviation(channels: latents.shape[1] - config.conditionChannels)
         if !Self.usualDeviations.contains(deviation) { warnings.append(.standardDeviation(deviation)) }
-        let size = SampleSize(height: latents.shape[2], width: latents.shape[3])
-        if let expected = config.sampleSize, expected != size {
-            warnings.append(.size(found: size, expected: expected))
+        if let expected = config.sampleSize, expected != sampleSize {
+            warnings.append(.size(found: sampleSize, expected: expected))
         }
         return warnings
     }

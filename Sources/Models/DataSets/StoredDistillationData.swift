@@ -63,7 +63,8 @@ public struct StoredAddedConditions {
     }
 }
 
-/// A set of latents with their text embeddings. Batches are drawn at random, with replacement.
+/// A set of latents with their text embeddings. Batches are drawn at random, with replacement; those of the validation
+/// data of a split are the held-out samples in order.
 public struct StoredDistillationData: DistillationData {
     /// `[N, C, H, W]`.
     public let latents: StoredRows
@@ -73,6 +74,7 @@ public struct StoredDistillationData: DistillationData {
     public let emptyHiddenStates: Tensor
     /// nil for models without added conditions.
     public let addedConditions: StoredAddedConditions?
+    private var selection = RowSelection.all
 
     /// - Precondition: N, T, D and P are consistent.
     public init(
@@ -109,10 +111,28 @@ public struct StoredDistillationData: DistillationData {
             emptyHiddenStates: emptyHiddenStates, addedConditions: addedConditions)
     }
 
+    /// H and W.
+    public var sampleSize: SampleSize { SampleSize(height: latents.shape[2], width: latents.shape[3]) }
+
+    /// N, held-out samples included.
+    public var sampleCount: Int? { latents.shape[0] }
+
+    /// - Precondition: 0 < `count` < N; the set is not the result of a split.
+    public func split(
+        validation count: Int, seed: UInt64
+    ) -> (training: any DistillationData, validation: any DistillationData) {
+        precondition(selection == .all, "distillation data: split twice")
+        let heldOut = HeldOutRows(count, of: latents.shape[0], seed: seed)
+        var (training, validation) = (self, self)
+        training.selection = .without(heldOut)
+        validation.selection = .only(heldOut)
+        return (training, validation)
+    }
+
     public func batch(
         _ indices: Range<Int>, textDropping: Float, random: inout Philox
     ) throws -> DistillationBatch {
-        let rows = indices.map { _ in random.nextInt(below: latents.shape[0]) }
+        let rows = selection.rows(indices, of: latents.shape[0], using: &random)
         let isDropped = rows.map { _ in random.nextUniform() < textDropping }
         func gathered(_ stored: StoredRows, empty: Tensor? = nil) throws -> Tensor {
             try .concatenated(

@@ -27,6 +27,15 @@ public struct TimestepDistribution: Codable, Hashable, Sendable {
         }
     }
 
+    /// `count` timesteps in ascending order, one from the middle of each of `count` strata of equal probability, so
+    /// that a mean over them has less variance than one over as many draws. Strata are estimated from draws.
+    public func stratified(_ count: Int, trainTimesteps: Int, using random: inout Philox) -> [Int] {
+        let draws = draw(count * Self.drawsPerStratum, trainTimesteps: trainTimesteps, using: &random).sorted()
+        return (0..<count).map { draws[$0 * Self.drawsPerStratum + Self.drawsPerStratum / 2] }
+    }
+
+    private static let drawsPerStratum = 63
+
     private func sample(_ random: inout Philox) -> Float {
         // With beta = 1, the distribution function is x^alpha; its inverse has a closed form.
         if beta == 1 { return pow(random.nextUniform(), 1 / alpha) }

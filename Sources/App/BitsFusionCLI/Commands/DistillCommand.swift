@@ -20,19 +20,29 @@ struct DistillCommand: ParsableCommand {
             continues to the same result, bit for bit. --resume with more --steps trains a finished student further, \
             unless its learning rate depends on the number of steps (decay: cosine without horizon).
 
+            --validate-every and --preview-every do not change the training, except that the held-out samples of \
+            --data are not trained on; --resume needs the same --validation-size. The loss on the progress line is \
+            the mean of up to 50 steps.
+
             Examples:
 
               bitsfusion distill --stage 1
               bitsfusion distill --stage 2 --student stage1.h5 -o stage2.h5
               bitsfusion distill --stage 1 --model sd15.h5 --data set.h5 \\
                 --recipe Configs/recipes/sd15-bitsfusion-1.99.json
+              bitsfusion distill --stage 1 --model sd15.h5 --data latents.h5 \\
+                --config Configs/distill-sd15-small.yaml --dry-run
+              bitsfusion distill --stage 1 --logging-dir log --validate-every 50 \\
+                --preview-every 100
               bitsfusion distill --stage 1 --config paper --print-config > distill.yaml
             """)
 
     @OptionGroup(title: "Common options") var main: MainOptions
     @OptionGroup(title: "Stage 1") var first: FirstStageOptions
     @OptionGroup(title: "Stage 2") var second: SecondStageOptions
-    @OptionGroup(title: "Resuming") var saving: TrainingFileOptions
+    @OptionGroup(title: "Resuming and logging") var saving: TrainingFileOptions
+    @OptionGroup(title: "Validation") var validation: ValidationOptions
+    @OptionGroup(title: "Previews") var preview: PreviewOptions
     @OptionGroup var common: CommonOptions
 
     struct MainOptions: ParsableArguments {
@@ -56,17 +66,23 @@ struct DistillCommand: ParsableCommand {
                 """)
         var data: String?
 
-        @Option(help: "Training steps (default: as in the settings).")
-        var steps: Int?
+        @OptionGroup var changes: TrainingSettingOptions
 
         @Option(help: "Seed of data, noise and timesteps (default: as in the settings).")
         var seed: UInt64?
+
+        @Flag(
+            help: """
+                Measure some micro-batches and an update, print the expected time, memory and file sizes of the run, \
+                and write nothing.
+                """)
+        var dryRun = false
 
         func validate() throws {
             guard DistillationStage(rawValue: stage) != nil else {
                 throw ValidationError("--stage: expected 1 or 2, found \(stage)")
             }
-            if let steps, steps < 1 { throw ValidationError("--steps: expected 1 or more, found \(steps)") }
+            if dryRun, printConfig { throw ValidationError("--dry-run and --print-config exclude each other") }
         }
     }
 
@@ -102,12 +118,17 @@ struct DistillCommand: ParsableCommand {
         if main.stage == 2, first.teacherDtype != nil {
             throw ValidationError("--teacher-dtype: not used in stage 2, which has no teacher; remove it")
         }
+        if main.dryRun, saving.resume || saving.overwrite {
+            throw ValidationError("--dry-run: writes no file; remove --resume and --overwrite")
+        }
+        try preview.check(saving)
         if main.stage == 1, second.student != nil {
             throw ValidationError("--student: not used in stage 1, which takes --model; remove it")
         }
     }
 
     func run() throws {
+        let begin = ContinuousClock.now
         common.apply()
         InterruptFlag.install()
         let stage: DistillationStage = main.stage == 1 ? .one : .two
@@ -122,21 +143,48 @@ struct DistillCommand: ParsableCommand {
         let data = try trainingData(start.student, options)
         let trainer = try addingFile(start.name) {
             try DistillationTrainer(
-                student: start.student, teacher: teacher, data: data, stage: stage, options: options)
+                student: start.student, teacher: teacher, data: data, stage: stage, options: options,
+                validationSize: validation.size(of: data.sampleCount))
+        }
+        let previews = try preview.interval.map { interval in
+            let images = try TrainingPreview(
+                preview, of: start.student, named: start.name, size: (data as? StoredDistillationData)?.sampleSize,
+                seed: options.training.seed)
+            return (interval: interval, images: images)
+        }
+        if main.dryRun {
+            try DistillationForecast(
+                trainer, preparation: Numbers.seconds(begin.duration(to: .now)), validation: validation.interval,
+                previews: previews
+            ).print(output: output)
+            return
         }
         let manifest = try Output.manifest(
             models: start.models, inputs: start.inputs + settingFiles,
             seed: options.training.seed)
         try TrainingRun(
             loop: trainer.loop, output: output,
-            inputs: start.models.map { try $0.path() } + start.inputs + settingFiles,
+            inputs: start.models.map { try $0.path() } + start.inputs + settingFiles + preview.inputs,
             label: "stage \(stage.rawValue)", saving: saving, common: common,
-            quantizedWeights: start.student.denoiser.quantizedLayers.compactMap {
-                $0.weight as? FakeQuantizedWeight
-            }
+            observation: observation(of: trainer, previews)
         ).run(
             resume: trainer.resume(from:), train: trainer.run,
             write: { try trainer.write(to: output, manifest: manifest) })
+    }
+
+    private func observation(
+        of trainer: DistillationTrainer, _ previews: (interval: StepInterval, images: TrainingPreview)?
+    ) -> TrainingObservation {
+        TrainingObservation(
+            validation: validation.interval.map {
+                RecurringMeasurement($0) { try trainer.validationLoss(shouldStop: { InterruptFlag.isSet }) }
+            },
+            preview: previews.map { previews in
+                RecurringMeasurement(previews.interval) {
+                    try trainer.withFinalWeights { _ in try previews.images.image() }
+                }
+            },
+            quantizedWeights: trainer.model.denoiser.quantizedLayers.compactMap { $0.weight as? FakeQuantizedWeight })
     }
 
     private struct Start {
@@ -203,7 +251,7 @@ struct DistillCommand: ParsableCommand {
             try configFile.map { try YAMLDocument.read(DistillationOptions.self, from: $0) }
             ?? main.config.flatMap { BundledWorld.namedDistillationOptions[$0] }
             ?? BundledWorld.distillationOptions(for: pipeline())
-        if let steps = main.steps { settings[stage].training.steps = steps }
+        main.changes.apply(to: &settings[stage].training)
         if let seed = main.seed { settings[stage].training.seed = seed }
         if let teacherDtype = first.teacherDtype { settings[stage].teacherDtype = teacherDtype }
         return settings

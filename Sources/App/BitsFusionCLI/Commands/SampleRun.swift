@@ -215,7 +215,8 @@ struct SampleRun {
             Output.line(latents)
         }
         guard isLatent, let vae = try model.decoder() else {
-            try PNGFile.write(grid(of: samples, isLatent: isLatent).render(), to: output)
+            let images = isLatent ? latentPreview(samples) : images(samples)
+            try PNGFile.write(grid(of: images, columns: columns, prompts: prompts).render(), to: output)
             Output.line(output)
             return
         }
@@ -248,19 +249,6 @@ struct SampleRun {
             prompts.isEmpty ? nil : prompts[prompt], command.main.negativePrompt.map { "Negative prompt: \($0)" },
             settings.joined(separator: ", "),
         ].compactMap { $0 }.joined(separator: "\n")
-    }
-
-    private func grid(of samples: Tensor, isLatent: Bool) -> ImageGrid {
-        let images = isLatent ? latentPreview(samples) : images(samples)
-        var rows: [[RGBImage]] = []
-        for start in stride(from: 0, to: images.count, by: columns) {
-            rows.append(Array(images[start..<min(start + columns, images.count)]))
-        }
-        let rowsPerPrompt = max(images.count / max(prompts.count, 1) / columns, 1)
-        let labels = rows.indices.map { index in
-            index % rowsPerPrompt == 0 && index / rowsPerPrompt < prompts.count ? prompts[index / rowsPerPrompt] : ""
-        }
-        return ImageGrid(rows: rows, rowLabels: labels, pixelScale: max(160 / max(samples.shape[3], 1), 1))
     }
 }
 

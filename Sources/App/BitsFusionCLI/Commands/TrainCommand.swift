@@ -33,18 +33,17 @@ struct TrainCommand: ParsableCommand {
     @Option(help: "Shapes model to start from (default: random weights).")
     var from: ModelReference?
 
-    @Option(help: "Training steps (default: as in the settings).")
-    var steps: Int?
+    @OptionGroup var changes: TrainingSettingOptions
 
     @Option(help: "Element type of the parameters in the file.")
     var dtype: ElementType = .float32
 
-    @OptionGroup var saving: TrainingFileOptions
+    @OptionGroup(title: "Resuming and logging") var saving: TrainingFileOptions
+    @OptionGroup(title: "Validation (shapes models)") var validation: ValidationOptions
+    @OptionGroup(title: "Previews (shapes models)") var preview: PreviewOptions
     @OptionGroup var common: CommonOptions
 
-    func validate() throws {
-        if let steps, steps < 1 { throw ValidationError("--steps: expected 1 or more, found \(steps)") }
-    }
+    func validate() throws { try preview.check(saving) }
 
     func run() throws {
         common.apply()
@@ -55,6 +54,9 @@ struct TrainCommand: ParsableCommand {
         } else if from != nil {
             throw CommandError(
                 .usage, "--from: not supported for a CLIP-proxy, which starts from random weights; remove it")
+        } else if validation.validateEvery != nil || validation.validationSize != nil || preview.previewEvery != nil {
+            throw CommandError(
+                .usage, "--validate-every, --validation-size, --preview-every: not for a CLIP-proxy; remove them")
         } else {
             try trainClipProxy()
         }
@@ -62,17 +64,27 @@ struct TrainCommand: ParsableCommand {
 
     private func trainTeacher() throws {
         var settings = try YAMLDocument.read(TeacherTrainingConfig.self, from: config)
-        if let steps { settings.training.steps = steps }
+        changes.apply(to: &settings.training)
         let unetPath = URL(fileURLWithPath: settings.unet, relativeTo: URL(fileURLWithPath: config)).path
         let unetConfig = try DenoiserRegistry.config(file: unetPath)
         let trainer = try TeacherTrainer(
-            settings, unetConfig: unetConfig, from: from.map { (try $0.open(), try $0.fileReference().sha256) })
+            settings, unetConfig: unetConfig, from: from.map { (try $0.open(), try $0.fileReference().sha256) },
+            validationSize: validation.size(of: nil))
+        let samples = try preview.interval.map { interval in
+            let images = try TrainingPreview(
+                preview, of: trainer.model, named: config, size: nil, seed: settings.training.seed)
+            return RecurringMeasurement(interval) { try trainer.withFinalWeights { _ in try images.image() } }
+        }
         let manifest = try Output.manifest(
             models: from.map { [$0] } ?? [], inputs: [config, unetPath], seed: settings.training.seed)
         try TrainingRun(
             loop: trainer.loop, output: output,
-            inputs: [config, unetPath] + (try from.map { [try $0.path()] } ?? []), label: "training",
-            saving: saving, common: common
+            inputs: [config, unetPath] + (try from.map { [try $0.path()] } ?? []) + preview.inputs, label: "training",
+            saving: saving, common: common,
+            observation: TrainingObservation(
+                validation: validation.interval.map {
+                    RecurringMeasurement($0) { trainer.validationLoss(shouldStop: { InterruptFlag.isSet }) }
+                }, preview: samples)
         )
         .run(
             resume: trainer.resume(from:), train: trainer.run,
@@ -81,7 +93,7 @@ struct TrainCommand: ParsableCommand {
 
     private func trainClipProxy() throws {
         var settings = try YAMLDocument.read(ClipProxyTrainingConfig.self, from: config)
-        if let steps { settings.training.steps = steps }
+        changes.apply(to: &settings.training)
         let trainer = try ClipProxyTrainer(settings)
         let manifest = try Output.manifest(inputs: [config], seed: settings.training.seed)
         try TrainingRun(

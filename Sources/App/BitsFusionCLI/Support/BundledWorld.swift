@@ -37,6 +37,12 @@ enum BundledWorld {
         return try ShapesDistillationData(.distillation(stage, seed: seed), pipeline: pipeline)
     }
 
+    /// The default prompts of previews, one of each family; nil for models without bundled prompts.
+    static func previewPrompts(for pipeline: DiffusionPipeline) -> [String]? {
+        guard covers(pipeline) else { return nil }
+        return PromptSuite(promptsPerFamily: 1, seed: 0).prompts.map(\.caption.text)
+    }
+
     /// Distillation settings of a run without a configuration file.
     static func distillationOptions(for pipeline: DiffusionPipeline) -> DistillationOptions {
         covers(pipeline) ? .shapes : .paper

@@ -40,6 +40,20 @@ func latentPreview(_ samples: Tensor) -> [RGBImage] {
     return pixels.map { RGBImage(width: samples.shape[3], height: samples.shape[2], pixels: $0) }
 }
 
+/// Small images enlarged in a grid, `columns` per row, with each prompt beside the first row of its images.
+///
+/// - Precondition: `images` is not empty; all have the same size.
+func grid(of images: [RGBImage], columns: Int, prompts: [String]) -> ImageGrid {
+    let rows = stride(from: 0, to: images.count, by: columns).map { start in
+        Array(images[start..<min(start + columns, images.count)])
+    }
+    let rowsPerPrompt = max(images.count / max(prompts.count, 1) / columns, 1)
+    let labels = rows.indices.map { index in
+        index % rowsPerPrompt == 0 && index / rowsPerPrompt < prompts.count ? prompts[index / rowsPerPrompt] : ""
+    }
+    return ImageGrid(rows: rows, rowLabels: labels, pixelScale: max(160 / max(images[0].width, 1), 1))
+}
+
 /// The values of each sample, `[C, H, W]` flat.
 private func planes(of samples: Tensor) -> [[Float]] {
     let size = samples.count / max(samples.shape[0], 1)

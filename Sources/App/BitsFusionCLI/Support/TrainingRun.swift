@@ -13,8 +13,7 @@ struct TrainingRun {
     let label: String
     let saving: TrainingFileOptions
     let common: CommonOptions
-    /// Compared with their values at the start, for the log; empty for dense models.
-    var quantizedWeights: [FakeQuantizedWeight] = []
+    var observation = TrainingObservation()
 
     typealias Train = (
         _ progress: (Int, Int, LossRecord) -> Void, _ save: () throws -> Void, _ shouldStop: () -> Bool
@@ -40,23 +39,22 @@ struct TrainingRun {
         } else if exists, !saving.overwrite {
             throw CommandError(.usage, "\(output): \(occupied)")
         }
+        let monitor = try TrainingMonitor(loop, observation, folder: saving.loggingDir)
+        try monitor.start()
         let progress = ProgressReporter(
             label, total: loop.options.steps, unit: "steps", isQuiet: common.quiet, first: loop.step)
-        let log = try saving.loggingDir.map {
-            try RunningLog(TrainingLog(folder: $0, step: loop.step), loop, quantizedWeights)
-        }
         let isFinished = try train(
-            { done, _, record in
-                log?.add()
-                progress.update(done, note: String(format: "mean loss %.4g", record.loss))
+            { done, _, _ in
+                monitor.stepIsDone()
+                progress.update(done, note: monitor.note)
             },
             {
                 // The run is saved even if its log is not.
                 try write()
-                try log?.checkWritten()
+                try monitor.checkWritten()
             },
             { InterruptFlag.isSet })
-        try log?.checkWritten()
+        try monitor.checkWritten()
         progress.endLine()
         guard isFinished else {
             throw Interrupted(
@@ -68,7 +66,8 @@ struct TrainingRun {
                 + (last?.parts.sorted { $0.key < $1.key }.map {
                     String(format: ", %@ %.5g", $0.key, $0.value)
                 }
-                .joined() ?? ""))
+                .joined() ?? "")
+                + (monitor.validation.map { String(format: ", validation loss %.5g", $0.loss.loss) } ?? ""))
     }
 
     /// What the existing output file is, and how to go on.
@@ -80,47 +79,5 @@ struct TrainingRun {
         return progress.isFinished
             ? "is a finished run of \(progress.step) steps; pass --overwrite to replace it, or choose another --output"
             : "is an unfinished run; pass --resume to continue it or --overwrite to discard it"
-    }
-}
-
-/// Logs each step of a run with its speed and memory.
-private final class RunningLog {
-    private let log: TrainingLog
-    private let loop: TrainingLoop
-    private let drift: QuantizationDrift
-    private let isQuantized: Bool
-    private var last = ContinuousClock.now
-    private var fault: FileError?
-
-    init(_ log: TrainingLog, _ loop: TrainingLoop, _ weights: [FakeQuantizedWeight]) {
-        self.log = log
-        self.loop = loop
-        drift = QuantizationDrift(of: weights)
-        isQuantized = !weights.isEmpty
-    }
-
-    /// Appends the last step. A log that cannot be written ends the run at the next save.
-    func add() {
-        guard fault == nil, let metrics = loop.latest else { return }
-        let now = ContinuousClock.now, seconds = (now - last) / .seconds(1)
-        last = now
-        var others = [
-            "samplesPerSecond": Double(loop.options.batchSize) / max(seconds, .leastNonzeroMagnitude),
-            "memory/peakBytes": Double(Numbers.peakMemory),
-        ]
-        if isQuantized, metrics.step % TrainingLoop.recordEvery == 0 || metrics.step == loop.options.steps {
-            let moved = drift.measured()
-            others["quantization/changedCodes"] = moved.changedCodes
-            others["quantization/scaleDrift"] = moved.scaleDrift
-        }
-        do throws(FileError) {
-            try log.add(metrics, others)
-        } catch {
-            fault = error
-        }
-    }
-
-    func checkWritten() throws(FileError) {
-        if let fault { throw fault }
     }
 }

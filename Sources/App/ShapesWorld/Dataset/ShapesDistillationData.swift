@@ -9,6 +9,8 @@ public struct ShapesDistillationData: DistillationData {
     public let textEncoder: CLIPTextModel
 
     private let tokenizer: ShapesTokenizer
+    /// The index in the data set of sample 0 of this data.
+    private var offset = 0
 
     /// - Throws: `PipelineError.noTextEncoder`; `TokenizerError.unknown` for a model with another tokenizer.
     public init(_ dataset: ShapesDataset, pipeline: DiffusionPipeline) throws {
@@ -21,10 +23,22 @@ public struct ShapesDistillationData: DistillationData {
         textEncoder = encoder
     }
 
+    /// nil: samples are rendered without end.
+    public var sampleCount: Int? { nil }
+
+    /// Training data are unchanged: their indices are never negative, those of validation are.
+    public func split(
+        validation count: Int, seed: UInt64
+    ) -> (training: any DistillationData, validation: any DistillationData) {
+        var validation = self
+        validation.offset = ShapesDataset.firstValidationIndex
+        return (self, validation)
+    }
+
     public func batch(_ indices: Range<Int>, textDropping: Float, random: inout Philox) -> DistillationBatch {
         let size = indices.count
         let batch = ShapesBatch(
-            dataset, from: indices.lowerBound, count: size,
+            dataset, from: offset + indices.lowerBound, count: size,
             tokenizer: tokenizer, captionDropping: textDropping)
         let states = withoutGradients { textEncoder(batch.tokens, batch: size) }
         return DistillationBatch(samples: batch.pixels, encoderHiddenStates: states)
@@ -32,6 +46,10 @@ public struct ShapesDistillationData: DistillationData {
 }
 
 extension ShapesDataset {
+    /// The index of the first sample for validation. Training counts its samples from 0 and does not arrive at negative
+    /// indices.
+    static let firstValidationIndex = -1 << 40
+
     /// The training data of a distillation stage. The images differ from those of the evaluation, and between stages.
     public static func distillation(_ stage: DistillationStage, seed: UInt64) -> ShapesDataset {
         ShapesDataset(seed: seed &+ UInt64(stage.rawValue) &* RandomStream.stageSeedStride)

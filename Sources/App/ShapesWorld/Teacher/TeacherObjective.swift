@@ -29,13 +29,24 @@ public struct TeacherObjective {
 
     /// The mean loss over `part`'s samples of the data set.
     public func callAsFunction(_ part: MicroBatch, random: inout Philox) -> StepLoss {
-        let batchSize = part.count
-        let batch = ShapesBatch(
-            dataset, from: part.samples.lowerBound, count: batchSize,
-            tokenizer: ShapesTokenizer(length: textEncoder.config.maxPositionEmbeddings), captionDropping: textDropping)
-        let times = timesteps.draw(batchSize, trainTimesteps: schedule.trainTimesteps, using: &random)
+        let times = timesteps.draw(part.count, trainTimesteps: schedule.trainTimesteps, using: &random)
         random.skipToBlock()
-        let noise = random.normal(batch.pixels.shape)
+        return loss(from: part.samples.lowerBound, timesteps: times) { random.normal($0) }
+    }
+
+    /// The mean loss over B samples of the data set, from index `first` on.
+    ///
+    /// - Parameters:
+    ///   - first: the index of the first sample.
+    ///   - times: B timesteps.
+    ///   - noise: standard normal values of the given shape.
+    /// - Returns: the loss.
+    func loss(from first: Int, timesteps times: [Int], noise: ([Int]) -> Tensor) -> StepLoss {
+        let batchSize = times.count
+        let batch = ShapesBatch(
+            dataset, from: first, count: batchSize,
+            tokenizer: ShapesTokenizer(length: textEncoder.config.maxPositionEmbeddings), captionDropping: textDropping)
+        let noise = noise(batch.pixels.shape)
         let noisy = schedule.addNoise(to: batch.pixels, noise: noise, timesteps: times)
         let target = schedule.target(sample: batch.pixels, noise: noise, timesteps: times)
         let prediction = denoiser(

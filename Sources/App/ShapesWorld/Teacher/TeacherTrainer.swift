@@ -11,6 +11,8 @@ public final class TeacherTrainer: Trainer {
     public let model: DiffusionPipeline
     public let loop: TrainingLoop
     private let objective: TeacherObjective
+    /// nil without validation.
+    private let validation: ValidationDraws?
     /// Identifies the initial weights of the run; nil for random weights.
     private let start: String?
 
@@ -20,11 +22,12 @@ public final class TeacherTrainer: Trainer {
     ///   - config: data and training.
     ///   - unetConfig: the architecture.
     ///   - start: a model of the same architecture to continue from, and an identity that changes with its contents.
+    ///   - validationSize: the number of samples of `validationLoss`; 0 for none. The training does not depend on it.
     /// - Throws: `TrainingConfigError`; `ParameterError` for an invalid architecture, or one that differs from
     ///   `start`'s.
     public init(
         _ config: TeacherTrainingConfig, unetConfig: any DenoiserConfig,
-        from start: (pipeline: DiffusionPipeline, identity: String)? = nil
+        from start: (pipeline: DiffusionPipeline, identity: String)? = nil, validationSize: Int = 0
     ) throws {
         try config.validate()
         guard unetConfig.inChannels == 3, unetConfig.outChannels == 3 else {
@@ -59,6 +62,11 @@ public final class TeacherTrainer: Trainer {
             textDropping: config.textDropping,
             timesteps: config.timesteps,
             weighting: config.weighting)
+        validation =
+            validationSize > 0
+            ? ValidationDraws(
+                validationSize, from: config.timesteps, trainTimesteps: config.schedule.trainTimesteps, seed: seed)
+            : nil
         loop = TrainingLoop(
             config.training,
             groups: [
@@ -70,6 +78,23 @@ public final class TeacherTrainer: Trainer {
     }
 
     public func loss(of part: MicroBatch, random: inout Philox) -> StepLoss { objective(part, random: &random) }
+
+    /// The mean training loss over samples that are never trained on, with fixed timesteps and noise and the weights
+    /// that are shipped.
+    ///
+    /// - Parameter shouldStop: called between batches.
+    /// - Returns: nil when stopped, and in a run without validation.
+    public func validationLoss(shouldStop: () -> Bool = { false }) -> ValidationLoss? {
+        guard let draws = validation else { return nil }
+        return withFinalWeights { _ in
+            draws.mean(batchSize: loop.options.samplesAtOnce, shouldStop: shouldStop) { samples in
+                objective.loss(
+                    from: ShapesDataset.firstValidationIndex + samples.lowerBound,
+                    timesteps: Array(draws.timesteps[samples])
+                ) { draws.noise($0, from: samples.lowerBound) }
+            }
+        }
+    }
 
     /// Settings, and the model that the run started from.
     public struct Identity: Encodable {

@@ -36,17 +36,27 @@ public struct DistillationObjective {
     ///
     /// - Throws: what the data throws.
     public func callAsFunction(_ part: MicroBatch, random: inout Philox) throws -> StepLoss {
-        let size = part.count
         let batch = try data.batch(part.samples, textDropping: options.textDropping, random: &random)
-        let times = options.timesteps.draw(size, trainTimesteps: schedule.trainTimesteps, using: &random)
+        let times = options.timesteps.draw(part.count, trainTimesteps: schedule.trainTimesteps, using: &random)
         random.skipToBlock()
+        return loss(of: batch, timesteps: times) { random.normal($0) }
+    }
+
+    /// The mean loss over the samples of a batch.
+    ///
+    /// - Parameters:
+    ///   - batch: B samples.
+    ///   - times: B timesteps.
+    ///   - noise: standard normal values of the given shape, that of the predicted channels.
+    /// - Returns: the loss, and its parts by name.
+    func loss(of batch: DistillationBatch, timesteps times: [Int], noise: ([Int]) -> Tensor) -> StepLoss {
         let (clean, condition) = split(batch.samples)
-        let noise = random.normal(clean.shape)
+        let noise = noise(clean.shape)
         let noisy = schedule.addNoise(to: clean, noise: noise, timesteps: times)
         // On its own trajectories the teacher is asked where it will be when it samples.
         let states = stage == .one ? batch.states : nil
         let input = states?.samples ?? condition.map { .concatenated([noisy, $0], axis: 1) } ?? noisy
-        let timesteps = Tensor(states?.timesteps ?? times.map(Float.init), shape: [size])
+        let timesteps = Tensor(states?.timesteps ?? times.map(Float.init), shape: [times.count])
         func predict(_ model: any Denoiser, _ features: BlockFeatures? = nil) -> Tensor {
             model(
                 input, timesteps: timesteps, encoderHiddenStates: batch.encoderHiddenStates,

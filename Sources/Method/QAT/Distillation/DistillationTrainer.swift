@@ -16,7 +16,12 @@ public final class DistillationTrainer: Trainer {
     public let loop: TrainingLoop
     public let stage: DistillationStage
     public let options: StageOptions
-    private let objective: DistillationObjective
+    /// The number of held-out samples; 0 without validation.
+    public let validationSize: Int
+    let objective: DistillationObjective
+    private let validation: (data: any DistillationData, draws: ValidationDraws)?
+    /// Whether the held-out samples are missing from the training data, and change the result.
+    private let isPartOfData: Bool
 
     /// A run from the current weights and scales of the student.
     ///
@@ -26,14 +31,16 @@ public final class DistillationTrainer: Trainer {
     ///   - data: the training data.
     ///   - stage: decides the loss.
     ///   - options: the stage's settings.
+    ///   - validationSize: samples to hold out for `validationLoss`, chosen by the seed; 0 for none.
     /// - Throws: `TrainingConfigError.range` for invalid settings, `.unsuitableModel` for a model that predicts more
     ///   than the noise; `ConfigError` for an invalid scheduler config.
     public init(
         student: DiffusionPipeline, teacher: DiffusionPipeline?, data: any DistillationData,
         stage: DistillationStage,
-        options: StageOptions
+        options: StageOptions, validationSize: Int = 0
     ) throws {
         try options.validate()
+        try Self.checkValidationSize(validationSize, of: data.sampleCount)
         guard stage == .one || options.teacherDtype == .float32 else {
             throw TrainingConfigError.range(
                 key: "teacherDtype", value: options.teacherDtype.rawValue,
@@ -52,8 +59,17 @@ public final class DistillationTrainer: Trainer {
         model = student
         self.stage = stage
         self.options = options
+        self.validationSize = validationSize
+        let (schedule, seed) = (try student.noiseSchedule(), options.training.seed)
+        let split = validationSize > 0 ? data.split(validation: validationSize, seed: seed) : nil
+        validation = split.map {
+            let draws = ValidationDraws(
+                validationSize, from: options.timesteps, trainTimesteps: schedule.trainTimesteps, seed: seed)
+            return ($0.validation, draws)
+        }
+        isPartOfData = split != nil && data.sampleCount != nil
         objective = DistillationObjective(
-            teacher: teacher?.denoiser, student: student.denoiser, schedule: try student.noiseSchedule(), data: data,
+            teacher: teacher?.denoiser, student: student.denoiser, schedule: schedule, data: split?.training ?? data,
             stage: stage, options: options)
         let (weights, scales) = student.denoiser.prepareForDistillation()
         loop = TrainingLoop(
@@ -72,10 +88,44 @@ public final class DistillationTrainer: Trainer {
         try objective(part, random: &random)
     }
 
-    /// Stage, settings and bit widths.
+    /// The mean loss of the stage over the held-out samples, with fixed timesteps and noise and the weights that are
+    /// shipped. Neither the weights nor the random numbers of the training change.
+    ///
+    /// - Parameters:
+    ///   - limit: only the first samples; nil for all.
+    ///   - shouldStop: called between batches.
+    /// - Returns: nil when stopped, and in a run without validation.
+    /// - Throws: what the data throws.
+    public func validationLoss(
+        limit: Int? = nil, shouldStop: () -> Bool = { false }
+    ) throws -> ValidationLoss? {
+        guard let (data, draws) = validation else { return nil }
+        return try withFinalWeights { _ in
+            try draws.mean(batchSize: loop.options.samplesAtOnce, limit: limit, shouldStop: shouldStop) { samples in
+                var random = draws.textDropping(from: samples.lowerBound)
+                let batch = try data.batch(samples, textDropping: options.textDropping, random: &random)
+                return objective.loss(of: batch, timesteps: Array(draws.timesteps[samples])) {
+                    draws.noise($0, from: samples.lowerBound)
+                }
+            }
+        }
+    }
+
+    /// - Throws: `TrainingConfigError.range`.
+    private static func checkValidationSize(_ size: Int, of sampleCount: Int?) throws(TrainingConfigError) {
+        let largest = sampleCount.map { $0 - 1 } ?? Int(Int32.max)
+        guard !(0...largest).contains(size) else { return }
+        throw .range(
+            key: "validationSize", value: "\(size)",
+            expected: "0 to \(largest)" + (sampleCount.map { ", fewer than the \($0) samples of the data" } ?? ""))
+    }
+
+    /// Stage, settings, bit widths, and the number of samples that are missing from the training data.
     public struct Identity: Encodable {
         var stage: DistillationStage
         var options: StageOptions
+        /// nil without held-out samples.
+        var validationSize: Int?
         /// Nominal bits by layer.
         var bits: [String: Int]
     }
@@ -84,7 +134,9 @@ public final class DistillationTrainer: Trainer {
         var fixed = options
         fixed.training = fixed.training.decidingResults
         let bits = model.recipe?.layers.map { ($0.rawValue, $1.rawValue) } ?? []
-        return Identity(stage: stage, options: fixed, bits: Dictionary(uniqueKeysWithValues: bits))
+        return Identity(
+            stage: stage, options: fixed, validationSize: isPartOfData ? validationSize : nil,
+            bits: Dictionary(uniqueKeysWithValues: bits))
     }
 
     public static var fileFormat: CheckpointFormat { .student }

@@ -42,9 +42,16 @@ public final class TrainingLog {
         values["loss"] = Double(metrics.loss)
         values["gradientNorm"] = Double(metrics.gradientNorm)
         values["learningRate"] = Double(metrics.learningRate)
-        try events.add(values, step: metrics.step)
+        try add(step: metrics.step, values)
+    }
+
+    /// Appends values of a step, such as the validation loss before the first one.
+    ///
+    /// - Throws: `FileError.appendFailed`.
+    public func add(step: Int, _ values: [String: Double]) throws(FileError) {
+        try events.add(values, step: step)
         let members =
-            [("step", "\(metrics.step)")]
+            [("step", "\(step)")]
             + values.sorted { byBytes($0.key, $1.key) }.map { ($0.key, $0.value.isFinite ? "\($0.value)" : "null") }
         let line = "{" + members.map { "\"\($0.0)\": \($0.1)" }.joined(separator: ", ") + "}\n"
         do {

@@ -122,7 +122,7 @@ public final class TrainingLoop {
     private func advance(_ objective: (MicroBatch, inout Philox) throws -> StepLoss) throws {
         var random = Philox(seed: options.seed, stream: UInt64(step))
         var (value, parts): (Float, [String: Float]) = (0, [:])
-        let (first, size) = (step * options.batchSize, options.microBatchSize ?? options.batchSize)
+        let (first, size) = (step * options.batchSize, options.samplesAtOnce)
         for start in stride(from: 0, to: options.batchSize, by: size) {
             let end = min(start + size, options.batchSize)
             let loss = try objective(MicroBatch(step: step, samples: first + start..<first + end), &random)

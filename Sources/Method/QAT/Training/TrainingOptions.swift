@@ -74,6 +74,9 @@ public struct TrainingOptions: Codable, Hashable, Sendable {
         saveEvery = try values.decode(Int.self, forKey: .saveEvery)
     }
 
+    /// The number of samples computed at once, at most a batch.
+    package var samplesAtOnce: Int { min(microBatchSize ?? batchSize, batchSize) }
+
     /// These options with fixed values for those that do not affect the result; must be equal when a run is resumed.
     package var decidingResults: TrainingOptions {
         var fixed = self
