@@ -40,11 +40,18 @@ public struct DistillationObjective {
         let batch = try data.batch(part.samples, textDropping: options.textDropping, random: &random)
         let times = options.timesteps.draw(size, trainTimesteps: schedule.trainTimesteps, using: &random)
         random.skipToBlock()
+        var shape = batch.samples.shape
+        shape[1] -= student.config.conditionChannels
+        return loss(of: batch, timesteps: times, noise: random.normal(shape))
+    }
+
+    /// The mean loss over a batch with given timesteps and noise, one timestep per sample. The noise has the shape of
+    /// the samples without their condition channels.
+    func loss(of batch: DistillationBatch, timesteps times: [Int], noise: Tensor) -> StepLoss {
         let (clean, condition) = split(batch.samples)
-        let noise = random.normal(clean.shape)
         let noisy = schedule.addNoise(to: clean, noise: noise, timesteps: times)
         let input = condition.map { .concatenated([noisy, $0], axis: 1) } ?? noisy
-        let timesteps = Tensor(times.map(Float.init), shape: [size])
+        let timesteps = Tensor(times.map(Float.init), shape: [times.count])
         func predict(_ model: any Denoiser, _ features: BlockFeatures? = nil) -> Tensor {
             model(
                 input, timesteps: timesteps, encoderHiddenStates: batch.encoderHiddenStates,
