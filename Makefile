@@ -3,9 +3,9 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-quick test-kernels replay fuzz format snapshots lint graph docs fixtures \
-	teacher clip-proxy benchmark-setup benchmark benchmark-kernels benchmark-forward benchmark-train benchmark-packed \
-	benchmark-pipeline benchmark-dataset benchmark-analyze benchmark-allocate hops sizes clean
+.PHONY: help setup build demo test test-quick test-kernels replay fuzz torture format snapshots lint graph docs \
+	fixtures teacher clip-proxy benchmark-setup benchmark benchmark-kernels benchmark-forward benchmark-train \
+	benchmark-packed benchmark-pipeline benchmark-dataset benchmark-analyze benchmark-allocate hops sizes clean
 
 BITSFUSION := .build/release/bitsfusion
 SWIFT_SOURCES := Sources Tests Benchmarks Snippets Package.swift
@@ -51,6 +51,12 @@ test-kernels: ## Run all tests with the AVX2 kernels and with the portable kerne
 replay: build ## Run a fixed corpus and compare the results with recorded digests
 	@scripts/setup.sh --tests
 	"$$(scripts/python.sh || echo python3)" scripts/replay.py --program $(BITSFUSION) $(REPLAY_FLAGS)
+
+# Checks files, the next run, and its result. TORTURE_FLAGS='--seed 2 --only distill' are options of the script.
+KILLS ?= 200
+torture: build ## Kill the long commands at KILLS=200 random moments, fill disks, remove permissions
+	@scripts/setup.sh --tests
+	"$$(scripts/python.sh || echo python3)" scripts/torture.py --program $(BITSFUSION) --kills $(KILLS) $(TORTURE_FLAGS)
 
 format: ## Format the Swift sources
 	swift format -i -r $(SWIFT_SOURCES)

@@ -66,10 +66,11 @@ let package = Package(
         .systemLibrary(
             name: "CZlib", path: "Sources/System/CZlib", pkgConfig: "zlib",
             providers: [.apt(["zlib1g-dev"]), .brew(["zlib"])]),
+        .systemLibrary(name: "CFileSystem", path: "Sources/System/CFileSystem"),
         .target(name: "CKernels", path: "Sources/Engine/CKernels", cSettings: kernelFlags),
 
         // Level 1
-        .module("Files", in: "Models", ["CCrypto", "CZlib"]),
+        .module("Files", in: "Models", ["CCrypto", "CFileSystem", "CZlib"]),
         .module("Tensors", in: "Engine", ["COpenBLAS", "CKernels"]),
 
         // Level 2
@@ -168,7 +169,7 @@ let package = Package(
         .tests("Checkpoints", fixtures: true),
         .tests("Evaluation", fixtures: true),
         .tests("Analyzer"),
-        .tests("QAT"),
+        .tests("QAT", fixtures: true),
         .tests("DataSets", fixtures: true),
         .tests("Pipelines", fixtures: true),
         .tests("ShapesWorld"),

@@ -5,6 +5,7 @@
     scripts/make_random_pipeline.py random-sd15                       a diffusers folder, float16, 2.1 GB
     scripts/make_random_pipeline.py --single-file random.safetensors  the same weights under the names of single files
     scripts/make_random_pipeline.py random-sdxl --sdxl                SDXL base, 6.9 GB
+    scripts/make_random_pipeline.py random-tiny --tiny                as SD 1.5 with few channels, 6 MB
     scripts/make_random_pipeline.py --lora lora.safetensors           a small LoRA for it, with kohya's names
 
 Needs NumPy only. Weights have the variance 1 / fan-in, so activations stay finite and images are noise. They depend on
@@ -66,6 +67,15 @@ SDXL = {
     "scheduler": {"_class_name": "EulerDiscreteScheduler", **BETAS, "interpolation_type": "linear",
                   "prediction_type": "epsilon", "sample_max_value": 1.0, "timestep_spacing": "leading",
                   "use_karras_sigmas": False}}
+# Two levels; the vocabulary is CLIP's.
+TINY = {
+    **SD15,
+    "unet": {**UNET, "attention_head_dim": 2, "block_out_channels": [16, 32], "cross_attention_dim": 32,
+             "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"], "layers_per_block": 1, "norm_num_groups": 8,
+             "sample_size": 8, "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"]},
+    "vae": {**VAE, "block_out_channels": [32] * 4, "layers_per_block": 1, "sample_size": 64},
+    "text_encoder": {**CLIP_L, "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2,
+                     "num_hidden_layers": 2, "projection_dim": 32}}
 SHAPES = {"unet": keys.unet, "vae": keys.vae, "text_encoder": keys.text_encoder, "text_encoder_2": keys.text_encoder}
 
 # The decoder's last layer, so that few pixels are black or white; the mean and logarithmic variance of latents.
@@ -227,7 +237,9 @@ def main():
     parser.add_argument("--single-file", type=pathlib.Path, metavar="FILE", help="write a single-file checkpoint")
     parser.add_argument("--lora", type=pathlib.Path, metavar="FILE", help="write a LoRA")
     parser.add_argument("--lora-rank", type=int, default=4, metavar="N", help="default: 4; alpha is half of it")
-    parser.add_argument("--sdxl", action="store_true", help="SDXL base instead of Stable Diffusion 1.5")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--sdxl", action="store_true", help="SDXL base instead of Stable Diffusion 1.5")
+    size.add_argument("--tiny", action="store_true", help="a few channels instead of Stable Diffusion 1.5")
     parser.add_argument("--dtype", choices=TYPES, default="float16", help="element type, default: float16")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--merges", type=pathlib.Path, default=clip_vocabulary.MERGES, metavar="FILE",
@@ -240,7 +252,7 @@ def main():
         parser.error("expected a seed of at least 0 and a rank of at least 1")
     if options.folder and not options.merges.is_file():
         parser.error(f"{options.merges}: no such file; name a file of CLIP's merges with --merges")
-    model = SDXL if options.sdxl else SD15
+    model = SDXL if options.sdxl else TINY if options.tiny else SD15
     if options.folder:
         write_folder(options, model, options.folder)
     if options.single_file:

@@ -27,17 +27,24 @@ class QuantizedConv2d(torch.nn.Conv2d):
 
 def is_time_layer(name: str) -> bool:
     """Layers that are replaced by cached time features; they are neither quantized nor trained."""
-    return name.startswith("time_embedding.") or ".time_emb_proj" in name
+    return name.startswith(("time_embedding.", "add_embedding.")) or ".time_emb_proj" in name
 
 
-def quantize(unet, tensors, settings: dict) -> list:
-    """Fake-quantizes every linear and convolution layer except time layers; returns the scales."""
+def maximum_codes(unet, settings: dict) -> dict:
+    """The largest code of every linear and convolution layer except time layers."""
+    return {
+        name: settings["maximum_code_of_ends" if name in ENDS else "maximum_code"]
+        for name, module in unet.named_modules()
+        if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)) and not is_time_layer(name)}
+
+
+def quantize(unet, tensors, maximum_codes: dict) -> list:
+    """Fake-quantizes the layers that `maximum_codes` names; returns the scales."""
     scales = []
-    for name, module in unet.named_modules():
-        if is_time_layer(name) or not isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)):
-            continue
+    for name, maximum_code in maximum_codes.items():
+        module = unet.get_submodule(name)
         module.__class__ = QuantizedLinear if isinstance(module, torch.nn.Linear) else QuantizedConv2d
-        module.maximum_code = settings["maximum_code_of_ends" if name in ENDS else "maximum_code"]
+        module.maximum_code = maximum_code
         module.scales = torch.nn.Parameter(tensors[f"scales.{name}"])
         scales.append(module.scales)
     return scales
@@ -73,7 +80,7 @@ class StageOne:
         for name, parameter in self.student.named_parameters():
             parameter.requires_grad_(not is_time_layer(name))
         weights = [parameter for parameter in self.student.parameters() if parameter.requires_grad]
-        scales = quantize(self.student, tensors, settings)
+        scales = quantize(self.student, tensors, maximum_codes(self.student, settings))
         self.features = [Features(unet) for unet in (self.teacher, self.student)]
         self.teacher_inputs = take_inputs(tensors, dtype)
         self.student_inputs = take_inputs(tensors, torch.float32)

@@ -46,9 +46,9 @@ def rounded(values, digits: int = 8) -> list:
     return [float(f"{value:.{digits}g}") for value in np.asarray(values, dtype=np.float64).ravel()]
 
 
-def gradient_summary(key: str, gradient: np.ndarray) -> list:
-    """[Euclidean norm, product with a probe vector, largest magnitude, 8 entries evenly spaced]."""
+def gradient_summary(key: str, gradient: np.ndarray, entries: int = 8) -> list:
+    """[Euclidean norm, product with a probe vector, largest magnitude, some entries evenly spaced]."""
     flat = gradient.astype(np.float64).ravel()
     probe = uniform("probe." + key, flat.shape).astype(np.float64)
-    samples = [flat[index * flat.size // 8] for index in range(8)]
+    samples = [flat[index * flat.size // entries] for index in range(entries)]
     return rounded([np.linalg.norm(flat), flat @ probe, np.abs(flat).max(), *samples], digits=6)

@@ -11,11 +11,11 @@ import Testing
     @Test("changed files of every format give errors or images of the announced size", arguments: 0..<4)
     func fuzz(lane: UInt64) throws {
         let files = try ImageFileCase.all().map(\.bytes) + PNGCases.all().cases.map { [UInt8]($0.file) }
-        var random = SplitMix(seed: 70 + lane)
+        var mutator = Mutator(seed: 70 + lane)
         let wanted = fuzzInputs(2000, share: 1 / 4)
         var refused = 0
         for index in 0..<wanted {
-            let damaged = damage(files[index % files.count], using: &random)
+            let damaged = mutator.bytes(files[index % files.count])
             do throws(ImageFileError) {
                 let image = try ImageFile.decode(damaged, name: "image", maximumPixels: 1 << 14)
                 let size = try ImageFile.size(of: damaged, name: "image")
@@ -32,23 +32,5 @@ import Testing
             }
         }
         #expect(refused > wanted / 10 && refused < wanted)
-    }
-
-    /// Replaces bytes, in the headers more often than later; sometimes cuts or repeats a part.
-    private func damage(_ sound: [UInt8], using random: inout SplitMix) -> [UInt8] {
-        var bytes = sound
-        let end = Bool.random(using: &random) ? bytes.count : min(bytes.count, 200)
-        for _ in 0..<Int.random(in: 1...4, using: &random) {
-            bytes[Int.random(in: 0..<end, using: &random)] = .random(in: 0...255, using: &random)
-        }
-        switch Int.random(in: 0..<8, using: &random) {
-        case 0: bytes.removeLast(Int.random(in: 1...bytes.count, using: &random))
-        case 1:
-            let start = Int.random(in: 0..<bytes.count, using: &random)
-            let part = bytes[start...].prefix(Int.random(in: 1...40, using: &random))
-            bytes.insert(contentsOf: part, at: Int.random(in: 0...bytes.count, using: &random))
-        default: break
-        }
-        return bytes
     }
 }

@@ -6,12 +6,12 @@ import Tensors
 import Testing
 
 /// Expects every parameter's gradient to have the norm, the product with a probe vector, the largest magnitude and
-/// the eight entries that `gradient_summary` in Tests/Fixtures/fixture_values.py found.
+/// the entries that `gradient_summary` in Tests/Fixtures/fixture_values.py found.
 ///
 /// Gradients that are 0 in exact arithmetic (keys' biases: softmax does not see a shift) are rounding errors on both
 /// sides; they are measured against the model's largest gradient, in float32's precision.
 public func expectGradients(
-    of parameters: [Parameter], _ summaries: [String: [Double]],
+    of parameters: [Parameter], _ summaries: [String: [Double]], _ tolerance: Tolerance = .gradient,
     sourceLocation: SourceLocation = #_sourceLocation
 ) {
     #expect(Set(parameters.map(\.name)) == Set(summaries.keys), sourceLocation: sourceLocation)
@@ -21,12 +21,15 @@ public func expectGradients(
             Issue.record("\(parameter.name): no gradient or no reference", sourceLocation: sourceLocation)
             continue
         }
-        expectGradient(gradient, of: parameter.name, summary, noise: noise, sourceLocation: sourceLocation)
+        expectGradient(
+            gradient, of: parameter.name, summary, relative: tolerance.relativeToLargest, noise: noise,
+            sourceLocation: sourceLocation)
     }
 }
 
 private func expectGradient(
-    _ gradient: Tensor, of key: String, _ summary: [Double], noise: Double, sourceLocation: SourceLocation
+    _ gradient: Tensor, of key: String, _ summary: [Double], relative: Double, noise: Double,
+    sourceLocation: SourceLocation
 ) {
     let values = gradient.values.map(Double.init)
     let probe = fixtureUniform("probe." + key, [values.count])
@@ -37,15 +40,16 @@ private func expectGradient(
             sourceLocation: sourceLocation)
     }
     // The probe's entries have a root mean square below 1, so an error of the allowed size stays below this, too.
-    let allowedNorm = Tolerance.gradient.relativeToLargest * norm + noise * Double(values.count).squareRoot()
-    let allowed = Tolerance.gradient.relativeToLargest * largest + noise
+    let allowedNorm = relative * norm + noise * Double(values.count).squareRoot()
+    let allowed = relative * largest + noise
     expect(values.reduce(0) { $0 + $1 * $1 }.squareRoot(), norm, within: allowedNorm, "norm")
     expect(
         zip(values, probe).reduce(0) { $0 + $1.0 * Double($1.1) }, product, within: allowedNorm,
         "product with the probe")
     expect(values.map(abs).max() ?? 0, largest, within: allowed, "largest magnitude")
-    for (index, reference) in summary.dropFirst(3).enumerated() {
-        let place = index * values.count / 8
+    let entries = summary.dropFirst(3)
+    for (index, reference) in entries.enumerated() {
+        let place = index * values.count / entries.count
         expect(values[place], reference, within: allowed, "entry \(place)")
     }
 }

@@ -123,14 +123,15 @@ extension TensorSource {
     }
 }
 
-/// Product of extents, or nil where one is negative or the product overflows.
+/// Product of extents, or nil where one is negative or the product of those above 0 overflows. Where it does not, the
+/// product of some of the extents does not overflow either.
 func elementCount(_ shape: [Int]) -> Int? {
     var count = 1
-    for extent in shape {
-        guard extent >= 0 else { return nil }
+    for extent in shape where extent != 0 {
+        guard extent > 0 else { return nil }
         let (product, overflow) = count.multipliedReportingOverflow(by: extent)
         if overflow { return nil }
         count = product
     }
-    return count
+    return shape.contains(0) ? 0 : count
 }

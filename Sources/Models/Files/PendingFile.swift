@@ -32,7 +32,7 @@ package final class PendingFile {
                 throw .cannotCreate(path: path, code: kind == S_IFDIR ? EISDIR : EINVAL)
             }
             mode = status.st_mode & 0o7777
-            destination = Self.resolved(path)
+            destination = PathParts.resolved(path)
         } else {
             destination = path
         }
@@ -102,9 +102,9 @@ package final class PendingFile {
         Self.syncFolder(of: destination)
     }
 
-    /// Syncs the folder, so that a power failure does not undo the rename. Errors are ignored, because not all file
-    /// systems support this (EINVAL), and the file is complete in any case.
-    private static func syncFolder(of path: String) {
+    /// Syncs the folder of `path`, so that a power failure does not undo the rename. Errors are ignored, because not all
+    /// file systems support this (EINVAL), and the file is complete in any case.
+    static func syncFolder(of path: String) {
         let folder = PathParts(path).folder
         let descriptor = open(folder.isEmpty ? "." : folder, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { return }
@@ -112,25 +112,23 @@ package final class PendingFile {
         close(descriptor)
     }
 
-    private static func resolved(_ path: String) -> String {
-        guard let real = realpath(path, nil) else { return path }
-        defer { free(real) }
-        return String(cString: real)
-    }
-
     /// Removes files `path.tmp-PID` and `path.tmp-PID.n` of processes that do not exist any more.
     private static func removeStaleFiles(of path: String) {
         let parts = PathParts(path)
-        let (folder, prefix) = (parts.folder, parts.name + ".tmp-")
-        let names =
-            (try? FileManager.default.contentsOfDirectory(atPath: folder.isEmpty ? "." : folder)) ?? []
-        for name in names where name.hasPrefix(prefix) {
-            let digits = name.dropFirst(prefix.count).prefix { $0 != "." }
-            guard let process = pid_t(digits), process > 0 else { continue }
+        for (name, process) in temporaryEntries(of: parts.folder, prefix: parts.name + ".tmp-") {
             let stale = parts.sibling(name)
-            let isDead = kill(process, 0) != 0 && errno == ESRCH
             let isLeftover = process == getpid() && !namesInUse.withLock { $0.contains(stale) }
-            if isDead || isLeftover { unlink(stale) }
+            if isDead(process) || isLeftover { unlink(stale) }
         }
     }
+
+    /// The entries `prefixPID` and `prefixPID.n` of a folder, with the process that made each.
+    static func temporaryEntries(of folder: String, prefix: String) -> [(name: String, process: pid_t)] {
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: folder.isEmpty ? "." : folder)) ?? []
+        return names.filter { $0.hasPrefix(prefix) }.compactMap { name in
+            pid_t(name.dropFirst(prefix.count).prefix { $0 != "." }).flatMap { $0 > 0 ? (name, $0) : nil }
+        }
+    }
+
+    static func isDead(_ process: pid_t) -> Bool { kill(process, 0) != 0 && errno == ESRCH }
 }

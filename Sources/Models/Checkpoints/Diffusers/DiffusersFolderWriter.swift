@@ -7,19 +7,20 @@ import Files
 import Foundation
 import Tensors
 
-/// Writes a diffusers folder. All files have temporary names until `finish()`, which renames them: weights first, then
-/// texts in the order in which they were added. Without `finish()`, the folder is as before.
+/// Writes a diffusers folder. All files are in a temporary folder until `finish()`, which exchanges it for the existing
+/// one. Without `finish()`, the folder is as before.
 public final class DiffusersFolderWriter {
     /// The path of the folder.
     public let path: String
-    private var newFolders: [String] = []
+    private let pending: PendingFolder
     private var weights: [SafetensorsWriter] = []
     private var texts: [PendingFile] = []
-    private var obsolete: [String] = []
+    /// Paths below the folder.
+    private var obsolete: Set<String> = []
     /// Of the network that was added last.
     private var tensors: [String: StoredTensor] = [:]
 
-    /// Creates the folder if it does not exist.
+    /// Prepares the temporary folder.
     ///
     /// - Parameters:
     ///   - path: the folder; its parent folder must exist.
@@ -28,17 +29,10 @@ public final class DiffusersFolderWriter {
     /// - Throws: `FileError.cannotCreate`; `DiffusersFolderError.notEmpty`.
     public init(_ path: String, overwrites: Bool = false) throws {
         self.path = path
-        try makeFolder(path)
+        pending = try PendingFolder(path)
         if !overwrites, let name = Self.names(in: path).first(where: { !$0.hasPrefix(".") }) {
             throw DiffusersFolderError.notEmpty(folder: path, file: name)
         }
-    }
-
-    deinit {
-        weights = []
-        texts = []
-        // Fails for folders that are not empty, so that complete files and files of others are kept.
-        for folder in newFolders.reversed() { rmdir(folder) }
     }
 
     /// Adds a network: its config, and the file of its weights, which `write` fills until the next network is added.
@@ -56,11 +50,15 @@ public final class DiffusersFolderWriter {
         if folder.isEmpty, try FilePresence(path + "/" + DiffusersName.modelIndex).exists() {
             throw DiffusersFolderError.pipelineFolder(folder: path, component: name)
         }
-        let home = try makeSubfolder(folder), stem = DiffusersName.weightsStem(of: name)
-        weights.append(try SafetensorsWriter(home + "/" + stem + ".safetensors", tensors: tensors))
+        let stem = DiffusersName.weightsStem(of: name), prefix = folder.isEmpty ? "" : folder + "/"
+        try pending.naming {
+            let home = try makeSubfolder(folder)
+            weights.append(try SafetensorsWriter(home + "/" + stem + ".safetensors", tensors: tensors))
+        }
         // Diffusers prefers sharded weights.
-        obsolete += Self.names(in: home).filter { WeightFileName.indexVariant($0, stem: stem) == "" }
-            .map { home + "/" + $0 }
+        obsolete.formUnion(
+            Self.names(in: path + "/" + folder).filter { WeightFileName.indexVariant($0, stem: stem) == "" }
+                .map { prefix + $0 })
         self.tensors = tensors
         try addText(config, to: folder, as: DiffusersName.config)
     }
@@ -71,7 +69,7 @@ public final class DiffusersFolderWriter {
     /// - Throws: `FileError.writeFailed`.
     public func write(_ key: String, bytes: UnsafeRawBufferPointer) throws {
         guard let file = weights.last else { preconditionFailure("diffusers folder: \(key) before its network") }
-        try file.write(key, bytes)
+        try pending.naming { try file.write(key, bytes) }
     }
 
     /// Writes `tensor` as `key`, rounded to nearest even to the type given to `addNetwork`.
@@ -100,43 +98,37 @@ public final class DiffusersFolderWriter {
         for (name, text) in texts.sorted(by: { byBytes($0.key, $1.key) }) {
             try addText(text, to: folder, as: name)
         }
-        obsolete += names.filter { texts[$0] == nil }.map { path + "/" + folder + "/" + $0 }
+        obsolete.formUnion(names.filter { texts[$0] == nil }.map { folder + "/" + $0 })
     }
 
-    /// Completes all files.
+    /// Completes all files, then the folder.
     ///
     /// - Precondition: all tensors have been written.
     /// - Throws: `FileError.writeFailed`.
     public func finish() throws {
-        for file in weights { try file.finish() }
-        for file in obsolete where unlink(file) != 0 && errno != ENOENT {
-            throw FileError.writeFailure(file, errno)
+        try pending.naming {
+            for file in weights { try file.finish() }
+            for file in texts { try file.commit() }
         }
-        for file in texts { try file.commit() }
+        try pending.commit(removing: obsolete)
     }
 
     private func addText(_ text: String, to folder: String, as name: String) throws {
-        let file = try PendingFile(makeSubfolder(folder) + "/" + name)
-        try file.write(Array(text.utf8), at: 0)
-        texts.append(file)
+        try pending.naming {
+            let file = try PendingFile(makeSubfolder(folder) + "/" + name)
+            try file.write(Array(text.utf8), at: 0)
+            texts.append(file)
+        }
     }
 
+    /// The temporary folder of a component; that of the whole for an empty name.
     private func makeSubfolder(_ name: String) throws -> String {
-        guard !name.isEmpty else { return path }
-        try makeFolder(path + "/" + name)
-        return path + "/" + name
-    }
-
-    private func makeFolder(_ path: String) throws {
-        if mkdir(path, 0o777) == 0 {
-            newFolders.append(path)
-            return
+        guard !name.isEmpty else { return pending.path }
+        let folder = pending.path + "/" + name
+        guard mkdir(folder, 0o777) == 0 || errno == EEXIST else {
+            throw FileError.cannotCreate(path: folder, code: errno)
         }
-        let code = errno
-        var status = stat()
-        guard code == EEXIST, stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
-            throw FileError.cannotCreate(path: path, code: code)
-        }
+        return folder
     }
 
     private static func names(in folder: String) -> [String] {

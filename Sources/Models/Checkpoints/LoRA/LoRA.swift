@@ -165,7 +165,7 @@ public struct LoRA: Sendable {
         }
         let core = try source.require(middle).shape
         guard core.count >= 2, core[0] == up[1], core[1] == down[0],
-            core.dropFirst(2).reduce(columns, *) == inputs
+            elementCount([columns] + core.dropFirst(2)) == inputs
         else { throw fault }
         return down[0]
     }

@@ -123,12 +123,12 @@ struct SafetensorsHeader: Equatable, Sendable {
             throw .outOfRange(key: key, begin: offsets[0], end: offsets[1], dataBytes: dataBytes)
         }
         let entry = Entry(key: key, dtype: dtype, shape: shape, bytes: offsets[0]..<offsets[1])
-        guard let size = bytesPerElement[dtype] else { return entry }
         guard let count = elementCount(shape),
-            case (let bytes, false) = count.multipliedReportingOverflow(by: size)
+            case (let bytes, false) = count.multipliedReportingOverflow(by: bytesPerElement[dtype] ?? 1)
         else {
             throw .shapeOverflow(key: key, shape: shape)
         }
+        guard bytesPerElement[dtype] != nil else { return entry }
         guard bytes == entry.bytes.count else {
             throw .sizeMismatch(
                 key: key, dtype: dtype, shape: shape, expected: bytes, found: entry.bytes.count)

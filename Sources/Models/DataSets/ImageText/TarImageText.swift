@@ -161,23 +161,30 @@ final class TarReader {
             guard let entry, archive_entry_filetype(entry) == TarReader.regularFile,
                 let name = archive_entry_pathname_utf8(entry) ?? archive_entry_pathname(entry)
             else { continue }
-            return Member(path: String(cString: name), size: Int(archive_entry_size(entry)))
+            let size = Int(archive_entry_size(entry))
+            guard size >= 0 else { throw damaged("the member \(String(cString: name)) has the size \(size)") }
+            return Member(path: String(cString: name), size: size)
         }
     }
 
-    /// The bytes of the member that `next` returned last.
+    /// The bytes of the member that `next` returned last. They are read in parts, because a size alone must not occupy
+    /// memory.
     func data(_ member: Member) throws -> [UInt8] {
-        var bytes = [UInt8](repeating: 0, count: member.size)
-        let read = bytes.withUnsafeMutableBytes { archive_read_data(archive, $0.baseAddress, $0.count) }
-        guard read == member.size else { throw damaged() }
+        var bytes: [UInt8] = []
+        while bytes.count < member.size {
+            var part = [UInt8](repeating: 0, count: min(member.size - bytes.count, 1 << 16))
+            let read = part.withUnsafeMutableBytes { archive_read_data(archive, $0.baseAddress, $0.count) }
+            guard read > 0 else { throw damaged() }
+            bytes += part.prefix(read)
+        }
         return bytes
     }
 
     /// AE_IFREG, a macro that Swift does not import.
     private static let regularFile: UInt32 = 0o100000
 
-    private func damaged() -> ImageTextError {
-        let reason = archive_error_string(archive).map { String(cString: $0) } ?? "it ends too early"
-        return .damagedTar(path: path, reason: reason)
+    private func damaged(_ reason: String? = nil) -> ImageTextError {
+        let found = archive_error_string(archive).map { String(cString: $0) }
+        return .damagedTar(path: path, reason: reason ?? found ?? "it ends too early")
     }
 }
