@@ -94,7 +94,9 @@ struct SampleRun {
             throw CommandError(.usage, "\(name): --\(option): \(reason)")
         }
         if image.initImage == nil, kind != .none {
-            try refuse("init-image", "missing: the model edits images" + (kind == .inpainting ? "; --mask, too" : ""))
+            let needed =
+                kind == .inpainting ? "an inpainting model needs --init-image and --mask" : "the model edits images"
+            try refuse("init-image", "missing: \(needed); give an image")
         }
         if kind == .inpainting, image.mask == nil { try refuse("mask", "missing: an inpainting model needs one") }
         if kind == .image, image.mask != nil { try refuse("mask", "not for InstructPix2Pix models; remove it") }

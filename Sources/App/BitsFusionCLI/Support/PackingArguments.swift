@@ -92,6 +92,10 @@ struct PackingArguments: ParsableArguments {
             _ = try pipeline.samplerTimesteps([own], steps: steps)
             return own
         } catch is TimeFeatureError {
+            Output.warning(
+                "the timesteps of the model's sampler, \(own.rawValue), are not whole numbers and cannot be cached; "
+                    + "time features are cached for ddim (choose with --sampler, or keep the time layers with "
+                    + "--cached-steps 0)")
             return .ddim
         }
     }

@@ -114,7 +114,7 @@ final class TrainingMonitor {
     private func stepValues(_ seconds: Double) -> [String: Double] {
         var values = [
             "samplesPerSecond": Double(loop.options.batchSize) / max(seconds, .leastNonzeroMagnitude),
-            "memory/peakBytes": Double(Numbers.peakMemory),
+            "data/waitSeconds": loop.latest?.dataSeconds ?? 0, "memory/peakBytes": Double(Numbers.peakMemory),
         ]
         if let resident = Numbers.residentMemory { values["memory/residentBytes"] = Double(resident) }
         if let moved = drift?.measured() {

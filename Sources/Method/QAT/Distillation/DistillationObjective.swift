@@ -36,10 +36,14 @@ public struct DistillationObjective {
     ///
     /// - Throws: what the data throws.
     public func callAsFunction(_ part: MicroBatch, random: inout Philox) throws -> StepLoss {
+        let start = ContinuousClock.now
         let batch = try data.batch(part.samples, textDropping: options.textDropping, random: &random)
+        let dataSeconds = (ContinuousClock.now - start) / .seconds(1)
         let times = options.timesteps.draw(part.count, trainTimesteps: schedule.trainTimesteps, using: &random)
         random.skipToBlock()
-        return loss(of: batch, timesteps: times) { random.normal($0) }
+        var loss = loss(of: batch, timesteps: times) { random.normal($0) }
+        loss.dataSeconds = dataSeconds
+        return loss
     }
 
     /// The mean loss over the samples of a batch.

@@ -23,6 +23,8 @@ public struct StepLoss {
     public let total: Tensor
     /// Named parts, for the log.
     public let parts: [String: Float]
+    /// The time that was spent waiting for the batch, for the log.
+    public var dataSeconds = 0.0
 
     public init(_ total: Tensor, parts: [String: Float] = [:]) {
         self.total = total
@@ -50,6 +52,8 @@ public struct StepMetrics: Hashable, Sendable {
     public let gradientNorm: Float
     /// That of the weights, with the schedule's factor.
     public let learningRate: Float
+    /// The time that the step waited for its data, in seconds.
+    public var dataSeconds = 0.0
 }
 
 /// An error that ends a training run.
@@ -121,7 +125,7 @@ public final class TrainingLoop {
 
     private func advance(_ objective: (MicroBatch, inout Philox) throws -> StepLoss) throws {
         var random = Philox(seed: options.seed, stream: UInt64(step))
-        var (value, parts): (Float, [String: Float]) = (0, [:])
+        var (value, parts, dataSeconds): (Float, [String: Float], Double) = (0, [:], 0)
         let (first, size) = (step * options.batchSize, options.samplesAtOnce)
         for start in stride(from: 0, to: options.batchSize, by: size) {
             let end = min(start + size, options.batchSize)
@@ -129,6 +133,7 @@ public final class TrainingLoop {
             let share = Float(end - start) / Float(options.batchSize)
             (share == 1 ? loss.total : loss.total * share).backward()
             value += share * loss.total.item
+            dataSeconds += loss.dataSeconds
             for (name, part) in loss.parts { parts[name, default: 0] += share * part }
         }
         let factor = options.schedule.factor(step: step, of: options.steps)
@@ -143,7 +148,8 @@ public final class TrainingLoop {
         }
         step += 1
         latest = StepMetrics(
-            step: step, loss: value, parts: parts, gradientNorm: norm, learningRate: options.learningRate * factor)
+            step: step, loss: value, parts: parts, gradientNorm: norm, learningRate: options.learningRate * factor,
+            dataSeconds: dataSeconds)
         pending.add(value, parts, norm)
         // The last point may have fewer steps. Its sums are kept, in case that the run is continued with more steps.
         if isAtRecord || step == options.steps { history.append(pending.record(at: step)) }

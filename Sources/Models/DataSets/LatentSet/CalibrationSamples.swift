@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Some samples of a data set: an analysis compares predictions on them in the place of images that the model samples,
-// and an evaluation takes their captions and conditions. Inpainting and InstructPix2Pix models, which do not sample from
-// prompts alone, are measured so.
+// and an evaluation takes their captions and conditions. Inpainting and InstructPix2Pix models, which need images to
+// sample, are measured so.
 // K samples, IC input channels, H W size.
 
 import Files
