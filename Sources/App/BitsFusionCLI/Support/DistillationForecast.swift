@@ -83,7 +83,7 @@ struct DistillationForecast {
         addTimes(to: &table, options)
         addMemory(to: &table)
         let saves = StepInterval(every: options.saveEvery).count(in: options.steps) - 1
-        table.add(["student file", Numbers.bytes(trainer.fileBytes), "computed: \(output), saved \(saves) times"])
+        table.add(["student file", Numbers.bytes(trainer.fileBytes), "computed: \(output); number of saves: \(saves)"])
         table.add(["packed file", Numbers.bytes(packedBytes), "computed, at most: of `bitsfusion pack \(output)`"])
         for line in table.lines.dropFirst() { Output.line(line) }
         Output.line("no file was written")
