@@ -17,6 +17,7 @@ package final class PendingFile {
     /// The path of the temporary file.
     package let temporaryPath: String
     private let descriptor: Int32
+    private let unfinished: UnfinishedFiles.Entry
     private var isFinished = false
 
     /// Creates the empty temporary file.
@@ -32,7 +33,7 @@ package final class PendingFile {
                 throw .cannotCreate(path: path, code: kind == S_IFDIR ? EISDIR : EINVAL)
             }
             mode = status.st_mode & 0o7777
-            destination = Self.resolved(path)
+            destination = PathParts.resolved(path)
         } else {
             destination = path
         }
@@ -47,6 +48,7 @@ package final class PendingFile {
                 if opened >= 0 {
                     temporaryPath = candidate
                     descriptor = opened
+                    unfinished = UnfinishedFiles.add(candidate)
                     if let mode { _ = fchmod(opened, mode) }
                     return
                 }
@@ -63,6 +65,7 @@ package final class PendingFile {
             close(descriptor)
             unlink(temporaryPath)
         }
+        unfinished.remove()
         namesInUse.withLock { _ = $0.remove(temporaryPath) }
     }
 
@@ -110,12 +113,6 @@ package final class PendingFile {
         guard descriptor >= 0 else { return }
         _ = fsync(descriptor)
         close(descriptor)
-    }
-
-    private static func resolved(_ path: String) -> String {
-        guard let real = realpath(path, nil) else { return path }
-        defer { free(real) }
-        return String(cString: real)
     }
 
     /// Removes files `path.tmp-PID` and `path.tmp-PID.n` of processes that do not exist any more.

@@ -12,6 +12,8 @@ import Tensors
 public final class DiffusersFolderWriter {
     /// The path of the folder.
     public let path: String
+    /// In the folder, because its parent folder may not be writable. Hidden files do not count as content.
+    private var lock: OutputLock?
     private var newFolders: [String] = []
     private var weights: [SafetensorsWriter] = []
     private var texts: [PendingFile] = []
@@ -25,18 +27,29 @@ public final class DiffusersFolderWriter {
     ///   - path: the folder; its parent folder must exist.
     ///   - overwrites: whether a folder with files, other than hidden ones, is accepted. Files of the new names are
     ///     replaced, and files that diffusers or transformers would read in place of the new ones are removed.
-    /// - Throws: `FileError.cannotCreate`; `DiffusersFolderError.notEmpty`.
+    /// - Throws: `FileError.cannotCreate`, `.inUse`; `DiffusersFolderError.notEmpty`.
     public init(_ path: String, overwrites: Bool = false) throws {
         self.path = path
         try makeFolder(path)
+        lock = try Self.lock(path)
         if !overwrites, let name = Self.names(in: path).first(where: { !$0.hasPrefix(".") }) {
             throw DiffusersFolderError.notEmpty(folder: path, file: name)
+        }
+    }
+
+    private static func lock(_ path: String) throws -> OutputLock {
+        do {
+            return try OutputLock(path + "/.bitsfusion")
+        } catch let error as FileError {
+            if case .inUse = error { throw FileError.inUse(path: path) }
+            throw error
         }
     }
 
     deinit {
         weights = []
         texts = []
+        lock = nil
         // Fails for folders that are not empty, so that complete files and files of others are kept.
         for folder in newFolders.reversed() { rmdir(folder) }
     }
