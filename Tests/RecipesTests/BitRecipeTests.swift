@@ -65,7 +65,7 @@ import Testing
 
     @Test("a byte order mark is skipped")
     func byteOrderMark() throws {
-        let data = Data("\u{FEFF}".utf8 + #"{"layers": {"conv_in": 8}}"#.utf8)
+        let data = Data(("\u{FEFF}" + #"{"layers": {"conv_in": 8}}"#).utf8)
         let expected = BitRecipe(layers: ["conv_in": BitWidth(8)])
         #expect(try BitRecipe.decode(from: data) == expected)
         #expect(try BitRecipe.decode(anyFormat: data) == expected)
