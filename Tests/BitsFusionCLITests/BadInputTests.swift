@@ -65,6 +65,7 @@ struct BadInputTests {
         BadInput(65, "dataset folder --model model.h5 -o out"),
         BadInput(65, "dataset noise --model shapes -o out"),
         BadInput(65, "dataset --synthesize empty --model shapes -o out"),
+        BadInput(64, "distill -o out"),
         BadInput(64, "distill --stage 1 --student model.h5 -o out"),
         BadInput(64, "distill --stage 2 --recipe recipe.json -o out"),
         BadInput(64, "distill --stage 2 --teacher-dtype bfloat16 -o out"),
@@ -91,6 +92,8 @@ struct BadInputTests {
         BadInput(65, "info package.json"),
         BadInput(64, "info model.h5 --no-vae-encoder"),
         BadInput(65, "info model.h5 --recipe unknown.json"),
+        BadInput(65, "info model.h5 --recipe twice.json"),
+        BadInput(65, "info model.h5 --recipe named.json"),
         BadInput(65, "init --config broken.json -o out"),
         BadInput(66, "init --config gone.json -o out"),
         BadInput(73, "init --config config.json -o gone/out"),
@@ -99,6 +102,7 @@ struct BadInputTests {
         BadInput(64, "init --config config.json --threads 0 -o out"),
         BadInput(66, "import gone -o out"),
         BadInput(66, "import . -o out"),
+        BadInput(64, "import model.h5 --lora noise=abc -o out"),
         BadInput(65, "import model.h5 -o out"),
         BadInput(65, "import noise -o out"),
         BadInput(65, "import image.jpg -o out"),
@@ -195,6 +199,7 @@ struct BadInputTests {
             "sample", "packed.h5", "--embeddings", "e.safetensors", "--steps", "5", "-o", "x.png")
         #expect(run.status == 65)
         #expect(run.errors.contains("4 timesteps [1, 251, 501, 751]"), "\(run.errors)")
+        #expect(run.errors.contains("sample with a number of steps among 1, 2, 4, or pack"), "\(run.errors)")
         #expect(!folder.names.contains("x.png"))
     }
 
@@ -242,6 +247,11 @@ struct BadInputTests {
         try folder.write(
             "steps.json",
             "{\"format\": \"bitsfusion-recipe\", \"version\": 2, \"cachedSteps\": -1, \"layers\": {\"conv_in\": 8}}")
+        try folder.write("twice.json", "{\"layers\": {\"conv_in\": 8, \"conv_in\": 2}}")
+        try folder.write(
+            "named.json",
+            "{\"format\": \"bitsfusion-recipe\", \"version\": 2, \"layers\": {\"nope\": 3}, "
+                + "\"model\": {\"path\": \"sd15.h5\", \"sha256\": \"00\"}}")
         try folder.write("noise", String(repeating: "noise ", count: 100))
         try folder.write("image.jpg", [0xFF, 0xD8, 0xFF, 0xE0, 0x00, 0x10])
         try folder.write("package.json", "{\"name\": \"x\", \"version\": \"1.0.0\"}")

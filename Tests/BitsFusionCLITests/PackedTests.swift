@@ -50,6 +50,8 @@ import Testing
         let other = try folder.run("verify", "other-packed.h5", "packed.h5")
         #expect(other.status == 65)
         #expect(other.errorLines.count == 1 && other.errors.contains("conv_in: "))
+        let codes = other.output.split(separator: "\n").filter { $0.hasSuffix(" codes differ") }
+        #expect(codes.count == 11 && codes.last?.wholeMatch(of: /... and [0-9]+ more: N of N codes differ/) != nil)
         let dense = try folder.run("verify", "model.h5", "packed.h5")
         #expect(dense.status == 65 && dense.errors.contains("no quantized layers"))
         let turned = try folder.run("verify", "packed.h5", "model.h5")
@@ -145,7 +147,14 @@ import Testing
             ["allocate", "--encoding", "entropy"],
         ] {
             let run = try folder.run(command)
-            #expect(run.status == 64 && run.errors.contains("depends on the weights"), "\(run.errors)")
+            #expect(
+                run.status == 64
+                    && run.errors.contains("--encoding: invalid value: expected one of 'fixed' and 'radix'"),
+                "\(run.errors)")
         }
+        let packed = try folder.run("quantize", "model.h5", "-o", "packed.h5", "--quiet")
+        try succeed(packed)
+        let run = try folder.run("info", "packed.h5", "--encoding", "radix")
+        #expect(run.status == 64 && run.errors.contains("the file is packed already"), "\(run.errors)")
     }
 }

@@ -37,8 +37,22 @@ extension TemporaryFolder {
 
     /// Runs `bitsfusion` with `arguments` where no file may become larger than `blocks` of 512 bytes.
     func run(_ arguments: [String], fileLimit blocks: Int) throws -> ProgramRun {
-        let shell = ["-c", "ulimit -f \(blocks); exec \"$0\" \"$@\"", try Self.program().path] + arguments
-        return try run(shell, of: URL(fileURLWithPath: "/bin/sh")) { $0.waitUntilExit() }
+        try run(shell: "ulimit -f \(blocks); exec \"$0\" \"$@\"", arguments)
+    }
+
+    /// Runs a shell script in this folder, in which `$0` is the program.
+    func run(shell script: String, _ arguments: [String] = []) throws -> ProgramRun {
+        let words = ["-c", script, try Self.program().path] + arguments
+        return try run(words, of: URL(fileURLWithPath: "/bin/sh")) { $0.waitUntilExit() }
+    }
+
+    /// Runs `bitsfusion` with `arguments` in this folder and sends it `signal` as soon as the file `name` exists.
+    func run(_ arguments: [String], signalledBy name: String, _ signal: Int32) throws -> ProgramRun {
+        try run(arguments) { process in
+            while process.isRunning, !names.contains(name) { Thread.sleep(forTimeInterval: 0.001) }
+            kill(process.processIdentifier, signal)
+            process.waitUntilExit()
+        }
     }
 
     private func run(

@@ -14,6 +14,8 @@ import Testing
             (.unreadable(path: "m.h5", code: EIO), .inputOutput),
             (.cannotCreate(path: "x/m.h5", code: ENOENT), .cannotCreate),
             (.inUse(path: "m.h5"), .cannotCreate),
+            (.notALock(path: "m.h5.lock"), .cannotCreate),
+            (.streamFailed(name: "standard output", code: ENOSPC), .inputOutput),
             (.writeFailed(path: "m.h5", code: ENOSPC, hadFile: false), .inputOutput),
             (.writeFailed(path: "m.h5", code: ENOSPC, hadFile: true), .inputOutput),
             (.appendFailed(path: "log/metrics.jsonl", code: ENOSPC), .inputOutput),
@@ -29,7 +31,8 @@ extension FileError {
     fileprivate var path: String {
         switch self {
         case .missingFile(let path), .inUse(let path), .unreadable(let path, _), .cannotCreate(let path, _),
-            .writeFailed(let path, _, _), .appendFailed(let path, _), .wrongKind(let path, _, _):
+            .notALock(let path), .streamFailed(let path, _), .writeFailed(let path, _, _), .appendFailed(let path, _),
+            .wrongKind(let path, _, _):
             path
         }
     }

@@ -7,6 +7,22 @@ import Testing
 @testable import Files
 
 @Suite struct JSONValueTests {
+    @Test("a config with a repeated key is refused by its name")
+    func repeatedConfigKey() {
+        #expect(throws: ConfigError.duplicateKey(document: "config.json", key: "a")) {
+            try JSONValue(parsing: Data(#"{"a": 1, "b": {}, "a": 2}"#.utf8), name: "config.json")
+        }
+    }
+
+    @Test("names are quoted where they are no plain words, and shortened")
+    func names() {
+        #expect(named("down.0.weight") == "down.0.weight")
+        #expect(named("") == "\"\"" && named("\n") == "\"\\n\"" && named("a b") == "\"a b\"")
+        #expect(named(String(repeating: "x", count: 101)) == String(repeating: "x", count: 100) + "...")
+        #expect(listed(["a", ""]) == "a, \"\"")
+        #expect(counted(1, "tensor") == "1 tensor" && counted(0, "tensor") == "0 tensors")
+    }
+
     private func parse(_ text: String) throws(JSONFault) -> JSONValue { try parse(Array(text.utf8)) }
 
     private func parse(_ bytes: [UInt8]) throws(JSONFault) -> JSONValue {

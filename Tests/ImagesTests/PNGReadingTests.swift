@@ -29,6 +29,14 @@ struct PNGCases: Decodable {
         if case .damaged(_, .png, let message)? = error { !message.isEmpty } else { false }
     }
 
+    @Test("a chunk before the pixels that is longer than the file is not allocated")
+    func longChunk() throws {
+        var bytes = try PNGFile.encode(image)
+        // After the signature and the header chunk: a text of 2 GiB - 1.
+        bytes.insert(contentsOf: [0x7F, 0xFF, 0xFF, 0xFF] + Array("tEXt".utf8) + [1, 2, 3], at: 33)
+        #expect(readingError(bytes) == .truncated(file: "image", format: .png))
+    }
+
     @Test("all color types, depths and interlacing have Pillow's pixels", .tags(.golden))
     func parity() throws {
         let document = try PNGCases.all()

@@ -59,6 +59,13 @@ import Testing
         #expect(try DiffusionPipeline(contentsOf: folder.file("model.h5")).schedulerJSON == json)
     }
 
+    @Test("options that Stable Diffusion's pipelines set themselves cause no warning")
+    func replacedOptions() throws {
+        let (_, source) = try source(
+            #"{"_class_name": "PNDMScheduler", "beta_schedule": "scaled_linear", "steps_offset": 65536}"#)
+        #expect(try source.checkScheduler() == nil)
+    }
+
     @Test("a class without a noise schedule has no sampler")
     func noSampler() throws {
         let (_, source) = try source(#"{"_class_name": "FlowMatchEulerDiscreteScheduler"}"#)

@@ -42,6 +42,46 @@ import Testing
         try recipe.validate(against: RecipeFixtures.stableDiffusion15())
     }
 
+    @Test(
+        "repeated keys anywhere, unknown keys, and no format where its key is are refused",
+        arguments: [
+            (#"{"layers": {"conv_in": 8, "conv_in": 2}}"#, "conv_in"),
+            (#"{"layers": {"conv_in": 8}, "layers": {"conv_in": 2}}"#, "layers"),
+            (
+                #"{"format": "bitsfusion-recipe", "version": 2, "cachedStep": 4, "layers": {"conv_in": 8}}"#,
+                "cachedStep"
+            ),
+            (#"{"format": null, "layers": {"conv_in": 8}}"#, "format"),
+        ])
+    func wrongKeys(text: String, key: String) throws {
+        for read in [{ try self.decode(text) }, { try BitRecipe.decode(anyFormat: Data(text.utf8)) }] {
+            let error = #expect(throws: RecipeError.self) { try read() }
+            guard case .malformed(key, _)? = error else {
+                Issue.record("\(String(describing: error))")
+                continue
+            }
+        }
+    }
+
+    @Test("a byte order mark is skipped")
+    func byteOrderMark() throws {
+        let data = Data(("\u{FEFF}" + #"{"layers": {"conv_in": 8}}"#).utf8)
+        let expected = BitRecipe(layers: ["conv_in": BitWidth(8)])
+        #expect(try BitRecipe.decode(from: data) == expected)
+        #expect(try BitRecipe.decode(anyFormat: data) == expected)
+        #expect(try BitRecipe.decode(anyFormat: Data("\u{FEFF}conv_in: 8\n".utf8)) == expected)
+    }
+
+    @Test("the error for a layer that the model does not have names the model that the recipe was made for")
+    func otherModel() throws {
+        var recipe = BitRecipe(layers: ["nope": BitWidth(3)])
+        recipe.model = FileReference(path: "sd15.h5", sha256: "00")
+        let error = #expect(throws: RecipeError.unknownLayer(path: "nope", model: "sd15.h5")) {
+            try recipe.validate(against: RecipeFixtures.stableDiffusion15())
+        }
+        #expect(error.map { "\($0)" }?.contains("the recipe was made for sd15.h5") == true)
+    }
+
     @Test("a plain table of layers is a recipe")
     func plainForm() throws {
         let recipe = try decode(#"{"layers": {"conv_in": 8, "mid.a": 1}}"#)

@@ -16,24 +16,41 @@ enum CommandMain {
 
     /// Runs the command of this process's arguments, prints its error, and exits.
     static func run() -> Never {
+        Output.reserveStandardStreams()
+        InterruptFlag.handleSignals()
+        // A reader of standard output that closes early, such as `head`, must not end a run that writes files.
+        signal(SIGPIPE, SIG_IGN)
         // A write beyond the limit of file sizes (`ulimit -f`) then fails like one to a full disk, and the unfinished
         // file is removed.
         signal(SIGXFSZ, SIG_IGN)
-        let outcome = outcome(of: Array(CommandLine.arguments.dropFirst()))
+        let arguments = Array(CommandLine.arguments.dropFirst())
+        var outcome = outcome(of: arguments)
         Output.releaseLocks()
-        if let message = outcome.message {
-            if outcome.status == .success {
-                Output.line(message)
-            } else {
-                Output.toStandardError(message + "\n")
-            }
+        if outcome.status == .success {
+            if let message = outcome.message { Output.line(message) }
+            if let failure = Output.failure { outcome = self.outcome(of: failure, arguments) }
         }
-        exit(outcome.status.rawValue)
+        if outcome.status != .success, let message = outcome.message { Output.toStandardError(message + "\n") }
+        end(outcome.status)
+    }
+
+    /// Ends the process without the exit handlers of libraries: OpenBLAS's one waits for its threads, which never end
+    /// where memory ran out. All output was written without buffers.
+    private static func end(_ status: ExitStatus) -> Never {
+        // Builds for coverage write their counters in an exit handler.
+        if getenv("LLVM_PROFILE_FILE") != nil { exit(status.rawValue) }
+        _exit(status.rawValue)
     }
 
     /// Runs the command that `arguments` (without the program's name) describe.
     static func outcome(of arguments: [String]) -> Outcome {
         BundledWorld.register()
+        do {
+            try Environment.check()
+            try Environment.checkArguments()
+        } catch {
+            return outcome(of: error, arguments)
+        }
         // ArgumentParser prints the help page of the program for `help` and an unknown command.
         if let name = unknownHelpCommand(arguments) { return unknown(name, arguments) }
         do {

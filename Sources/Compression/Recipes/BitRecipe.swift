@@ -63,11 +63,11 @@ public struct BitRecipe: Equatable, Sendable {
         let known = inventory.layers + inventory.componentLayers.map(\.layer)
         let roles = Dictionary(known.map { ($0.path, $0.role) }) { first, _ in first }
         for path in layers.keys.sorted() {
-            guard let role = roles[path] else { throw .unknownLayer(path: path) }
+            guard let role = roles[path] else { throw .unknownLayer(path: path, model: model?.path) }
             guard role.acceptsBits else { throw .notQuantizable(path: path, role: role) }
         }
         for layer in inventory.quantizedLayers where layers[layer.path] == nil {
-            throw .missingLayer(path: layer.path)
+            throw .missingLayer(path: layer.path, model: model?.path)
         }
     }
 }
@@ -101,7 +101,9 @@ extension BitRecipe: RecipeDocument {
     public static let version = 2
     public static let requiresHeader = false
 
-    enum CodingKeys: String, CodingKey {
+    public static let keys: Set<String>? = Set(CodingKeys.allCases.map(\.rawValue))
+
+    enum CodingKeys: String, CodingKey, CaseIterable {
         case format, version, averageBits, storedBytes, method, metric, cachedSteps, model, source, verified,
             manifest
         case layers

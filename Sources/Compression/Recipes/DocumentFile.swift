@@ -34,7 +34,8 @@ func replaceFile(_ url: URL, with data: Data) throws(RecipeError) {
         case .cannotCreate(_, let code): throw .unwritable(reason: String(cString: strerror(code)))
         case .writeFailed(_, let code, let hadFile):
             throw .writeFailed(reason: String(cString: strerror(code)), hadFile: hadFile)
-        case .missingFile, .unreadable, .inUse, .wrongKind, .appendFailed: throw .unwritable(reason: "\(error)")
+        case .missingFile, .unreadable, .inUse, .notALock, .wrongKind, .appendFailed, .streamFailed:
+            throw .unwritable(reason: "\(error)")
         }
     }
 }

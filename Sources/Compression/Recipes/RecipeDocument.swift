@@ -11,6 +11,8 @@ public protocol RecipeDocument: Codable, Sendable {
     static var format: String { get }
     /// The value of the `version` key that this program writes and reads.
     static var version: Int { get }
+    /// The keys of a document with a `format` key, which can have no others; nil: others are ignored.
+    static var keys: Set<String>? { get }
     /// Whether a document without a `format` key is refused.
     static var requiresHeader: Bool { get }
     /// Checks what the types cannot: finite numbers, unique layers, consistent counts.
@@ -20,19 +22,32 @@ public protocol RecipeDocument: Codable, Sendable {
 }
 
 extension RecipeDocument {
+    public static var keys: Set<String>? { nil }
+
     /// Reads a document from JSON text and checks it.
     ///
-    /// - Throws: `RecipeError`: `malformed` (not JSON, or a missing or mistyped key), `wrongFormat`,
+    /// - Throws: `RecipeError`: `malformed` (not JSON, or a missing, mistyped, repeated or unknown key), `wrongFormat`,
     ///   `unsupportedVersion`, or what `validate()` throws.
     public static func decode(from data: Data) throws(RecipeError) -> Self {
         let document: Self
         var isJSON = false
+        let data = data.withoutByteOrderMark
+        let parsed = try parsedDocument(data)
+        if parsed?["format"] == .null {
+            throw .malformed(location: "format", reason: "expected \"\(format)\", found null")
+        }
         do {
             try checkHeader(JSONDecoder().decode(DocumentHeader.self, from: data))
             isJSON = true
             document = try JSONDecoder().decode(Self.self, from: data)
         } catch {
             throw nonFiniteLiteral(in: data) ?? RecipeError(decoding: error, isJSON: isJSON)
+        }
+        if parsed?["format"] != nil, let keys,
+            let unknown = parsed?.members?.first(where: { !keys.contains($0.key) })
+        {
+            throw .malformed(
+                location: named(unknown.key), reason: "unknown key; correct its spelling or remove it")
         }
         try document.validate()
         return document
@@ -97,6 +112,20 @@ extension RecipeDocument {
             if case .nonFinite = error { return error }
             return nil
         }
+    }
+}
+
+/// The document in `data`; nil if it is not JSON, which Foundation's decoder describes.
+///
+/// - Throws: `RecipeError.malformed` for a key that occurs twice, of which Foundation takes the first and Python the
+///   last.
+func parsedDocument(_ data: Data) throws(RecipeError) -> JSONValue? {
+    do throws(JSONFault) {
+        return try JSONValue(data, allowsNonFinite: true)
+    } catch .duplicateKey(let key) {
+        throw .malformed(location: named(key), reason: "the key occurs twice; remove one")
+    } catch {
+        return nil
     }
 }
 

@@ -20,10 +20,10 @@ public enum RecipeError: Error, Equatable, Sendable {
     case unsupportedVersion(format: String, expected: Int, found: Int)
     /// The text is not the expected JSON; `location` is the path of keys.
     case malformed(location: String, reason: String)
-    /// A layer that the model does not have.
-    case unknownLayer(path: LayerID)
-    /// A layer of the model that the document does not list.
-    case missingLayer(path: LayerID)
+    /// A layer that the model does not have; `model` is the one that the document was made for, if it names one.
+    case unknownLayer(path: LayerID, model: String? = nil)
+    /// A layer of the model that the document does not list; `model` as above.
+    case missingLayer(path: LayerID, model: String? = nil)
     /// A layer that is listed twice.
     case duplicateLayer(path: LayerID)
     /// A layer that the method never quantizes.
@@ -62,9 +62,18 @@ extension RecipeError {
                 + (found > expected ? "update this program" : "make the file again")
         case .malformed(let location, let reason):
             return location.isEmpty ? "malformed: \(reason)" : "\(location): malformed: \(reason)"
-        case .unknownLayer(let path):
-            return "\(path): unknown layer: the model has no layer of this name; use diffusers' module paths"
-        case .missingLayer(let path):
+        case .unknownLayer(let path, let model?):
+            return
+                "\(named(path.rawValue)): unknown layer: the model has no layer of this name; the recipe was made for "
+                + "\(model), use it with that model"
+        case .missingLayer(let path, let model?):
+            return
+                "\(path): missing: the model has this layer; the recipe was made for \(model), use it with that model"
+        case .unknownLayer(let path, nil):
+            return
+                "\(named(path.rawValue)): unknown layer: the model has no layer of this name; use diffusers' module "
+                + "paths"
+        case .missingLayer(let path, nil):
             return
                 "\(path): missing: the model has this layer; list every layer, or use the matching model"
         case .duplicateLayer(let path):

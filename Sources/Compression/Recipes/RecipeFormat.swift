@@ -24,14 +24,14 @@ extension BitRecipe {
     /// - Returns: the recipe; from a list or an analysis, the bits alone.
     /// - Throws: `RecipeError`, as for the JSON format.
     public static func decode(anyFormat data: Data, name: String? = nil) throws(RecipeError) -> BitRecipe {
+        let data = data.withoutByteOrderMark
         let first = data.first { !Character(UnicodeScalar($0)).isWhitespace }
         guard let first else {
             throw .malformed(location: "", reason: "expected a recipe, found an empty file; make it again")
         }
         let isJSON = first == UInt8(ascii: "{") || first == UInt8(ascii: "[")
         let keys =
-            isJSON
-            ? (try? JSONSerialization.jsonObject(with: data) as? [String: Any]).map { Set($0.keys) } : nil
+            isJSON ? try parsedDocument(data)?.members.map { Set($0.map(\.key)) } : nil
         if let keys, keys.contains("recipes"), !keys.contains("layers") {
             let analysis: AppleAnalysis
             do {

@@ -15,9 +15,9 @@ extension ParameterError {
     public var description: String {
         switch self {
         case .missing(let key):
-            "parameter \(key): missing; check that the weights belong to this config.json"
+            "parameter \(named(key)): missing; check that the weights belong to this config.json"
         case .shapeMismatch(let key, let expected, let found):
-            "parameter \(key): expected shape \(expected), found \(found); "
+            "parameter \(named(key)): expected shape \(expected), found \("\(found)".shortened); "
                 + "check that the weights belong to this config.json"
         }
     }

@@ -13,5 +13,8 @@ package nonisolated(unsafe) let kernels: bf_kernel_table = kernelTable.pointee
 /// The table of kernels for low-bit codes and int8 activations.
 nonisolated(unsafe) let integerKernels: bf_integer_table = bf_integer_kernels().pointee
 
+/// Whether `BITSFUSION_KERNELS` can be `name` on this processor; other values are ignored.
+package func hasKernels(named name: String) -> Bool { bf_kernels_named(name) != nil }
+
 /// The name of the instruction set in use: `avx512`, `avx2` or `portable`.
 public var kernelInstructionSet: String { String(cString: kernels.name) }

@@ -19,7 +19,7 @@ import Recipes
 /// - Returns: the recipe, its predicted error and the bounds of useful budgets.
 /// - Throws: `AllocationError.infeasible` (`…Size`, `…PSNR`) if no recipe meets the budget; `.invalidBudget`,
 ///   `.invalidSteps`, `.invalidEta`; `.pattern`, `.pinnedNothing`; `.unmeasuredLayer`, `.missingScore`,
-///   `.scoresTooLarge`; `.sizeWithoutInventory`, `.psnrNeedsImages`; `.table`.
+///   `.scoresTooLarge`; `.sizeWithoutInventory`, `.psnrNeedsImages`, `.noImages`; `.table`.
 /// - Complexity: O(n log n) for n layers; in practice for `optimal` too.
 public func allocateBits(
     _ table: SensitivityTable, budget: BitBudget, method: AllocationMethod = .optimal,
@@ -224,7 +224,8 @@ struct Allocator {
             // A larger PSNR corresponds to squared errors below the resolution of Float32 images.
             guard psnr > 0, psnr <= 200 else { throw .invalidBudget(psnr) }
             let hasImages = problem.candidates.allSatisfy { $0.scores.values.contains { $0.mse != nil } }
-            guard errorFunction.metric == .mse, hasImages else { throw .psnrNeedsImages(errorFunction.metric) }
+            guard hasImages else { throw .noImages }
+            guard errorFunction.metric == .mse else { throw .psnrNeedsImages(errorFunction.metric) }
         }
     }
 

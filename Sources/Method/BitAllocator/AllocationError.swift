@@ -21,6 +21,8 @@ public enum AllocationError: Error, Equatable, Sendable {
     case sizeWithoutInventory
     /// A PSNR budget for a metric that is not the mean squared error of images.
     case psnrNeedsImages(AllocationMetric)
+    /// A PSNR budget for a table without measurements of images.
+    case noImages
     /// A pin with an invalid regular expression.
     case pattern(String)
     /// A pin whose pattern matches no layer with a free choice of bits.
@@ -65,6 +67,10 @@ extension AllocationError {
             return
                 "PSNR: requires the mean squared error of images: expected metric mse, found \(metric.rawValue); use "
                 + "--metric mse and a table of `bitsfusion analyze --measure images`"
+        case .noImages:
+            return
+                "PSNR: requires the mean squared error of images, but the table has no measurements of images; analyze "
+                + "the model with --measure images"
         case .pattern(let pattern):
             return "pin: not a regular expression: \"\(pattern)\"; correct it"
         case .pinnedNothing(let pattern):
@@ -97,7 +103,8 @@ extension AllocationError {
 extension AllocationError: CategorizedError {
     public var category: ErrorCategory {
         switch self {
-        case .invalidBudget, .invalidSteps, .invalidEta, .pattern, .pinnedNothing, .psnrNeedsImages: .usage
+        case .invalidBudget, .invalidSteps, .invalidEta, .pattern, .pinnedNothing, .psnrNeedsImages, .noImages:
+            .usage
         case .infeasible, .infeasibleSize, .infeasiblePSNR, .sizeWithoutInventory, .unmeasuredLayer,
             .missingScore, .scoresTooLarge, .table:
             .badData

@@ -47,27 +47,28 @@ extension CheckpointError: CategorizedError {
             "\(file): a diffusion model (\(format)), not an image-text encoder; give a file that `bitsfusion "
                 + "import` made of the folder of a CLIP model"
         case .missingKey(let file, let key):
-            "\(file): tensor \(key): missing; the weights do not belong to this config"
+            "\(file): tensor \(named(key)): missing; the weights do not belong to this config"
         case .unusedKeys(let file, let keys):
-            "\(file): \(keys.count) tensors that the config does not have: \(listed(keys)); "
+            "\(file): \(counted(keys.count, "tensor")) that the config does not have: \(listed(keys)); "
                 + "the weights do not belong to this config"
         case .shapeMismatch(let file, let key, let expected, let found):
-            "\(file): tensor \(key): expected shape \(expected), found \(found)"
+            "\(file): tensor \(named(key)): expected shape \(expected), found \("\(found)".shortened)"
         case .elementType(let file, let key, let expected, let found):
-            "\(file): tensor \(key): expected \(expected.joined(separator: " or ")), found \(found)"
+            "\(file): tensor \(named(key)): expected \(expected.joined(separator: " or ")), found \(found)"
         case .notFinite(let file, let key, let index, let count):
-            "\(file): tensor \(key): \(count) values are NaN or infinite, the first at index \(index); "
+            "\(file): tensor \(named(key)): \(count) values are NaN or infinite, the first at index \(index); "
                 + "the weights are damaged or training diverged"
         case .exceedsType(let file, let key, let type, let index):
-            "\(file): tensor \(key), index \(index): the value is too large for \(type.rawValue); store it as float32"
+            "\(file): tensor \(named(key)), index \(index): the value is too large for \(type.rawValue); store it "
+                + "as float32"
         case .invalidKey(let file, let key):
-            "\(file): tensor key \"\(key)\" cannot be stored: its parts between dots must be non-empty, without "
-                + "slashes, and a key must not name both a tensor and a group"
+            "\(file): tensor key \(key.quoted) cannot be stored: its parts between dots must be non-empty, "
+                + "without slashes, and a key must not name both a tensor and a group"
         case .duplicateKey(let file, let key):
-            "\(file): tensor \(key) occurs twice"
+            "\(file): tensor \(named(key)) occurs twice"
         case .scaledFloat8(let file, let key):
-            "\(file): scaled float8 weights (tensor \(key)) are not supported; take the float16 or bfloat16 file of "
-                + "the model"
+            "\(file): scaled float8 weights (tensor \(named(key))) are not supported; take the float16 or bfloat16 "
+                + "file of the model"
         }
     }
 }

@@ -5,6 +5,8 @@
 public enum ConfigError: Error, Equatable, Sendable {
     /// The bytes are not a JSON object.
     case notAnObject(document: String)
+    /// A key occurs twice; readers differ in the one that they take.
+    case duplicateKey(document: String, key: String)
     /// The key or its value is not supported; diffusers may support it.
     case unsupported(key: String, value: String, supported: String)
     /// A required key is absent or null.
@@ -22,12 +24,14 @@ extension ConfigError {
         switch self {
         case .notAnObject(let document):
             "\(document): expected one JSON object; check the file"
+        case .duplicateKey(let document, let key):
+            "\(document): the key \(key.quoted) occurs twice; remove one"
         case .unsupported(let key, let value, let supported):
-            "config key \(key): value \(value) is not supported; supported: \(supported)"
+            "config key \(key): value \(value.shortened) is not supported; supported: \(supported)"
         case .missing(let key, let neededBy):
             "config key \(key): missing, but needed by \(neededBy); add it"
         case .wrongCount(let key, let value, let expected):
-            "config key \(key): value \(value) must have \(expected) elements"
+            "config key \(key): value \(value.shortened) must have \(expected) elements"
         case .indivisible(let key, let value, let divisorKey, let divisor):
             "config key \(key): \(value) is not a multiple of \(divisorKey) \(divisor); change one of them"
         case .inDocument(let document, let error):

@@ -136,15 +136,21 @@ package struct ConfigReader {
     }
 }
 
+extension Data {
+    /// The bytes after UTF-8's byte order mark, which some editors put first; all bytes without one.
+    package var withoutByteOrderMark: Data { starts(with: [0xEF, 0xBB, 0xBF] as [UInt8]) ? Data(dropFirst(3)) : self }
+}
+
 extension JSONValue {
     /// Parses the bytes of a config file, with or without a byte order mark. `NaN` and `Infinity` are valid, because
     /// diffusers writes them to scheduler configs.
     ///
-    /// - Throws: `ConfigError.notAnObject`.
+    /// - Throws: `ConfigError.notAnObject`, `.duplicateKey`.
     package init(parsing json: Data, name: String) throws(ConfigError) {
-        let byteOrderMark: [UInt8] = [0xEF, 0xBB, 0xBF]
         do throws(JSONFault) {
-            try self.init(json.starts(with: byteOrderMark) ? json.dropFirst(3) : json, allowsNonFinite: true)
+            try self.init(json.withoutByteOrderMark, allowsNonFinite: true)
+        } catch .duplicateKey(let key) {
+            throw .duplicateKey(document: name, key: key)
         } catch {
             throw .notAnObject(document: name)
         }

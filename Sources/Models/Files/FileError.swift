@@ -19,6 +19,10 @@ public enum FileError: Error, Equatable, Sendable {
     case appendFailed(path: String, code: Int32)
     /// Another run has the file as its output.
     case inUse(path: String)
+    /// The file at `path` has the name of a lock file, but is not one.
+    case notALock(path: String)
+    /// Writing to a stream, such as standard output, failed; `code` is the errno.
+    case streamFailed(name: String, code: Int32)
     /// The file is of another kind than expected.
     case wrongKind(path: String, expected: FileKind, found: FileKind)
 }
@@ -57,8 +61,8 @@ extension FileError: CategorizedError {
         switch self {
         case .missingFile: .inputMissing
         case .wrongKind: .badData
-        case .cannotCreate, .inUse: .cannotCreate
-        case .unreadable, .writeFailed, .appendFailed: .inputOutput
+        case .cannotCreate, .inUse, .notALock: .cannotCreate
+        case .unreadable, .writeFailed, .appendFailed, .streamFailed: .inputOutput
         }
     }
 
@@ -72,6 +76,10 @@ extension FileError: CategorizedError {
             "\(path): cannot be created (\(Self.reason(code))); choose a path that you can write to"
         case .inUse(let path):
             "\(path): another run is writing to it; wait for its end, or choose another output"
+        case .notALock(let path):
+            "\(path): expected an empty lock file or none, found another file; rename it, or choose another output"
+        case .streamFailed(let name, let code):
+            "\(name): writing failed (\(Self.reason(code))); the text is incomplete, files that were written are not"
         case .writeFailed(let path, let code, let hadFile):
             "\(path): writing failed (\(Self.reason(code))); "
                 + (hadFile ? "the previous file is unchanged" : "no file was written")

@@ -6,20 +6,32 @@ import Foundation
 
 /// A lock on the file at a path, held as long as this object exists.
 ///
-/// The lock is that of the file `path.lock` (`flock`), which the system releases when a process ends in any way. A lock
-/// file without a process is not a lock; the next run takes it over and removes it at its end.
+/// The lock is that of the file `path.lock` (`flock`), which the system releases when a process ends in any way. An
+/// empty lock file without a process is not a lock; the next run takes it over and removes it at its end. All spellings
+/// of a path have the same lock.
 package final class OutputLock: Sendable {
     private let lockPath: String
     private let descriptor: Int32
+    private let unfinished: UnfinishedFiles.Entry
 
     /// Locks the output at `path`.
     ///
-    /// - Throws: `FileError.inUse` if another run holds the lock, `.cannotCreate` if there can be no lock file.
+    /// - Throws: `FileError.inUse` if another run holds the lock, `.notALock` if another file has the name of the lock
+    ///   file, `.cannotCreate` if there can be no lock file.
     package init(_ path: String) throws(FileError) {
-        lockPath = path + ".lock"
+        lockPath = PathParts.resolved(path) + ".lock"
         while true {
-            let opened = open(lockPath, O_RDONLY | O_CREAT | O_CLOEXEC, 0o666)
-            guard opened >= 0 else { throw .cannotCreate(path: lockPath, code: errno) }
+            // Neither follows links nor waits for the writer of a pipe.
+            let opened = open(lockPath, O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0o666)
+            guard opened >= 0 else {
+                let code = errno
+                throw [ELOOP, EISDIR].contains(code)
+                    ? .notALock(path: path + ".lock") : .cannotCreate(path: path + ".lock", code: code)
+            }
+            guard Self.isLockFile(opened) else {
+                close(opened)
+                throw .notALock(path: path + ".lock")
+            }
             // File systems without locks give other errors; runs on these are not protected.
             if flock(opened, LOCK_EX | LOCK_NB) != 0, errno == EWOULDBLOCK {
                 close(opened)
@@ -28,6 +40,7 @@ package final class OutputLock: Sendable {
             // A run that ended after the call of `open` has removed the file, so that its lock protects nothing.
             if Self.isSame(opened, lockPath) {
                 descriptor = opened
+                unfinished = UnfinishedFiles.add(lockPath)
                 return
             }
             close(opened)
@@ -35,13 +48,21 @@ package final class OutputLock: Sendable {
     }
 
     deinit {
-        unlink(lockPath)
+        // A file of this name that is not the lock, or has got content, belongs to someone else.
+        if Self.isLockFile(descriptor), Self.isSame(descriptor, lockPath) { unlink(lockPath) }
+        unfinished.remove()
         close(descriptor)
+    }
+
+    /// Lock files are regular and empty.
+    private static func isLockFile(_ descriptor: Int32) -> Bool {
+        var status = stat()
+        return fstat(descriptor, &status) == 0 && status.st_mode & S_IFMT == S_IFREG && status.st_size == 0
     }
 
     private static func isSame(_ descriptor: Int32, _ path: String) -> Bool {
         var (opened, named) = (stat(), stat())
-        return fstat(descriptor, &opened) == 0 && stat(path, &named) == 0 && opened.st_dev == named.st_dev
+        return fstat(descriptor, &opened) == 0 && lstat(path, &named) == 0 && opened.st_dev == named.st_dev
             && opened.st_ino == named.st_ino
     }
 }

@@ -25,11 +25,20 @@ package struct PathParts {
         return String(name[..<dot])
     }
 
-    /// The absolute path without symbolic links; `path` itself where nothing exists at it.
-    static func resolved(_ path: String) -> String {
-        guard let real = realpath(path, nil) else { return path }
-        defer { free(real) }
-        return String(cString: real)
+    /// The absolute path without symbolic links and without a slash at its end, also of a file that does not exist in a
+    /// folder that exists; else `path`. Two spellings of one file have the same resolved path.
+    package static func resolved(_ path: String) -> String {
+        func real(_ path: String) -> String? {
+            guard let real = realpath(path, nil) else { return nil }
+            defer { free(real) }
+            return String(cString: real)
+        }
+        if let existing = real(path) { return existing }
+        var path = Substring(path)
+        while path.count > 1, path.last == "/" { path.removeLast() }
+        let parts = PathParts(String(path))
+        guard let folder = real(parts.folder.isEmpty ? "." : parts.folder) else { return String(path) }
+        return folder.hasSuffix("/") ? folder + parts.name : folder + "/" + parts.name
     }
 
     /// The path of `name` in the same folder.

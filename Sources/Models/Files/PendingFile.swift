@@ -17,6 +17,7 @@ package final class PendingFile {
     /// The path of the temporary file.
     package let temporaryPath: String
     private let descriptor: Int32
+    private let unfinished: UnfinishedFiles.Entry
     private var isFinished = false
 
     /// Creates the empty temporary file.
@@ -47,6 +48,7 @@ package final class PendingFile {
                 if opened >= 0 {
                     temporaryPath = candidate
                     descriptor = opened
+                    unfinished = UnfinishedFiles.add(candidate)
                     if let mode { _ = fchmod(opened, mode) }
                     return
                 }
@@ -63,6 +65,7 @@ package final class PendingFile {
             close(descriptor)
             unlink(temporaryPath)
         }
+        unfinished.remove()
         namesInUse.withLock { _ = $0.remove(temporaryPath) }
     }
 

@@ -19,22 +19,41 @@ enum PNGDecoder: ImageDecoder {
     /// pixels.
     private static func orientation(_ bytes: UnsafeRawBufferPointer) -> ImageOrientation {
         var exif, xmp: UnsafeRawBufferPointer?
-        // After the signature.
-        var offset = 8
-        while let count = bytes.bigEndian(offset, 4), let type = bytes.part(offset + 4, 4),
-            let content = bytes.part(offset + 8, count)
-        {
+        eachChunk(bytes) { type, content in
+            guard let content else { return false }
             if type.elementsEqual("eXIf".utf8) { exif = content }
             // The keyword is followed by the flag and the method of compression.
             if type.elementsEqual("iTXt".utf8), let text = content.dropping("XML:com.adobe.xmp\0\0") { xmp = text }
-            offset += 12 + count
+            return true
         }
         return ImageOrientation(exif: exif, xmp: xmp)
+    }
+
+    /// Calls `body` with type and content of each chunk until it returns false; the content is nil where the bytes end
+    /// before the chunk.
+    private static func eachChunk(
+        _ bytes: UnsafeRawBufferPointer, _ body: (UnsafeRawBufferPointer, UnsafeRawBufferPointer?) -> Bool
+    ) {
+        // After the signature.
+        var offset = 8
+        while let count = bytes.bigEndian(offset, 4), let type = bytes.part(offset + 4, 4),
+            body(type, bytes.part(offset + 8, count))
+        {
+            offset += 12 + count
+        }
     }
 
     static func decode(
         _ bytes: UnsafeRawBufferPointer, _ header: ImageHeader, into pixels: inout [UInt8]
     ) throws(ImageFault) {
+        // libpng allocates a chunk before the pixels as a whole, as long as it claims to be.
+        var isComplete = true
+        eachChunk(bytes) { type, content in
+            guard !type.elementsEqual("IDAT".utf8) else { return false }
+            isComplete = content != nil
+            return isComplete
+        }
+        guard isComplete else { throw .truncated }
         try run { message, capacity in
             bf_png_decode_rgb(
                 bytes.bindMemory(to: UInt8.self).baseAddress, bytes.count, png_uint_32(header.width),

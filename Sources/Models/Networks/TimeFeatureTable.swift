@@ -99,8 +99,9 @@ public struct TimeFeatureTable: Sendable {
 
 /// Errors of cached time features.
 public enum TimeFeatureError: Error, Equatable, Sendable {
-    /// A timestep outside the cache; `cached` are those in it, ascending.
-    case timestepNotCached(timestep: Int, cached: [Int])
+    /// A timestep outside the cache; `cached` are those in it, ascending, and `steps` the numbers of sampling steps
+    /// that use these only, as far as they are known.
+    case timestepNotCached(timestep: Int, cached: [Int], steps: [Int] = [])
     /// A timestep that is not a whole number, which cannot be cached.
     case fractionalTimestep(Float)
     /// The cache has no (or a differently shaped) table for a residual block of the model.
@@ -123,9 +124,12 @@ extension TimeFeatureError {
 
     public var description: String {
         switch self {
-        case .timestepNotCached(let timestep, let cached):
+        case .timestepNotCached(let timestep, let cached, let steps):
             "cached time features: timestep \(timestep) is not cached; cached are \(cached.count) timesteps "
-                + "[\(Self.listed(cached))]; sample with the number of steps that the model was made for, or "
+                + "[\(Self.listed(cached))]; "
+                + (steps.isEmpty
+                    ? "sample with the number of steps that the model was made for"
+                    : "sample with a number of steps among \(Self.listed(steps))") + ", or "
                 + "pack the student again with `--cached-steps` and `--sampler` for these"
         case .fractionalTimestep(let timestep):
             "cached time features: timestep \(timestep) is not a whole number; use another sampler or another "

@@ -96,7 +96,7 @@ public final class DiffusionPipeline {
     ///
     /// - Throws: `ConfigError.inDocument` for scheduler options that are not supported.
     public func samplerConfig(_ kind: SamplerKind) throws -> SamplerConfig {
-        let pipeline = schedulerPipeline
+        let pipeline = SchedulerPipeline(for: denoiser.config)
         return try withScheduler { json throws(ConfigError) in
             try SamplerConfig(json: json, for: kind, in: pipeline)
         } ?? SamplerConfig()
@@ -107,14 +107,6 @@ public final class DiffusionPipeline {
     /// - Throws: `ConfigError.inDocument` for a noise schedule that is not supported.
     public func noiseSchedule() throws -> NoiseSchedule {
         try withScheduler { json throws(ConfigError) in try NoiseSchedule(schedulerJSON: json) } ?? NoiseSchedule()
-    }
-
-    /// Latent models with a text encoder are run by `StableDiffusionPipeline`, with added conditions by
-    /// `StableDiffusionXLPipeline`.
-    private var schedulerPipeline: SchedulerPipeline {
-        let config = denoiser.config
-        guard config.isLatent, config.usesCrossAttention else { return .other }
-        return config.addedConditionsType == nil ? .stableDiffusion : .stableDiffusionXL
     }
 
     /// The result of `read` for the scheduler config; nil where there is none.

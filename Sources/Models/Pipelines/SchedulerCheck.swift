@@ -4,6 +4,7 @@
 import Checkpoints
 import Files
 import Foundation
+import Networks
 import Schedulers
 
 /// Why the scheduler config of a pipeline cannot be used as it is. The weights are not affected.
@@ -23,7 +24,25 @@ extension SchedulerWarning: CustomStringConvertible {
     }
 }
 
+extension SchedulerPipeline {
+    /// The pipeline of a model with the denoiser of `config`. Latent models with a text encoder are run by
+    /// `StableDiffusionPipeline`, with added conditions by `StableDiffusionXLPipeline`.
+    init(for config: any DenoiserConfig) {
+        guard config.isLatent, config.usesCrossAttention else {
+            self = .other
+            return
+        }
+        self = config.addedConditionsType == nil ? .stableDiffusion : .stableDiffusionXL
+    }
+}
+
 extension PipelineSource {
+    /// The pipeline that samples the model after the import. A config that is not valid is reported where it is read.
+    private var schedulerPipeline: SchedulerPipeline {
+        let config = component("unet").flatMap { try? DenoiserRegistry.config(json: $0.config) }
+        return config.map(SchedulerPipeline.init(for:)) ?? .other
+    }
+
     /// Checks the scheduler config.
     ///
     /// - Returns: a warning where the config is valid, but its own sampler cannot be used; nil without a config.
@@ -41,7 +60,7 @@ extension PipelineSource {
         }
         do {
             let kind = try SamplerKind(json: json)
-            _ = try SamplerConfig(json: json, for: kind).sampler(kind, steps: 50)
+            _ = try SamplerConfig(json: json, for: kind, in: schedulerPipeline).sampler(kind, steps: 50)
             return nil
         } catch let error as SamplerError where error.category == .usage {
             // Another number of steps can be used.

@@ -52,6 +52,9 @@ static inline int bf_png_decode_rgb(
     if (info == NULL) png_error(png, "not enough memory");
     png_set_read_fn(png, &input, bf_png_take);
     png_set_user_limits(png, width, height);
+    // No chunk needs more memory than the file has bytes. Texts and profiles that are larger when they are decompressed
+    // are left out.
+    png_set_chunk_malloc_max(png, count);
     png_read_info(png, info);
     int color = png_get_color_type(png, info);
     if (color == PNG_COLOR_TYPE_PALETTE) png_set_palette_to_rgb(png);

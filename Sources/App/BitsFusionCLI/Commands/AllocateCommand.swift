@@ -151,14 +151,13 @@ struct AllocateCommand: ParsableCommand {
         var cachedSteps = defaultCachedSteps
 
         @Option(help: "Encoding for forecasts of stored bytes: radix or fixed. Files with entropy are smaller.")
-        var encoding = PackingEncoding.radix
+        var encoding = ForecastEncoding.radix
 
         @Flag(help: "Forecast stored bytes without the encoder of the VAE, as `quantize --no-vae-encoder` writes it.")
         var noVaeEncoder = false
 
         func validate() throws {
             try validateCachedSteps(cachedSteps)
-            try validateForecast(encoding)
         }
     }
 
@@ -171,8 +170,10 @@ struct AllocateCommand: ParsableCommand {
 
     func run() throws {
         common.apply()
+        // Without measurements nothing checks the flag, and signals end the run at once.
         if verification.verifyTop != nil { InterruptFlag.install() }
         var table = try SensitivityTable.load(contentsOf: URL(fileURLWithPath: sensitivity))
+        try checkIsComplete(table)
         if storage.noVaeEncoder {
             let inventory = table.inventory?.withoutVAEEncoder
             guard inventory != table.inventory else {
@@ -180,9 +181,8 @@ struct AllocateCommand: ParsableCommand {
             }
             table.inventory = inventory
         }
-        for path in [result.output, result.curve, result.curveImage].compactMap({ $0 }) {
-            try Output.checkCanCreate(path, keeping: [sensitivity])
-        }
+        try Output.checkCanCreate(
+            [result.output, result.curve, result.curveImage].compactMap { $0 }, keeping: [sensitivity])
         let timeFeatures =
             table.inventory.map { TimeFeatureStorage(cachedSteps: storage.cachedSteps, of: $0) }
             ?? (storage.cachedSteps == 0 ? .layersKept : .cached(steps: storage.cachedSteps))
@@ -211,6 +211,17 @@ struct AllocateCommand: ParsableCommand {
             "next: bitsfusion distill --stage 1 --recipe \(result.output), or bitsfusion quantize without training")
     }
 
+    /// Refuses the table of a shard, which lacks layers.
+    private func checkIsComplete(_ table: SensitivityTable) throws {
+        let missing = table.unlistedLayers
+        guard let first = missing.first, let layers = table.inventory?.quantizedLayers.count else { return }
+        throw CommandError(
+            .badData,
+            "\(sensitivity): layers: a shard of an analysis: expected \(layers) layers, found "
+                + "\(layers - missing.count), without \(first); merge all shards with `bitsfusion merge`, and allocate "
+                + "for its table")
+    }
+
     private func warn(of allocation: BitAllocation, _ table: SensitivityTable) {
         if !allocation.countsWholeModel {
             Output.warning(
@@ -231,7 +242,7 @@ struct AllocateCommand: ParsableCommand {
     private func options(_ metric: AllocationMetric?) -> AllocationOptions {
         AllocationOptions(
             eta: choice.eta ?? 0.3, metric: metric, givesClipBonus: choice.clipBonus ?? true, pins: choice.pin,
-            maximumBits: BitWidth(choice.maxBits), storage: .packed(storage.encoding))
+            maximumBits: BitWidth(choice.maxBits), storage: .packed(storage.encoding.packing))
     }
 
     /// The requested recipe, then those of both methods by every metric of the table, without duplicates.

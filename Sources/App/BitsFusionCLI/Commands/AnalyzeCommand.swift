@@ -198,10 +198,10 @@ struct AnalyzeCommand: ParsableCommand {
     func run() throws {
         common.apply()
         InterruptFlag.install()
-        try Output.checkCanCreate(
-            main.output,
-            keeping: [model.path()]
-                + [calibration.embeddings, calibration.prompts, calibration.data, calibration.clip].compactMap { $0 })
+        let files = [calibration.embeddings, calibration.prompts, calibration.data, calibration.clip]
+        let inputs = try [model.path()] + files.compactMap { $0 }
+        try Output.checkCanCreate(main.output, keeping: inputs)
+        try Output.checkIsNoInput("\(main.output).partial", keeping: inputs)
         if !main.dryRun { try checkOverwriting() }
         let sweep = try makeSweep()
         if main.dryRun { return try showForecast(of: sweep) }

@@ -46,8 +46,8 @@ struct DistillCommand: ParsableCommand {
     @OptionGroup var common: CommonOptions
 
     struct MainOptions: ParsableArguments {
-        @Option(help: "1: distillation from the teacher; 2: noise prediction.")
-        var stage: Int
+        @Option(help: "1: distillation from the teacher; 2: noise prediction. Required, but not with --print-config.")
+        var stage: Int?
 
         @Option(name: .shortAndLong, help: "Student to write (default: stage1.h5 or stage2.h5).")
         var output: String?
@@ -79,6 +79,10 @@ struct DistillCommand: ParsableCommand {
         var dryRun = false
 
         func validate() throws {
+            guard let stage else {
+                if printConfig { return }
+                throw ValidationError("--stage: missing; pass --stage 1 or --stage 2")
+            }
             guard DistillationStage(rawValue: stage) != nil else {
                 throw ValidationError("--stage: expected 1 or 2, found \(stage)")
             }
@@ -131,7 +135,7 @@ struct DistillCommand: ParsableCommand {
         let begin = ContinuousClock.now
         common.apply()
         InterruptFlag.install()
-        let stage: DistillationStage = main.stage == 1 ? .one : .two
+        let stage: DistillationStage = main.stage == 2 ? .two : .one
         if main.printConfig { return try printSettings(stage) }
         let settingFiles = [configFile, main.data].compactMap { $0 }
         let output = main.output ?? (stage == .one ? "stage1.h5" : "stage2.h5")

@@ -148,7 +148,7 @@ struct EvaluateCommand: ParsableCommand {
         InterruptFlag.install()
         let (clip, grid, output) = (main.clip, main.grid, main.output)
         let inputs = try models.map { try $0.path() } + [clip, main.prompts, main.data].compactMap { $0 }
-        for path in [grid, output].compactMap({ $0 }) { try Output.checkCanCreate(path, keeping: inputs) }
+        try Output.checkCanCreate([grid, output].compactMap { $0 }, keeping: inputs)
         if let prompts = main.prompts, let clip {
             return try evaluate(PromptFile.records(at: prompts), of: prompts, clip: clip)
         }

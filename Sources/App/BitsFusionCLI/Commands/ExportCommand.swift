@@ -55,6 +55,7 @@ struct ExportCommand: ParsableCommand {
     func run() throws {
         common.apply()
         InterruptFlag.install()
+        try Output.checkName(output)
         let reader = try CheckpointReader(model.path())
         let export = try addingFile(model.name) { try DiffusersExport(reader, component: component) }
         let folder = try DiffusersFolderWriter(output, overwrites: overwrite)

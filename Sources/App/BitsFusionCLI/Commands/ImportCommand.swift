@@ -3,6 +3,7 @@
 
 import ArgumentParser
 import BitsFusion
+import Foundation
 
 struct ImportCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -53,6 +54,7 @@ struct ImportCommand: ParsableCommand {
     func run() throws {
         common.apply()
         InterruptFlag.install()
+        for reference in lora { try reference.check() }
         let pipeline = try PipelineSource(source, variant: variant, predictionType: predictionType?.rawValue)
         if pipeline.component(CheckpointHeader.clip) != nil, !lora.isEmpty {
             throw CommandError(.usage, "--lora: \(source) is a CLIP model, which LoRAs are not for; remove it")
@@ -91,5 +93,19 @@ struct LoRAReference: ExpressibleByArgument {
         }
         guard weight.isFinite, equals != argument.startIndex else { return nil }
         (path, self.weight) = (String(argument[..<equals]), weight)
+    }
+
+    /// Checks that what follows the last equals sign belongs to the name of the file and is not a wrong weight.
+    ///
+    /// - Throws: `CommandError`.
+    func check() throws {
+        let files = FileManager.default
+        guard !files.fileExists(atPath: path), let equals = path.lastIndex(of: "="),
+            files.fileExists(atPath: String(path[..<equals]))
+        else { return }
+        throw CommandError(
+            .usage,
+            "--lora: \(path[..<equals]): weight: expected a number, found "
+                + "\(named(String(path[path.index(after: equals)...]))); correct or remove it")
     }
 }

@@ -35,9 +35,8 @@ struct InfoCommand: ParsableCommand {
         help: "Inference steps whose time features are cached (default: as in the file or recipe, else 50).")
     var cachedSteps: Int?
 
-    @Option(
-        help: "Encoding for forecasts of stored bytes: radix or fixed.")
-    var encoding = PackingEncoding.radix
+    @Option(help: "Encoding for forecasts of stored bytes: radix or fixed (default: radix).")
+    var encoding: ForecastEncoding?
 
     @Flag(help: "Forecast the size without the encoder of the VAE, as `quantize --no-vae-encoder` writes it.")
     var noVaeEncoder = false
@@ -49,7 +48,6 @@ struct InfoCommand: ParsableCommand {
 
     func validate() throws {
         try validateCachedSteps(cachedSteps)
-        try validateForecast(encoding)
     }
 
     func run() throws {
@@ -68,6 +66,10 @@ struct InfoCommand: ParsableCommand {
             throw CommandError(
                 .usage, "--no-vae-encoder: for forecasts of models with a VAE that are not packed; remove it")
         }
+        guard encoding == nil || recipe != nil || description.stored.isEmpty else {
+            throw CommandError(
+                .usage, "\(model.name): --encoding: for forecasts, but the file is packed already; remove it")
+        }
         var bits = description.recipe
         if let recipe {
             let recipeBits = try BitRecipe.named(recipe)
@@ -77,7 +79,8 @@ struct InfoCommand: ParsableCommand {
         let steps = cachedSteps ?? (recipe == nil ? description.cachedSteps : nil) ?? bits?.cachedSteps
         let storage = TimeFeatureStorage(
             cachedSteps: steps ?? defaultCachedSteps, of: description.inventory)
-        let report = try ModelReport(description, recipe: bits, storage: storage, encoding: encoding)
+        let report = try ModelReport(
+            description, recipe: bits, storage: storage, encoding: (encoding ?? .radix).packing)
         if json { try Output.json(report) } else { report.print() }
     }
 

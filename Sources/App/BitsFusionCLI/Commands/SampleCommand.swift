@@ -135,11 +135,18 @@ struct SampleCommand: ParsableCommand {
     struct ImageOptions: ParsableArguments {
         @Option(
             parsing: .unconditional,
-            help: "Height of the images in pixels (default: that of --init-image without --mask, else the model's own)."
-        )
+            help: """
+                Height of the images in pixels (default: the model's own; without --width and --mask that of \
+                --init-image).
+                """)
         var height: Int?
 
-        @Option(parsing: .unconditional, help: "Width of the images in pixels (default: as --height).")
+        @Option(
+            parsing: .unconditional,
+            help: """
+                Width of the images in pixels (default: the model's own; without --height and --mask that of \
+                --init-image).
+                """)
         var width: Int?
 
         @Option(help: "PNG, JPEG or WebP file to start from.")

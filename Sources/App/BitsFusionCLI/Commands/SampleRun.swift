@@ -30,6 +30,8 @@ struct SampleRun {
         let image = try command.image.initImage.map { try ImageFile.read($0) }
         let scaleFactor = config.isLatent ? vaeConfig?.vaeScaleFactor ?? 8 : 1
         let size = try sampleSize(config, scaleFactor: scaleFactor, image: kind == .inpainting ? nil : image)
+        // With --init-image the last steps only are computed.
+        if image == nil { try model.checkSteps(choices.steps, sampler: choices.sampler) }
         let perPrompt = main.count ?? (model.hasVAE ? 1 : (main.rows ?? 1) * columns)
         let conditions = try conditions(config, size).repeated(perPrompt)
         try addingFile(command.model.name) { try conditions.validate(for: config, size: size) }
@@ -76,15 +78,32 @@ struct SampleRun {
     // MARK: Inputs
 
     private func checkOutputs(_ output: String) throws {
-        if command.image.saveLatents == output {
-            throw CommandError(.usage, "--save-latents: is also the --output; choose another name")
-        }
         let (main, image) = (command.main, command.image)
         let optional = [main.embeddings, main.prompts, image.initImage, image.mask, image.latents]
         let inputs = try [command.model.path()] + optional.compactMap { $0 }
-        for path in [output, command.image.saveLatents].compactMap({ $0 }) {
-            try Output.checkCanCreate(path, keeping: inputs)
+        // The name of a single image, and the one that runs with numbered images have in common.
+        var outputs = [output, latentsFile(output)].compactMap { $0 }
+        if model.hasVAE {
+            let count = try imageCount()
+            if count > 1 { outputs += (1...count).map { numbered(output, $0) } }
         }
+        try Output.checkCanCreate(outputs, keeping: inputs)
+    }
+
+    /// The number of images, before the embeddings are read.
+    private func imageCount() throws -> Int {
+        let perPrompt = command.main.count ?? 1
+        guard let embeddings = command.main.embeddings else { return prompts.count * perPrompt }
+        let rows = try SafetensorsReader(embeddings).stored("encoder_hidden_states")?.shape.first ?? 1
+        // Too large a number is refused where the embeddings are read.
+        return min(rows, 100_000) * perPrompt
+    }
+
+    /// The file that latents are written to; nil where they are not.
+    private func latentsFile(_ output: String) -> String? {
+        if let path = command.image.saveLatents { return path }
+        guard !model.hasVAE, (try? model.config().isLatent) == true else { return nil }
+        return PathParts(output).sibling(PathParts(output).stem + ".safetensors")
     }
 
     /// Refuses image options that the model has no use for, and requires those that it needs.
@@ -208,11 +227,7 @@ struct SampleRun {
         _ samples: Tensor, _ options: GenerationOptions, seeds: [UInt64], perPrompt: Int, to output: String,
         isLatent: Bool
     ) throws {
-        let preview = isLatent && !model.hasVAE
-        let latents =
-            command.image.saveLatents
-            ?? (preview ? PathParts(output).sibling(PathParts(output).stem + ".safetensors") : nil)
-        if isLatent, let latents {
+        if isLatent, let latents = latentsFile(output) {
             try Output.tensors([("latents", samples)], to: latents)
             Output.line(latents)
         }

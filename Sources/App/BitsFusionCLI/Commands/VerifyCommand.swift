@@ -68,8 +68,24 @@ struct VerifyCommand: ParsableCommand {
         )
     }
 
+    /// Prints the first differences of each kind, and the number of the others.
+    private func printDifferences(_ differences: [PackedVerification.Difference]) {
+        let shown = 10
+        var kinds: [String] = []
+        var counts: [String: Int] = [:]
+        for difference in differences {
+            let kind = difference.detail.replacing(/[0-9]+/, with: "N")
+            if counts[kind] == nil { kinds.append(kind) }
+            counts[kind, default: 0] += 1
+            if counts[kind, default: 0] <= shown { Output.line("\(difference.name): \(difference.detail)") }
+        }
+        for kind in kinds {
+            if let count = counts[kind], count > shown { Output.line("... and \(count - shown) more: \(kind)") }
+        }
+    }
+
     private func print(_ result: PackedVerification) {
-        for difference in result.differences { Output.line("\(difference.name): \(difference.detail)") }
+        printDifferences(result.differences)
         Output.line(
             "compared: \(result.layers) layers, \(Numbers.grouped(result.codes)) codes, "
                 + "\(Numbers.grouped(result.scales)) scales\(result.hasRoundedScales ? " (at 16 bits)" : ""), "

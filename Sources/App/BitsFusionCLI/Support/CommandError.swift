@@ -20,7 +20,7 @@ enum ExitStatus: Int32, Sendable {
     case cannotCreate = 73
     /// Reading or writing failed.
     case inputOutput = 74
-    /// SIGINT or SIGTERM.
+    /// SIGINT, SIGTERM or SIGHUP.
     case interrupted = 130
 }
 
@@ -75,7 +75,7 @@ func addingFile<Value>(_ file: String, to body: () throws -> Value) throws -> Va
         throw CommandError(error.category, "\(file): \(error)")
     } catch let error as AllocationError {
         switch error {
-        case .table, .sizeWithoutInventory, .unmeasuredLayer, .missingScore, .scoresTooLarge:
+        case .table, .sizeWithoutInventory, .noImages, .unmeasuredLayer, .missingScore, .scoresTooLarge:
             throw CommandError(error.category, "\(file): \(error)")
         default:
             throw error

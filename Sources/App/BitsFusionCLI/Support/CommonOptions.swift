@@ -13,8 +13,10 @@ struct CommonOptions: ParsableArguments {
     var quiet = false
 
     func validate() throws {
-        if let threads, !(1...1024).contains(threads) {
-            throw ValidationError("--threads: expected 1 to 1024, found \(threads)")
+        let range = Threads.countRange
+        if let threads, !range.contains(threads) {
+            throw ValidationError(
+                "--threads: expected \(range.lowerBound) to \(range.upperBound), found \(threads)")
         }
     }
 

@@ -62,6 +62,8 @@ struct ModelReport: Encodable {
         /// Without text encoders and VAE. Compared with `float16Bytes`.
         let unetBytes: Int
         let float16Bytes: Int
+        /// With text encoders and VAE. Compared with `storedBytes`.
+        let allFloat16Bytes: Int
     }
 
     let name: String
@@ -75,8 +77,15 @@ struct ModelReport: Encodable {
     /// The layers of all components, those of the denoiser first.
     let layers: [Layer]
     let quantized: Quantized?
-    /// The number of layers of the denoiser.
+    /// The number of layers of the denoiser, and its name among the components.
     private let denoiserLayers: Int
+    private let denoiserName: String
+
+    /// The keys of the JSON document.
+    private enum CodingKeys: String, CodingKey {
+        case name, format, architecture, parameters, weights, otherComponents, fileBytes, layers, quantized
+        case denoiserLayers
+    }
 
     /// - Throws: `RecipeError` if the recipe does not match the model.
     init(
@@ -90,6 +99,7 @@ struct ModelReport: Encodable {
         weights = inventory.weightCount
         otherComponents = model.otherComponents.map { OtherComponent(name: $0.name, parameters: $0.parameters) }
         denoiserLayers = inventory.layers.count
+        denoiserName = type(of: model.config).component
         fileBytes = model.fileBytes
         let found = recipe == model.recipe ? model.stored : [:]
         var stored: [LayerID: StoredLayer] = [:]
@@ -184,7 +194,7 @@ extension ModelReport.Quantized {
                     counts: true),
                 part("scales", size.scales, scales, counts: false),
                 part("others", size.otherParameters, others, counts: false),
-                part("container", SizeAccounting.Part(count: 0, bits: 0), container, counts: false),
+                part(ModelReport.container, SizeAccounting.Part(count: 0, bits: 0), container, counts: false),
             ]
             + zip(components, componentBytes).map { component, bytes in
                 part(component.name, SizeAccounting.Part(count: component.parameters, bits: 0), bytes, counts: false)
@@ -192,6 +202,7 @@ extension ModelReport.Quantized {
         storedBytes = total
         unetBytes = unet
         float16Bytes = 2 * (inventory.weightCount + inventory.otherParameters)
+        allFloat16Bytes = float16Bytes + 2 * components.reduce(0) { $0 + $1.parameters }
     }
 }
 
@@ -221,12 +232,21 @@ extension ModelReport {
             "  average bits   \(Numbers.fixed(quantized.averageBits, 4)) "
                 + (quantized.cachedSteps > 0
                     ? "(\(quantized.cachedSteps) cached steps)" : "(time layers kept)"))
-        Output.line(
-            "  stored         \(Numbers.grouped(quantized.storedBytes)) bytes "
-                + "(\(Numbers.bytes(quantized.storedBytes))), \(Numbers.fixed(quantized.storedBitsPerWeight, 4)) "
-                + "bits per weight, \(quantized.encoding) encoding; "
-                + "\(Numbers.fixed(Double(quantized.float16Bytes) / Double(quantized.unetBytes), 1))x smaller than "
-                + "float16")
+        func line(_ label: String, _ bytes: Int, _ details: String, float16: Int, _ reference: String) {
+            Output.line(
+                "  \(label.padding(toLength: 14, withPad: " ", startingAt: 0)) \(Numbers.grouped(bytes)) bytes "
+                    + "(\(Numbers.bytes(bytes)))\(details); "
+                    + "\(Numbers.fixed(Double(float16) / Double(max(bytes, 1)), 1))x smaller than \(reference)")
+        }
+        line(
+            otherComponents.isEmpty ? "stored" : denoiserName, quantized.unetBytes,
+            ", \(Numbers.fixed(quantized.storedBitsPerWeight, 4)) bits per weight, \(quantized.encoding) encoding",
+            float16: quantized.float16Bytes, "float16")
+        if !otherComponents.isEmpty {
+            line(
+                "all stored", quantized.storedBytes, "", float16: quantized.allFloat16Bytes,
+                "float16 of all components")
+        }
         let others = quantized.parts.first { $0.name == "others" }?.count ?? 0
         Output.line(
             "  high precision \(Numbers.grouped(others)) values of norms, biases and embeddings in float32, "
@@ -238,9 +258,19 @@ extension ModelReport {
                 part.name, Numbers.grouped(part.count), part.averageBits.map { Numbers.fixed($0, 4) } ?? "-",
                 Numbers.grouped(part.bytes), Numbers.fixed(100 * part.share, 1) + " %",
             ])
+            // The last part of the denoiser; the others are components.
+            if part.name == Self.container, !otherComponents.isEmpty {
+                table.add([
+                    "= \(denoiserName)", Numbers.grouped(parameters), Numbers.fixed(quantized.averageBits, 4),
+                    Numbers.grouped(quantized.unetBytes),
+                    Numbers.fixed(100 * Double(quantized.unetBytes) / Double(max(quantized.storedBytes, 1)), 1) + " %",
+                ])
+            }
         }
         table.print()
     }
+
+    fileprivate static let container = "container"
 
     private func printLayers() {
         var table = TextTable(

@@ -39,6 +39,51 @@ enum Output {
     ///
     /// - Throws: `FileError.cannotCreate`, `.inUse`; `CommandError` if the output would replace an input.
     static func checkCanCreate(_ path: String, keeping inputs: [String] = []) throws {
+        try checkCanCreate([path], keeping: inputs)
+    }
+
+    /// Checks before long work that the files at `paths` can be created, that none is an input or the output of another
+    /// run, and that they are different files.
+    ///
+    /// - Throws: as for one path.
+    static func checkCanCreate(_ paths: [String], keeping inputs: [String]) throws {
+        let inputs = Set(inputs.compactMap(identity))
+        var seen: Set<String> = []
+        for (index, path) in paths.enumerated() {
+            try checkName(path)
+            try checkIsNoInput(path, inputs)
+            guard seen.insert(PathParts.resolved(path)).inserted else {
+                throw CommandError(.usage, "\(path): is the name of two outputs; choose different names")
+            }
+            guard index < lockLimit else { continue }
+            _ = try PendingFile(path)
+            try lock(path)
+        }
+    }
+
+    /// Checks that `path`, which a run creates and removes next to its output, is not an input.
+    ///
+    /// - Throws: `CommandError`.
+    static func checkIsNoInput(_ path: String, keeping inputs: [String]) throws {
+        try checkIsNoInput(path, Set(inputs.compactMap(identity)))
+    }
+
+    /// The most outputs of one run that are locked, because every lock is an open file. Runs with more files still
+    /// exclude each other by the first ones.
+    private static let lockLimit = 100
+
+    private static func lock(_ path: String) throws {
+        // Commands of one run, such as those of the demo, write one after the other.
+        try locks.withLock { locks in
+            let key = PathParts.resolved(path)
+            if locks[key] == nil { locks[key] = try OutputLock(path) }
+        }
+    }
+
+    /// Checks that `path` is the name of an output.
+    ///
+    /// - Throws: `CommandError`.
+    static func checkName(_ path: String) throws {
         guard !path.isEmpty else {
             throw CommandError(
                 .usage, "--output: expected a file name, found none; choose one")
@@ -47,22 +92,22 @@ enum Output {
         guard ![".png", ".h5", ".json", ".safetensors"].contains(name) else {
             throw CommandError(.usage, "\(path): expected a name before the extension, found none; choose one")
         }
-        for input in inputs where isSameFile(path, input) {
-            throw CommandError(
-                .usage, "\(path): is an input and would be overwritten; choose another --output")
-        }
-        _ = try PendingFile(path)
-        // Commands of one run, such as those of the demo, write one after the other.
-        try locks.withLock { locks in
-            if locks[path] == nil { locks[path] = try OutputLock(path) }
-        }
     }
 
-    /// Whether two paths refer to the same existing file.
-    private static func isSameFile(_ first: String, _ second: String) -> Bool {
-        var (a, b) = (stat(), stat())
-        guard stat(first, &a) == 0, stat(second, &b) == 0 else { return false }
-        return a.st_dev == b.st_dev && a.st_ino == b.st_ino
+    private static func checkIsNoInput(_ path: String, _ inputs: Set<FileIdentity>) throws {
+        guard let file = identity(path), inputs.contains(file) else { return }
+        throw CommandError(.usage, "\(path): is an input and would be overwritten; choose another --output")
+    }
+
+    /// What is equal for all paths and links of an existing file.
+    private struct FileIdentity: Hashable {
+        let device, number: UInt64
+    }
+
+    private static func identity(_ path: String) -> FileIdentity? {
+        var status = stat()
+        guard stat(path, &status) == 0 else { return nil }
+        return FileIdentity(device: UInt64(truncatingIfNeeded: status.st_dev), number: UInt64(status.st_ino))
     }
 
     /// Checks before long work that the disk of `path` has `bytes` free.
@@ -119,8 +164,30 @@ enum Output {
         try writer.finish()
     }
 
+    // MARK: Streams
+
+    /// The errno of the first write to standard output that failed; 0: none did.
+    private static let failureCode = Atomic<Int32>(0)
+
+    /// The failure of standard output. A reader that closed a pipe early has what it wanted, which is none.
+    static var failure: FileError? {
+        let code = failureCode.load(ordering: .relaxed)
+        return code == 0 || code == EPIPE ? nil : .streamFailed(name: "standard output", code: code)
+    }
+
+    /// Gives closed standard streams a file each, so that no file that is opened later becomes one of them. Writing to
+    /// standard output fails as before.
+    static func reserveStandardStreams() {
+        for descriptor in [STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO]
+        where fcntl(descriptor, F_GETFD) == -1 && errno == EBADF {
+            _ = open("/dev/null", descriptor == STDOUT_FILENO ? O_RDONLY : O_RDWR)
+        }
+    }
+
     private static func write(_ text: String, to descriptor: Int32) {
-        // A closed pipe or a full disk cannot be reported.
-        _ = Array(text.utf8).withUnsafeBytes { writeAll($0, to: descriptor) }
+        let code = Array(text.utf8).withUnsafeBytes { writeAll($0, to: descriptor) }
+        // That standard error cannot be written cannot be reported.
+        guard code != 0, descriptor == STDOUT_FILENO else { return }
+        _ = failureCode.compareExchange(expected: 0, desired: code, ordering: .relaxed)
     }
 }

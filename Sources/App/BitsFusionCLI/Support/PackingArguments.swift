@@ -205,13 +205,9 @@ extension StorageModel {
     }
 }
 
-/// Checks that the size of codes can be forecast without the weights.
-///
-/// - Throws: `ValidationError`.
-func validateForecast(_ encoding: PackingEncoding) throws {
-    guard encoding.hasFixedSize else {
-        throw ValidationError(
-            "--encoding: the size of \(encoding.rawValue) codes depends on the weights; use radix, an upper bound"
-        )
-    }
+/// The encodings whose sizes do not depend on the weights, so that they can be forecast.
+enum ForecastEncoding: String, CaseIterable, ExpressibleByArgument {
+    case fixed, radix
+
+    var packing: PackingEncoding { self == .fixed ? .fixed : .radix }
 }

@@ -106,24 +106,51 @@ struct Interrupted: CategorizedError {
 }
 
 private let isInterrupted = Atomic<Bool>(false)
+private let isChecked = Atomic<Bool>(false)
 
-/// SIGINT and SIGTERM as a flag that long loops check between steps, so that they can save their state.
+/// SIGINT, SIGTERM and SIGHUP. In commands with long loops the first one becomes a flag that these check between steps,
+/// so that they can save their state. In all others, as the second one in any command, it ends the process at once.
 enum InterruptFlag {
-    /// Turns the first SIGINT or SIGTERM into the flag. The second one kills the process, as does the first one in
-    /// commands that do not call this.
-    static func install() {
-        // Creates the lazily initialized global, which the signal handler must not do.
+    /// Makes signals that end the process remove its unfinished files and locks first. Called at the start of the
+    /// program.
+    static func handleSignals() {
+        // Creates the lazily initialized globals, which the signal handler must not do.
         isInterrupted.store(false, ordering: .relaxed)
+        isChecked.store(false, ordering: .relaxed)
+        UnfinishedFiles.prepare()
         var action = sigaction()
         #if canImport(Darwin)
-            action.__sigaction_u.__sa_handler = { _ in isInterrupted.store(true, ordering: .relaxed) }
-            action.sa_flags = Int32(SA_RESETHAND)
+            action.__sigaction_u.__sa_handler = { _ in InterruptFlag.received() }
         #else
-            action.__sigaction_handler.sa_handler = { _ in isInterrupted.store(true, ordering: .relaxed) }
-            action.sa_flags = Int32(bitPattern: UInt32(SA_RESETHAND))
+            action.__sigaction_handler.sa_handler = { _ in InterruptFlag.received() }
         #endif
         sigaction(SIGINT, &action, nil)
         sigaction(SIGTERM, &action, nil)
+        // `nohup` ignores the end of the terminal, which must stay so.
+        var previous = sigaction()
+        sigaction(SIGHUP, &action, &previous)
+        if isIgnored(previous) { sigaction(SIGHUP, &previous, nil) }
+    }
+
+    /// Turns the first signal into the flag; the command checks it from now on.
+    static func install() { isChecked.store(true, ordering: .relaxed) }
+
+    /// Runs in the signal handler, where only functions without locks and without allocation are allowed.
+    private static func received() {
+        if isChecked.load(ordering: .relaxed), !isInterrupted.exchange(true, ordering: .relaxed) { return }
+        UnfinishedFiles.removeAll()
+        let text: StaticString = "bitsfusion: interrupted; unfinished files were removed\n"
+        _ = write(STDERR_FILENO, text.utf8Start, text.utf8CodeUnitCount)
+        _exit(ExitStatus.interrupted.rawValue)
+    }
+
+    private static func isIgnored(_ action: sigaction) -> Bool {
+        #if canImport(Darwin)
+            let handler = action.__sigaction_u.__sa_handler
+        #else
+            let handler = action.__sigaction_handler.sa_handler
+        #endif
+        return unsafeBitCast(handler, to: Int.self) == unsafeBitCast(SIG_IGN, to: Int.self)
     }
 
     /// Whether a signal has arrived. Loops then finish their step, save, and throw `Interrupted`.

@@ -97,6 +97,33 @@ struct StagedPipeline {
         return samples
     }
 
+    /// Checks that a file with cached time features has those of all timesteps, before any network is opened.
+    ///
+    /// - Throws: `CommandError`, with the numbers of steps that can be used.
+    func checkSteps(_ steps: Int?, sampler: SamplerKind?) throws {
+        guard let stored = try reader.timeFeatures() else { return }
+        let cache = TimeFeatureTable(timesteps: stored.timesteps, features: stored.features)
+        let skeleton = try DiffusionPipeline(
+            denoiser: config().skeleton(), schedulerJSON: reader.header.scheduler)
+        // As `ownSampler` chooses; a scheduler without a sampler is reported there.
+        guard let first = try sampler ?? (try? skeleton.defaultSampler()) else { return }
+        let kinds = sampler == nil ? [first] + SamplerKind.allCases : [first]
+        func isCached(_ kind: SamplerKind, _ steps: Int) -> Bool {
+            guard let timesteps = try? skeleton.samplerTimesteps([kind], steps: steps) else { return false }
+            return (try? cache.validate(timesteps: timesteps)) != nil
+        }
+        let wanted = steps ?? cache.timesteps.count
+        guard !kinds.contains(where: { isCached($0, wanted) }) else { return }
+        try addingFile(name) {
+            let timesteps = try skeleton.samplerTimesteps([first], steps: wanted)
+            let cached = Set(cache.timesteps)
+            guard let missing = timesteps.first(where: { !cached.contains($0) }) else { return }
+            throw TimeFeatureError.timestepNotCached(
+                timestep: missing, cached: cached.sorted(),
+                steps: (1...cached.count).filter { steps in kinds.contains { isCached($0, steps) } })
+        }
+    }
+
     /// The sampler of the model itself.
     ///
     /// - Throws: `CommandError` for a scheduler class that has no sampler here.

@@ -14,8 +14,16 @@ public enum Threads {
     private static let threadCount = Atomic<Int>(initialCount)
 
     private static var initialCount: Int {
-        let requested = ProcessInfo.processInfo.environment["BITSFUSION_THREADS"].flatMap(Int.init) ?? 0
-        return requested > 0 ? requested : ProcessInfo.processInfo.activeProcessorCount
+        ProcessInfo.processInfo.environment["BITSFUSION_THREADS"].flatMap(count(from:))
+            ?? ProcessInfo.processInfo.activeProcessorCount
+    }
+
+    /// The numbers of threads that can be asked for.
+    package static let countRange = 1...1024
+
+    /// The number of threads that a value of `BITSFUSION_THREADS` asks for; nil for other texts, which are ignored.
+    package static func count(from value: String) -> Int? {
+        Int(value).flatMap { countRange.contains($0) ? $0 : nil }
     }
 
     /// Number of threads of a parallel loop, including the calling thread; `BITSFUSION_THREADS`, by default the number

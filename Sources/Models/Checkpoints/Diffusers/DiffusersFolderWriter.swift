@@ -12,6 +12,7 @@ import Tensors
 public final class DiffusersFolderWriter {
     /// The path of the folder.
     public let path: String
+    private let lock: OutputLock
     private let pending: PendingFolder
     private var weights: [SafetensorsWriter] = []
     private var texts: [PendingFile] = []
@@ -26,12 +27,25 @@ public final class DiffusersFolderWriter {
     ///   - path: the folder; its parent folder must exist.
     ///   - overwrites: whether a folder with files, other than hidden ones, is accepted. Files of the new names are
     ///     replaced, and files that diffusers or transformers would read in place of the new ones are removed.
-    /// - Throws: `FileError.cannotCreate`; `DiffusersFolderError.notEmpty`.
+    /// - Throws: `FileError.cannotCreate`, `.inUse`; `DiffusersFolderError.notEmpty`.
     public init(_ path: String, overwrites: Bool = false) throws {
         self.path = path
+        lock = try Self.lock(path)
         pending = try PendingFolder(path)
         if !overwrites, let name = Self.names(in: path).first(where: { !$0.hasPrefix(".") }) {
             throw DiffusersFolderError.notEmpty(folder: path, file: name)
+        }
+    }
+
+    /// The lock beside the folder, or in it where its parent folder is not writable.
+    private static func lock(_ path: String) throws -> OutputLock {
+        do {
+            return try OutputLock(path)
+        } catch FileError.cannotCreate(_, let code) {
+            guard (try? FileInspection(path))?.kind == .folder else {
+                throw FileError.cannotCreate(path: path, code: code)
+            }
+            return try OutputLock(path + "/.bitsfusion")
         }
     }
 

@@ -25,7 +25,9 @@ public enum ObjectFault: Equatable, Sendable {
     case missingFilter(name: String, id: Int)
     /// Its extents do not fit into the file or into memory.
     case impossibleExtents([Int])
-    /// The depth of nested groups, or the number of objects, exceeds `limit`: the file is cyclic or damaged.
+    /// The depth of nested groups exceeds `limit`: a group contains itself, or the file is damaged.
+    case tooDeep(limit: Int)
+    /// The number of objects exceeds `limit`: the file is damaged.
     case tooMany(limit: Int)
     /// A number of bytes or elements is not the expected one.
     case size(expected: Int, found: Int)
@@ -52,9 +54,10 @@ extension HDF5Error: CategorizedError {
     public var description: String {
         switch self {
         case .failed(let file, let object, let operation, let cause):
-            "\(file): HDF5 could not \(operation) \(object) (\(cause))" + Self.advice(operation, cause)
-        case .object(let file, let object, let fault): "\(file): \(object): \(fault)"
-        case .attribute(let file, let object, let name, let fault): "\(file): attribute \(name) of \(object): \(fault)"
+            "\(file): HDF5 could not \(operation) \(object.shortened) (\(cause))" + Self.advice(operation, cause)
+        case .object(let file, let object, let fault): "\(file): \(object.shortened): \(fault)"
+        case .attribute(let file, let object, let name, let fault):
+            "\(file): attribute \(name.shortened) of \(object.shortened): \(fault)"
         }
     }
 }
@@ -81,7 +84,9 @@ extension ObjectFault: CustomStringConvertible {
                 + "and set HDF5_PLUGIN_PATH, or write the file again without compression or with gzip (h5py: "
                 + "compression=\"gzip\")"
         case .impossibleExtents(let shape): "claims the shape \(shape), which the file cannot hold"
-        case .tooMany(let limit): "holds more than \(limit) nested objects; the file is damaged"
+        case .tooDeep(let limit):
+            "groups are nested more than \(limit) deep, or in a cycle; the file is damaged"
+        case .tooMany(let limit): "holds more than \(limit) objects; the file is damaged"
         case .size(let expected, let found): "expected a size of \(expected), found \(found)"
         case .value(let expected, let found): "expected \(expected), found \(found)"
         }

@@ -183,7 +183,7 @@ package struct HDF5File: ~Copyable {
 
     /// The absolute paths of all datasets in `group` and its subgroups, depth first, sorted by name.
     ///
-    /// - Throws: as `members(of:)`, and `HDF5Error.object` with `.tooMany` if groups are nested too deeply.
+    /// - Throws: as `members(of:)`, and `HDF5Error.object` with `.tooDeep`.
     package func datasets(below group: String) throws -> [String] {
         var found: [String] = []
         var seen = 0
@@ -199,7 +199,7 @@ package struct HDF5File: ~Copyable {
         below group: String, depth: Int, seen: inout Int, into found: inout [String]
     ) throws {
         guard depth < Self.depthLimit else {
-            throw HDF5Error.object(file: path, object: group, fault: .tooMany(limit: Self.depthLimit))
+            throw HDF5Error.object(file: path, object: group, fault: .tooDeep(limit: Self.depthLimit))
         }
         for entry in try members(of: group) {
             seen += 1

@@ -34,20 +34,20 @@ extension LoRAError: CategorizedError {
             "\(file): not a LoRA: expected names such as lora_unet_....lora_down.weight or ....lora_A.weight, found "
                 + (keys.isEmpty ? "no tensors" : listed(keys))
         case .unsupported(let file, let format, let key):
-            "\(file): \(format) (tensor \(key)) is not supported; use a plain LoRA, or a checkpoint that it was merged "
-                + "into"
+            "\(file): \(format) (tensor \(named(key))) is not supported; use a plain LoRA, or a checkpoint that it was "
+                + "merged into"
         case .unmatched(let file, let keys):
-            "\(file): \(keys.count) tensors of layers that the model does not have: \(listed(keys)); the LoRA was "
-                + "trained for another model, or for a component that is not imported"
+            "\(file): \(counted(keys.count, "tensor")) of layers that the model does not have: \(listed(keys)); the "
+                + "LoRA was trained for another model, or for a component that is not imported"
         case .duplicate(let file, let layer, let key):
-            "\(file): layer \(layer): a second group of tensors for \(key)"
+            "\(file): layer \(named(layer)): a second group of tensors for \(named(key))"
         case .incomplete(let file, let layer, let missing):
-            "\(file): layer \(layer): no \(missing); the file is incomplete"
+            "\(file): layer \(named(layer)): no \(missing); the file is incomplete"
         case .shape(let file, let layer, let weight, let up, let down):
-            "\(file): layer \(layer): up \(up) and down \(down) do not give the weight's shape \(weight); the LoRA "
-                + "was trained for another model"
+            "\(file): layer \(named(layer)): up \(up) and down \(down) do not give the weight's shape \(weight); the "
+                + "LoRA was trained for another model"
         case .alpha(let file, let layer):
-            "\(file): layer \(layer): alpha is not one finite number"
+            "\(file): layer \(named(layer)): alpha is not one finite number"
         case .weight(let file):
             "\(file): the weight of a LoRA must be a finite number"
         }

@@ -73,25 +73,27 @@ extension SafetensorsFault: CustomStringConvertible {
         case .notUTF8:
             "header is not UTF-8"
         case .duplicateKey(let key):
-            "header has the key \"\(key)\" twice"
+            "header has the key \(key.quoted) twice"
         case .field(let key, let field, let expected):
-            "header entry \"\(key)\"\(field.isEmpty ? "" : ", field \"\(field)\""): expected \(expected)"
+            "header entry \(key.quoted)" + (field.isEmpty ? "" : ", field \(field.quoted)") + ": expected \(expected)"
         case .shapeOverflow(let key, let shape):
-            "tensor \(key) has the impossible shape \(shape)"
+            "tensor \(named(key)) has the impossible shape \("\(shape)".shortened)"
         case .outOfRange(let key, let begin, let end, let dataBytes):
-            "tensor \(key) is stored at bytes \(begin)..<\(end) of \(dataBytes); the file is incomplete or damaged"
+            "tensor \(named(key)) is stored at bytes \(begin)..<\(end) of \(dataBytes); the file is incomplete "
+                + "or damaged"
         case .sizeMismatch(let key, let dtype, let shape, let expected, let found):
-            "tensor \(key) of type \(dtype) and shape \(shape): expected \(expected) bytes, found \(found)"
+            "tensor \(named(key)) of type \(named(dtype)) and shape \("\(shape)".shortened): expected \(expected) "
+                + "bytes, found \(found)"
         case .overlap(let key, let with):
-            "tensors \(with) and \(key) share bytes"
+            "tensors \(named(with)) and \(named(key)) share bytes"
         case .unusedBytes(let begin, let end):
             "data bytes \(begin)..<\(end) belong to no tensor; the file is damaged"
         case .shardName(let name):
-            "index names the shard \"\(name)\", which is not a plain file name"
+            "index names the shard \(name.quoted), which is not a plain file name"
         case .notInShard(let key, let shard):
-            "index lists tensor \(key) in \(shard), which does not contain it"
+            "index lists tensor \(named(key)) in \(named(shard)), which does not contain it"
         case .notInIndex(let key, let shard):
-            "shard \(shard) contains tensor \(key), which the index does not list there"
+            "shard \(shard) contains tensor \(named(key)), which the index does not list there"
         }
     }
 }

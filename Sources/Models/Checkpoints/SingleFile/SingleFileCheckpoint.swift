@@ -108,7 +108,7 @@ struct SingleFileCheckpoint {
         }
         let others = counts.sorted { byBytes($0.key, $1.key) }.map { name, count in
             let kind = name == "model_ema" ? ": moving averages of the weights" : " that no component has"
-            return OmittedPart(name: name, reason: "\(count) \(count == 1 ? "tensor" : "tensors")" + kind)
+            return OmittedPart(name: name, reason: counted(count, "tensor") + kind)
         }
         return missing.map { OmittedPart(name: $0, reason: "not in the file") } + others
     }

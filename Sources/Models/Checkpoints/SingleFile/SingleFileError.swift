@@ -34,8 +34,8 @@ extension SingleFileError: CategorizedError {
             "\(file): not a Stable Diffusion checkpoint: expected model.diffusion_model.input_blocks..., found "
                 + (keys.isEmpty ? "no tensors" : listed(keys))
         case .unknownKeys(let file, let component, let keys):
-            "\(file): \(keys.count) tensors that a \(component) does not have: \(listed(keys)); the checkpoint is of "
-                + "another model"
+            "\(file): \(counted(keys.count, "tensor")) that a \(component) does not have: \(listed(keys)); the "
+                + "checkpoint is of another model"
         case .layout(let file, let component, let reason):
             "\(file): \(component): \(reason); the checkpoint is incomplete or of another model"
         case .predictionType(let found):
