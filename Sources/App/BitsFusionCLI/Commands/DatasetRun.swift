@@ -14,9 +14,12 @@ struct DatasetRun {
 
     init(_ command: DatasetCommand) throws {
         self.command = command
-        try Output.checkCanCreate(
-            command.main.output,
-            keeping: [command.main.model.path(), command.images, command.synthesis.synthesize].compactMap { $0 })
+        let output = command.main.output
+        let inputs = try [command.main.model.path(), command.images, command.synthesis.synthesize].compactMap { $0 }
+        try Output.checkCanCreate(output, keeping: inputs)
+        for path in [LatentSetLog.folder(of: output), Self.skippedList(of: output)] {
+            try Output.checkIsNoInput(path, keeping: inputs)
+        }
         model = try StagedPipeline(command.main.model, activations: .float32)
         config = try model.config()
         encoder = try model.promptEncoder()
@@ -113,9 +116,13 @@ struct DatasetRun {
         return AspectBuckets(resolution: resolution, step: step)
     }
 
+    private static func skippedList(of output: String) -> String {
+        PathParts(output).sibling(PathParts(output).stem + ".skipped.tsv")
+    }
+
     private func reportSkipped(_ log: LatentSetLog) throws {
         guard !log.skipped.isEmpty else { return }
-        let list = PathParts(output).sibling(PathParts(output).stem + ".skipped.tsv")
+        let list = Self.skippedList(of: output)
         try AtomicFile.write(log.skipped.map { "\($0.key)\t\($0.reason)\n" }.joined(), to: list)
         Output.warning("\(log.skipped.count) samples skipped, listed in \(list); the first: \(log.skipped[0].reason)")
     }
