@@ -21,7 +21,8 @@ import Testing
         + #""solver_order": 2, "solver_type": "heun", "lower_order_final": true, "euler_at_final": true, "#
         + #""final_sigmas_type": "sigma_min", "lambda_min_clipped": -5.1, "use_karras_sigmas": true, "#
         + #""sigma_min": 0.1, "sigma_max": 9.5, "disable_corrector": [0, 2], "original_inference_steps": 50, "#
-        + #""timestep_scaling": 10.0, "variance_type": "fixed_small", "thresholding": false, "interpolation_type": "linear""#
+        + #""timestep_scaling": 10.0, "variance_type": "fixed_small", "thresholding": false, "#
+        + #""interpolation_type": "linear""#
 
     @Test("damaged scheduler configs give errors or samplers with valid timesteps", arguments: SamplerKind.allCases)
     func configs(kind: SamplerKind) throws {

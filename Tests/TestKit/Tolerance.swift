@@ -33,8 +33,8 @@ public struct Tolerance: Sendable, CustomStringConvertible {
     public static let output = Tolerance(relativeToLargest: 1e-4)
     /// Parameter gradients against diffusers in Float32.
     public static let gradient = Tolerance(relativeToLargest: 1e-3)
-    /// Losses of distillation in Float32 against PyTorch in Float64: means of squared differences, whose rounding errors
-    /// cancel.
+    /// Losses of distillation in Float32 against PyTorch in Float64: means of squared differences, whose rounding
+    /// errors cancel.
     public static let trainingLoss = Tolerance(relative: 1e-5)
     /// Gradients of distillation against PyTorch in Float64. Teacher and student have the same parameters up to a few
     /// percent, so that their difference has some tens of times their rounding errors.

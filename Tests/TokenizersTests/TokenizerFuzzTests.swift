@@ -15,7 +15,8 @@ import Testing
     private static let merges = "#version: 0.2\na b\na b</w>\n"
     private static let config =
         #"{"model_max_length": 8, "pad_token": "!", "do_lower_case": true, "bos_token": {"__type": "AddedToken", "#
-        + #""content": "<|startoftext|>", "lstrip": false, "normalized": true, "rstrip": false, "single_word": false}, "#
+        + #""content": "<|startoftext|>", "lstrip": false, "normalized": true, "rstrip": false, "#
+        + #""single_word": false}, "#
         + #""added_tokens_decoder": {"8": {"content": "<|startoftext|>", "special": true}, "#
         + #""10": {"content": "new", "single_word": true}}, "extra_special_tokens": ["<x>"]}"#
     private static let special =

@@ -102,8 +102,8 @@ package final class PendingFile {
         Self.syncFolder(of: destination)
     }
 
-    /// Syncs the folder of `path`, so that a power failure does not undo the rename. Errors are ignored, because not all
-    /// file systems support this (EINVAL), and the file is complete in any case.
+    /// Syncs the folder of `path`, so that a power failure does not undo the rename. Errors are ignored, because not
+    /// all file systems support this (EINVAL), and the file is complete in any case.
     static func syncFolder(of path: String) {
         let folder = PathParts(path).folder
         let descriptor = open(folder.isEmpty ? "." : folder, O_RDONLY | O_CLOEXEC)
