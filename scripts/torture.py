@@ -58,6 +58,8 @@ from contents import digest, read_everything, read_sensitivity, read_tree, saved
 STEPS, SAVE_EVERY = 4, 1
 # An unprivileged user.
 OTHER_USER = 65534
+# Seconds between two looks at a process and its files.
+PAUSE = 0.0005
 # Longer than any of these commands takes on a slow machine.
 TIMEOUT = 300
 DISK = "256m"
@@ -226,7 +228,7 @@ class Run:
     def wait_for(self, seconds):
         """Waits until `seconds` of the run are over, or its end."""
         while self.is_running() and time.monotonic() - self.start < seconds:
-            time.sleep(0.0005)
+            time.sleep(PAUSE)
 
     def wait_for_write(self, number, more):
         """Waits until the temporary file with this number appears, then for `more` seconds."""
@@ -237,6 +239,7 @@ class Run:
             last = now
             if count >= number:
                 return self.wait_for(time.monotonic() - self.start + more)
+            time.sleep(PAUSE)
 
     def kill(self):
         """Kills the command; whether it was still running."""
@@ -250,7 +253,7 @@ class Run:
     def end(self):
         """The status and the lines on standard error, without warnings."""
         while self.is_running():
-            time.sleep(0.001)
+            time.sleep(PAUSE)
         self.errors.seek(0)
         lines = self.errors.read().decode().splitlines()
         self.errors.close()
@@ -405,6 +408,7 @@ def measure(place):
             began[path] = moment
         spans.extend(moment - began[path] for path in last - now)
         last = now
+        time.sleep(PAUSE)
     status, lines = run.end()
     if status != 0:
         raise Failure(f"{case.name}: status {status} without an event: {lines}")
@@ -578,6 +582,8 @@ class Torture:
                 while done < wanted:
                     done += self.event(kind, number)
                     number += 1
+                    if number % 20 == 0:
+                        print(f"{kind}: {done} of {wanted}, {len(self.failures)} failures", flush=True)
                     if number > 10 * wanted + 10:
                         raise Failure(f"{kind}: only {done} of {wanted} events")
                 if wanted:

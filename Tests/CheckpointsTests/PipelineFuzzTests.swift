@@ -17,11 +17,11 @@ import Testing
         PipelineSourceError.self, SafetensorsError.self, SingleFileError.self, WeightFilesError.self,
     ]
 
-    /// Reads all that an import reads: the config of the UNet and the elements of tensors.
-    private func readEverything(_ source: PipelineSource) throws {
+    /// Reads what an import reads: the config of the UNet and the elements of tensors, of one in four.
+    private func readEverything(_ source: PipelineSource, _ mutator: inout Mutator) throws {
         for component in source.components {
             if component.name == "unet" { _ = try UNet2DConditionConfig(json: Data(component.config.utf8)) }
-            for key in component.tensors.keys { _ = try component.tensors.tensor(key) }
+            for key in component.tensors.keys where mutator.oneIn(4) { _ = try component.tensors.tensor(key) }
         }
     }
 
@@ -29,11 +29,12 @@ import Testing
     func singleFiles(pipeline: TinyPipeline) throws {
         let folder = try TemporaryFolder()
         let sound = pipeline.singleFile().mapValues(\.shape)
-        let refused = fuzz(100, seed: 41, share: 1 / 5, errors: Self.errors) { mutator in
+        let refused = fuzz(20, seed: 41, share: 1 / 5, errors: Self.errors) { mutator in
             let path = try folder.writeShapes("model.safetensors", mutator.tensors(sound))
-            try readEverything(PipelineSource(path))
+            try readEverything(PipelineSource(path), &mutator)
         }
-        #expect(refused > 0.1 && refused < 1)
+        // Most other shapes are those of another model, which the network refuses.
+        #expect(refused > 0.02 && refused < 1)
     }
 
     @Test("single files with a damaged header give errors or models")
@@ -43,11 +44,11 @@ import Testing
         let bytes = try folder.bytes("sound")
         let length = try SafetensorsReader(sound).keys.isEmpty ? 0 : Int(bytes[0]) | Int(bytes[1]) << 8
         let header = String(decoding: bytes[8..<8 + length], as: UTF8.self)
-        let refused = fuzz(50, seed: 42, share: 0.1, errors: Self.errors) { mutator in
+        let refused = fuzz(20, seed: 42, share: 0.1, errors: Self.errors) { mutator in
             let path = try folder.write(
                 "model.safetensors",
                 safetensorsBytes(String(decoding: mutator.text(header), as: UTF8.self), Array(bytes[(8 + length)...])))
-            try readEverything(PipelineSource(path))
+            try readEverything(PipelineSource(path), &mutator)
         }
         #expect(refused > 0.1)
     }
@@ -78,7 +79,7 @@ import Testing
             "tokenizer/vocab.json", "text_encoder/config.json",
         ]
         let sound = try names.map { String(decoding: try folder.bytes("sd1/" + $0), as: UTF8.self) }
-        let refused = fuzz(150, seed: 43, share: 0.5, errors: Self.errors) { mutator in
+        let refused = fuzz(40, seed: 43, share: 0.5, errors: Self.errors) { mutator in
             let index = Int.random(in: names.indices, using: &mutator.random)
             try folder.write("sd1/" + names[index], mutator.text(sound[index]))
             defer { _ = try? folder.write("sd1/" + names[index], sound[index]) }
@@ -116,14 +117,14 @@ import Testing
         }
         // The sound file is merged.
         try merge(Self.lora)
-        let refused = fuzz(200, seed: 44, share: 0.5, errors: Self.errors) { mutator in
+        let refused = fuzz(60, seed: 44, share: 0.5, errors: Self.errors) { mutator in
             try merge(mutator.tensors(Self.lora))
         }
         #expect(refused > 0.1 && refused < 1)
         let metadata =
             #"{"unet.lora_alpha": 4, "unet.alpha_pattern": {"to_k": 8}, "unet.use_rslora": true, "unet.r": 4, "#
             + #""text_encoder.lora_alpha": 1.5, "unet.use_dora": false}"#
-        fuzz(100, seed: 45, share: 0.5, errors: Self.errors) { mutator in
+        fuzz(30, seed: 45, share: 0.5, errors: Self.errors) { mutator in
             try merge(Self.lora.filter { !$0.key.hasSuffix("alpha") }, metadata: mutator.text(metadata))
         }
     }
@@ -161,12 +162,12 @@ extension TemporaryFolder {
         _ name: String, _ shapes: [String: [Int]], metadata: [UInt8]? = nil
     ) throws -> String {
         var offset = 0
-        var members =
-            try metadata.map { text in
-                let value = String(
-                    decoding: try JSONEncoder().encode(String(decoding: text, as: UTF8.self)), as: UTF8.self)
-                return ["\"__metadata__\":{\"lora_adapter_metadata\":\(value)}"]
-            } ?? []
+        var members: [String] = []
+        if let metadata {
+            let text = try JSONEncoder().encode(String(decoding: metadata, as: UTF8.self))
+            let value = String(decoding: text, as: UTF8.self)
+            members.append("\"__metadata__\":{\"lora_adapter_metadata\":\(value)}")
+        }
         for (key, shape) in shapes.sorted(by: { byBytes($0.key, $1.key) }) {
             let end = offset + (shape.contains(0) ? 0 : 2 * shape.reduce(1, *))
             members.append("\"\(key)\":{\"dtype\":\"F16\",\"shape\":\(shape),\"data_offsets\":[\(offset),\(end)]}")

@@ -110,10 +110,10 @@ extension JSONValue: CustomStringConvertible {
         case .bool(let value): return String(value)
         case .number(let text):
             return integer.map(String.init) ?? UInt64(text).map(String.init) ?? double.map { "\($0)" } ?? text
-        case .string(let value): return "\"\(value)\""
+        case .string(let value): return "\"\(value.inOneLine)\""
         case .array(let values): return "[" + values.map(\.description).joined(separator: ", ") + "]"
         case .object(let members):
-            let sorted = members.sorted { $0.key < $1.key }.map { "\"\($0.key)\": \($0.value)" }
+            let sorted = members.sorted { $0.key < $1.key }.map { "\"\($0.key.inOneLine)\": \($0.value)" }
             return "{" + sorted.joined(separator: ", ") + "}"
         }
     }
@@ -131,7 +131,7 @@ extension JSONFault: CustomStringConvertible {
         switch self {
         case .syntax(let offset, let expected): "expected \(expected) at byte \(offset)"
         case .notUTF8: "it is not UTF-8"
-        case .duplicateKey(let key): "the key \"\(key)\" occurs twice"
+        case .duplicateKey(let key): "the key \"\(key.inOneLine)\" occurs twice"
         }
     }
 }

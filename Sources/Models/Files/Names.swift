@@ -21,6 +21,12 @@ extension String {
 
     /// The shortened text in quotes, with escapes for what is not printable.
     package var quoted: String { shortened.debugDescription }
+
+    /// The text with blanks in place of line breaks. Messages have one line, and names and values of a damaged file may
+    /// have several.
+    package var inOneLine: String {
+        split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).joined(separator: " ")
+    }
 }
 
 /// Up to four names, then how many more.

@@ -38,7 +38,9 @@ public enum TokenizerError: CategorizedError, Equatable {
         if case .resource = self { .inputMissing } else { .badData }
     }
 
-    public var description: String {
+    public var description: String { text.inOneLine }
+
+    private var text: String {
         switch self {
         case .unknown(let name, let known):
             "tokenizer \"\(name)\": unknown; expected one of: \(known.joined(separator: ", ")); pass --embeddings "
