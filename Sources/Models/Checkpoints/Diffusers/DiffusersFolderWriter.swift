@@ -40,7 +40,7 @@ public final class DiffusersFolderWriter {
     private static func lock(_ path: String) throws -> OutputLock {
         do {
             return try OutputLock(path + "/.bitsfusion")
-        } catch let error as FileError {
+        } catch {
             if case .inUse = error { throw FileError.inUse(path: path) }
             throw error
         }
