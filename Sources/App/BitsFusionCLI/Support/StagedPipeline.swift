@@ -106,7 +106,7 @@ struct StagedPipeline {
         let skeleton = try DiffusionPipeline(
             denoiser: config().skeleton(), schedulerJSON: reader.header.scheduler)
         // As `ownSampler` chooses; a scheduler without a sampler is reported there.
-        guard let first = try sampler ?? (try? skeleton.defaultSampler()) else { return }
+        guard let first = sampler ?? (try? skeleton.defaultSampler()) else { return }
         let kinds = sampler == nil ? [first] + SamplerKind.allCases : [first]
         func isCached(_ kind: SamplerKind, _ steps: Int) -> Bool {
             guard let timesteps = try? skeleton.samplerTimesteps([kind], steps: steps) else { return false }
