@@ -23,7 +23,7 @@ import Testing
     @Test("every operation of a case is defined in the PyTorch scripts")
     func operations() throws {
         var known: Set<String> = []
-        for file in ["kernels.py", "unets.py", "stage_one.py", "autoencoders.py", "pipelines.py"] {
+        for file in ["kernels.py", "unets.py", "stage_one.py", "autoencoders.py", "pipelines.py", "data_sets.py"] {
             let text = try String(
                 contentsOf: Self.scripts.appendingPathComponent(file), encoding: .utf8)
             let table = try #require(text.range(of: "OPERATIONS = {"))
@@ -36,7 +36,7 @@ import Testing
         #expect(known.subtracting(asked).isEmpty)
     }
 
-    @Test("ten cases have targets")
+    @Test("eleven cases have targets")
     func targets() {
         let targets = BenchmarkCase.all.filter { $0.targets != RatioTargets() }
             .map { "\($0.name): \($0.targets.float32 ?? 0), \($0.targets.bfloat16 ?? 0)" }
@@ -47,6 +47,7 @@ import Testing
                 "train stage I sd15 unet 32x32: 0.0, 0.35", "packed linear 1x1280->1280, ternary: 0.0, 0.2",
                 "packed forward sd15 unet 64x64: 0.27, 0.5", "vae decode sd15 64x64: 0.75, 0.75",
                 "sample sd15 512x512, 20 steps, packed: 0.45, 0.45",
+                "dataset sd15, JPEG to 512x512 latents: 0.77, 0.77",
                 "analyze noise, sd15 unet 32x32, 12 candidates: 0.25, 0.0",
             ])
     }

@@ -148,7 +148,7 @@ struct ImageDataSetTests {
         let dataset = ["dataset", "images", "--model", "model.h5", "-o", "set.h5", "-q"]
         let limited = try folder.run(dataset + ["--skip-limit", "1"])
         #expect(limited.status == 65 && limited.errorLines.count == 1, "\(limited.errors)")
-        #expect(limited.errors.contains("images: data set: more than 1 samples cannot be used, the last one empty.png"))
+        #expect(limited.errors.contains("data set: more than 1 samples cannot be used, the last one empty.png"))
         let blocked = try folder.run(dataset)
         #expect(blocked.status == 64 && blocked.errors.contains("an interrupted run is in set.h5.part; pass --resume"))
         let other = try folder.run(dataset + ["--resume", "--seed", "4"])

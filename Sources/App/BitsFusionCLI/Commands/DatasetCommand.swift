@@ -8,7 +8,7 @@ import Foundation
 struct DatasetCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "dataset",
-        abstract: "Make a training set from images with captions, or from prompts.",
+        abstract: "Make a training set from captioned images or prompts.",
         usage: """
             bitsfusion dataset <images> --model <model> [options]
             bitsfusion dataset --synthesize <prompts> --model <model> [options]
@@ -30,7 +30,7 @@ struct DatasetCommand: ParsableCommand {
 
               bitsfusion dataset photos/ --model sd15.h5 -o set.h5
               bitsfusion dataset photos/ --model sdxl.h5 --aspect-buckets -o set.h5
-              bitsfusion dataset --synthesize prompts.txt --model sd15.h5 --trajectory-states 4 -o set.h5
+              bitsfusion dataset --synthesize prompts.txt --model sd15.h5 -o set.h5
             """)
 
     @Argument(help: "Folder of images, tar file, or folder of tar files.")

@@ -22,6 +22,9 @@ struct DatasetRun {
         }
         model = try StagedPipeline(command.main.model, activations: .float32)
         config = try model.config()
+        guard model.reader.textEncoder != nil else {
+            throw CommandError(.badData, "\(model.name): no text encoder; import the whole pipeline folder")
+        }
         encoder = try model.promptEncoder()
     }
 
