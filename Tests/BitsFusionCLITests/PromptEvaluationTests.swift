@@ -238,8 +238,11 @@ struct PromptEvaluationTests {
             (["analyze", "sd.h5", "--clip", "sd.h5"] + prompts, 65, "sd.h5: a diffusion model (bitsfusion-model)"),
             (["evaluate", "sd.h5"] + prompts, 64, "--prompts: requires --clip"),
             (["evaluate", "sd.h5"], 64, "sd.h5: a latent model; evaluate it with --clip and --prompts"),
-            (["evaluate", "shapes", "--clip", "clip.h5"] + prompts, 65, "shapes: --prompts and --data need a latent model"),
-            (["evaluate", "model.h5", "--clip", "clip.h5"] + prompts, 65, "model.h5: --prompts and --data need a latent model"),
+            (["evaluate", "shapes", "--clip", "clip.h5"] + prompts, 65, "shapes: --prompts and --data need a latent"),
+            (
+                ["evaluate", "model.h5", "--clip", "clip.h5"] + prompts, 65,
+                "model.h5: --prompts and --data need a latent"
+            ),
             (
                 ["evaluate", "sd.h5", "--clip", "clip.h5", "--prompts-per-family", "2"] + prompts, 64,
                 "--prompts-per-family: excludes --prompts"
