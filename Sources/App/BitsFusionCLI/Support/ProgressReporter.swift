@@ -130,6 +130,11 @@ enum InterruptFlag {
         var previous = sigaction()
         sigaction(SIGHUP, &action, &previous)
         if isIgnored(previous) { sigaction(SIGHUP, &previous, nil) }
+        // A parent may have blocked signals in the thread that started this process.
+        var handled = sigset_t()
+        sigemptyset(&handled)
+        for signal in [SIGINT, SIGTERM, SIGHUP] { sigaddset(&handled, signal) }
+        pthread_sigmask(SIG_UNBLOCK, &handled, nil)
     }
 
     /// Turns the first signal into the flag; the command checks it from now on.
