@@ -8,18 +8,23 @@ import diffusers
 import torch
 
 
+def load(tensors, settings: dict, dtype: torch.dtype, unused: tuple[str, ...]) -> diffusers.AutoencoderKL:
+    """The autoencoder of a config with the parameters `vae.*`, without its parts `unused`."""
+    # On the meta device, because parameters are assigned afterwards.
+    with torch.device("meta"):
+        vae = diffusers.AutoencoderKL.from_config(json.loads(pathlib.Path(settings["config"]).read_text()))
+    for part in unused:
+        setattr(vae, part, None)
+    vae.load_state_dict(
+        {key.removeprefix("vae."): tensors[key].to(dtype) for key in tensors if key.startswith("vae.")}, assign=True)
+    return vae.eval()
+
+
 class Decode:
     """The image of latents in inference mode, in one element type."""
 
     def __init__(self, tensors, settings: dict, dtype: torch.dtype):
-        # On the meta device, because parameters are assigned afterwards.
-        with torch.device("meta"):
-            vae = diffusers.AutoencoderKL.from_config(json.loads(pathlib.Path(settings["config"]).read_text()))
-        vae.encoder = vae.quant_conv = None
-        vae.load_state_dict(
-            {key.removeprefix("vae."): tensors[key].to(dtype) for key in tensors if key.startswith("vae.")},
-            assign=True)
-        self.vae = vae.eval()
+        self.vae = load(tensors, settings, dtype, unused=("encoder", "quant_conv"))
         self.latents = tensors["latents"].to(dtype)
         self.output = None
 

@@ -4,26 +4,20 @@
 The transforms are written out: torchvision's Resize and CenterCrop of a Pillow image call these functions of Pillow.
 """
 
-import json
 import pathlib
 
-import diffusers
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+
+import autoencoders
 
 
 class EncodeImages:
     """The latent distributions of all images of a folder, in inference mode, in one element type."""
 
     def __init__(self, tensors, settings: dict, dtype: torch.dtype):
-        with torch.device("meta"):
-            vae = diffusers.AutoencoderKL.from_config(json.loads(pathlib.Path(settings["config"]).read_text()))
-        vae.decoder = vae.post_quant_conv = None
-        vae.load_state_dict(
-            {key.removeprefix("vae."): tensors[key].to(dtype) for key in tensors if key.startswith("vae.")},
-            assign=True)
-        self.vae = vae.eval()
+        self.vae = autoencoders.load(tensors, settings, dtype, unused=("decoder", "post_quant_conv"))
         self.dtype = dtype
         self.size = settings["size"]
         self.paths = sorted(pathlib.Path(settings["folder"]).glob("*.jpg"))
