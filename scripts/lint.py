@@ -65,6 +65,8 @@ def check(name):
         if suffix == ".md" and line.lstrip().startswith("```"):
             fenced = not fenced
             continue
+        if suffix == ".md" and not fenced and line.startswith("|") and not line.endswith("|"):
+            yield number, "a row of a table on several lines"
         if len(line) > MAX_COLUMNS and not (suffix == ".md" and may_be_long(line, fenced)):
             yield number, f"{len(line)} columns, expected at most {MAX_COLUMNS}"
         if name not in QUOTING:

@@ -72,7 +72,7 @@ def training_memory(document):
 
 def speed(document):
     """Our time and its ratio to PyTorch's in Float32 and bfloat16."""
-    lines = ["| two threads | time | of PyTorch fp32 | of PyTorch bf16 |", "|---|---:|---:|---:|"]
+    lines = ["| two threads | time | time / PyTorch fp32 | time / PyTorch bf16 |", "|---|---:|---:|---:|"]
     for case, title in SPEED:
         row = benchmark(document, case)
         ratios = [cell.split()[0] for cell in row[7:9]]

@@ -80,7 +80,7 @@ extension LatentSetLog {
             #expect(sample.key == "\(index).png" && sample.captions == ["a red circle"])
             let image = try ImageFile.read(folder.file("\(index).png"))
             let size = AspectBuckets(resolution: 16, step: 4).size(forWidth: image.width, height: image.height)
-            let bucket = BucketImage(image, size: size)
+            let bucket = ResizedImage(image, size: size)
             #expect(sample.timeIDs == bucket.timeIDs)
             let (mean, logvar) = vae.encode(
                 Tensor(bucket.image.modelRange, shape: [1, 3, size.height, size.width]))

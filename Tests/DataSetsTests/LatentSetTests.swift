@@ -48,7 +48,7 @@ import Testing
         ])
     func crops(width: Int, height: Int, targetWidth: Int, targetHeight: Int) {
         let original = RGBImage(width: width, height: height, filledWith: [0.2, 0.4, 0.6])
-        let result = BucketImage(original, size: BucketSize(height: targetHeight, width: targetWidth))
+        let result = ResizedImage(original, size: BucketSize(height: targetHeight, width: targetWidth))
         #expect(result.image.width == targetWidth && result.image.height == targetHeight)
         #expect(Array(result.timeIDs[0...1]) == [Float(height), Float(width)])
         #expect(Array(result.timeIDs[4...5]) == [Float(targetHeight), Float(targetWidth)])

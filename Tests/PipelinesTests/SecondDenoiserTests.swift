@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // A second architecture, registered at run time, through analysis, allocation, quantization, stage I, files and
-// sampling: nothing in the library depends on the UNet.
+// sampling. Only the import of whole pipeline folders expects a UNet.
 
 import Analyzer
 import BitAllocator
+import Checkpoints
 import DataSets
 import Files
 import Foundation
@@ -81,6 +82,19 @@ import Testing
         #expect(read.denoiser is TinyTransformer)
         #expect(read.seenBits == pipeline.seenBits)
         #expect(try images(read) == images(pipeline))
+    }
+
+    @Test("its exported folder is imported again under the component's name")
+    func folder() throws {
+        let folder = try TemporaryFolder(), path = folder.file("model.h5"), again = folder.file("again.h5")
+        let pipeline = try pipeline()
+        try pipeline.writeModel(to: path, manifest: TinyModel.manifest)
+        let component = TinyTransformerConfig.component
+        try DiffusersExport(CheckpointReader(path), component: component).write(
+            to: DiffusersFolderWriter(folder.file("exported")))
+        try PipelineSource(folder.file("exported")).writeModel(to: again, manifest: TinyModel.manifest)
+        #expect(try CheckpointReader(again).header.component == component)
+        #expect(try DiffusionPipeline(contentsOf: again).denoiser.store.bits == pipeline.denoiser.store.bits)
     }
 
     @Test("passes from a later stage are bit-equal to whole passes")

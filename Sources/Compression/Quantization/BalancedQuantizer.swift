@@ -5,7 +5,7 @@ import Tensors
 
 /// Rounding to a balanced grid, one scale per output channel.
 public enum BalancedQuantizer {
-    /// codes = clip(round(w / s), -2^(b-1), 2^(b-1)), rounding half to even.
+    /// codes = clip(round(w / s), -m, m) with m = `grid.maximumCode`, rounding half to even.
     ///
     /// - Parameters:
     ///   - weight: `[OC, ...]`, finite.

@@ -6,7 +6,7 @@ import Tensors
 
 /// How scales are computed from full-precision weights.
 public enum ScaleInitialization: Hashable, Sendable {
-    /// s = max|w| / 2^(b-1).
+    /// s = max|w| / m, with the largest code m of the grid: 2^(b-1), or 127 for 255 levels.
     case minMax
     /// Rounds of q = clip(round(w / s)), s = ⟨w, q⟩ / ⟨q, q⟩, starting from min-max.
     case alternating(rounds: Int)

@@ -16,7 +16,7 @@ struct CandidateEvaluator {
     let calibration: CalibrationSet
     let options: SensitivityOptions
     /// For `images`.
-    let comparison: ImageComparison?
+    let imageSensitivity: ImageSensitivity?
     /// The time of the reference images, in seconds.
     let imageSeconds: Double
     /// For `noise` and `fisher`.
@@ -40,9 +40,9 @@ struct CandidateEvaluator {
         let start = clock.now
         let images = try calibration.samples ?? Self.images(pipeline, calibration, options, interruption)
         imageSeconds = (clock.now - start) / .seconds(1)
-        comparison =
+        imageSensitivity =
             try options.measures.contains(.images)
-            ? ImageComparison(
+            ? ImageSensitivity(
                 reference: images, isLatent: denoiser.config.isLatent, captionScore: captionScore,
                 decode: pipeline.vae.map { vae in { Self.decoded($0, vae) } }) : nil
         let usesPredictions = !options.measures.isDisjoint(with: [.noise, .fisher])
@@ -123,9 +123,9 @@ struct CandidateEvaluator {
         from stage: Int? = nil, _ interruption: @escaping () throws -> Void
     ) throws -> SensitivityScores? {
         var measure = SensitivityScores()
-        if let comparison {
+        if let imageSensitivity {
             let images = try Self.images(pipeline, calibration, options, interruption)
-            guard let found = try comparison.measure(images) else { return nil }
+            guard let found = try imageSensitivity.measure(images) else { return nil }
             measure = found
         }
         if options.measures.contains(.noise), let noise {

@@ -89,7 +89,7 @@ public struct SweepForecast: Sendable {
 
     /// The full-precision model's time for the passes and images of one candidate, in seconds.
     private static func passSeconds(_ evaluator: CandidateEvaluator, stage: Int?) -> Double {
-        var seconds = evaluator.comparison == nil ? 0 : evaluator.imageSeconds
+        var seconds = evaluator.imageSensitivity == nil ? 0 : evaluator.imageSeconds
         if evaluator.options.measures.contains(.noise), let passes = evaluator.noise?.passes {
             seconds += passes.secondsToEnd(from: stage)
         }

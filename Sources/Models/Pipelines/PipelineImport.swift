@@ -86,6 +86,9 @@ extension PipelineSource {
             throw PipelineError.missingComponent(name: "unet", neededBy: "a model file")
         }
         let config = try Self.reading(main) { try DenoiserRegistry.config(json: $0) }
+        guard main.name == config.component else {
+            throw PipelineError.missingComponent(name: config.component, neededBy: config.architecture)
+        }
         let denoiser = try config.skeleton()
         try denoiser.checkTensors(of: main.tensors)
         var encoders: [TextEncoder] = []

@@ -14,7 +14,7 @@ import Testing
         var tokens = [Int32](repeating: -1, count: count * ShapesTokenizer.defaultLength)
         pixels.withUnsafeMutableBufferPointer { pixels in
             tokens.withUnsafeMutableBufferPointer { tokens in
-                dataset.fillBatch(from: first, pixels: pixels, tokens: tokens, captionDropping: dropping)
+                dataset.fillBatch(from: first, pixels: pixels, tokens: tokens, textDropping: dropping)
             }
         }
         return (pixels, tokens)

@@ -18,9 +18,9 @@ struct AnalyzeCommand: ParsableCommand {
 
               images  images of the quantized and the full-precision model are compared:
                       squared error, PSNR, perceptual distance, CLIP-score drop
-              noise   error of the noise prediction, E[(1 - a)/a |e - e_q|^2], at
+              noise   squared error of the predicted noise, weighted by (1 - ᾱ)/ᾱ, at
                       timesteps drawn from Beta(3, 1); faster than images
-              fisher  the noise error, predicted for all layers and bit widths from
+              fisher  the same error, estimated for all layers and bit widths from
                       gradients; fastest
 
             Measurements are saved in <output>.partial; --resume continues an interrupted analysis to the same result. \

@@ -168,9 +168,11 @@ private struct PackedReport: Encodable {
 
     func print(asJSON: Bool) throws {
         if asJSON { return try Output.json(self) }
+        let cached = cachedTimesteps ?? []
+        let timesteps = cached.isEmpty ? "" : ", cached timesteps \(cached.map(String.init).joined(separator: " "))"
         Output.line(
             "\(file): \(layers) packed layers, \(Numbers.fixed(averageBits, 4)) average bits, "
-                + Numbers.bytes(storedBytes))
+                + Numbers.bytes(storedBytes) + timesteps)
     }
 }
 

@@ -40,7 +40,7 @@ public struct ShapesDataset: Hashable, Sendable {
 
     /// Whether sample `index` loses its caption when a share `probability` of the captions is dropped.
     public func dropsCaption(at index: Int, probability: Float) -> Bool {
-        var random = stream(index, RandomStream.captionDropping)
+        var random = stream(index, RandomStream.textDropping)
         return random.uniform() < probability
     }
 
@@ -51,12 +51,12 @@ public struct ShapesDataset: Hashable, Sendable {
     ///   - pixels: receives [N, 3, 32, 32], Float32, in the model's range [-1, 1].
     ///   - tokens: receives [N, T] with T = `tokenizer.length`; N is `tokens.count` / T.
     ///   - tokenizer: turns captions into ids.
-    ///   - captionDropping: share of the samples, 0...1, whose caption is replaced by the empty prompt.
+    ///   - textDropping: share of the samples, 0...1, whose caption is replaced by the empty prompt.
     /// - Precondition: both buffers hold the same whole number of samples.
     /// - Complexity: O(N), about 7 µs per sample on one thread.
     public func fillBatch(
         from first: Int, pixels: UnsafeMutableBufferPointer<Float>, tokens: UnsafeMutableBufferPointer<Int32>,
-        tokenizer: ShapesTokenizer = ShapesTokenizer(), captionDropping: Float = 0
+        tokenizer: ShapesTokenizer = ShapesTokenizer(), textDropping: Float = 0
     ) {
         let length = tokenizer.length, values = SceneRenderer.valuesPerImage
         let count = tokens.count / length
@@ -71,7 +71,7 @@ public struct ShapesDataset: Hashable, Sendable {
                 rebasing: pixels[position * values..<(position + 1) * values])
             SceneRenderer.render(scene(of: caption, at: index), into: planes)
             for value in planes.indices { planes[value] = 2 * planes[value] - 1 }
-            let isDropped = dropsCaption(at: index, probability: captionDropping)
+            let isDropped = dropsCaption(at: index, probability: textDropping)
             let ids = isDropped ? tokenizer.emptyPrompt : tokenizer.encode(caption)
             _ = tokens[position * length..<(position + 1) * length].update(fromContentsOf: ids)
         }
@@ -141,7 +141,7 @@ public struct ShapesBatch {
     /// Samples `first ..< first + count`, rendered on all threads.
     public init(
         _ dataset: ShapesDataset, from first: Int, count: Int, tokenizer: ShapesTokenizer,
-        captionDropping: Float = 0
+        textDropping: Float = 0
     ) {
         let image = Tensor(unsafeUninitialized: [count, 3, Scene.side, Scene.side])
         let (values, length) = (SceneRenderer.valuesPerImage, tokenizer.length)
@@ -155,7 +155,7 @@ public struct ShapesBatch {
                         from: first + from,
                         pixels: UnsafeMutableBufferPointer(rebasing: pixels[from * values..<to * values]),
                         tokens: UnsafeMutableBufferPointer(rebasing: ids[from * length..<to * length]),
-                        tokenizer: tokenizer, captionDropping: captionDropping)
+                        tokenizer: tokenizer, textDropping: textDropping)
                 }
             }
         }

@@ -39,7 +39,7 @@ public struct ShapesDistillationData: DistillationData {
         let size = indices.count
         let batch = ShapesBatch(
             dataset, from: offset + indices.lowerBound, count: size,
-            tokenizer: tokenizer, captionDropping: textDropping)
+            tokenizer: tokenizer, textDropping: textDropping)
         let states = withoutGradients { textEncoder(batch.tokens, batch: size) }
         return DistillationBatch(samples: batch.pixels, encoderHiddenStates: states)
     }

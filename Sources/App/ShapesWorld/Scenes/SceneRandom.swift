@@ -13,7 +13,7 @@ enum RandomStream {
     // Of a sample of `ShapesDataset`; the index is the sample's.
     static let caption: UInt64 = 0
     static let layout: UInt64 = 1
-    static let captionDropping: UInt64 = 2
+    static let textDropping: UInt64 = 2
     /// False captions that test the CLIP-proxy and the evaluator.
     static let testCorruption: UInt64 = 8
     /// False captions that train the CLIP-proxy.

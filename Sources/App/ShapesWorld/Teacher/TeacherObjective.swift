@@ -45,7 +45,7 @@ public struct TeacherObjective {
         let batchSize = times.count
         let batch = ShapesBatch(
             dataset, from: first, count: batchSize,
-            tokenizer: ShapesTokenizer(length: textEncoder.config.maxPositionEmbeddings), captionDropping: textDropping)
+            tokenizer: ShapesTokenizer(length: textEncoder.config.maxPositionEmbeddings), textDropping: textDropping)
         let noise = noise(batch.pixels.shape)
         let noisy = schedule.addNoise(to: batch.pixels, noise: noise, timesteps: times)
         let target = schedule.target(sample: batch.pixels, noise: noise, timesteps: times)

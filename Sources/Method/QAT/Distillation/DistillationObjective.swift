@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The losses of both stages (BitsFusion, arXiv:2406.04333, section 4.2). Squared norms are means over elements, so that
-// λ does not depend on the size of the model. Of models with condition channels, such as those for inpainting, only the
-// channels that are predicted get noise, as in diffusers' train_instruct_pix2pix.py. B batch.
+// The losses of both stages (BitsFusion, arXiv:2406.04333, section 4.2). Stage I is CFG-aware: `textDropping` replaces
+// captions by the empty prompt, for teacher and student. Timesteps are drawn from `StageOptions.timesteps`, by default
+// Beta(3, 1). Squared norms are means over elements, so that λ does not depend on the size of the model. Of
+// models with condition channels, such as those for inpainting, only the channels that are predicted get noise, as in
+// diffusers' train_instruct_pix2pix.py. B batch.
 
 import DataSets
 import Networks

@@ -119,6 +119,7 @@ public struct PipelineSource: Sendable {
             case _ where isCLIP: CLIPFolder.component
             case let name? where name.hasPrefix("Autoencoder"): "vae"
             case let name? where name.hasPrefix("CLIPText"): "text_encoder"
+            case let name? where name.contains("Transformer"): "transformer"
             default: "unet"
             }
         let weights = try PipelineFolder.weights(of: name, in: path, variant: variant, isAlone: true)

@@ -9,7 +9,7 @@ import Images
 struct PreparedImage {
     let key: String
     let captions: [String]
-    let image: Result<BucketImage, any Error>
+    let image: Result<ResizedImage, any Error>
 }
 
 /// The images of a collection, prepared ahead of their use.
@@ -114,7 +114,7 @@ final class PreparedImages: @unchecked Sendable {
             key: sample.key, captions: sample.captions,
             image: Result {
                 let image = try ImageFile.decode(sample.image.get(), name: sample.key)
-                return BucketImage(image, size: buckets.size(forWidth: image.width, height: image.height))
+                return ResizedImage(image, size: buckets.size(forWidth: image.width, height: image.height))
             })
     }
 }

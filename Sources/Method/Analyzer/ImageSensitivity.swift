@@ -13,7 +13,7 @@ import Tensors
 /// Pixels are clamped to [-1, 1], as in image files, and compared as (x + 1) / 2 in [0, 1]. Latents have no fixed
 /// range: they are not clamped, and compared in units of the range of the reference's values. In both cases PSNR = -10
 /// log10(MSE). Prompt scorers get images: pixels, or decoded latents.
-struct ImageComparison {
+struct ImageSensitivity {
     private let reference: Tensor
     /// The size of the data range in the model's units.
     private let range: Double
