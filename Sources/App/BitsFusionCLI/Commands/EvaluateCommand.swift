@@ -77,6 +77,13 @@ struct EvaluateCommand: ParsableCommand {
         @Option(name: .shortAndLong, help: "JSON file for the scores.")
         var output: String?
 
+        @Option(
+            help: """
+                CSV file for the scores of each image, for shapes models: model, prompt, family, seed, satisfied, \
+                clip, and psnr to the image of the first model.
+                """)
+        var imageScores: String?
+
         @Option(help: "PNG file for the images of the first prompts, one row per model.")
         var grid: String?
 
@@ -95,6 +102,7 @@ struct EvaluateCommand: ParsableCommand {
                 if clip == nil { throw ValidationError("\(option): requires --clip with a CLIP model; add it") }
                 if promptsPerFamily != nil { throw ValidationError("--prompts-per-family: excludes \(option)") }
                 if reference != nil { throw ValidationError("--reference: excludes \(option)") }
+                if imageScores != nil { throw ValidationError("--image-scores: excludes \(option)") }
             }
             if let count {
                 if data == nil { throw ValidationError("--count: has no effect without --data; add it") }
@@ -110,7 +118,7 @@ struct EvaluateCommand: ParsableCommand {
             help: "Sampling steps (default: 50; for latent models those that a packed file was made for).")
         var steps: Int?
 
-        @Option(help: "Sampler (default: pndm; for latent models the first model's own).")
+        @Option(help: "Sampler (default: the first model's own).")
         var sampler: SamplerKind?
 
         @Option(
@@ -148,7 +156,7 @@ struct EvaluateCommand: ParsableCommand {
         InterruptFlag.install()
         let (clip, grid, output) = (main.clip, main.grid, main.output)
         let inputs = try models.map { try $0.path() } + [clip, main.prompts, main.data].compactMap { $0 }
-        try Output.checkCanCreate([grid, output].compactMap { $0 }, keeping: inputs)
+        try Output.checkCanCreate([grid, output, main.imageScores].compactMap { $0 }, keeping: inputs)
         if let prompts = main.prompts, let clip {
             return try evaluate(PromptFile.records(at: prompts), of: prompts, clip: clip)
         }
@@ -174,11 +182,13 @@ struct EvaluateCommand: ParsableCommand {
         let proxy = try ClipProxy(file: try clip ?? ShippedModels.clipProxy())
         let reference = main.reference ?? models[0]
         let referencePipeline = try reference.open()
+        let steps = sampling.steps ?? 50
+        let sampler = try sampling.sampler ?? models[0].open(precision: .keep16Bit).defaultSampler(steps: steps)
         let evaluator = ModelEvaluator(
             EvaluationOptions(
                 promptsPerFamily: main.promptsPerFamily ?? 40, seed: sampling.seed,
                 generation: GenerationOptions(
-                    sampler: sampling.sampler ?? .pndm, steps: sampling.steps ?? 50,
+                    sampler: sampler, steps: steps,
                     guidanceScale: sampling.guidanceScale ?? 3, batchSize: computation.batchSize ?? 16)),
             clip: proxy, reference: referencePipeline)
         var rows: [EvaluatedModel] = []
@@ -201,12 +211,36 @@ struct EvaluateCommand: ParsableCommand {
             images.append(modelImages)
         }
         if let grid { try writeGrid(images, evaluator.suite, to: grid) }
+        if let file = main.imageScores {
+            let table = imageScoreTable(images, evaluator)
+            try AtomicFile.write(Data(table.utf8), to: file)
+        }
         let table = ScoreTable(
             options: evaluator.options, reference: reference.name, rows: rows)
         if let output { try AtomicFile.write(try table.encoded(), to: output) }
         guard !main.json else { return try Output.json(table) }
         table.text.print()
         for line in table.pairedLines { Output.line(line) }
+    }
+
+    /// The scores of each image as CSV, model by model in the order of the prompts.
+    private func imageScoreTable(_ images: [Tensor], _ evaluator: ModelEvaluator) -> String {
+        var lines = ["model,prompt,family,seed,satisfied,clip,psnr"]
+        for (model, tensor) in zip(models, images) {
+            let scores = evaluator.imageScores(tensor)
+            let errors = meanSquaredErrors(tensor, reference: images[0])
+            let name = "\"" + model.name.replacing("\"", with: "\"\"") + "\""
+            for (index, prompt) in evaluator.suite.prompts.enumerated() {
+                let psnr = peakSignalToNoiseRatio(meanSquaredError: errors[index], dataRange: 2)
+                let fields = [
+                    name, prompt.caption.text, prompt.caption.family.rawValue, "\(prompt.seed)",
+                    "\(Int(scores.compositional[index]))", Numbers.fixed(scores.clip?[index], 6),
+                    psnr.isFinite ? Numbers.fixed(psnr, 4) : "inf",
+                ]
+                lines.append(fields.joined(separator: ","))
+            }
+        }
+        return lines.joined(separator: "\n") + "\n"
     }
 
     /// Writes images of the first prompts. Families alternate, so that a short row shows all of them.
@@ -306,25 +340,16 @@ extension EvaluateCommand {
     /// The same options for all models. The first one decides defaults, except for the steps that packed files cache.
     private func generationOptions(_ pipelines: [StagedPipeline]) throws -> GenerationOptions {
         let config = try pipelines[0].config()
-        let caches = try pipelines.map { pipeline in
-            try pipeline.reader.timeFeatures().map { TimeFeatureTable(timesteps: $0.timesteps, features: $0.features) }
-        }
-        let steps = sampling.steps ?? caches.compactMap { $0?.timesteps.count }.first ?? 50
-        let skeletons = try pipelines.map { pipeline in
-            try DiffusionPipeline(
-                denoiser: pipeline.config().skeleton(), schedulerJSON: pipeline.reader.header.scheduler)
-        }
-        let sampler = try sampling.sampler ?? pipelines[0].ownSampler(skeletons[0], steps: steps)
-        for (index, pipeline) in pipelines.enumerated() {
-            guard let cache = caches[index] else { continue }
-            try addingFile(pipeline.name) {
-                try cache.validate(timesteps: skeletons[index].samplerTimesteps([sampler], steps: steps))
-            }
-        }
+        let cachedSteps = try pipelines.compactMap { try $0.reader.timeFeatures()?.timesteps.count }
+        let steps = sampling.steps ?? cachedSteps.first ?? 50
+        let skeleton = try DiffusionPipeline(
+            denoiser: config.skeleton(), schedulerJSON: pipelines[0].reader.header.scheduler)
+        let sampler = try sampling.sampler ?? pipelines[0].ownSampler(skeleton, steps: steps)
+        for pipeline in pipelines { try pipeline.checkSteps(steps, sampler: sampler) }
         return GenerationOptions(
             sampler: sampler, steps: steps,
             guidanceScale: StagedPipeline.guidanceScale(sampling.guidanceScale, for: config),
-            batchSize: computation.batchSize ?? (skeletons[0].isLarge ? 1 : 16), randomNumbers: .torch)
+            batchSize: computation.batchSize ?? (skeleton.isLarge ? 1 : 16), randomNumbers: .torch)
     }
 }
 

@@ -36,14 +36,14 @@ enum PromptFile {
     /// The keys and columns of a prompt; the first one that exists counts.
     private static let promptKeys = ["prompt", "text", "caption"]
 
-    private static func record(json line: String, at place: String) throws -> PromptRecord {
+    private static func record(json line: String, at location: String) throws -> PromptRecord {
         guard let value = try? JSONValue(Array(line.utf8)), value.members != nil else {
-            throw CommandError(.badData, "\(place): expected a JSON object; correct the line or remove it")
+            throw CommandError(.badData, "\(location): expected a JSON object; correct the line or remove it")
         }
         guard let prompt = promptKeys.compactMap({ value[$0]?.text }).first, !prompt.isEmpty else {
             throw CommandError(
                 .badData,
-                "\(place): no prompt: expected text under one of \(promptKeys.joined(separator: ", ")); add it")
+                "\(location): no prompt: expected text under one of \(promptKeys.joined(separator: ", ")); add it")
         }
         return PromptRecord(text: prompt, category: value["category"]?.text)
     }

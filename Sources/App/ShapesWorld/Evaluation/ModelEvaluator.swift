@@ -64,6 +64,7 @@ public struct ModelEvaluator {
             families: composition.families, compositional: composition.overall,
             compositionalStandardError: composition.overallStandardError, clipScore: clipScore(images),
             frechetDistance: frechetDistance(images), noiseError: try noiseError(of: model),
+            noiseErrorCurve: try noiseErrorCurve(of: model),
             secondsPerImage: seconds / Double(prompts.count))
         return (score, images)
     }
@@ -122,40 +123,90 @@ public struct ModelEvaluator {
     /// paper's Beta(3, 1): quantile u is u^(1/3).
     private func noiseError(of model: DiffusionPipeline) throws -> Double? {
         guard let reference else { return nil }
-        let schedule = try reference.noiseSchedule()
-        let kind = options.generation.sampler
-        let visited = try reference.samplerConfig(kind).sampler(kind, steps: options.generation.steps)
-            .timesteps.map { Int($0.rounded()) }.sorted()
+        let visited = try visitedTimesteps(reference)
         let count = options.noiseSamples
-        let dataset = ShapesDataset(seed: options.seed)
         var random = Philox(seed: options.seed, stream: RandomStream.noiseError)
         var errors: [Double] = []
-        // One timestep per batch: packed models look up their time features by it.
-        let batch = 16
-        for start in stride(from: 0, to: count, by: batch) {
-            let size = min(batch, count - start)
+        for start in stride(from: 0, to: count, by: Self.noiseBatch) {
+            let size = min(Self.noiseBatch, count - start)
             let quantile = (Double(start) + Double(size) / 2) / Double(count)
-            let wanted = pow(quantile, 1.0 / 3) * Double(schedule.trainTimesteps)
-            let timestep = visited.min { abs(Double($0) - wanted) < abs(Double($1) - wanted) } ?? 0
-            let samples = (start..<start + size).map { dataset.sample(at: $0) }
-            let clean = Tensor(
-                samples.flatMap(\.image.modelRange), shape: [size, 3, Scene.side, Scene.side])
-            let times = [Int](repeating: timestep, count: size)
-            let noisy = schedule.addNoise(to: clean, noise: random.normal(clean.shape), timesteps: times)
-            let predictions = [model, reference].map { pipeline in
-                let tokenizer = ShapesTokenizer(
-                    length: pipeline.textEncoder?.config.maxPositionEmbeddings ?? ShapesTokenizer.defaultLength)
-                let ids = samples.flatMap { tokenizer.encode($0.caption) }
-                return withoutGradients {
-                    pipeline.denoiser(
-                        noisy, timesteps: Tensor([Float(timestep)], shape: [1]),
-                        encoderHiddenStates: pipeline.textEncoder?(ids, batch: size))
-                }
-            }
-            errors += predictionErrors(predictions[0], reference: predictions[1])
+            errors += try noiseErrors(
+                of: model, against: reference, at: visited.nearest(toShare: pow(quantile, 1.0 / 3)),
+                samples: start..<start + size, random: &random)
         }
         return errors.isEmpty ? nil : errors.reduce(0, +) / Double(errors.count)
     }
+
+    /// The same error at timesteps from the least to the most noisy one, evenly spaced, with equal images and noise at
+    /// each of them.
+    private func noiseErrorCurve(of model: DiffusionPipeline) throws -> [TimestepError]? {
+        guard let reference else { return nil }
+        let visited = try visitedTimesteps(reference)
+        return try (0..<Self.curvePoints).map { point in
+            let timestep = visited.nearest(toShare: (Double(point) + 0.5) / Double(Self.curvePoints))
+            var random = Philox(seed: options.seed, stream: RandomStream.noiseErrorCurve)
+            let errors = try noiseErrors(
+                of: model, against: reference, at: timestep, samples: 0..<Self.noiseBatch, random: &random)
+            return TimestepError(timestep: timestep, error: errors.reduce(0, +) / Double(errors.count))
+        }
+    }
+
+    /// Images of one prediction of the noise error. They have one timestep, by which packed models look up their time
+    /// features.
+    private static let noiseBatch = 16
+    private static let curvePoints = 10
+
+    /// The timesteps of the sampler, ascending.
+    private func visitedTimesteps(_ pipeline: DiffusionPipeline) throws -> VisitedTimesteps {
+        let kind = options.generation.sampler
+        let timesteps = try pipeline.samplerConfig(kind).sampler(kind, steps: options.generation.steps).timesteps
+        return VisitedTimesteps(
+            values: timesteps.map { Int($0.rounded()) }.sorted(),
+            trainTimesteps: try pipeline.noiseSchedule().trainTimesteps)
+    }
+
+    private func noiseErrors(
+        of model: DiffusionPipeline, against reference: DiffusionPipeline, at timestep: Int, samples: Range<Int>,
+        random: inout Philox
+    ) throws -> [Double] {
+        let schedule = try reference.noiseSchedule()
+        let dataset = ShapesDataset(seed: options.seed)
+        let samples = samples.map { dataset.sample(at: $0) }
+        let clean = Tensor(
+            samples.flatMap(\.image.modelRange), shape: [samples.count, 3, Scene.side, Scene.side])
+        let times = [Int](repeating: timestep, count: samples.count)
+        let noisy = schedule.addNoise(to: clean, noise: random.normal(clean.shape), timesteps: times)
+        let predictions = [model, reference].map { pipeline in
+            let tokenizer = ShapesTokenizer(
+                length: pipeline.textEncoder?.config.maxPositionEmbeddings ?? ShapesTokenizer.defaultLength)
+            let ids = samples.flatMap { tokenizer.encode($0.caption) }
+            return withoutGradients {
+                pipeline.denoiser(
+                    noisy, timesteps: Tensor([Float(timestep)], shape: [1]),
+                    encoderHiddenStates: pipeline.textEncoder?(ids, batch: samples.count))
+            }
+        }
+        return predictionErrors(predictions[0], reference: predictions[1])
+    }
+}
+
+/// The timesteps that a sampler visits.
+private struct VisitedTimesteps {
+    /// Ascending, not empty.
+    let values: [Int]
+    let trainTimesteps: Int
+
+    /// The one nearest to `share` · `trainTimesteps`.
+    func nearest(toShare share: Double) -> Int {
+        let wanted = share * Double(trainTimesteps)
+        return values.min { abs(Double($0) - wanted) < abs(Double($1) - wanted) } ?? 0
+    }
+}
+
+/// The mean squared error of noise predictions at one timestep.
+public struct TimestepError: Codable, Hashable, Sendable {
+    public var timestep: Int
+    public var error: Double
 }
 
 extension ModelEvaluator {
@@ -183,6 +234,8 @@ public struct ModelScore: Codable, Hashable, Sendable {
     public var frechetDistance: Double?
     /// Mean squared error of the predicted noise against the reference model's; nil without a reference.
     public var noiseError: Double?
+    /// The same error at timesteps from the least to the most noisy one; nil without a reference.
+    public var noiseErrorCurve: [TimestepError]?
     /// Wall-clock seconds per image, guidance included.
     public var secondsPerImage: Double
 }

@@ -28,6 +28,7 @@ enum RandomStream {
     static let referenceScenes: UInt64 = 0
     /// Noise of the noise error, a stream of `Philox`.
     static let noiseError: UInt64 = 1
+    static let noiseErrorCurve: UInt64 = 2
 
     /// The difference between the data sets' seeds of two distillation stages.
     static let stageSeedStride: UInt64 = 0x9E37_79B9

@@ -35,10 +35,10 @@ struct LDMUNetNames: Equatable, Sendable {
             default: return nil
             }
         }
-        guard parts.count == 4, let index = Self.index(parts[1]), let place = Self.index(parts[2]) else { return nil }
+        guard parts.count == 4, let index = Self.index(parts[1]), let module = Self.index(parts[2]) else { return nil }
         let rest = parts[3]
         let step = layersPerBlock + 1
-        switch (parts[0], place) {
+        switch (parts[0], module) {
         case ("input_blocks", 0) where index > 0:
             let (block, layer) = ((index - 1) / step, (index - 1) % step)
             if let sampler = Self.replacedStart(rest, [("op", "conv")]) {
@@ -54,7 +54,7 @@ struct LDMUNetNames: Equatable, Sendable {
             if Self.replacedStart(rest, [("conv", "conv")]) != nil {
                 return index % step == layersPerBlock ? "up_blocks.\(index / step).upsamplers.0.\(rest)" : nil
             }
-            return place == 1 ? "up_blocks.\(index / step).attentions.\(index % step).\(rest)" : nil
+            return module == 1 ? "up_blocks.\(index / step).attentions.\(index % step).\(rest)" : nil
         default: return nil
         }
     }
