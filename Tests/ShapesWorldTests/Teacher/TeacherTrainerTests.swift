@@ -34,6 +34,20 @@ import Testing
         try TeacherTrainer(config, unetConfig: TinyModel.config())
     }
 
+    @Test("a model with zero terminal SNR samples with DDIM from the last timestep and ends without noise")
+    func sampler() throws {
+        let schedule = NoiseSchedule(predictionType: .vPrediction, rescalesBetasZeroSNR: true)
+        let model = try trainer(config { $0.schedule = schedule }).model
+        #expect(try model.noiseSchedule() == schedule)
+        #expect(try model.defaultSampler() == .ddim)
+        #expect(try model.samplerTimesteps([.ddim], steps: 10) == (0..<10).map { 99 + 100 * $0 })
+        let options = try model.samplerConfig(.ddim)
+        #expect(options.setAlphaToOne && options.clipSampleRange == nil)
+        let plain = try trainer(config()).model
+        #expect(try plain.defaultSampler() == .pndm)
+        #expect(try !plain.samplerConfig(.ddim).setAlphaToOne)
+    }
+
     private func run(_ trainer: TeacherTrainer, until stop: Int = .max) throws {
         try trainer.run(shouldStop: { trainer.loop.step >= stop })
     }

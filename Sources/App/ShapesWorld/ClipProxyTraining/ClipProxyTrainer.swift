@@ -50,7 +50,7 @@ public final class ClipProxyTrainer: Trainer {
         return fixed
     }
 
-    public static var fileFormat: CheckpointFormat { .clip }
+    public var fileFormat: CheckpointFormat { .clip }
 
     /// Writes the proxy with its final weights and, unless all steps are done, the state of the run.
     ///

@@ -108,7 +108,7 @@ public final class TeacherTrainer: Trainer {
         return Identity(config: fixed, start: start)
     }
 
-    public static var fileFormat: CheckpointFormat { .model }
+    public var fileFormat: CheckpointFormat { .model }
 
     /// Writes the model with its final weights, and the state of the run.
     ///
@@ -121,16 +121,24 @@ public final class TeacherTrainer: Trainer {
         try withFinalState { try $0.writeModel(to: path, manifest: manifest, as: type, training: $1) }
     }
 
-    /// A diffusers `scheduler_config.json` of the schedule.
+    /// A diffusers `scheduler_config.json` of the schedule: Stable Diffusion's sampler; with zero terminal SNR, DDIM
+    /// that starts at the last timestep (Lin et al. 2023, arXiv:2305.08891, sections 3.1 and 3.3) and ends without
+    /// noise.
     static func schedulerJSON(_ schedule: NoiseSchedule) throws -> String {
         let encoder = JSONEncoder()
         var object = try JSONSerialization.jsonObject(with: encoder.encode(schedule)) as? [String: Any] ?? [:]
-        object["_class_name"] = "PNDMScheduler"
         object["clip_sample"] = false
-        object["set_alpha_to_one"] = false
-        object["skip_prk_steps"] = true
-        object["steps_offset"] = 1
-        object["timestep_spacing"] = "leading"
+        if schedule.rescalesBetasZeroSNR {
+            object["_class_name"] = SamplerKind.ddim.className
+            object["set_alpha_to_one"] = true
+            object["timestep_spacing"] = "trailing"
+        } else {
+            object["_class_name"] = SamplerKind.pndm.className
+            object["set_alpha_to_one"] = false
+            object["skip_prk_steps"] = true
+            object["steps_offset"] = 1
+            object["timestep_spacing"] = "leading"
+        }
         let data = try JSONSerialization.data(withJSONObject: object, options: [.sortedKeys, .prettyPrinted])
         return String(decoding: data, as: UTF8.self)
     }

@@ -11,7 +11,7 @@ import Tensors
 
 /// A run of stage I or stage II.
 public final class DistillationTrainer: Trainer {
-    /// The student, whose UNet has fake-quantized weights.
+    /// The student, whose UNet has fake-quantized weights; in stage II also a full-precision model, for comparisons.
     public let model: DiffusionPipeline
     public let loop: TrainingLoop
     public let stage: DistillationStage
@@ -26,7 +26,8 @@ public final class DistillationTrainer: Trainer {
     /// A run from the current weights and scales of the student.
     ///
     /// - Parameters:
-    ///   - student: quantized by `DiffusionPipeline.quantize`. Its text encoder is frozen.
+    ///   - student: quantized by `DiffusionPipeline.quantize`; in stage II also a full-precision model. Its text
+    ///     encoder is frozen.
     ///   - teacher: required in stage I. It is frozen, and its weights are rounded in place to `options.teacherDtype`.
     ///   - data: the training data.
     ///   - stage: decides the loss.
@@ -139,18 +140,26 @@ public final class DistillationTrainer: Trainer {
             bits: Dictionary(uniqueKeysWithValues: bits))
     }
 
-    public static var fileFormat: CheckpointFormat { .student }
+    /// Students have quantized layers.
+    public var fileFormat: CheckpointFormat { model.recipe == nil ? .model : .student }
 
     /// A finished stage can be trained for more steps.
     public static var keepsFinalState: Bool { true }
 
-    /// Writes the student with its final weights, and the state of the run.
+    /// Writes the student, or the full-precision model, with its final weights, and the state of the run.
     ///
     /// - Parameters:
     ///   - path: the file; a file of that name is replaced when the new one is complete.
     ///   - manifest: this run.
     /// - Throws: `FileError`, `HDF5Error`, `CheckpointError`.
     public func write(to path: String, manifest: RunManifest) throws {
-        try withFinalState { try $0.writeStudent(to: path, manifest: manifest, training: $1) }
+        let isStudent = fileFormat == .student
+        try withFinalState { model, state in
+            if isStudent {
+                try model.writeStudent(to: path, manifest: manifest, training: state)
+            } else {
+                try model.writeModel(to: path, manifest: manifest, training: state)
+            }
+        }
     }
 }

@@ -23,7 +23,7 @@ public protocol Trainer {
     /// The settings that decide the result. A run is only resumed from a file with the same ones.
     var identity: Identity { get }
     /// The format of the files that the run writes.
-    static var fileFormat: CheckpointFormat { get }
+    var fileFormat: CheckpointFormat { get }
     /// Whether the file of a finished run keeps the optimizer's state, so that the run can be continued with more
     /// steps; false by default.
     static var keepsFinalState: Bool { get }
@@ -76,7 +76,7 @@ extension Trainer {
     /// - Throws: what `CheckpointReader` throws; `TrainingStateError`: `.differentRun` if the file belongs to another
     ///   run, `.scheduleLength`, `.stepsDone` and `.noFinalState` if the run cannot have this number of steps.
     public func resume(from path: String) throws -> Bool {
-        try loop.resume(from: CheckpointReader(path, formats: [Self.fileFormat]), run: try identityText())
+        try loop.resume(from: CheckpointReader(path, formats: [fileFormat]), run: try identityText())
     }
 
     private func identityText() throws -> String {
