@@ -21,7 +21,7 @@ import Testing
     func products(bits: Int) {
         var random = Philox(seed: 3)
         let (weight, gradient) = (random.normal([7, 5, 3, 3]), random.normal([7, 5, 3, 3]))
-        let grid = BalancedGrid(BitWidth(bits))
+        let grid = QuantizationGrid(BitWidth(bits))
         let scales = ScaleInitialization.paper.scales(of: weight, grid: grid)
         let error = fakeQuantize(weight, scales: scales, grid: grid) - weight
         let products = quantizationErrorProducts(gradient, weight: weight, scales: scales, grid: grid)

@@ -78,6 +78,33 @@ struct TrainingTests {
         #expect(refused.errors.contains("schedule.decay: with cosine, the learning rates of the 2 steps"))
     }
 
+    @Test("stage 1 continues from a student with other bits, stage 2 trains a full-precision model", .slow)
+    func starts() throws {
+        let folder = try folder()
+        let inventory = try UNet2DConditionConfig(json: Data(TinyModel.latentJSON.utf8)).inventory()
+        try BitRecipe.uniform(BitWidth(5), over: inventory).write(to: folder.url("wide.json"))
+        try succeed(distill(folder, "--recipe", "wide.json", "-o", "wide.h5"))
+        try succeed(distill(folder, "--student", "wide.h5", "-o", "narrow.h5"))
+        try succeed(distill(folder, "-o", "direct.h5"))
+        #expect(try folder.data("narrow.h5") != folder.data("direct.h5"))
+        try succeed(distill(folder, "--grid", "lsq", "--init", "min-max", "-o", "lsq.h5"))
+        let lsq = try DiffusionPipeline(contentsOf: folder.file("lsq.h5"))
+        let weights = lsq.denoiser.quantizedLayers.compactMap { $0.weight as? FakeQuantizedWeight }
+        #expect(weights.contains { $0.grid == QuantizationGrid(lsq: BitWidth(3)) && $0.codes.min() == -4 })
+        #expect(weights.allSatisfy { !$0.grid.isBalanced && ($0.codes.max() ?? 0) <= $0.grid.maximumCode })
+        let packing = try folder.run("pack", "lsq.h5", "-o", "lsq-packed.h5")
+        #expect(packing.status == 65 && packing.errors.contains("LSQ's grid of "), "\(packing.errors)")
+        #expect(!folder.names.contains { $0.hasPrefix("lsq-packed") })
+        let model = try folder.run(
+            "distill", "--stage", "2", "--model", "model.h5", "--data", "set.h5", "--config", "d.yaml", "-o",
+            "tuned.h5", "--quiet")
+        try succeed(model)
+        let tuned = try DiffusionPipeline(contentsOf: folder.file("tuned.h5"))
+        #expect(tuned.recipe == nil)
+        let quantized = try folder.run("distill", "--stage", "2", "--model", "direct.h5", "--data", "set.h5", "-o", "x")
+        #expect(quantized.status == 65 && quantized.errors.contains("direct.h5: already quantized"))
+    }
+
     @Test("--resume with other settings names these only", .slow)
     func otherSettings() throws {
         let folder = try folder()

@@ -277,7 +277,7 @@ import Testing
         let folder = try TemporaryFolder()
         let path = folder.file("a.h5")
         let layer = try PackedLayerRecord(
-            path: "a", grid: BalancedGrid(BitWidth(1)), encoding: .radix, shape: [2, 5], codes: [0, 0],
+            path: "a", grid: QuantizationGrid(BitWidth(1)), encoding: .radix, shape: [2, 5], codes: [0, 0],
             scales: [1, 1e-9])
         let writer = try CheckpointWriter(path, header: SampleCheckpoint.header(.packed))
         #expect(

@@ -90,7 +90,7 @@ import Testing
         try SampleCheckpoint.writeStudent(folder.file("a.h5"))
         let parameters = try CheckpointParameters(CheckpointReader(folder.file("a.h5")))
         let layer = try #require(try weight(parameters, "mid.to_q.weight", [4, 6]) as? FakeQuantizedWeight)
-        #expect(layer.grid == BalancedGrid(BitWidth(2)))
+        #expect(layer.grid == QuantizationGrid(BitWidth(2)))
         #expect(layer.latent.name == "mid.to_q.weight")
         #expect(layer.latent.value.values == SampleCheckpoint.values(24, seed: 2))
         #expect(layer.scaleParameter.name == "mid.to_q.weight.scale")

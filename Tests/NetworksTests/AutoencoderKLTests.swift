@@ -246,7 +246,7 @@ private struct PartialProvider: ParameterProvider {
     private static func pack(_ layer: any WeightedLayer, _ bits: BitWidth) throws {
         let dense = Parameter(layer.path, layer.weight.tensor(), isTrainable: false)
         let student = FakeQuantizedWeight(
-            latent: dense, grid: BalancedGrid(fittingInByte: bits), initialization: .paper)
+            latent: dense, grid: QuantizationGrid(fittingInByte: bits), initialization: .paper)
         let codes = try packCodes(student.codes, levels: student.grid.levels, encoding: .radix)
         layer.weight = try PackedWeight(
             shape: student.shape, grid: student.grid, encoding: .radix, codes: codes, scales: student.scales)

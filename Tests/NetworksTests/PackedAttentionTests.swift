@@ -28,7 +28,7 @@ import Testing
             for layer in store.weightedLayers {
                 let student = FakeQuantizedWeight(
                     latent: Parameter(layer.path, layer.weight.tensor(), isTrainable: false),
-                    grid: BalancedGrid(BitWidth(4)), initialization: .paper)
+                    grid: QuantizationGrid(BitWidth(4)), initialization: .paper)
                 let packed = try PackedWeight(
                     shape: student.shape, grid: student.grid, encoding: .radix,
                     codes: packCodes(student.codes, levels: student.grid.levels, encoding: .radix),

@@ -47,7 +47,7 @@ import Testing
         for layer in unet.quantizedLayers {
             let shape = [Int](repeating: 1, count: layer.weight.shape.count)
             let record = try PackedLayerRecord(
-                path: layer.path, grid: BalancedGrid(BitWidth(1)), encoding: .radix, shape: shape, codes: [1],
+                path: layer.path, grid: QuantizationGrid(BitWidth(1)), encoding: .radix, shape: shape, codes: [1],
                 scales: [1])
             try writer.write(record)
             overhead.addPackedLayer(layer.path, rank: shape.count)

@@ -11,11 +11,11 @@ import Testing
 
 /// One case of `Tests/Fixtures/make_lsq_fixtures.py`.
 private struct LSQCase: Decodable, CustomTestStringConvertible {
-    let bits: Int
+    let bits, levels: Int
     let shape: [Int]
     let weight, scales, upstream, output, weightGradient, scaleGradient: [Double]
 
-    var testDescription: String { "\(bits) bits, \(shape)" }
+    var testDescription: String { "\(bits) bits, \(levels) levels, \(shape)" }
 
     private struct File: Decodable { let cases: [LSQCase] }
 
@@ -29,7 +29,7 @@ private struct LSQCase: Decodable, CustomTestStringConvertible {
 private struct FakeQuantization {
     let output, weightGradient, scaleGradient: Tensor
 
-    init(_ weight: Tensor, _ scales: Tensor, _ grid: BalancedGrid, upstream: Tensor) throws {
+    init(_ weight: Tensor, _ scales: Tensor, _ grid: QuantizationGrid, upstream: Tensor) throws {
         let (weight, scales) = (Parameter("weight", weight), Parameter("scales", scales))
         output = fakeQuantize(weight.tensor(), scales: scales.tensor(), grid: grid)
         output.backward(upstream)
@@ -42,9 +42,9 @@ private struct FakeQuantization {
     @Test("values and both gradients are PyTorch's, at ties, at the ends and outside of the grid too")
     func golden() throws {
         let cases = try LSQCase.load()
-        #expect(cases.count == 16)
+        #expect(cases.count == 24)
         for golden in cases {
-            let grid = BalancedGrid(BitWidth(golden.bits))
+            let grid = try #require(QuantizationGrid(BitWidth(golden.bits), levels: golden.levels))
             let result = try FakeQuantization(
                 Tensor(golden.weight.map(Float.init), shape: golden.shape),
                 Tensor(golden.scales.map(Float.init), shape: [golden.shape[0]]), grid,
@@ -54,11 +54,12 @@ private struct FakeQuantization {
             expectClose(result.output.values, golden.output, .roundings(2), "\(label) output")
             expectClose(
                 result.weightGradient.values, golden.weightGradient, .roundings(2), "\(label) weight")
-            // Every term is at most |g|·Q, and the sum is divided by √(N·Q).
+            // Every term is at most |g|·P with the largest magnitude P of a code, and the sum is divided by √(N·Q).
             let perChannel = golden.weight.count / golden.shape[0]
-            let largest = Double(grid.maximumCode)
+            let (largest, ofScale) = (Double(-grid.minimumCode), Double(max(grid.maximumCode, 1)))
             let magnitude =
-                golden.upstream.reduce(0) { max($0, abs($1)) } * (Double(perChannel) * largest).squareRoot()
+                golden.upstream.reduce(0) { max($0, abs($1)) } * largest
+                * (Double(perChannel) / ofScale).squareRoot()
             expectClose(
                 result.scaleGradient.values, golden.scaleGradient,
                 .float32Reduction(n: perChannel, magnitude: magnitude), "\(label) scales")
@@ -72,7 +73,7 @@ private struct FakeQuantization {
         arguments: BitWidth.all)
     func homogeneous(bits: BitWidth) throws {
         // f(λw, λs) = λ f(w, s), so ⟨∂f/∂w, w⟩ + ∂f/∂s·s = f (Euler), whatever is clipped.
-        let (channels, count) = (6, 50), grid = BalancedGrid(bits)
+        let (channels, count) = (6, 50), grid = QuantizationGrid(bits)
         let weight = normal([channels, count], stream: 1)
         let scales = Tensor((1...channels).map { Float($0) / Float(3 * grid.maximumCode) }, shape: [channels])
         let upstream = normal([channels, count], stream: 2)
@@ -100,7 +101,7 @@ private struct FakeQuantization {
         "the gradient of a weight is the mean slope over whole steps: 1 inside the grid, 0 outside",
         arguments: BitWidth.all)
     func meanSlope(bits: BitWidth) throws {
-        let grid = BalancedGrid(bits)
+        let grid = QuantizationGrid(bits)
         let scale: Float = 0.125, end = Float(grid.maximumCode) * scale
         // A step above and below each value stays on the same side of the grid's end.
         let values: [Float] = [0.03, -0.05, end + scale * 1.3, -end - scale * 1.7, 40, -40]
@@ -116,7 +117,7 @@ private struct FakeQuantization {
 
     @Test("where all weights are clipped, the scale's gradient is its derivative times 1/√(N·Q)")
     func clippedScale() throws {
-        let grid = BalancedGrid(BitWidth(3))
+        let grid = QuantizationGrid(BitWidth(3))
         let weight = Tensor([9, -7, 8, 30, -11, 6], shape: [2, 3]), scales = Tensor([1, 1.25], shape: [2])
         let upstream = Tensor([1, 2, -0.5, 0.25, -3, 1], shape: [2, 3])
         let result = try FakeQuantization(weight, scales, grid, upstream: upstream)
@@ -132,11 +133,11 @@ private struct FakeQuantization {
     @Test("nothing is kept for gradients that are not computed")
     func withoutTape() {
         let weight = normal([2, 5]), scales = Tensor([0.5, 1], shape: [2])
-        #expect(!fakeQuantize(weight, scales: scales, grid: BalancedGrid(BitWidth(2))).requiresGradient)
+        #expect(!fakeQuantize(weight, scales: scales, grid: QuantizationGrid(BitWidth(2))).requiresGradient)
         let frozen = Parameter("frozen", weight, isTrainable: false)
         let trained = Parameter("trained", scales)
         let output = fakeQuantize(
-            frozen.tensor(), scales: trained.tensor(), grid: BalancedGrid(BitWidth(2)))
+            frozen.tensor(), scales: trained.tensor(), grid: QuantizationGrid(BitWidth(2)))
         output.sum().backward()
         #expect(frozen.gradient == nil)
         #expect(trained.gradient != nil)
@@ -149,7 +150,7 @@ private struct FakeQuantization {
             let scales = Parameter("scales", Tensor([0.5, 0.4, 0.3], shape: [3]))
             let upstream = normal([3, 40], stream: 1)
             var (held, address): ([Tensor], UnsafePointer<Float>?) = ([], nil)
-            let seen = fakeQuantize(weight.tensor(), scales: scales.tensor(), grid: BalancedGrid(BitWidth(2)))
+            let seen = fakeQuantize(weight.tensor(), scales: scales.tensor(), grid: QuantizationGrid(BitWidth(2)))
             Tensor.custom("top", inputs: [seen], output: Tensor(scalar: 0)) { _ in
                 let gradient = upstream * 1
                 address = gradient.withUnsafeBufferPointer(\.baseAddress)
@@ -169,7 +170,7 @@ private struct FakeQuantization {
     @Test("scales that are not one per output channel trap")
     func wrongScales() async {
         await #expect(processExitsWith: .failure) {
-            _ = fakeQuantize(.ones([3, 2]), scales: .ones([2]), grid: BalancedGrid(BitWidth(1)))
+            _ = fakeQuantize(.ones([3, 2]), scales: .ones([2]), grid: QuantizationGrid(BitWidth(1)))
         }
     }
 }

@@ -32,7 +32,7 @@ import Testing
         let seen = weight.tensor()
         #expect(
             seen.values
-                == BalancedQuantizer.dequantize(weight.codes, scales: weight.scales, shape: [4, 25])
+                == GridQuantizer.dequantize(weight.codes, scales: weight.scales, shape: [4, 25])
                 .values
         )
         #expect(Set(weight.codes).isSubset(of: Set(-2...2)))
@@ -61,7 +61,7 @@ import Testing
         await #expect(processExitsWith: .failure) {
             _ = FakeQuantizedWeight(
                 latent: Parameter("w", .ones([3, 2])), scales: Parameter("w.scale", .ones([2])),
-                grid: BalancedGrid(BitWidth(1)))
+                grid: QuantizationGrid(BitWidth(1)))
         }
     }
 }

@@ -19,7 +19,7 @@ struct NaiveChannel {
     /// Q, the largest code.
     let largest: Double
 
-    init(_ weights: [Float], _ grid: BalancedGrid) {
+    init(_ weights: [Float], _ grid: QuantizationGrid) {
         self.weights = weights.map(Double.init)
         largest = Double(grid.maximumCode)
     }

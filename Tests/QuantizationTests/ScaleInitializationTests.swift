@@ -22,17 +22,17 @@ import Testing
     }()
 
     /// ‖s·q − w‖² per channel, in Double.
-    private func errors(_ weights: Tensor, _ scales: Tensor, _ grid: BalancedGrid) -> [Double] {
+    private func errors(_ weights: Tensor, _ scales: Tensor, _ grid: QuantizationGrid) -> [Double] {
         zip(weights.rows, scales.values).map { NaiveChannel($0, grid).error(Double($1)) }
     }
 
     @Test("min-max puts the largest weight on the end of the grid", arguments: BitWidth.all)
     func minMax(bits: BitWidth) {
-        let grid = BalancedGrid(bits)
+        let grid = QuantizationGrid(bits)
         let scales = ScaleInitialization.minMax.scales(of: Self.weights, grid: grid)
         expectClose(
             scales.values, Self.weights.rows.map { NaiveChannel($0, grid).minMaxScale }, .oneRounding)
-        let codes = BalancedQuantizer.codes(of: Self.weights, scales: scales, grid: grid)
+        let codes = GridQuantizer.codes(of: Self.weights, scales: scales, grid: grid)
         for channel in 0..<8 {
             let largest = codes[channel * 300..<(channel + 1) * 300].map { abs($0) }.max()
             #expect(largest == Int16(grid.maximumCode))
@@ -41,7 +41,7 @@ import Testing
 
     @Test("alternating scales are those of the definition in Double", arguments: BitWidth.all)
     func definition(bits: BitWidth) {
-        let grid = BalancedGrid(bits)
+        let grid = QuantizationGrid(bits)
         for rounds in [0, 1, 2, 10] {
             let scales = ScaleInitialization.alternating(rounds: rounds).scales(of: Self.weights, grid: grid)
             let expected = Self.weights.rows.map { NaiveChannel($0, grid).alternatingScale(rounds: rounds) }
@@ -52,9 +52,24 @@ import Testing
         #expect(ScaleInitialization.paper == .alternating(rounds: 10))
     }
 
+    @Test("the search returns the best of 80 scales", arguments: BitWidth.all)
+    func searched(bits: BitWidth) {
+        let grid = QuantizationGrid(bits)
+        let scales = ScaleInitialization.paperSearch.scales(of: Self.weights, grid: grid)
+        for (row, scale) in zip(Self.weights.rows, scales.values) {
+            let channel = NaiveChannel(row, grid)
+            let candidates = (1...80).map { Double(channel.minMaxScale) * Double($0) / 80 }
+            let smallest = candidates.map { channel.error($0) }.min() ?? .nan
+            #expect(channel.error(Double(scale)) <= smallest * (1 + 1e-5))
+            #expect(candidates.contains { abs($0 - Double(scale)) < 1e-6 * $0 })
+        }
+        let zeros = ScaleInitialization.paperSearch.scales(of: Tensor.zeros([2, 3]), grid: grid)
+        #expect(zeros.values == [1, 1])
+    }
+
     @Test("no round raises the error, and ten rounds beat min-max", arguments: BitWidth.all)
     func monotone(bits: BitWidth) {
-        let grid = BalancedGrid(bits)
+        let grid = QuantizationGrid(bits)
         let errorsByRound = (0...12).map { rounds in
             errors(
                 Self.weights,
@@ -74,7 +89,7 @@ import Testing
         "on narrow grids ten rounds are as good as a search over 80 scales, as the paper found",
         arguments: [1, 2].map { BitWidth($0) })
     func search(bits: BitWidth) {
-        let grid = BalancedGrid(bits)
+        let grid = QuantizationGrid(bits)
         let weights = normal([8, 2000], deviation: 0.02, stream: 5)
         let found = errors(weights, ScaleInitialization.paper.scales(of: weights, grid: grid), grid)
         for (row, error) in zip(weights.rows, found) {
@@ -86,7 +101,7 @@ import Testing
 
     @Test("a channel of zeros gets scale 1 and leaves its neighbours alone", arguments: BitWidth.all)
     func zeroChannel(bits: BitWidth) {
-        let grid = BalancedGrid(bits)
+        let grid = QuantizationGrid(bits)
         let row = normal([1, 40], stream: 6)
         let weights = Tensor.concatenated([row, .zeros([1, 40]), row * -2], axis: 0)
         for initialization in [ScaleInitialization.minMax, .paper] {
@@ -94,14 +109,14 @@ import Testing
             #expect(scales[1] == 1)
             #expect(scales[0] == initialization.scales(of: row, grid: grid)[0])
             #expect(scales[2] == 2 * scales[0])
-            let codes = BalancedQuantizer.codes(of: weights, scales: scales, grid: grid)
+            let codes = GridQuantizer.codes(of: weights, scales: scales, grid: grid)
             #expect(codes[40..<80].allSatisfy { $0 == 0 })
         }
     }
 
     @Test("constant channels are represented exactly", arguments: BitWidth.all)
     func constantChannels(bits: BitWidth) {
-        let grid = BalancedGrid(bits)
+        let grid = QuantizationGrid(bits)
         let weights = Tensor.concatenated(
             [.full([1, 30], 0.7), .full([1, 30], -3), .full([1, 30], 1e-3)], axis: 0)
         let scales = ScaleInitialization.paper.scales(of: weights, grid: grid)
@@ -113,7 +128,7 @@ import Testing
         "weights of any size give the same codes with scales that follow", arguments: BitWidth.all,
         [Float(1e-30), 1e30])
     func extremes(bits: BitWidth, size: Float) {
-        let grid = BalancedGrid(bits)
+        let grid = QuantizationGrid(bits)
         // A power of two near `size`, so that multiplication changes exponents only.
         let factor = Float(sign: .plus, exponent: size.exponent, significand: 1)
         let weights = normal([3, 70], stream: 7)
@@ -122,8 +137,8 @@ import Testing
             let scales = initialization.scales(of: weights * factor, grid: grid)
             #expect(scales.values == (plain * factor).values)
             #expect(
-                BalancedQuantizer.codes(of: weights * factor, scales: scales, grid: grid)
-                    == BalancedQuantizer.codes(of: weights, scales: plain, grid: grid))
+                GridQuantizer.codes(of: weights * factor, scales: scales, grid: grid)
+                    == GridQuantizer.codes(of: weights, scales: plain, grid: grid))
             // A student made of such weights sees them with these scales and no others.
             let student = FakeQuantizedWeight(
                 latent: Parameter("weight", weights * factor), bits: bits, initialization: initialization)
@@ -135,7 +150,7 @@ import Testing
 
     @Test("the smallest and the largest numbers of Float32 still get usable scales")
     func limits() {
-        let grid = BalancedGrid(BitWidth(8))
+        let grid = QuantizationGrid(BitWidth(8))
         let values: [Float] = [
             Float.leastNonzeroMagnitude, -.leastNonzeroMagnitude, Float.greatestFiniteMagnitude, -1,
         ]

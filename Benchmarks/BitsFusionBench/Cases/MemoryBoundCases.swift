@@ -47,7 +47,7 @@ enum MemoryBoundCases {
 
     private static func quantized(_ name: String) -> (weight: Tensor, scales: Tensor) {
         let weight = RandomInputs(name).weight("weight", quantizedShape)
-        let grid = BalancedGrid(quantizedBits)
+        let grid = QuantizationGrid(quantizedBits)
         return (weight, ScaleInitialization.alternating(rounds: 3).scales(of: weight, grid: grid))
     }
 
@@ -55,7 +55,7 @@ enum MemoryBoundCases {
     private static var fakeQuantization: BenchmarkCase {
         let name = "fake-quantize 640x640x3x3, ternary"
         let count = quantizedShape.reduce(1, *)
-        let grid = BalancedGrid(quantizedBits)
+        let grid = QuantizationGrid(quantizedBits)
         return BenchmarkCase(
             name: name, group: .kernels, operation: "fake_quantize",
             options: ["maximum_code": grid.maximumCode],
@@ -71,7 +71,7 @@ enum MemoryBoundCases {
     private static var fakeQuantizationBackward: BenchmarkCase {
         let name = "fake-quantize backward 640x640x3x3, ternary"
         let count = quantizedShape.reduce(1, *)
-        let grid = BalancedGrid(quantizedBits)
+        let grid = QuantizationGrid(quantizedBits)
         return BenchmarkCase(
             name: name, group: .kernels, operation: "fake_quantize_backward",
             options: ["maximum_code": grid.maximumCode], bytes: Double(3 * 4 * count), twins: [.float32],

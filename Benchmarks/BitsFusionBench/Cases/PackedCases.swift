@@ -80,6 +80,6 @@ extension WeightedLayer {
             latent: dense, bits: bits, initialization: .alternating(rounds: 3))
         let codes = try packCodes(student.codes, levels: student.grid.levels, encoding: .radix)
         weight = try PackedWeight(
-            shape: student.shape, grid: BalancedGrid(bits), encoding: .radix, codes: codes, scales: student.scales)
+            shape: student.shape, grid: QuantizationGrid(bits), encoding: .radix, codes: codes, scales: student.scales)
     }
 }

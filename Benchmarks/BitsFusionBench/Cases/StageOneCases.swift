@@ -68,8 +68,8 @@ private struct StageOneSetup {
         BenchmarkCase(
             name: "train " + name, group: .train, operation: "stage_one",
             options: [
-                "maximum_code": BalancedGrid(Self.bits).maximumCode,
-                "maximum_code_of_ends": BalancedGrid(.firstAndLast).maximumCode,
+                "maximum_code": QuantizationGrid(Self.bits).maximumCode,
+                "maximum_code_of_ends": QuantizationGrid(.firstAndLast).maximumCode,
                 "rounds_teacher": teacherType == .bfloat16 ? 1 : 0,
             ],
             text: unet.twinText.merging(["compared": comparedLayers.joined(separator: " ")]) { first, _ in

@@ -4,30 +4,31 @@
 
 import Tensors
 
-/// s · clip(round(w / s), -Q, Q) per output channel, Q = 2^(b-1), with gradients for weights and scales.
+/// s · clip(round(w / s), -P, Q) per output channel, with gradients for weights and scales. Balanced grids of b bits
+/// have P = Q = 2^(b-1); LSQ's grid has Q = 2^(b-1) - 1.
 ///
-/// - The gradient of the weight is passed on where |w / s| < Q and is 0 elsewhere (straight-through).
-/// - The gradient of a scale is the sum of (code − w/s where |w / s| < Q, code elsewhere) over the channel, times
-///   1 / √(N·Q) with N weights in the channel.
+/// - The gradient of the weight is passed on where -P < w / s < Q and is 0 elsewhere (straight-through).
+/// - The gradient of a scale is the sum of (code − w/s where -P < w / s < Q, code elsewhere) over the channel, times
+///   1 / √(N·Q) with N weights in the channel (Q = 1 for the codes -1 and 0).
 ///
 /// - Parameters:
 ///   - weight: `[OC, ...]`, on or off the tape.
 ///   - scales: `[OC]`, > 0, on or off the tape.
 ///   - grid: the grid of the codes.
 /// - Returns: the shape of `weight`.
-public func fakeQuantize(_ weight: Tensor, scales: Tensor, grid: BalancedGrid) -> Tensor {
+public func fakeQuantize(_ weight: Tensor, scales: Tensor, grid: QuantizationGrid) -> Tensor {
     fakeQuantizedOperand(weight, scales: scales, grid: grid).materialized()
 }
 
 /// As `fakeQuantize`, but computed on access. The values of `weight` and `scales` must not change before.
-func fakeQuantizedOperand(_ weight: Tensor, scales: Tensor, grid: BalancedGrid) -> Tensor {
+func fakeQuantizedOperand(_ weight: Tensor, scales: Tensor, grid: QuantizationGrid) -> Tensor {
     let (channels, rowLength) = checkedRows(weight, scales)
-    let maximumCode = Float(grid.maximumCode)
+    let (low, high) = grid.range
     let (values, steps) = (weight.detached(), scales.detached())
     let output = Tensor(weight.shape) { rows, codes in
         for channel in rows {
             kernels.fake_quantize(
-                values.row(channel * rowLength), steps[channel], maximumCode,
+                values.row(channel * rowLength), steps[channel], low, high,
                 codes + (channel - rows.lowerBound) * rowLength, rowLength)
         }
     }
@@ -35,10 +36,10 @@ func fakeQuantizedOperand(_ weight: Tensor, scales: Tensor, grid: BalancedGrid) 
         // Computed in place where the gradient is not shared.
         let ofWeight = gradient.isUniquelyOwned() ? gradient : gradient.copied()
         let ofScales = Tensor(unsafeUninitialized: [channels])
-        let factor = 1 / (Float(rowLength) * maximumCode).squareRoot()
+        let factor = 1 / (Float(rowLength) * max(high, 1)).squareRoot()
         forEachRow(channels, rowLength) { channel in
             let total = kernels.fake_quantize_grad(
-                values.row(channel * rowLength), steps[channel], maximumCode,
+                values.row(channel * rowLength), steps[channel], low, high,
                 ofWeight.mutableRow(channel * rowLength), rowLength)
             ofScales.mutableRow(channel).pointee = total * factor
         }

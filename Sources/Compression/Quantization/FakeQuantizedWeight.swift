@@ -11,10 +11,10 @@ public final class FakeQuantizedWeight: QuantizedWeight, @unchecked Sendable {
     /// The trained scales, `[OC]`, with the key `<key>.scale`. After a training step they may be zero or negative; see
     /// `scales`.
     public let scaleParameter: Parameter
-    public let grid: BalancedGrid
+    public let grid: QuantizationGrid
 
     /// - Precondition: `scales` is `[OC]` for a latent `[OC, ...]`.
-    public init(latent: Parameter, scales: Parameter, grid: BalancedGrid) {
+    public init(latent: Parameter, scales: Parameter, grid: QuantizationGrid) {
         precondition(
             scales.shape == [latent.shape[0]],
             "\(latent.name): scales \(scales.shape) for weight \(latent.shape)")
@@ -25,11 +25,11 @@ public final class FakeQuantizedWeight: QuantizedWeight, @unchecked Sendable {
 
     /// Quantizes `latent` with initial scales.
     public convenience init(latent: Parameter, bits: BitWidth, initialization: ScaleInitialization) {
-        self.init(latent: latent, grid: BalancedGrid(bits), initialization: initialization)
+        self.init(latent: latent, grid: QuantizationGrid(bits), initialization: initialization)
     }
 
     /// Quantizes `latent` with newly initialized scales on `grid`.
-    public convenience init(latent: Parameter, grid: BalancedGrid, initialization: ScaleInitialization) {
+    public convenience init(latent: Parameter, grid: QuantizationGrid, initialization: ScaleInitialization) {
         let scales = initialization.scales(of: latent.value, grid: grid)
         self.init(latent: latent, scales: Parameter(latent.name + ".scale", scales), grid: grid)
     }
@@ -48,7 +48,7 @@ public final class FakeQuantizedWeight: QuantizedWeight, @unchecked Sendable {
 
     /// The codes of the current values, row-major.
     public var codes: [Int16] {
-        BalancedQuantizer.codes(of: latent.value, scales: scales, grid: grid)
+        GridQuantizer.codes(of: latent.value, scales: scales, grid: grid)
     }
 
     /// The smallest scale used by layers. Optimizers should keep `scaleParameter` at or above it.

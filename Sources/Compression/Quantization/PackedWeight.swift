@@ -18,7 +18,7 @@ public enum ActivationType: String, CaseIterable, Sendable {
 /// A frozen weight stored as low-bit codes and one scale per output channel.
 public final class PackedWeight: QuantizedWeight {
     public let shape: [Int]
-    public let grid: BalancedGrid
+    public let grid: QuantizationGrid
     /// `[OC]`, each > 0.
     public let scales: Tensor
     private let content: Content
@@ -36,7 +36,7 @@ public final class PackedWeight: QuantizedWeight {
     /// - Throws: `PackingError` if `codes` are not the encoded codes of a weight of this shape and grid.
     /// - Precondition: `scales` is `[OC]`, one scale per output channel.
     public init(
-        shape: [Int], grid: BalancedGrid, encoding: PackingEncoding, codes: [UInt8], scales: Tensor
+        shape: [Int], grid: QuantizationGrid, encoding: PackingEncoding, codes: [UInt8], scales: Tensor
     ) throws(PackingError) {
         precondition(scales.shape == [shape.first ?? 0], "packed weight \(shape): scales \(scales.shape)")
         self.shape = shape
@@ -75,7 +75,7 @@ public final class PackedWeight: QuantizedWeight {
     public func lazyTensor() -> Tensor {
         switch content {
         case .panels(let matrix): matrix.weight(scales: scales)
-        case .codes(let codes): BalancedQuantizer.dequantize(codes, scales: scales, shape: shape)
+        case .codes(let codes): GridQuantizer.dequantize(codes, scales: scales, shape: shape)
         }
     }
 
@@ -96,7 +96,7 @@ public final class PackedWeight: QuantizedWeight {
     }
 }
 
-extension BalancedQuantizer {
+extension GridQuantizer {
     /// Dequantizes an array; see the function on buffers.
     public static func dequantize(_ codes: [Int16], scales: Tensor, shape: [Int]) -> Tensor {
         codes.withUnsafeBufferPointer { dequantize($0, scales: scales, shape: shape) }

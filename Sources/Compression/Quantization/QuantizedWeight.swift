@@ -8,7 +8,7 @@ import Tensors
 /// (`PackedWeight`).
 public protocol QuantizedWeight: WeightSource {
     /// The grid of the codes.
-    var grid: BalancedGrid { get }
+    var grid: QuantizationGrid { get }
     /// `[OC]`, each > 0, not differentiable.
     var scales: Tensor { get }
     /// The signed codes, row-major, as many as weights.

@@ -47,7 +47,7 @@ struct FisherScore {
         let scored = Set(layers.map(\.path))
         let candidates = zip(all, leaves).filter { scored.contains($0.0.path) }.flatMap { layer, leaf in
             bits(layer).map { bits -> Candidate in
-                let grid = BalancedGrid(bits)
+                let grid = QuantizationGrid(bits)
                 return Candidate(
                     name: SensitivityCandidate(path: LayerID(layer.path), bits: bits), leaf: leaf,
                     grid: grid,
@@ -74,7 +74,7 @@ struct FisherScore {
     private struct Candidate {
         let name: SensitivityCandidate
         let leaf: Parameter
-        let grid: BalancedGrid
+        let grid: QuantizationGrid
         let scales: Tensor
 
         func squaredProducts() -> Double {

@@ -14,10 +14,13 @@ public struct PostTrainingQuantization: Sendable {
     public var recipe: BitRecipe
     /// How scales are initialized.
     public var initialization: ScaleInitialization
+    /// The grids of the denoiser.
+    public var grid: GridKind
 
-    public init(recipe: BitRecipe, initialization: ScaleInitialization = .paper) {
+    public init(recipe: BitRecipe, initialization: ScaleInitialization = .paper, grid: GridKind = .balanced) {
         self.recipe = recipe
         self.initialization = initialization
+        self.grid = grid
     }
 
     /// The bits of a layer; nil for one that the recipe does not name.
@@ -25,11 +28,13 @@ public struct PostTrainingQuantization: Sendable {
         recipe.layers[component.layerID(layer.path)]
     }
 
-    /// The quantized weight of a dense layer; nil for one that the recipe does not name.
+    /// The quantized weight of a layer, which keeps its scales if it is fake-quantized with the same bits; nil for one
+    /// that the recipe does not name.
     func weight(of layer: any WeightedLayer, in component: PipelineComponent) -> FakeQuantizedWeight? {
-        bits(of: layer, in: component).map {
-            FakeQuantizedWeight(
-                latent: layer.latentWeight, grid: component.grid($0), initialization: initialization)
+        bits(of: layer, in: component).map { bits in
+            let grid = grid == .lsq && component.isDenoiser ? QuantizationGrid(lsq: bits) : component.grid(bits)
+            if let trained = layer.weight as? FakeQuantizedWeight, trained.grid == grid { return trained }
+            return FakeQuantizedWeight(latent: layer.latentWeight, grid: grid, initialization: initialization)
         }
     }
 }
@@ -39,24 +44,28 @@ extension PipelineComponent {
     ///
     /// The denoiser has the paper's grids of 2^b + 1 levels. Its first and last layer, of 257 levels, are multiplied as
     /// floats. In other components most layers have 8 bits; they get 255 levels, which integer kernels multiply.
-    func grid(_ bits: BitWidth) -> BalancedGrid { isDenoiser ? BalancedGrid(bits) : BalancedGrid(fittingInByte: bits) }
+    func grid(_ bits: BitWidth) -> QuantizationGrid {
+        isDenoiser ? QuantizationGrid(bits) : QuantizationGrid(fittingInByte: bits)
+    }
 }
 
 extension DiffusionPipeline {
     /// Replaces the weights that `recipe` names by fake-quantized ones, in place. Layers that are fake-quantized
-    /// already keep their latent weights.
+    /// already keep their latent weights, and with the same bits their scales.
     ///
     /// - Parameters:
     ///   - recipe: the bits of every quantized layer of the denoiser, and of any layers of other components.
     ///   - initialization: how scales are initialized.
+    ///   - grid: the grids of the denoiser.
     ///   - progress: called with the layers done and their number; it may throw to interrupt.
     /// - Throws: `RecipeError` for a recipe that names a layer that does not exist or misses one, before anything
     ///   changes; what `progress` throws.
     public func quantize(
-        recipe: BitRecipe, initialization: ScaleInitialization, progress: (Int, Int) throws -> Void = { _, _ in }
+        recipe: BitRecipe, initialization: ScaleInitialization, grid: GridKind = .balanced,
+        progress: (Int, Int) throws -> Void = { _, _ in }
     ) throws {
         try recipe.validate(against: layerInventory())
-        let quantization = PostTrainingQuantization(recipe: recipe, initialization: initialization)
+        let quantization = PostTrainingQuantization(recipe: recipe, initialization: initialization, grid: grid)
         let layers = components.flatMap { component in
             component.store.weightedLayers.filter { quantization.bits(of: $0, in: component) != nil }
                 .map { (component, $0) }

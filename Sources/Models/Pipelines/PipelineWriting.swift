@@ -106,7 +106,7 @@ extension DiffusionPipeline {
     ///     model whose layers are quantized.
     ///   - progress: called with the layers packed and their number; it may throw to interrupt.
     /// - Throws: `CheckpointError`, `PackingError`, `TimeFeatureError` where time features cannot be cached;
-    ///   `RecipeError` for a recipe of another model.
+    ///   `RecipeError` for a recipe of another model; `PackedLayerError` for a student with LSQ's grids.
     public func writePacked(
         to path: String, manifest: RunManifest, options: PackingOptions,
         quantization: PostTrainingQuantization? = nil, progress: (Int, Int) throws -> Void = { _, _ in }
@@ -119,6 +119,10 @@ extension DiffusionPipeline {
                 options.includes(layer.path, of: component)
                     && (layer.isQuantized || quantization?.bits(of: layer, in: component) != nil)
             }.map { (component: component, layer: $0) }
+        }
+        for (_, layer) in quantized {
+            guard let grid = layer.quantizedWeight?.grid, !grid.isBalanced else { continue }
+            throw PackedLayerError(file: path, layer: layer.path, fault: .unbalanced(levels: grid.levels))
         }
         for component in components {
             let packed = Set(quantized.filter { $0.component.name == component.name }.map { $0.layer.path + ".weight" })

@@ -36,7 +36,7 @@ enum SampleCheckpoint {
         _ path: String, bits: Int, encoding: PackingEncoding, shape: [Int], seed: UInt64 = 1, fitsInByte: Bool = false
     ) throws -> PackedLayerRecord {
         var random = SplitMix(seed: seed)
-        let grid = fitsInByte ? BalancedGrid(fittingInByte: BitWidth(bits)) : BalancedGrid(BitWidth(bits))
+        let grid = fitsInByte ? QuantizationGrid(fittingInByte: BitWidth(bits)) : QuantizationGrid(BitWidth(bits))
         let stored = (0..<shape.reduce(1, *)).map { _ in
             UInt16.random(in: 0..<UInt16(grid.levels), using: &random)
         }
@@ -66,7 +66,7 @@ enum SampleCheckpoint {
         try writer.write("mid.to_q.bias", tensor([4], seed: 3))
         try writer.write(
             QuantizationRecord(
-                path: "mid.to_q", grid: BalancedGrid(BitWidth(2)), scales: Tensor([0.5, 0.25, 1, 2], shape: [4])))
+                path: "mid.to_q", grid: QuantizationGrid(BitWidth(2)), scales: Tensor([0.5, 0.25, 1, 2], shape: [4])))
         try writer.writeTrainingState(json: "{\"step\":7}")
         try writer.write("values/mid.to_q.weight", in: .training, tensor([4, 6], seed: 4))
         try writer.write("values/mid.to_q.weight.scale", in: .training, tensor([4], seed: 5))

@@ -82,6 +82,24 @@ import Testing
         #expect((layer.weight as? FakeQuantizedWeight)?.grid.bits == BitWidth(4))
     }
 
+    @Test("quantizing a student again keeps the scales of layers with the same bits")
+    func keepsScales() throws {
+        let unet = try TinyModel.unet()
+        try unet.quantize(recipe: TinyModel.recipe(2), initialization: .paper)
+        let changed = "mid_block.resnets.0.conv1"
+        for layer in unet.store.weightedLayers {
+            guard let weight = layer.weight as? FakeQuantizedWeight else { continue }
+            weight.scaleParameter.value = weight.scaleParameter.value * 1.25
+        }
+        let before = unet.store.bits
+        var recipe = try TinyModel.recipe(2)
+        recipe.layers[LayerID(changed)] = BitWidth(3)
+        try unet.quantize(recipe: recipe, initialization: .paper)
+        for (name, bits) in unet.store.bits where name.hasSuffix(".scale") {
+            #expect((bits == before[name]) == !name.hasPrefix(changed), "\(name)")
+        }
+    }
+
     @Test("recipes with missing or unknown layers are refused, and the model is unchanged")
     func recipes() throws {
         let unet = try TinyModel.unet()

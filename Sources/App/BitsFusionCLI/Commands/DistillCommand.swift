@@ -16,6 +16,10 @@ struct DistillCommand: ParsableCommand {
             reads a student of stage 1 and trains it on the noise-prediction loss. Each stage writes a student for \
             `bitsfusion pack`.
 
+            With --student, stage 1 continues from a student with other bits, for example to reach 1.99 bits in \
+            several steps. With --model, stage 2 trains a full-precision model as long as a student, to compare both; \
+            it writes a model file.
+
             Shapes models generate their training data; other models require --data. Ctrl-C saves and stops; --resume \
             continues to the same result, bit for bit. --resume with more --steps trains a finished student further, \
             unless its learning rate depends on the number of steps (decay: cosine without horizon).
@@ -34,12 +38,15 @@ struct DistillCommand: ParsableCommand {
                 --config Configs/distill-sd15-small.yaml --dry-run
               bitsfusion distill --stage 1 --logging-dir log --validate-every 50 \\
                 --preview-every 100
+              bitsfusion distill --stage 1 --student 3bits.h5 --recipe 2bits.json \\
+                -o 2bits.h5
+              bitsfusion distill --stage 2 --model shapes -o finetuned.h5
               bitsfusion distill --stage 1 --config paper --print-config > distill.yaml
             """)
 
     @OptionGroup(title: "Common options") var main: MainOptions
+    @OptionGroup(title: "Models") var start: StartOptions
     @OptionGroup(title: "Stage 1") var first: FirstStageOptions
-    @OptionGroup(title: "Stage 2") var second: SecondStageOptions
     @OptionGroup(title: "Resuming and logging") var saving: TrainingFileOptions
     @OptionGroup(title: "Validation") var validation: ValidationOptions
     @OptionGroup(title: "Previews") var preview: PreviewOptions
@@ -90,12 +97,36 @@ struct DistillCommand: ParsableCommand {
         }
     }
 
+    struct StartOptions: ParsableArguments {
+        @Option(
+            help: """
+                Full-precision model. Stage 1: the teacher (default: the one that the recipe names). Stage 2: the \
+                model to train in place of a student.
+                """)
+        var model: ModelReference?
+
+        @Option(
+            help: """
+                Student to train. Stage 1: a student whose bits are changed to those of the recipe; layers with \
+                unchanged bits keep their scales (default: the full-precision model). Stage 2: a student of stage 1 \
+                (default: stage1.h5).
+                """)
+        var student: String?
+    }
+
     struct FirstStageOptions: ParsableArguments {
         @Option(help: "Recipe with the bits of every layer (default: recipe.json).")
         var recipe: String?
 
-        @Option(help: "Full-precision model (default: the one that the recipe names).")
-        var model: ModelReference?
+        @Option(name: .customLong("init"), help: "Initialization of the scales (default: alternating).")
+        var initialization: ScaleInitialization?
+
+        @Option(
+            help: """
+                Levels of a layer with b bits. balanced: 2^b + 1; lsq: 2^b, for comparisons, as such students cannot \
+                be packed (default: balanced).
+                """)
+        var grid: GridKind?
 
         @Option(help: "Element type of the teacher's weights: float32 or bfloat16 (default: as in the settings).")
         var teacherDtype: ElementType?
@@ -107,17 +138,15 @@ struct DistillCommand: ParsableCommand {
         }
     }
 
-    struct SecondStageOptions: ParsableArguments {
-        @Option(help: "Student of stage 1 (default: stage1.h5).")
-        var student: String?
-    }
-
     func validate() throws {
-        if main.stage == 2, first.model != nil {
-            throw ValidationError("--model: not used in stage 2, which takes --student; remove it")
+        if main.stage == 2, start.model != nil, start.student != nil {
+            throw ValidationError("--model and --student exclude each other in stage 2")
         }
         if main.stage == 2, first.recipe != nil {
             throw ValidationError("--recipe: not used in stage 2, where the student has its bits; remove it")
+        }
+        if main.stage == 2, first.initialization != nil || first.grid != nil {
+            throw ValidationError("--init, --grid: not used in stage 2, where the student has its scales; remove them")
         }
         if main.stage == 2, first.teacherDtype != nil {
             throw ValidationError("--teacher-dtype: not used in stage 2, which has no teacher; remove it")
@@ -126,9 +155,6 @@ struct DistillCommand: ParsableCommand {
             throw ValidationError("--dry-run: writes no file; remove --resume and --overwrite")
         }
         try preview.check(saving)
-        if main.stage == 1, second.student != nil {
-            throw ValidationError("--student: not used in stage 1, which takes --model; remove it")
-        }
     }
 
     func run() throws {
@@ -204,19 +230,48 @@ struct DistillCommand: ParsableCommand {
         let recipe = first.recipe ?? "recipe.json"
         let bits = try BitRecipe.named(recipe)
         let reference = try teacherReference(bits, of: recipe)
-        let student = try reference.open()
-        if student.recipe != nil {
-            throw CommandError(
-                .badData, "\(reference.name): already quantized; stage 1 requires a full-precision model")
+        let teacher = try fullPrecision(reference)
+        let student = try start.student.map { try openedStudent($0, of: teacher, reference) } ?? teacher
+        try addingFile(recipe) {
+            try student.quantize(
+                recipe: bits, initialization: first.initialization ?? .paper, grid: first.grid ?? .balanced)
         }
-        try addingFile(recipe) { try student.quantize(recipe: bits, initialization: .paper) }
         return Start(
-            name: reference.name, student: student, teacher: reference, models: [reference],
-            inputs: [BitRecipe.file(of: recipe)])
+            name: start.student ?? reference.name, student: student, teacher: reference, models: [reference],
+            inputs: [BitRecipe.file(of: recipe)] + [start.student].compactMap { $0 })
     }
 
     private func stageTwo() throws -> Start {
-        let student = second.student ?? "stage1.h5"
+        if let model = start.model {
+            return Start(name: model.name, student: try fullPrecision(model), models: [model])
+        }
+        let student = start.student ?? "stage1.h5"
+        return Start(name: student, student: try openedStudent(student), inputs: [student])
+    }
+
+    private func fullPrecision(_ reference: ModelReference) throws -> DiffusionPipeline {
+        let pipeline = try reference.open()
+        if pipeline.recipe != nil {
+            throw CommandError(
+                .badData,
+                "\(reference.name): already quantized; expected a full-precision model; pass a student with --student")
+        }
+        return pipeline
+    }
+
+    /// A student of the teacher's architecture.
+    private func openedStudent(
+        _ student: String, of teacher: DiffusionPipeline, _ reference: ModelReference
+    ) throws -> DiffusionPipeline {
+        let pipeline = try openedStudent(student)
+        guard try pipeline.layerInventory() == teacher.layerInventory() else {
+            throw CommandError(
+                .badData, "\(student): its layers differ from those of \(reference.name); pass a student of this model")
+        }
+        return pipeline
+    }
+
+    private func openedStudent(_ student: String) throws -> DiffusionPipeline {
         let checkpoint = try CheckpointReader(student, formats: [.student])
         if let state = try checkpoint.trainingState() {
             let progress = try TrainingLoop.savedProgress(json: Data(state.json.utf8))
@@ -226,13 +281,12 @@ struct DistillCommand: ParsableCommand {
                 )
             }
         }
-        let pipeline = try addingFile(student) { try DiffusionPipeline(checkpoint) }
-        return Start(name: student, student: pipeline, inputs: [student])
+        return try addingFile(student) { try DiffusionPipeline(checkpoint) }
     }
 
     /// The given model, or the one that the recipe names, which must be unchanged.
     private func teacherReference(_ bits: BitRecipe, of recipe: String) throws -> ModelReference {
-        if let model = first.model { return model }
+        if let model = start.model { return model }
         guard let named = bits.model else {
             throw CommandError(.usage, "\(recipe): model: missing; pass --model")
         }
@@ -268,9 +322,10 @@ struct DistillCommand: ParsableCommand {
 
     private func printSettings(_ stage: DistillationStage) throws {
         func pipeline() throws -> DiffusionPipeline {
-            if stage == .two { return try DiffusionPipeline(contentsOf: second.student ?? "stage1.h5") }
+            if let model = start.model { return try model.open() }
+            if stage == .two { return try DiffusionPipeline(contentsOf: start.student ?? "stage1.h5") }
             let recipe = first.recipe ?? "recipe.json"
-            return try (first.model ?? teacherReference(.named(recipe), of: recipe)).open()
+            return try teacherReference(.named(recipe), of: recipe).open()
         }
         Output.line(
             """

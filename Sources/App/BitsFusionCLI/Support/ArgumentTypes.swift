@@ -14,18 +14,26 @@ extension RecipeFormat: ExpressibleByArgument {}
 extension ActivationType: ExpressibleByArgument {}
 extension PredictionType: ExpressibleByArgument {}
 extension RandomNumberKind: ExpressibleByArgument {}
+extension GridKind: ExpressibleByArgument {}
 
 extension ScaleInitialization: ExpressibleByArgument {
     public init?(argument: String) {
         switch argument {
         case "alternating": self = .paper
         case "min-max": self = .minMax
+        case "search": self = .paperSearch
         default: return nil
         }
     }
 
-    public var defaultValueDescription: String { self == .minMax ? "min-max" : "alternating" }
-    public static var allValueStrings: [String] { ["alternating", "min-max"] }
+    public var defaultValueDescription: String {
+        switch self {
+        case .alternating: "alternating"
+        case .minMax: "min-max"
+        case .search: "search"
+        }
+    }
+    public static var allValueStrings: [String] { ["alternating", "min-max", "search"] }
 }
 
 extension SensitivityShard: ExpressibleByArgument {

@@ -54,7 +54,7 @@ public final class QuantizationDrift {
             .concatenated(channels.map { tensor.sliced(axis: 0, $0..<$0 + 1) }, axis: 0)
         }
         return withoutGradients {
-            BalancedQuantizer.codes(of: rows(weight.latent.value), scales: rows(weight.scales), grid: weight.grid)
+            GridQuantizer.codes(of: rows(weight.latent.value), scales: rows(weight.scales), grid: weight.grid)
         }
     }
 }

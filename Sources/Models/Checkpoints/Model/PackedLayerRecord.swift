@@ -18,7 +18,7 @@ public struct PackedLayerRecord: Equatable, Sendable {
     /// The layer's diffusers path, such as `down_blocks.0.resnets.0.conv1`.
     public let path: String
     /// The grid of the codes.
-    public let grid: BalancedGrid
+    public let grid: QuantizationGrid
     /// The encoding of `codes`.
     public let encoding: PackingEncoding
     /// The weight's shape, `[OC, IC]` or `[OC, IC, KH, KW]`.
@@ -40,11 +40,12 @@ public struct PackedLayerRecord: Equatable, Sendable {
 
     /// Checks that the parts match.
     ///
-    /// - Throws: `PackedLayerFault.shape`, `.codeBytes`, `.scaleCount` or `.scale`.
+    /// - Throws: `PackedLayerFault.unbalanced`, `.shape`, `.codeBytes`, `.scaleCount` or `.scale`.
     public init(
-        path: String, grid: BalancedGrid, encoding: PackingEncoding, shape: [Int], codes: [UInt8],
+        path: String, grid: QuantizationGrid, encoding: PackingEncoding, shape: [Int], codes: [UInt8],
         scales: [Float]
     ) throws(PackedLayerFault) {
+        guard grid.isBalanced else { throw .unbalanced(levels: grid.levels) }
         guard let count = elementCount(shape), [2, 4].contains(shape.count), count <= Self.weightLimit else {
             throw .shape(shape)
         }
@@ -71,7 +72,7 @@ public struct PackedLayerRecord: Equatable, Sendable {
         let unpacked: [Int16] = try unpackCodes(codes, count: count, levels: levels, encoding: encoding)
         let scales = Tensor(scales, shape: [scales.count])
         return unpacked.withUnsafeBufferPointer {
-            BalancedQuantizer.dequantize($0, scales: scales, shape: shape)
+            GridQuantizer.dequantize($0, scales: scales, shape: shape)
         }
     }
 }
@@ -88,6 +89,8 @@ public enum PackedLayerFault: Error, Equatable, Sendable {
     case scale(channel: Int, found: Float)
     /// The attribute `levels` does not belong to a grid of `bits` nominal bits, or `bits` is not in `1...8`.
     case levels(bits: Int, found: Int)
+    /// LSQ's grid, which only students have.
+    case unbalanced(levels: Int)
     /// An unknown encoding.
     case encoding(String)
     /// The checksum of codes and scales is not the stored one.
@@ -170,7 +173,7 @@ extension CheckpointReader {
         let shape = try integers(CheckpointName.shape, of: object)
         let checksum = try integer(CheckpointName.checksum, of: object)
         do throws(PackedLayerFault) {
-            guard let grid = BitWidth(rawValue: nominalBits).flatMap({ BalancedGrid($0, levels: levels) }) else {
+            guard let grid = BitWidth(rawValue: nominalBits).flatMap({ QuantizationGrid($0, levels: levels) }) else {
                 throw .levels(bits: nominalBits, found: levels)
             }
             guard let known = PackingEncoding(rawValue: encoding) else { throw .encoding(encoding) }
@@ -240,6 +243,8 @@ extension PackedLayerFault: CategorizedError {
         case .scale(let channel, let found):
             "scale of channel \(channel): expected a finite number > 0 in the range of its type, found \(found)"
         case .levels(let bits, let found): "\(found) levels do not match \(bits) bits"
+        case .unbalanced(let levels):
+            "packed files have balanced grids only, found LSQ's grid of \(levels) levels; train with --grid balanced"
         case .encoding(let name): "unknown encoding \"\(name)\""
         case .checksum(let expected, let found):
             "codes and scales: expected the checksum \(expected), found \(found); the file is damaged"

@@ -13,11 +13,11 @@ public struct QuantizationRecord: Sendable {
     /// The layer's diffusers path.
     public let path: String
     /// The grid of the codes.
-    public let grid: BalancedGrid
+    public let grid: QuantizationGrid
     /// One scale per output channel, `[OC]`.
     public let scales: Tensor
 
-    public init(path: String, grid: BalancedGrid, scales: Tensor) {
+    public init(path: String, grid: QuantizationGrid, scales: Tensor) {
         self.path = path
         self.grid = grid
         self.scales = scales
@@ -79,7 +79,7 @@ extension CheckpointReader {
                 fault: .value(expected: "\(BitWidth.range)", found: "\(nominalBits)"))
         }
         let levels = try integer(CheckpointName.levels, of: object)
-        guard let grid = BalancedGrid(bits, levels: levels) else {
+        guard let grid = QuantizationGrid(bits, levels: levels) else {
             throw HDF5Error.attribute(
                 file: path, object: object, name: CheckpointName.levels,
                 fault: .value(expected: "\(bits.levels)", found: "\(levels)"))

@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-// Converts weights to codes on a balanced grid and back; inner products for the optimal scale.
+// Converts weights to codes on a grid and back; inner products for the optimal scale.
 
 import Tensors
 
-/// Rounding to a balanced grid, one scale per output channel.
-public enum BalancedQuantizer {
-    /// codes = clip(round(w / s), -m, m) with m = `grid.maximumCode`, rounding half to even.
+/// Rounding to a grid, one scale per output channel.
+public enum GridQuantizer {
+    /// codes = clip(round(w / s), `grid.minimumCode`, `grid.maximumCode`), rounding half to even.
     ///
     /// - Parameters:
     ///   - weight: `[OC, ...]`, finite.
     ///   - scales: `[OC]`, > 0.
     ///   - grid: the grid of the codes.
     /// - Returns: one code per weight, row-major.
-    public static func codes(of weight: Tensor, scales: Tensor, grid: BalancedGrid) -> [Int16] {
+    public static func codes(of weight: Tensor, scales: Tensor, grid: QuantizationGrid) -> [Int16] {
         let (channels, rowLength) = checkedRows(weight, scales)
         return [Int16](unsafeUninitializedCapacity: weight.count) { codes, initialized in
             initialized = weight.count
             nonisolated(unsafe) let codes = codes
             forEachRow(channels, rowLength) { channel in
                 kernels.quantize(
-                    weight.row(channel * rowLength), scales[channel], Float(grid.maximumCode),
+                    weight.row(channel * rowLength), scales[channel], grid.range.low, grid.range.high,
                     codes.baseAddress.map { $0 + channel * rowLength }, rowLength)
             }
         }
@@ -47,10 +47,10 @@ public enum BalancedQuantizer {
 
     /// ⟨w, q⟩ and ⟨q, q⟩ for the codes q of `row` at `scale`.
     static func products(
-        _ row: UnsafeBufferPointer<Float>, scale: Float, maximumCode: Float
+        _ row: UnsafeBufferPointer<Float>, scale: Float, grid: QuantizationGrid
     ) -> (weightsWithCodes: Double, codesWithCodes: Double) {
         var (wq, qq) = (0.0, 0.0)
-        kernels.quantize_products(row.baseAddress, scale, maximumCode, &wq, &qq, row.count)
+        kernels.quantize_products(row.baseAddress, scale, grid.range.low, grid.range.high, &wq, &qq, row.count)
         return (wq, qq)
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Codes on balanced grids: range, rounding, idempotence, and the same weight whether fake-quantized, packed or dense.
+// Codes on grids: range, rounding, idempotence, and the same weight whether fake-quantized, packed or dense.
 
 import Packing
 import Recipes
@@ -9,51 +9,66 @@ import Testing
 
 @testable import Quantization
 
-@Suite struct BalancedQuantizerTests {
+@Suite struct GridQuantizerTests {
     @Test(
         "a grid of b bits has the codes -2^(b-1) ... 2^(b-1), all of them reached and none beyond",
         arguments: BitWidth.all)
     func range(bits: BitWidth) {
-        let grid = BalancedGrid(bits), largest = 1 << (bits.rawValue - 1)
+        let grid = QuantizationGrid(bits), largest = 1 << (bits.rawValue - 1)
         #expect(grid.levels == 2 * largest + 1)
         #expect(grid.maximumCode == largest)
         let all = (-largest - 2...largest + 2).map { Float($0) * 0.5 }
         let scales = Tensor([0.5], shape: [1])
-        let codes = BalancedQuantizer.codes(
+        let codes = GridQuantizer.codes(
             of: Tensor(all, shape: [1, all.count]), scales: scales, grid: grid)
         #expect(codes == (-largest - 2...largest + 2).map { Int16(max(-largest, min(largest, $0))) })
         let far = Tensor([-.greatestFiniteMagnitude, .greatestFiniteMagnitude, -1e20, 1e20], shape: [1, 4])
         let ends = [-largest, largest, -largest, largest].map { Int16($0) }
-        #expect(BalancedQuantizer.codes(of: far, scales: scales, grid: grid) == ends)
+        #expect(GridQuantizer.codes(of: far, scales: scales, grid: grid) == ends)
+    }
+
+    @Test(
+        "LSQ's grid of b bits has the codes -2^(b-1) ... 2^(b-1) - 1, and min-max covers all weights with them",
+        arguments: BitWidth.all)
+    func unbalanced(bits: BitWidth) {
+        let grid = QuantizationGrid(lsq: bits), half = 1 << (bits.rawValue - 1)
+        #expect(grid.levels == 2 * half && !grid.isBalanced && grid != QuantizationGrid(bits))
+        #expect(grid.minimumCode == -half && grid.maximumCode == half - 1)
+        #expect(QuantizationGrid(bits, levels: grid.levels) == grid)
+        let far = Tensor([-1e20, 1e20, -0.3, 0.3], shape: [1, 4]), scales = Tensor([1], shape: [1])
+        #expect(GridQuantizer.codes(of: far, scales: scales, grid: grid).prefix(2) == [Int16(-half), Int16(half - 1)])
+        let weight = Tensor([-0.75, 0.25, 0.1], shape: [1, 3])
+        let minMax = ScaleInitialization.minMax.scales(of: weight, grid: grid)[0]
+        #expect(minMax == 1 / Float(grid.levels - 1))
     }
 
     @Test("8 bits make 257 levels, whose ends do not fit a byte")
     func widest() {
-        let grid = BalancedGrid(BitWidth(8))
+        let grid = QuantizationGrid(BitWidth(8))
         #expect(grid.levels == 257)
         let weight = Tensor([-1, 1, 0.5, 1 / 128], shape: [1, 4])
         let scales = ScaleInitialization.minMax.scales(of: weight, grid: grid)
-        #expect(BalancedQuantizer.codes(of: weight, scales: scales, grid: grid) == [-128, 128, 64, 1])
+        #expect(GridQuantizer.codes(of: weight, scales: scales, grid: grid) == [-128, 128, 64, 1])
     }
 
     @Test("halves round to even codes", arguments: [Float(1), 0.25, 0x1p-60])
     func ties(scale: Float) {
         let multiples: [Float] = [-2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 3.5]
-        let codes = BalancedQuantizer.codes(
+        let codes = GridQuantizer.codes(
             of: Tensor(multiples.map { $0 * scale }, shape: [1, 7]), scales: Tensor([scale], shape: [1]),
-            grid: BalancedGrid(BitWidth(3)))
+            grid: QuantizationGrid(BitWidth(3)))
         #expect(codes == [-2, -2, 0, 0, 2, 2, 4])
     }
 
     @Test(
         "weights on the grid keep their codes, and quantizing twice changes nothing", arguments: BitWidth.all)
     func idempotent(bits: BitWidth) {
-        let grid = BalancedGrid(bits)
+        let grid = QuantizationGrid(bits)
         let weights = normal([7, 31], deviation: 0.3, stream: 8)
         let scales = ScaleInitialization.paper.scales(of: weights, grid: grid)
-        let codes = BalancedQuantizer.codes(of: weights, scales: scales, grid: grid)
-        let once = BalancedQuantizer.dequantize(codes, scales: scales, shape: weights.shape)
-        #expect(BalancedQuantizer.codes(of: once, scales: scales, grid: grid) == codes)
+        let codes = GridQuantizer.codes(of: weights, scales: scales, grid: grid)
+        let once = GridQuantizer.dequantize(codes, scales: scales, shape: weights.shape)
+        #expect(GridQuantizer.codes(of: once, scales: scales, grid: grid) == codes)
         #expect(fakeQuantize(once, scales: scales, grid: grid).values == once.values)
         #expect(fakeQuantize(weights, scales: scales, grid: grid).values == once.values)
         // Another ten rounds find nothing better than zero error.
@@ -63,9 +78,9 @@ import Testing
 
     @Test("each weight gets the nearest point of the grid", arguments: BitWidth.all)
     func nearest(bits: BitWidth) {
-        let grid = BalancedGrid(bits), scale: Float = 0.11
+        let grid = QuantizationGrid(bits), scale: Float = 0.11
         let weights = normal([1, 400], stream: 9)
-        let codes = BalancedQuantizer.codes(of: weights, scales: Tensor([scale], shape: [1]), grid: grid)
+        let codes = GridQuantizer.codes(of: weights, scales: Tensor([scale], shape: [1]), grid: grid)
         for (weight, code) in zip(weights.values, codes) {
             func distance(_ code: Int) -> Double { abs(Double(weight) - Double(scale) * Double(code)) }
             let best = (-grid.maximumCode...grid.maximumCode).map(distance).min() ?? 0
@@ -83,7 +98,7 @@ import Testing
                 initialization: .paper)
             let bytes = try packCodes(student.codes, levels: student.grid.levels, encoding: encoding)
             let packed = try PackedWeight(
-                shape: shape, grid: BalancedGrid(bits), encoding: encoding, codes: bytes, scales: student.scales)
+                shape: shape, grid: QuantizationGrid(bits), encoding: encoding, codes: bytes, scales: student.scales)
             #expect(packed.codes == student.codes)
             #expect(packed.tensor().shape == shape)
             #expect(packed.tensor().values.map(\.bitPattern) == student.tensor().values.map(\.bitPattern))
@@ -92,7 +107,7 @@ import Testing
             // Dense weights of the student quantize to the student's codes again.
             let dense = student.tensor().detached()
             #expect(
-                BalancedQuantizer.codes(of: dense, scales: student.scales, grid: student.grid)
+                GridQuantizer.codes(of: dense, scales: student.scales, grid: student.grid)
                     == student.codes)
         }
     }
@@ -102,7 +117,7 @@ import Testing
         arguments: [[5, 3, 3, 3], [7, 6, 1, 1], [40, 9]])
     func packedInByte(shape: [Int]) throws {
         let bits = BitWidth(8)
-        for (grid, isInteger) in [(BalancedGrid(fittingInByte: bits), true), (BalancedGrid(bits), false)] {
+        for (grid, isInteger) in [(QuantizationGrid(fittingInByte: bits), true), (QuantizationGrid(bits), false)] {
             let count = shape.reduce(1, *), largest = Int16(grid.maximumCode)
             // All codes of the grid, the ends first.
             let codes = (0..<count).map { Int16($0 * 7 % grid.levels) - largest }
@@ -116,7 +131,7 @@ import Testing
             #expect(packed.codes == codes)
             #expect(
                 packed.tensor().values.map(\.bitPattern)
-                    == BalancedQuantizer.dequantize(codes, scales: scales, shape: shape).values.map(\.bitPattern))
+                    == GridQuantizer.dequantize(codes, scales: scales, shape: shape).values.map(\.bitPattern))
             packed.activations = .float32
             #expect(packed.integer == nil)
         }
@@ -127,11 +142,11 @@ import Testing
         let bytes = try packCodes([Int16](repeating: 1, count: 40), levels: 5, encoding: .radix)
         #expect(throws: PackingError.self) {
             try PackedWeight(
-                shape: [4, 11], grid: BalancedGrid(BitWidth(2)), encoding: .radix, codes: bytes, scales: .ones([4]))
+                shape: [4, 11], grid: QuantizationGrid(BitWidth(2)), encoding: .radix, codes: bytes, scales: .ones([4]))
         }
         #expect(throws: PackingError.self) {
             try PackedWeight(
-                shape: [4, 10], grid: BalancedGrid(BitWidth(2)), encoding: .radix, codes: bytes.dropLast(),
+                shape: [4, 10], grid: QuantizationGrid(BitWidth(2)), encoding: .radix, codes: bytes.dropLast(),
                 scales: .ones([4]))
         }
     }
@@ -139,11 +154,11 @@ import Testing
     @Test("codes for another shape and scales of another length trap")
     func traps() async {
         await #expect(processExitsWith: .failure) {
-            _ = BalancedQuantizer.dequantize([1, 0, 1], scales: .ones([2]), shape: [2, 2])
+            _ = GridQuantizer.dequantize([1, 0, 1], scales: .ones([2]), shape: [2, 2])
         }
         await #expect(processExitsWith: .failure) {
-            _ = BalancedQuantizer.codes(
-                of: .ones([3, 2]), scales: .ones([4]), grid: BalancedGrid(BitWidth(1)))
+            _ = GridQuantizer.codes(
+                of: .ones([3, 2]), scales: .ones([4]), grid: QuantizationGrid(BitWidth(1)))
         }
     }
 }
