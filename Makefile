@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup build demo test test-quick test-kernels replay fuzz torture format snapshots lint graph docs \
 	fixtures teacher clip-proxy benchmark-setup benchmark benchmark-kernels benchmark-forward benchmark-train \
-	benchmark-packed benchmark-pipeline benchmark-dataset benchmark-analyze benchmark-allocate hops sizes clean
+	benchmark-packed benchmark-pipeline benchmark-dataset benchmark-analyze benchmark-allocate ladder hops sizes clean
 
 BITSFUSION := .build/release/bitsfusion
 SWIFT_SOURCES := Sources Tests Benchmarks Snippets Package.swift
@@ -85,6 +85,10 @@ fixtures: $(PYTHON) ## Compute the tests' reference values with PyTorch and diff
 teacher: build ## Train the shipped model from scratch: teacher.h5 (hours)
 	$(BITSFUSION) train --config Configs/shapes.yaml -o phase1.h5
 	$(BITSFUSION) train --config Configs/shapes-relations.yaml --from phase1.h5 -o teacher.h5 --dtype float16
+
+# Continues where it was interrupted. QUICK=1: one seed, 300 prompts, one guidance scale.
+ladder: build $(PYTHON) ## Train and score the models of the paper's ablation; write Docs/Results.md (hours)
+	$(PYTHON) scripts/ladder.py --program $(BITSFUSION) $(if $(QUICK),--quick) $(LADDER_FLAGS)
 
 clip-proxy: build ## Train the shipped image-text scorer from scratch: clip-proxy.h5
 	$(BITSFUSION) train --config Configs/clip-proxy.yaml -o clip-proxy.h5 --dtype float16
