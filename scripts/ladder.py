@@ -1,24 +1,26 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Trains and scores the models of the paper's ablation (BitsFusion, table 4) on the shapes model, and writes
-Docs/Results.md with the plots of Docs/Images.
+Docs/Results.md.
 
     scripts/ladder.py --program .build/release/bitsfusion            # 3 seeds, 1,020 prompts, 3 guidance scales: hours
     scripts/ladder.py --program .build/release/bitsfusion --quick    # 1 seed, 300 prompts, 1 guidance scale
 
-All files are written to --output (default: ladder). An interrupted ladder continues where it was: finished commands are
-not run again, and training resumes from its last save. Every command is printed before it runs.
+All files are written to --output (default: ladder). An interrupted ladder continues where it was: a command is run
+again only if its options, the contents of its input files or the version of the program have changed, and training
+resumes from its last save. Every command is printed before it runs.
 """
 
 import argparse
 import csv
+import hashlib
 import json
 import math
 import pathlib
 import shlex
+import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 
 import numpy
@@ -47,7 +49,7 @@ class Rung:
 
 
 RUNGS = [
-    Rung("post-training", "1.99 bits without training", kind="quantize"),
+    Rung("post-training", "1.99 bits without training, packed, int8 activations", kind="quantize"),
     Rung("lsq", "2 bits, LSQ's grid, min-max", "2bit", "min-max", "lsq", features=False, timesteps=UNIFORM),
     Rung("balanced", "+ balanced grid", "2bit", "min-max", features=False, timesteps=UNIFORM),
     Rung("alternating", "+ alternating initialization", "2bit", features=False, timesteps=UNIFORM),
@@ -72,24 +74,45 @@ class Ladder:
         self.prompts = options.prompts_per_family or (50 if options.quick else 170)
         self.steps = options.steps
         self.commands = []
-        self.seconds = {}
+        self.version = subprocess.run([self.program, "--version"], check=True, capture_output=True, text=True).stdout
 
     def file(self, name):
         return self.output / name
 
     def run(self, *arguments, makes, resumes=False):
-        """Runs a command unless its file exists. Training commands continue their own unfinished file."""
-        path = self.file(makes)
+        """Runs a command unless it has made its file from the same inputs before.
+
+        The file `makes`.run next to the result describes the run. Training and analyses continue their own unfinished
+        file, and replace one of another run.
+        """
         command = [str(argument) for argument in arguments]
-        self.commands.append(shlex.join(["bitsfusion", *command]))
-        stamp = self.file(makes + ".seconds")
-        if path.exists() and stamp.exists():
+        text = shlex.join(["bitsfusion", *command])
+        if text not in self.commands:
+            self.commands.append(text)
+        record = self.file(makes + ".run")
+        described = {"command": text, "version": self.version, "inputs": self.inputs(command)}
+        known = json.loads(record.read_text()) if record.exists() else {}
+        is_same = {key: known.get(key) for key in described} == described
+        if is_same and known["finished"] and self.file(makes).exists():
             return
-        print(f"\n$ {self.commands[-1]}", flush=True)
-        start = time.monotonic()
-        if subprocess.run([self.program, *command, *(["--resume"] if resumes else [])]).returncode != 0:
-            sys.exit(f"ladder: stopped by {self.commands[-1]}")
-        stamp.write_text(f"{time.monotonic() - start:.1f}\n")
+        record.write_text(json.dumps({**described, "finished": False}, indent=1) + "\n")
+        continuation = (["--resume"] if is_same else ["--overwrite"]) if resumes else []
+        print(f"\n$ {text}", flush=True)
+        # The terminal sends Ctrl-C to the program, too, which saves and stops.
+        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        program = subprocess.Popen(
+            [self.program, *command, *continuation], preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+        status = program.wait()
+        signal.signal(signal.SIGINT, previous)
+        if status != 0:
+            sys.exit(f"ladder: stopped by {text}")
+        record.write_text(json.dumps({**described, "finished": True}, indent=1) + "\n")
+
+    def inputs(self, command):
+        """The contents of the files that a command reads: all files among its arguments but those it writes."""
+        written = {command[index + 1] for index, option in enumerate(command) if option in ("-o", "--image-scores")}
+        files = [argument for argument in command[1:] if argument not in written and pathlib.Path(argument).is_file()]
+        return {file: hashlib.sha256(pathlib.Path(file).read_bytes()).hexdigest() for file in files}
 
     # Recipes
 
@@ -168,9 +191,8 @@ class Ladder:
                 with open(self.file(name + ".csv"), newline="") as file:
                     rows = list(csv.DictReader(file))
                 table = json.loads(self.file(name + ".json").read_text())["rows"]
-                count = len(rows) // len(titles)
-                for index, (key, _) in enumerate(titles):
-                    result[key].add(seed, rows[index * count:(index + 1) * count], table[index])
+                for (key, _), scored in zip(titles, table, strict=True):
+                    result[key].add(seed, [row for row in rows if row["model"] == scored["model"]], scored)
         return result
 
 
@@ -179,13 +201,13 @@ class Scores:
 
     def __init__(self, title):
         self.title = title
-        self.images = []  # (seed, prompt, family, satisfied, clip, psnr)
+        self.images = []  # (training seed, seed of the prompt's noise, family, satisfied, clip, psnr)
         self.tables = []
 
     def add(self, seed, rows, table):
-        for index, row in enumerate(rows):
+        for row in rows:
             self.images.append(
-                (seed, index, row["family"], int(row["satisfied"]), float(row["clip"]), float(row["psnr"])))
+                (seed, int(row["seed"]), row["family"], int(row["satisfied"]), float(row["clip"]), float(row["psnr"])))
         self.tables.append(table)
 
     def column(self, index):
@@ -207,17 +229,23 @@ class Scores:
 def paired(model, baseline, column):
     """Mean difference of two models and the half-width of its 95 % interval.
 
-    The values of one prompt under all seeds and guidance scales are averaged first, because they are not independent.
-    The variance of the mean over training seeds is added where there are several.
+    The values of one prompt under all training seeds and guidance scales are averaged first, because they are not
+    independent. The interval is over prompts, for these training seeds.
     """
+    if [image[:2] for image in model.images] != [image[:2] for image in baseline.images]:
+        sys.exit(f"ladder: {model.title} and {baseline.title} have different prompts; delete the output folder")
     difference = model.column(column) - baseline.column(column)
-    prompts, seeds = model.column(1).astype(int), model.column(0).astype(int)
-    by_prompt = numpy.array([difference[prompts == prompt].mean() for prompt in numpy.unique(prompts)])
-    variance = by_prompt.var(ddof=1) / len(by_prompt)
-    by_seed = numpy.array([difference[seeds == seed].mean() for seed in numpy.unique(seeds)])
-    if len(by_seed) > 1:
-        variance += by_seed.var(ddof=1) / len(by_seed)
-    return difference.mean(), 1.96 * math.sqrt(variance)
+    prompts = {}
+    for image, value in zip(model.images, difference):
+        prompts.setdefault(image[1], []).append(value)
+    by_prompt = numpy.array([numpy.mean(values) for values in prompts.values()])
+    return by_prompt.mean(), 1.96 * math.sqrt(by_prompt.var(ddof=1) / len(by_prompt))
+
+
+def by_seed(model, baseline, column):
+    """The mean difference for each training seed."""
+    difference, seeds = model.column(column) - baseline.column(column), model.column(0)
+    return ", ".join(f"{difference[seeds == seed].mean():+.3f}" for seed in numpy.unique(seeds))
 
 
 def signed(value, width):
@@ -232,17 +260,19 @@ def report(ladder, scores):
         "(`scripts/ladder.py`).", "",
         f"{len(ladder.seeds)} training seed(s), {6 * ladder.prompts:,} prompts, guidance scales "
         f"{', '.join(f'{scale:g}' for scale in ladder.scales)}, DDIM with 25 steps. Differences to full precision are "
-        "of the same prompts and initial noise, with 95 % intervals: mean ± 1.96 standard errors over prompts (and "
-        "training seeds).", "",
-        "| model | bits | compositional score | difference | CLIP-proxy | difference | Fréchet | PSNR to full precision "
-        "| noise error |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "of the same prompts and initial noise, with 95 % intervals: mean ± 1.96 standard errors over prompts, for "
+        "these training seeds, whose differences are listed one by one. Bits of models in full precision are those of "
+        "their files.", "",
+        "| model | bits | compositional score | difference | by training seed | CLIP-proxy | difference | Fréchet "
+        "| PSNR to full precision | noise error |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name, model in scores.items():
         psnr = model.column(5)
         cells = [
             model.title, f"{model.mean('size', 'averageBits'):.2f}", f"{model.column(3).mean():.3f}",
-            "" if name == "teacher" else signed(*paired(model, teacher, 3)), f"{model.column(4).mean():.3f}",
+            "" if name == "teacher" else signed(*paired(model, teacher, 3)),
+            "" if name == "teacher" else by_seed(model, teacher, 3), f"{model.column(4).mean():.3f}",
             "" if name == "teacher" else signed(*paired(model, teacher, 4)),
             f"{model.mean('score', 'frechetDistance'):.2f}",
             "" if name == "teacher" else f"{psnr[numpy.isfinite(psnr)].mean():.1f} dB",
@@ -256,7 +286,8 @@ def report(ladder, scores):
     lines += ["", "Comparisons:", "", "| comparison | compositional score | CLIP-proxy |", "|---|---:|---:|"]
     for first, second in [
         ("packed", "teacher"), ("packed", "teacher-tuned"), ("packed", "stage2"), ("stage2", "beta"),
-        ("optimal", "threshold"), ("features", "optimal"), ("beta", "features"), ("alternating", "balanced"), ("balanced", "lsq"),
+        ("optimal", "threshold"), ("features", "optimal"), ("beta", "features"), ("alternating", "balanced"),
+        ("balanced", "lsq"),
     ]:
         values = [signed(*paired(scores[first], scores[second], column)) for column in (3, 4)]
         lines.append(f"| {scores[first].title} − {scores[second].title} | {values[0]} | {values[1]} |")
@@ -275,12 +306,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", default=ROOT / ".build/release/bitsfusion")
     parser.add_argument("--output", default="ladder")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="number of training seeds; --quick: 1")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--prompts-per-family", type=int, help="default: 170; --quick: 50")
     parser.add_argument("--steps", type=int, help="training steps of each stage, for a trial (default: the settings')")
     parser.add_argument("--report", default=None, help="file to write (default: Docs/Results.md; --quick: in --output)")
     options = parser.parse_args()
+    if options.seeds < 1:
+        parser.error("--seeds: expected 1 or more")
     ladder = Ladder(options)
     ladder.recipes()
     for seed in ladder.seeds:

@@ -53,8 +53,8 @@ struct ShapesEvaluationTests {
             #expect(own.allSatisfy { number == 0 ? $0[6] == "inf" : (Double($0[6]) ?? 0) > 5 })
         }
         let curves = scores.rows.map(\.score.noiseErrorCurve)
-        #expect(curves[0].count == 10 && curves[0].allSatisfy { $0.error == 0 })
-        #expect(curves[1].map(\.timestep) == curves[1].map(\.timestep).sorted())
+        #expect(curves[0].count == 5 && curves[0].allSatisfy { $0.error == 0 })
+        #expect(zip(curves[1], curves[1].dropFirst()).allSatisfy { $0.timestep < $1.timestep })
         #expect(curves[1].map(\.error).max() == curves[1][0].error && curves[1].allSatisfy { $0.error > 0 })
     }
 }

@@ -95,6 +95,12 @@ struct TrainingTests {
         let packing = try folder.run("pack", "lsq.h5", "-o", "lsq-packed.h5")
         #expect(packing.status == 65 && packing.errors.contains("LSQ's grid of "), "\(packing.errors)")
         #expect(!folder.names.contains { $0.hasPrefix("lsq-packed") })
+        let resumed = try distill(folder, "--init", "min-max", "-o", "lsq.h5", "--resume", "--steps", "4")
+        #expect(resumed.status == 65 && resumed.errors.contains("levels"), "\(resumed.errors)")
+        let forecast = try folder.run(
+            "distill", "--stage", "2", "--model", "model.h5", "--data", "set.h5", "--config", "d.yaml", "--dry-run")
+        try succeed(forecast)
+        #expect(forecast.output.contains("model file") && !forecast.output.contains("packed file"))
         let model = try folder.run(
             "distill", "--stage", "2", "--model", "model.h5", "--data", "set.h5", "--config", "d.yaml", "-o",
             "tuned.h5", "--quiet")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes Tests/QATTests/Fixtures/stage-*.json: losses and gradients of both distillation stages, by PyTorch.
+"""Writes Tests/QATTests/Fixtures/stage-*.json: losses and gradients of both distillation stages, by PyTorch, and
+stage-curve.json: the losses of 50 steps of stage I.
 
 Run by hand:  python Tests/Fixtures/make_stage_one_fixtures.py      (torch 2.15.0, diffusers 0.42.1, numpy)
 
@@ -7,10 +8,12 @@ One file for each kind of model: Stable Diffusion 1 (noise prediction), Stable D
 projections, with and without zero terminal SNR), SDXL (added conditions) and inpainting (nine input channels, of which
 four get noise). Weights, samples, noise and text embeddings come from fixture_values.py, so that a file holds settings,
 losses and a summary of every gradient. Teacher and student differ in all parameters. PyTorch computes in float64 on
-float32 inputs; the quantized layers are those of the benchmarks' twin (Benchmarks/pytorch/stage_one.py).
+float32 inputs, and the 50 steps in float32; the quantized layers are those of the benchmarks' twin
+(Benchmarks/pytorch/stage_one.py).
 """
 
 import json
+import math
 import pathlib
 import sys
 
@@ -84,16 +87,16 @@ def scales_of(weight, largest):
     return scales
 
 
-def build(config, values):
-    model = UNet2DConditionModel(**config).double()
+def build(config, values, dtype=torch.float64):
+    model = UNet2DConditionModel(**config).to(dtype)
     with torch.no_grad():
         for key, value in model.named_parameters():
             value.copy_(double(values(key, value.shape)))
     return model
 
 
-def make_student(config):
-    model = build(config, student_weight)
+def make_student(config, dtype=torch.float64):
+    model = build(config, student_weight, dtype)
     for name, value in model.named_parameters():
         value.requires_grad_(not is_time_layer(name))
     bits = layer_bits(model)
@@ -101,7 +104,7 @@ def make_student(config):
     tensors = {}
     for name, limit in largest.items():
         shape = model.get_submodule(name).weight.shape
-        tensors["scales." + name] = double(scales_of(student_weight(name + ".weight", shape), limit))
+        tensors["scales." + name] = double(scales_of(student_weight(name + ".weight", shape), limit)).to(dtype)
     quantize(model, tensors, largest)
     return model, bits
 
@@ -182,11 +185,67 @@ def make(name, config, prediction_type, zero_snr, timesteps):
     print(path.name, path.stat().st_size, noise_loss.item(), feature_loss.item(), loss.item())
 
 
+CURVE = {
+    "steps": 50, "learningRate": 5e-4, "scaleLearningRate": 1e-4, "beta1": 0.9, "beta2": 0.99, "weightDecay": 0.01,
+    "warmupSteps": 5, "finalFactor": 0.05, "maximumGradientNorm": 1.0}
+
+
+def learning_rate_factor(step):
+    """Linear warm-up, then cosine decay, as LearningRateSchedule.swift."""
+    warmup = CURVE["warmupSteps"]
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    progress = (step - warmup) / (CURVE["steps"] - warmup)
+    return CURVE["finalFactor"] + (1 - CURVE["finalFactor"]) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def make_curve():
+    """Losses of stage I in float32. Step k has the noise `noise-k` and the timesteps of "sd1", rotated by k."""
+    config, _, _, timesteps = MODELS["sd1"]
+    teacher = build(config, parameter, torch.float32).eval().requires_grad_(False)
+    student, bits = make_student(config, torch.float32)
+    scales = [value for name, value in student.named_parameters() if name.endswith(".scales")]
+    weights = [
+        value for name, value in student.named_parameters() if value.requires_grad and not name.endswith(".scales")]
+    optimizer = torch.optim.AdamW(
+        [{"params": weights, "lr": CURVE["learningRate"], "weight_decay": CURVE["weightDecay"]},
+         {"params": scales, "lr": CURVE["scaleLearningRate"], "weight_decay": 0}],
+        betas=(CURVE["beta1"], CURVE["beta2"]), eps=1e-8)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate_factor)
+    scheduler = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    values = {name: value.float() for name, value in inputs(config).items()}
+    context = dropped(values["context"], values["empty"])
+    features = [Features(unet) for unet in (teacher, student)]
+    losses, norms = [], []
+    for step in range(CURVE["steps"]):
+        times = torch.tensor([timesteps[(row + step) % len(timesteps)] for row in range(len(timesteps))])
+        noise = torch.from_numpy(unit(f"noise-{step}", values["noise"].shape))
+        arguments = {
+            "sample": scheduler.add_noise(values["latents"], noise, times), "timestep": times,
+            "encoder_hidden_states": context}
+        with torch.no_grad():
+            target = teacher(**arguments).sample
+        prediction = student(**arguments).sample
+        of_teacher, of_student = (kept.take() for kept in features)
+        loss = F.mse_loss(prediction, target) + FEATURE_WEIGHT * sum(
+            F.mse_loss(ours, theirs) for ours, theirs in zip(of_student, of_teacher))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norms.append(torch.nn.utils.clip_grad_norm_(weights + scales, CURVE["maximumGradientNorm"]).item())
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+    path = FIXTURES / "stage-curve.json"
+    path.write_text(json.dumps({**CURVE, "losses": losses, "gradientNorms": norms}, separators=(",", ":")) + "\n")
+    print(path.name, path.stat().st_size, losses[0], losses[-1])
+
+
 def main():
     torch.set_num_threads(1)
     FIXTURES.mkdir(exist_ok=True)
     for name, (config, prediction_type, zero_snr, timesteps) in MODELS.items():
         make(name, config, prediction_type, zero_snr, timesteps)
+    make_curve()
 
 
 if __name__ == "__main__":

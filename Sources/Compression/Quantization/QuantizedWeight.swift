@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The common form of quantized weights: codes on a balanced grid with one scale per output channel.
+// The common form of quantized weights: codes on a grid with one scale per output channel.
 // OC output channels.
 
 import Tensors

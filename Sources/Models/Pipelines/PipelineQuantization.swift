@@ -28,7 +28,7 @@ public struct PostTrainingQuantization: Sendable {
         recipe.layers[component.layerID(layer.path)]
     }
 
-    /// The quantized weight of a layer, which keeps its scales if it is fake-quantized with the same bits; nil for one
+    /// The quantized weight of a layer, which keeps its scales if it is fake-quantized on the same grid; nil for one
     /// that the recipe does not name.
     func weight(of layer: any WeightedLayer, in component: PipelineComponent) -> FakeQuantizedWeight? {
         bits(of: layer, in: component).map { bits in
@@ -51,7 +51,7 @@ extension PipelineComponent {
 
 extension DiffusionPipeline {
     /// Replaces the weights that `recipe` names by fake-quantized ones, in place. Layers that are fake-quantized
-    /// already keep their latent weights, and with the same bits their scales.
+    /// already keep their latent weights, and on the same grid their scales.
     ///
     /// - Parameters:
     ///   - recipe: the bits of every quantized layer of the denoiser, and of any layers of other components.

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Losses and gradients of both stages against PyTorch and diffusers, for every kind of model that distillation trains.
+// Losses and gradients of both stages against PyTorch and diffusers, for every kind of model that distillation trains,
+// and the losses of 50 steps of stage I.
 // Fixtures: python Tests/Fixtures/make_stage_one_fixtures.py (torch 2.15.0, diffusers 0.42.1).
 
 import DataSets
 import Foundation
 import Layers
 import Networks
+import Optimizers
 import Pipelines
 import Quantization
 import Recipes
@@ -111,7 +113,48 @@ private struct StageFixture: Decodable {
     }
 }
 
+/// `stage-curve.json`: settings and losses of 50 steps.
+private struct CurveFixture: Decodable {
+    let steps, warmupSteps: Int
+    let learningRate, scaleLearningRate, beta1, beta2, weightDecay, finalFactor, maximumGradientNorm: Float
+    let losses, gradientNorms: [Double]
+
+    var options: TrainingOptions {
+        TrainingOptions(
+            steps: steps, batchSize: 3, learningRate: learningRate,
+            schedule: LearningRateSchedule(warmupSteps: warmupSteps, finalFactor: finalFactor),
+            weightDecay: weightDecay, beta1: beta1, beta2: beta2, maximumGradientNorm: maximumGradientNorm)
+    }
+}
+
 @Suite(.tags(.golden, .gradient)) struct StageParityTests {
+    @Test("the losses of 50 steps of stage I are those of the same training in PyTorch")
+    func curve() throws {
+        let (fixture, curve): (StageFixture, CurveFixture) = try (
+            fixture("stage-sd1", in: .module), fixture("stage-curve", in: .module)
+        )
+        let (student, batch) = try (fixture.student(), fixture.batch())
+        let objective = try fixture.objective(.one, student: student)
+        let (weights, scales) = student.prepareForDistillation()
+        let loop = TrainingLoop(
+            curve.options,
+            groups: [
+                ParameterGroup(weights, learningRate: curve.learningRate, weightDecay: curve.weightDecay),
+                ParameterGroup(
+                    scales, learningRate: curve.scaleLearningRate, minimum: FakeQuantizedWeight.smallestScale),
+            ])
+        var metrics: [StepMetrics] = []
+        try loop.run(
+            objective: { part, _ in
+                let times = (0..<3).map { fixture.timesteps[($0 + part.step) % 3] }
+                return objective.loss(of: batch, timesteps: times) { fixtureUnit("noise-\(part.step)", $0) }
+            }, progress: { _, _, _ in metrics += [loop.latest].compactMap { $0 } })
+        let tolerance = Tolerance(absolute: 0, relative: 1e-3)
+        expectClose(metrics.map(\.loss), curve.losses, tolerance, "loss")
+        expectClose(metrics.map(\.gradientNorm), curve.gradientNorms, Tolerance(absolute: 0, relative: 1e-2), "norm")
+        #expect(curve.losses.count == 50 && curve.losses[49] < 0.5 * curve.losses[0])
+    }
+
     @Test(
         "losses and all gradients of both stages agree with PyTorch", arguments: StageFixture.names,
         DistillationStage.allCases)

@@ -43,6 +43,9 @@ import Testing
         #expect(try model.samplerTimesteps([.ddim], steps: 10) == (0..<10).map { 99 + 100 * $0 })
         let options = try model.samplerConfig(.ddim)
         #expect(options.setAlphaToOne && options.clipSampleRange == nil)
+        #expect(throws: TrainingConfigError.self) {
+            try self.trainer(config { $0.schedule = NoiseSchedule(rescalesBetasZeroSNR: true) })
+        }
         let plain = try trainer(config()).model
         #expect(try plain.defaultSampler() == .pndm)
         #expect(try !plain.samplerConfig(.ddim).setAlphaToOne)

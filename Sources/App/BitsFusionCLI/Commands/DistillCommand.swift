@@ -17,8 +17,8 @@ struct DistillCommand: ParsableCommand {
             `bitsfusion pack`.
 
             With --student, stage 1 continues from a student with other bits, for example to reach 1.99 bits in \
-            several steps. With --model, stage 2 trains a full-precision model as long as a student, to compare both; \
-            it writes a model file.
+            several steps. With --model, stage 2 trains a full-precision model instead of a student, as a baseline \
+            for students; it writes a model.
 
             Shapes models generate their training data; other models require --data. Ctrl-C saves and stops; --resume \
             continues to the same result, bit for bit. --resume with more --steps trains a finished student further, \
@@ -56,7 +56,7 @@ struct DistillCommand: ParsableCommand {
         @Option(help: "1: distillation from the teacher; 2: noise prediction. Required, but not with --print-config.")
         var stage: Int?
 
-        @Option(name: .shortAndLong, help: "Student to write (default: stage1.h5 or stage2.h5).")
+        @Option(name: .shortAndLong, help: "Student or model to write (default: stage1.h5 or stage2.h5).")
         var output: String?
 
         @Option(
@@ -108,8 +108,8 @@ struct DistillCommand: ParsableCommand {
         @Option(
             help: """
                 Student to train. Stage 1: a student whose bits are changed to those of the recipe; layers with \
-                unchanged bits keep their scales (default: the full-precision model). Stage 2: a student of stage 1 \
-                (default: stage1.h5).
+                unchanged bits and --grid keep their scales (default: the full-precision model). Stage 2: a student \
+                of stage 1 (default: stage1.h5).
                 """)
         var student: String?
     }
@@ -323,7 +323,9 @@ struct DistillCommand: ParsableCommand {
     private func printSettings(_ stage: DistillationStage) throws {
         func pipeline() throws -> DiffusionPipeline {
             if let model = start.model { return try model.open() }
-            if stage == .two { return try DiffusionPipeline(contentsOf: start.student ?? "stage1.h5") }
+            if stage == .two || start.student != nil {
+                return try DiffusionPipeline(contentsOf: start.student ?? "stage1.h5")
+            }
             let recipe = first.recipe ?? "recipe.json"
             return try teacherReference(.named(recipe), of: recipe).open()
         }

@@ -183,7 +183,8 @@ struct EvaluateCommand: ParsableCommand {
         let reference = main.reference ?? models[0]
         let referencePipeline = try reference.open()
         let steps = sampling.steps ?? 50
-        let sampler = try sampling.sampler ?? models[0].open(precision: .keep16Bit).defaultSampler(steps: steps)
+        let first = try main.reference == nil ? referencePipeline : models[0].open(precision: .keep16Bit)
+        let sampler = try sampling.sampler ?? first.defaultSampler(steps: steps)
         let evaluator = ModelEvaluator(
             EvaluationOptions(
                 promptsPerFamily: main.promptsPerFamily ?? 40, seed: sampling.seed,

@@ -13,7 +13,7 @@ struct QuantizeCommand: ParsableCommand {
         discussion: """
             Reads a dense model and a recipe. Writes a packed file: every layer gets a balanced \
             grid with the recipe's bits and one scale per output channel, fitted to the weights \
-            by alternating optimization. At about 2 bits quality drops; `bitsfusion distill` \
+            (--init). At about 2 bits quality drops; `bitsfusion distill` \
             recovers it.
 
             Examples:

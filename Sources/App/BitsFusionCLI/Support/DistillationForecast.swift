@@ -22,7 +22,8 @@ struct DistillationForecast {
     private let step: StepForecast
     private let recurring: [Recurring]
     private let peakMemory: Int
-    private let packedBytes: Int
+    /// nil for a model that `pack` does not take.
+    private let packedBytes: Int?
 
     /// Measures the run; the trainer must not be used afterwards.
     ///
@@ -83,8 +84,11 @@ struct DistillationForecast {
         addTimes(to: &table, options)
         addMemory(to: &table)
         let saves = StepInterval(every: options.saveEvery).count(in: options.steps) - 1
-        table.add(["student file", Numbers.bytes(trainer.fileBytes), "computed: \(output); number of saves: \(saves)"])
-        table.add(["packed file", Numbers.bytes(packedBytes), "computed, at most: of `bitsfusion pack \(output)`"])
+        let kind = trainer.fileFormat == .student ? "student" : "model"
+        table.add(["\(kind) file", Numbers.bytes(trainer.fileBytes), "computed: \(output); number of saves: \(saves)"])
+        if let packedBytes {
+            table.add(["packed file", Numbers.bytes(packedBytes), "computed, at most: of `bitsfusion pack \(output)`"])
+        }
         for line in table.lines.dropFirst() { Output.line(line) }
         Output.line("no file was written")
     }
@@ -131,10 +135,11 @@ struct DistillationForecast {
 
 extension DiffusionPipeline {
     /// The bytes of the packed file of a student with the defaults of `pack`, for codes in radix encoding, an upper
-    /// bound of the default encoding.
-    fileprivate func packedBytes() throws -> Int {
+    /// bound of the default encoding; nil for full-precision models and students with LSQ's grids.
+    fileprivate func packedBytes() throws -> Int? {
+        let grids = denoiser.quantizedLayers.compactMap { $0.quantizedWeight?.grid }
+        guard let recipe, grids.allSatisfy(\.isBalanced) else { return nil }
         let inventory = try inventory()
-        let recipe = recipe ?? BitRecipe(layers: [:])
         let storage = TimeFeatureStorage(cachedSteps: defaultCachedSteps, of: inventory)
         return try StorageModel.packed(.radix).storedBytes(
             recipe: inventory.defaultComponentsBits.map { recipe.quantizingComponents($0, of: inventory) } ?? recipe,

@@ -124,7 +124,8 @@ struct ModelSize: Codable {
     /// Bits per weight of all linear and convolution layers: the paper's formula for students and packed models, the
     /// element type's for dense ones.
     let averageBits: Double
-    /// Bytes of a dense or packed file; for a student, whose file has latent weights, the forecast for its packed file.
+    /// Bytes of a dense or packed file; for a student, whose file has latent weights, the forecast for its packed file,
+    /// with balanced grids.
     let packedBytes: Int
     /// Bytes of the file.
     let fileBytes: Int
@@ -141,8 +142,8 @@ struct ModelSize: Codable {
         let table = pipeline.denoiser.timeFeatures
         let storage: TimeFeatureStorage =
             table.map { .cached(steps: $0.timesteps.count) } ?? (inventory.cachesTimeFeatures ? .paper : .layersKept)
-        averageBits = try SizeAccounting(recipe: recipe, inventory: inventory, timeFeatures: storage)
-            .averageBits
+        let accounting = try SizeAccounting(recipe: recipe, inventory: inventory, timeFeatures: storage)
+        averageBits = accounting.averageBits - pipeline.bitsBelowBalanced / Double(accounting.weightCount)
         let isPacked = table != nil || pipeline.isPacked
         packedBytes =
             isPacked
@@ -160,5 +161,16 @@ struct ModelSize: Codable {
             bits += size * ((layer.weight as? Weight16)?.type.bytesPerElement ?? 4) * 8
         }
         return count == 0 ? 0 : Double(bits) / Double(count)
+    }
+}
+
+extension DiffusionPipeline {
+    /// How many bits the weights on LSQ's grids take less than on balanced grids of as many nominal bits.
+    fileprivate var bitsBelowBalanced: Double {
+        denoiser.quantizedLayers.reduce(0) { sum, layer in
+            guard let weight = layer.quantizedWeight, !weight.grid.isBalanced else { return sum }
+            let saved = weight.grid.bits.effectiveBits - log2(Double(weight.grid.levels))
+            return sum + saved * Double(weight.shape.reduce(1, *))
+        }
     }
 }

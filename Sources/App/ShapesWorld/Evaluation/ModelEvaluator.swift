@@ -137,13 +137,14 @@ public struct ModelEvaluator {
         return errors.isEmpty ? nil : errors.reduce(0, +) / Double(errors.count)
     }
 
-    /// The same error at timesteps from the least to the most noisy one, evenly spaced, with equal images and noise at
-    /// each of them.
+    /// The same error at up to ten timesteps of the sampler, about evenly spaced from the least to the most noisy one,
+    /// with equal images and noise at each of them.
     private func noiseErrorCurve(of model: DiffusionPipeline) throws -> [TimestepError]? {
         guard let reference else { return nil }
         let visited = try visitedTimesteps(reference)
-        return try (0..<Self.curvePoints).map { point in
-            let timestep = visited.nearest(toShare: (Double(point) + 0.5) / Double(Self.curvePoints))
+        let timesteps = Set(
+            (0..<Self.curvePoints).map { visited.nearest(toShare: (Double($0) + 0.5) / Double(Self.curvePoints)) })
+        return try timesteps.sorted().map { timestep in
             var random = Philox(seed: options.seed, stream: RandomStream.noiseErrorCurve)
             let errors = try noiseErrors(
                 of: model, against: reference, at: timestep, samples: 0..<Self.noiseBatch, random: &random)

@@ -63,6 +63,11 @@ public struct TeacherTrainingConfig: Codable, Sendable {
                 expected: "9 or more")
         }
         try timesteps.validate()
+        guard !schedule.rescalesBetasZeroSNR || schedule.predictionType == .vPrediction else {
+            throw TrainingConfigError.range(
+                key: "schedule.prediction_type", value: schedule.predictionType.rawValue,
+                expected: "v_prediction: with rescale_betas_zero_snr the last timestep has no signal to predict from")
+        }
         guard weighting.maximumWeight >= 1 else {
             throw TrainingConfigError.range(
                 key: "weighting.maximumWeight", value: "\(weighting.maximumWeight)", expected: "1 or more")

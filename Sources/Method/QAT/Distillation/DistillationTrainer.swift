@@ -121,7 +121,7 @@ public final class DistillationTrainer: Trainer {
             expected: "0 to \(largest)" + (sampleCount.map { ", fewer than the \($0) samples of the data" } ?? ""))
     }
 
-    /// Stage, settings, bit widths, and the number of samples that are missing from the training data.
+    /// Stage, settings, grids, and the number of samples that are missing from the training data.
     public struct Identity: Encodable {
         var stage: DistillationStage
         var options: StageOptions
@@ -129,15 +129,21 @@ public final class DistillationTrainer: Trainer {
         var validationSize: Int?
         /// Nominal bits by layer.
         var bits: [String: Int]
+        /// Levels of the layers whose grids are not balanced; nil without such layers.
+        var levels: [String: Int]?
     }
 
     public var identity: Identity {
         var fixed = options
         fixed.training = fixed.training.decidingResults
         let bits = model.recipe?.layers.map { ($0.rawValue, $1.rawValue) } ?? []
+        let unbalanced = model.denoiser.quantizedLayers.compactMap { layer in
+            layer.quantizedWeight.flatMap { $0.grid.isBalanced ? nil : (layer.path, $0.grid.levels) }
+        }
         return Identity(
             stage: stage, options: fixed, validationSize: isPartOfData ? validationSize : nil,
-            bits: Dictionary(uniqueKeysWithValues: bits))
+            bits: Dictionary(uniqueKeysWithValues: bits),
+            levels: unbalanced.isEmpty ? nil : Dictionary(uniqueKeysWithValues: unbalanced))
     }
 
     /// Students have quantized layers.

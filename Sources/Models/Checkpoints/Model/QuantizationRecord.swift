@@ -82,7 +82,7 @@ extension CheckpointReader {
         guard let grid = QuantizationGrid(bits, levels: levels) else {
             throw HDF5Error.attribute(
                 file: path, object: object, name: CheckpointName.levels,
-                fault: .value(expected: "\(bits.levels)", found: "\(levels)"))
+                fault: .value(expected: "\(bits.levels) or \(1 << bits.rawValue)", found: "\(levels)"))
         }
         return QuantizationRecord(path: layer, grid: grid, scales: scales)
     }
