@@ -33,7 +33,19 @@ func layer(
         scores[metric] = value
         bits[BitWidth(index + 1)] = scores
     }
-    return LayerSensitivity(path: path, kind: .linear, weights: weights, skewness: 0, bits: bits)
+    var layer = LayerSensitivity(path: path, kind: .linear, weights: weights, skewness: 0, bits: bits)
+    layer.rates = rates
+    return layer
+}
+
+/// The shape of a rate-distortion curve: dead zones save bits, at an error that grows more slowly at first.
+private let rates: [CodeRate] = (1...6).flatMap { bits in
+    [Float(0.5), 0.6, 0.7, 0.8].map { deadZone in
+        let (width, beyond) = (BitWidth(bits), Double(deadZone - 0.5))
+        return CodeRate(
+            bits: width, deadZone: deadZone, entropy: width.effectiveBits * (0.95 - 1.5 * beyond),
+            weightError: pow(4, -Double(bits)) * (1 + 6 * beyond * beyond))
+    }
 }
 
 enum RandomTables {

@@ -44,7 +44,8 @@ import Testing
         #expect(stored <= most - 700 && stored > most - 2000)
         try succeed(
             folder.run(
-                "quantize", "model.h5", "--recipe", "recipe.json", "-o", "packed.h5", "--encoding", "radix",
+                "quantize", "model.h5", "--recipe", "recipe.json", "-o", "packed.h5", "--encoding",
+                method == .entropy ? "entropy" : "radix",
                 "--sampler", "ddim", "--cached-steps", "5", "--quiet"))
         let info = try folder.run("info", "packed.h5", "--json")
         try succeed(info)

@@ -121,6 +121,8 @@ struct BadInputTests {
         BadInput(64, "allocate --size 12parsecs -o out"),
         BadInput(64, "allocate --eta 0.1 -o out"),
         BadInput(64, "allocate --max-bits 9 -o out"),
+        BadInput(64, "allocate --method entropy --encoding fixed -o out"),
+        BadInput(64, "allocate --method entropy --format list -o out"),
         BadInput(64, "allocate --pin to_k -o out"),
         BadInput(64, "allocate --curve out.svg -o out"),
         BadInput(64, "allocate --curve out -o out"),

@@ -111,6 +111,28 @@ struct TrainingTests {
         #expect(quantized.status == 65 && quantized.errors.contains("direct.h5: already quantized"))
     }
 
+    @Test("students keep dead zones through training, saving and stage 2, and packed codes are theirs", .slow)
+    func deadZones() throws {
+        let folder = try folder()
+        let inventory = try UNet2DConditionConfig(json: Data(TinyModel.latentJSON.utf8)).inventory()
+        var recipe = BitRecipe.uniform(BitWidth(1), over: inventory)
+        for layer in inventory.quantizedLayers where layer.role == .searched { recipe.deadZones[layer.path] = 0.7 }
+        try recipe.write(to: folder.url("sparse.json"))
+        try succeed(distill(folder, "--recipe", "sparse.json", "-o", "sparse.h5"))
+        let student = try DiffusionPipeline(contentsOf: folder.file("sparse.h5"))
+        #expect(student.recipe?.deadZones == recipe.deadZones)
+        try succeed(folder.run("pack", "sparse.h5", "-o", "packed.h5", "--sampler", "ddim", "--cached-steps", "5"))
+        let packed = try DiffusionPipeline(contentsOf: folder.file("packed.h5"))
+        for (trained, coded) in zip(student.denoiser.quantizedLayers, packed.denoiser.quantizedLayers) {
+            #expect(trained.quantizedWeight?.codes == coded.quantizedWeight?.codes, "\(trained.path)")
+        }
+        // The same recipe without dead zones is another run.
+        recipe.deadZones = [:]
+        try recipe.write(to: folder.url("sparse.json"))
+        let resumed = try distill(folder, "--recipe", "sparse.json", "-o", "sparse.h5", "--resume", "--steps", "4")
+        #expect(resumed.status == 65 && resumed.errors.contains("deadZones"), "\(resumed.errors)")
+    }
+
     @Test("--resume with other settings names these only", .slow)
     func otherSettings() throws {
         let folder = try folder()

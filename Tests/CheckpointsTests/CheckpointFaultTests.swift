@@ -130,6 +130,23 @@ import Testing
         expect("/vae", .value(expected: "one of unet", found: "another component"))
     }
 
+    @Test("a student's dead zone must be one of a grid", arguments: [Float(0.4), 1, .nan])
+    func deadZone(_ deadZone: Float) throws {
+        let folder = try TemporaryFolder()
+        let path = folder.file("a.h5")
+        let object = "/quantization/unet/a/scale"
+        try write(path, format: "bitsfusion-student", groups: ["/unet"]) { file in
+            _ = try file.createDataset(object, type: .float32, shape: [2])
+            try file.setInteger("bits", 1, of: object)
+            try file.setInteger("levels", 3, of: object)
+            try file.setFloat("dead_zone", deadZone, of: object)
+        }
+        let fault = AttributeFault.value(expected: "0.5 to below 1", found: "\(deadZone)")
+        #expect(throws: HDF5Error.attribute(file: path, object: object, name: "dead_zone", fault: fault)) {
+            try CheckpointReader(path).quantization(of: "a")
+        }
+    }
+
     @Test("a dataset whose name holds a dot cannot be told from a group, and is refused")
     func dottedName() throws {
         let folder = try TemporaryFolder()

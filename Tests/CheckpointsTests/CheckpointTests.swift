@@ -4,6 +4,7 @@
 import Files
 import Foundation
 import Packing
+import Quantization
 import Recipes
 import Tensors
 import TestKit
@@ -78,6 +79,20 @@ import Testing
         #expect(state.tensors.keys == ["values/mid.to_q.weight", "values/mid.to_q.weight.scale"])
         #expect(
             try state.tensors.tensor("values/mid.to_q.weight").values == SampleCheckpoint.values(24, seed: 4))
+    }
+
+    @Test("a student's dead zones come back")
+    func deadZones() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.file("student.h5")
+        for deadZone in [Float(0.5), 0.7] {
+            let grid = QuantizationGrid(BitWidth(2)).withDeadZone(deadZone)
+            let writer = try CheckpointWriter(path, header: SampleCheckpoint.header(.student))
+            try writer.write("mid.to_q.weight", .ones([1, 6]))
+            try writer.write(QuantizationRecord(path: "mid.to_q", grid: grid, scales: .ones([1])))
+            try writer.finish()
+            #expect(try CheckpointReader(path).quantization(of: "mid.to_q").grid == grid)
+        }
     }
 
     @Test("a packed model's layers and time features come back", arguments: [ElementType.float32, .float16])

@@ -12,10 +12,11 @@ import Testing
 /// One case of `Tests/Fixtures/make_lsq_fixtures.py`.
 private struct LSQCase: Decodable, CustomTestStringConvertible {
     let bits, levels: Int
+    let deadZone: Float
     let shape: [Int]
     let weight, scales, upstream, output, weightGradient, scaleGradient: [Double]
 
-    var testDescription: String { "\(bits) bits, \(levels) levels, \(shape)" }
+    var testDescription: String { "\(bits) bits, \(levels) levels, dead zone \(deadZone), \(shape)" }
 
     private struct File: Decodable { let cases: [LSQCase] }
 
@@ -42,9 +43,10 @@ private struct FakeQuantization {
     @Test("values and both gradients are PyTorch's, at ties, at the ends and outside of the grid too")
     func golden() throws {
         let cases = try LSQCase.load()
-        #expect(cases.count == 24)
+        #expect(cases.count == 30)
         for golden in cases {
-            let grid = try #require(QuantizationGrid(BitWidth(golden.bits), levels: golden.levels))
+            let grid = try #require(
+                QuantizationGrid(BitWidth(golden.bits), levels: golden.levels, deadZone: golden.deadZone))
             let result = try FakeQuantization(
                 Tensor(golden.weight.map(Float.init), shape: golden.shape),
                 Tensor(golden.scales.map(Float.init), shape: [golden.shape[0]]), grid,
@@ -70,10 +72,10 @@ private struct FakeQuantization {
 
     @Test(
         "along (w, s), where the function is smooth, the gradients are the derivative",
-        arguments: BitWidth.all)
-    func homogeneous(bits: BitWidth) throws {
+        arguments: BitWidth.all, [QuantizationGrid.nearest, 0.7])
+    func homogeneous(bits: BitWidth, deadZone: Float) throws {
         // f(λw, λs) = λ f(w, s), so ⟨∂f/∂w, w⟩ + ∂f/∂s·s = f (Euler), whatever is clipped.
-        let (channels, count) = (6, 50), grid = QuantizationGrid(bits)
+        let (channels, count) = (6, 50), grid = QuantizationGrid(bits).withDeadZone(deadZone)
         let weight = normal([channels, count], stream: 1)
         let scales = Tensor((1...channels).map { Float($0) / Float(3 * grid.maximumCode) }, shape: [channels])
         let upstream = normal([channels, count], stream: 2)

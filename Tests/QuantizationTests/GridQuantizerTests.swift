@@ -10,6 +10,18 @@ import Testing
 @testable import Quantization
 
 @Suite struct GridQuantizerTests {
+    @Test("a dead zone is part of the grid, and no grid has one below 0.5 or of 1")
+    func deadZones() {
+        let grid = QuantizationGrid(BitWidth(2)), wide = grid.withDeadZone(0.75)
+        #expect(wide != grid && wide.levels == grid.levels && wide.withoutDeadZone == grid)
+        let weight = Tensor([0.74, 0.76, -1.74, -1.76, 9], shape: [1, 5])
+        #expect(GridQuantizer.codes(of: weight, scales: .ones([1]), grid: wide) == [0, 1, -1, -2, 2])
+        #expect(GridQuantizer.codes(of: weight, scales: .ones([1]), grid: grid) == [1, 1, -2, -2, 2])
+        for deadZone in [Float(0.4), 1, .nan] {
+            #expect(QuantizationGrid(BitWidth(2), levels: 5, deadZone: deadZone) == nil)
+        }
+    }
+
     @Test(
         "a grid of b bits has the codes -2^(b-1) ... 2^(b-1), all of them reached and none beyond",
         arguments: BitWidth.all)

@@ -13,21 +13,23 @@ import Testing
 
     @Test("a written recipe reads back equal, and writes the same bytes again")
     func roundTrip() throws {
-        let recipe = BitRecipe(
+        var recipe = BitRecipe(
             layers: ["mid.b": BitWidth(2), "mid.a": BitWidth(7)], averageBits: 0.1 + 0.2, storedBytes: 12345,
             method: "threshold", cachedSteps: 50, model: FileReference(path: "a/model.h5", sha256: "00ff"),
             source: "a test",
             manifest: RunManifest(
                 toolVersion: "0.1.0", commandLine: ["bitsfusion", "allocate"], seed: .max,
                 inputs: [FileReference(path: "sensitivity.json", sha256: "ab")]))
+        recipe.deadZones = ["mid.b": 0.7]
         let data = try recipe.encoded()
         #expect(try BitRecipe.decode(from: data) == recipe)
         #expect(try BitRecipe.decode(from: data).encoded() == data)
         let text = String(decoding: data, as: UTF8.self)
         #expect(text.contains(#""path" : "a/model.h5""#))
         #expect(text.contains(#""averageBits" : 0.30000000000000004"#))
+        #expect(text.contains(#""mid.b" : 0.7"#))
         #expect(text.hasSuffix("}\n"))
-        let order = try ["averageBits", "layers", "mid.a", "mid.b", "version"].map {
+        let order = try ["averageBits", "deadZones", "layers", "mid.a", "version"].map {
             try #require(text.range(of: "\"\($0)\""))
         }
         #expect(zip(order, order.dropFirst()).allSatisfy { $0.lowerBound < $1.lowerBound })
@@ -116,6 +118,18 @@ import Testing
                 .malformed(location: "version", reason: "missing; expected 2")
             ),
             (#"{"layers": {}}"#, .malformed(location: "layers", reason: "no layers")),
+            (
+                #"{"layers": {"mid.a": 1}, "deadZones": {"mid.b": 0.6}}"#,
+                .malformed(location: "deadZones: mid.b", reason: "not one of the layers")
+            ),
+            (
+                #"{"layers": {"mid.a": 1}, "deadZones": {"mid.a": 1}}"#,
+                .malformed(location: "deadZones: mid.a", reason: "expected 0.5 to below 1, found 1.0")
+            ),
+            (
+                #"{"layers": {"mid.a": 1}, "deadZones": {"mid.a": "wide"}}"#,
+                .malformed(location: "deadZones: mid.a", reason: "expected a number")
+            ),
             (#"{"bits": {}}"#, .malformed(location: "layers", reason: "missing")),
         ])
     func faults(text: String, expected: RecipeError) {

@@ -21,6 +21,14 @@ import Testing
         if format == .json { #expect(try BitRecipe.decode(anyFormat: data) == recipe) }
     }
 
+    @Test("only recipes in JSON have dead zones", arguments: [RecipeFormat.list, .apple])
+    func deadZones(format: RecipeFormat) throws {
+        var wide = recipe
+        wide.deadZones = ["up.to_out.0": 0.8]
+        #expect(try BitRecipe.decode(anyFormat: wide.encoded(as: .json)) == wide)
+        #expect(throws: RecipeError.self) { try wide.encoded(as: format) }
+    }
+
     @Test("lists may have comments, empty lines and spaces, and errors name the line") func lists() throws {
         let text = "# by hand\n\n  conv_in :8  # first\r\nmid.to_k: 2\n"
         #expect(

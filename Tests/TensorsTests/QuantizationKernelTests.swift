@@ -10,10 +10,10 @@ import Testing
 @Suite struct QuantizationKernelTests {
     /// Codes in -q ... q, or in `low` ... q.
     private func codes(
-        _ kernels: bf_kernel_table, _ w: [Float], _ scale: Float, _ q: Float, low: Float? = nil
+        _ kernels: bf_kernel_table, _ w: [Float], _ scale: Float, _ q: Float, low: Float? = nil, shrink: Float = 0
     ) -> [Int16] {
         output([Int16](repeating: 0, count: w.count), guarded: 777) {
-            kernels.quantize(w, scale, low ?? -q, q, $0, w.count)
+            kernels.quantize(w, scale, low ?? -q, q, shrink, $0, w.count)
         }
     }
 
@@ -26,6 +26,14 @@ import Testing
         #expect(codes(table.kernels, w, 1, 1, low: -2) == [-2, -2, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, -2])
         #expect(codes(table.kernels, w, 1, 1) == [-1, -1, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, -1])
         #expect(codes(table.kernels, w.map { $0 * 0.25 }, 0.25, 4) == codes(table.kernels, w, 1, 4))
+    }
+
+    @Test("a dead zone moves every threshold away from 0", arguments: KernelTable.available)
+    func deadZone(table: KernelTable) {
+        // Thresholds at 0.75, 1.75, ...
+        let w: [Float] = [0.6, 0.74, 0.76, -0.74, -0.76, 1.7, 1.8, -1.8, 2.7, 2.8, 9, -0.1]
+        #expect(codes(table.kernels, w, 1, 2, shrink: 0.25) == [0, 0, 1, 0, -1, 1, 2, -2, 2, 2, 2, 0])
+        #expect(codes(table.kernels, w, 1, 1, shrink: 0.25) == [0, 0, 1, 0, -1, 1, 1, -1, 1, 1, 1, 0])
     }
 
     @Test(
@@ -43,23 +51,26 @@ import Testing
     @Test("quantization agrees with the scalar reference", arguments: KernelTable.available, awkwardLengths)
     func lengths(table: KernelTable, n: Int) {
         let w = normal([n], stream: 1).values, g = normal([n], stream: 2).values
-        for (low, q) in [(-1, 1), (-2, 2), (-4, 4), (-128, 128), (-2, 1), (-1, 0)] as [(Float, Float)] {
+        for (low, q, shrink) in [
+            (-1, 1, 0), (-2, 2, 0), (-4, 4, 0), (-128, 128, 0), (-2, 1, 0), (-1, 0, 0), (-1, 1, 0.3), (-4, 4, 0.1),
+        ] as [(Float, Float, Float)] {
             let scale = -1.7 / low
-            let expected = codes(reference, w, scale, q, low: low)
-            #expect(codes(table.kernels, w, scale, q, low: low) == expected)
+            let expected = codes(reference, w, scale, q, low: low, shrink: shrink)
+            #expect(codes(table.kernels, w, scale, q, low: low, shrink: shrink) == expected)
             expectClose(
                 floats(n) { table.kernels.dequantize(expected, scale, $0, n) },
                 floats(n) { reference.dequantize(expected, scale, $0, n) }, .exact, "dequantize")
-            let fake = floats(n) { reference.fake_quantize(w, scale, low, q, $0, n) }
-            expectClose(floats(n) { table.kernels.fake_quantize(w, scale, low, q, $0, n) }, fake, .exact, "fake")
+            let fake = floats(n) { reference.fake_quantize(w, scale, low, q, shrink, $0, n) }
+            expectClose(
+                floats(n) { table.kernels.fake_quantize(w, scale, low, q, shrink, $0, n) }, fake, .exact, "fake")
             #expect(fake == floats(n) { reference.dequantize(expected, scale, $0, n) })
 
             var shareOfScale: (Float, Float) = (0, 0)
             let gw = output(g, guarded: 777) {
-                shareOfScale.0 = table.kernels.fake_quantize_grad(w, scale, low, q, $0, n)
+                shareOfScale.0 = table.kernels.fake_quantize_grad(w, scale, low, q, shrink, $0, n)
             }
             let expectedGW = output(g, guarded: 777) {
-                shareOfScale.1 = reference.fake_quantize_grad(w, scale, low, q, $0, n)
+                shareOfScale.1 = reference.fake_quantize_grad(w, scale, low, q, shrink, $0, n)
             }
             expectClose(gw, expectedGW, .exact, "gw")
             // Terms are g·(code − v): at most half a step inside, with an error of u·q in v; codes up to -low outside.
@@ -69,8 +80,8 @@ import Testing
                 "scale gradient")
 
             var (wq, qq, expectedWQ, expectedQQ) = (0.0, 0.0, 0.0, 0.0)
-            table.kernels.quantize_products(w, scale, low, q, &wq, &qq, n)
-            reference.quantize_products(w, scale, low, q, &expectedWQ, &expectedQQ, n)
+            table.kernels.quantize_products(w, scale, low, q, shrink, &wq, &qq, n)
+            reference.quantize_products(w, scale, low, q, shrink, &expectedWQ, &expectedQQ, n)
             expectClose([Float(wq)], [expectedWQ], .float32Reduction(n: n, magnitude: expectedWQ), "wq")
             expectClose([Float(qq)], [expectedQQ], .float32Reduction(n: n, magnitude: expectedQQ), "qq")
         }
@@ -83,7 +94,7 @@ import Testing
         let w: [Float] = [-2, -1, -0.99999994, -0.3, 0.99999994, 1, 5]
         let g = [Float](repeating: 1, count: w.count)
         var total: Float = 0
-        let gw = output(g, guarded: 777) { total = table.kernels.fake_quantize_grad(w, 1, -1, 1, $0, w.count) }
+        let gw = output(g, guarded: 777) { total = table.kernels.fake_quantize_grad(w, 1, -1, 1, 0, $0, w.count) }
         #expect(gw == [0, 0, 1, 1, 1, 0, 0])
         // Outside and at the ends: -1 - 1 + 1 + 1; inside: -u + (0 + 0.3) + u.
         expectClose([total], [0.3], .roundings(4))

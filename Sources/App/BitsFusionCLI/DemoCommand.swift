@@ -120,8 +120,8 @@ struct DemoCommand: ParsableCommand {
             - overall: share of images that match their prompt by the pixel evaluator, mean over six families.
             - CLIP, Fréchet: by the shipped CLIP-proxy and its image features, against rendered scenes.
             - noise error: mean squared difference of the predicted noise to the teacher's.
-            - avg bits: the paper's formula, with cached time features; bytes: of the packed file (for students, a \
-            forecast).
+            - avg bits: the paper's formula, with cached time features; entropy: the same with the entropy of the \
+            codes in place of log2(levels); bytes: of the packed file (for students, a forecast).
 
             | command | seconds |
             | --- | ---: |

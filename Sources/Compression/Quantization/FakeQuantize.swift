@@ -7,6 +7,8 @@ import Tensors
 /// s · clip(round(w / s), -P, Q) per output channel, with gradients for weights and scales. Balanced grids of b bits
 /// have P = Q = 2^(b-1); LSQ's grid has Q = 2^(b-1) - 1.
 ///
+/// On grids with a dead zone, w / s is moved towards 0 by the part of the dead zone beyond 0.5 before it is rounded.
+///
 /// - The gradient of the weight is passed on where -P < w / s < Q and is 0 elsewhere (straight-through).
 /// - The gradient of a scale is the sum of (code − w/s where -P < w / s < Q, code elsewhere) over the channel, times
 ///   1 / √(N·Q) with N weights in the channel (Q = 1 for the codes -1 and 0).
@@ -28,7 +30,7 @@ func fakeQuantizedOperand(_ weight: Tensor, scales: Tensor, grid: QuantizationGr
     let output = Tensor(weight.shape) { rows, codes in
         for channel in rows {
             kernels.fake_quantize(
-                values.row(channel * rowLength), steps[channel], low, high,
+                values.row(channel * rowLength), steps[channel], low, high, grid.shrink,
                 codes + (channel - rows.lowerBound) * rowLength, rowLength)
         }
     }
@@ -39,7 +41,7 @@ func fakeQuantizedOperand(_ weight: Tensor, scales: Tensor, grid: QuantizationGr
         let factor = 1 / (Float(rowLength) * max(high, 1)).squareRoot()
         forEachRow(channels, rowLength) { channel in
             let total = kernels.fake_quantize_grad(
-                values.row(channel * rowLength), steps[channel], low, high,
+                values.row(channel * rowLength), steps[channel], low, high, grid.shrink,
                 ofWeight.mutableRow(channel * rowLength), rowLength)
             ofScales.mutableRow(channel).pointee = total * factor
         }

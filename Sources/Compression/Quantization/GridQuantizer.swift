@@ -5,7 +5,8 @@ import Tensors
 
 /// Rounding to a grid, one scale per output channel.
 public enum GridQuantizer {
-    /// codes = clip(round(w / s), `grid.minimumCode`, `grid.maximumCode`), rounding half to even.
+    /// codes = clip(round(v), `grid.minimumCode`, `grid.maximumCode`), rounding half to even, where v is w / s moved
+    /// towards 0 by the part of the dead zone beyond 0.5.
     ///
     /// - Parameters:
     ///   - weight: `[OC, ...]`, finite.
@@ -19,7 +20,7 @@ public enum GridQuantizer {
             nonisolated(unsafe) let codes = codes
             forEachRow(channels, rowLength) { channel in
                 kernels.quantize(
-                    weight.row(channel * rowLength), scales[channel], grid.range.low, grid.range.high,
+                    weight.row(channel * rowLength), scales[channel], grid.range.low, grid.range.high, grid.shrink,
                     codes.baseAddress.map { $0 + channel * rowLength }, rowLength)
             }
         }
@@ -50,7 +51,8 @@ public enum GridQuantizer {
         _ row: UnsafeBufferPointer<Float>, scale: Float, grid: QuantizationGrid
     ) -> (weightsWithCodes: Double, codesWithCodes: Double) {
         var (wq, qq) = (0.0, 0.0)
-        kernels.quantize_products(row.baseAddress, scale, grid.range.low, grid.range.high, &wq, &qq, row.count)
+        kernels.quantize_products(
+            row.baseAddress, scale, grid.range.low, grid.range.high, grid.shrink, &wq, &qq, row.count)
         return (wq, qq)
     }
 }

@@ -27,7 +27,8 @@ public func quantizationErrorProducts(
             let rounded = Tensor(unsafeUninitialized: [rowLength])
             for channel in range {
                 let (weights, slope) = (weight.row(channel * rowLength), gradient.row(channel * rowLength))
-                kernels.fake_quantize(weights, scales[channel], low, high, rounded.mutableRow(0), rowLength)
+                kernels.fake_quantize(
+                    weights, scales[channel], low, high, grid.shrink, rounded.mutableRow(0), rowLength)
                 // Subtract first: on fine grids the differences are small compared with the weights.
                 kernels.axpy(-1, weights, rounded.mutableRow(0), rowLength)
                 products[channel] = Double(kernels.dot(slope, rounded.row(0), rowLength))

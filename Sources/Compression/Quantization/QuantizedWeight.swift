@@ -2,6 +2,7 @@
 // The common form of quantized weights: codes on a grid with one scale per output channel.
 // OC output channels.
 
+import Recipes
 import Tensors
 
 /// A weight with the values `scales · codes`, in training (`FakeQuantizedWeight`) or from packed codes
@@ -13,4 +14,9 @@ public protocol QuantizedWeight: WeightSource {
     var scales: Tensor { get }
     /// The signed codes, row-major, as many as weights.
     var codes: [Int16] { get }
+}
+
+extension QuantizedWeight {
+    /// The entropy of the codes, in bits per weight: the size of ideally coded weights, at most log2(levels).
+    public var codeEntropy: Double { CodeRate.entropy(of: codes, on: grid) }
 }

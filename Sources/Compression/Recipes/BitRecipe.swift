@@ -28,6 +28,9 @@ public struct BitRecipe: Equatable, Sendable {
     public var manifest: RunManifest?
     /// The nominal bits of each quantized layer.
     public var layers: [LayerID: BitWidth]
+    /// The dead zones of layers whose weights are not rounded to the nearest code, in 0.5 ..< 1; see `QuantizationGrid`
+    /// in the target `Quantization`.
+    public var deadZones: [LayerID: Float] = [:]
 
     /// Makes a recipe; only the bits are required.
     public init(
@@ -70,6 +73,9 @@ public struct BitRecipe: Equatable, Sendable {
             throw .missingLayer(path: layer.path, model: model?.path)
         }
     }
+
+    /// The valid dead zones. 0.5 is rounding to the nearest code.
+    public static let deadZoneRange: Range<Float> = 0.5..<1
 }
 
 /// One of the recipes that were measured on the whole model before one was kept. Errors of single layers do not quite
@@ -106,11 +112,11 @@ extension BitRecipe: RecipeDocument {
     enum CodingKeys: String, CodingKey, CaseIterable {
         case format, version, averageBits, storedBytes, method, metric, cachedSteps, model, source, verified,
             manifest
-        case layers
+        case layers, deadZones
     }
 
     /// Reads a recipe. Without a `format` key, as in recipes that were written by hand or copied from a publication,
-    /// only `layers` and `source` are read.
+    /// only `layers`, `deadZones` and `source` are read.
     ///
     /// - Throws: `RecipeError.bitsOutOfRange` naming the layer; `DecodingError` for missing or mistyped keys.
     public init(from decoder: any Decoder) throws {
@@ -122,6 +128,7 @@ extension BitRecipe: RecipeDocument {
             let bits = try Self.bits(of: path, in: bitsByLayer, key: key)
             guard layers.updateValue(bits, forKey: path) == nil else { throw RecipeError.duplicateLayer(path: path) }
         }
+        deadZones = try container.decodeIfPresent([LayerID: Float].self, forKey: .deadZones) ?? [:]
         source = try container.decodeIfPresent(String.self, forKey: .source)
         guard container.contains(.format) else { return }
         averageBits = try container.decodeIfPresent(Double.self, forKey: .averageBits)
@@ -164,11 +171,22 @@ extension BitRecipe: RecipeDocument {
         try container.encodeIfPresent(verified, forKey: .verified)
         try container.encodeIfPresent(manifest, forKey: .manifest)
         try container.encode(layers, forKey: .layers)
+        if !deadZones.isEmpty { try container.encode(deadZones, forKey: .deadZones) }
     }
 
-    /// Checks that there are layers, that totals are finite, and that the cached steps are in range.
+    /// Checks that there are layers, that dead zones are those of layers, that totals are finite, and that the cached
+    /// steps are in range.
     public func validate() throws(RecipeError) {
         guard !layers.isEmpty else { throw .malformed(location: "layers", reason: "no layers") }
+        for (path, deadZone) in deadZones.sorted(by: { $0.key < $1.key }) {
+            guard layers[path] != nil else {
+                throw .malformed(location: "deadZones: \(path)", reason: "not one of the layers")
+            }
+            guard Self.deadZoneRange.contains(deadZone) else {
+                throw .malformed(
+                    location: "deadZones: \(path)", reason: "expected 0.5 to below 1, found \(deadZone)")
+            }
+        }
         if let averageBits, !averageBits.isFinite {
             throw .malformed(
                 location: "averageBits", reason: "expected a finite number, found \(averageBits)")

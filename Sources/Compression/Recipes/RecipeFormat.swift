@@ -68,6 +68,10 @@ extension BitRecipe {
     ///
     /// - Throws: as `encoded()`.
     public func encoded(as format: RecipeFormat) throws(RecipeError) -> Data {
+        guard format == .json || deadZones.isEmpty else {
+            throw .malformed(
+                location: "deadZones", reason: "the format \(format.rawValue) has none; write the format json")
+        }
         switch format {
         case .json: return try encoded()
         case .list:

@@ -2,16 +2,16 @@
 // The JSON form of a sensitivity table, and its validation (no NaN reaches the allocator):
 // {"format": "bitsfusion-sensitivity", "version": 2,
 //  "layers": [{"path", "kind", "role", "group", "weights", "skewness", "bits": {"1": {"mse", "psnr", "perceptual",
-//    "clipDrop", "noise", "fisher"}, ...}}],
+//    "clipDrop", "noise", "fisher"}, ...}, "rates": [{"bits", "deadZone", "entropy", "weightError"}]}],
 //  "correlations": [{"x", "y", "pearson", "spearman", "layers"}], "sums", "mostSensitive", "symmetricShare",
 //  "model", "inventory", "generation", "manifest"}
 
 extension LayerSensitivity: Codable {
     enum CodingKeys: String, CodingKey {
-        case path, kind, role, group, weights, skewness, bits
+        case path, kind, role, group, weights, skewness, bits, rates
     }
 
-    /// Reads one layer; in tables written by hand `role` may be absent (`searched`), and `group` (`other`).
+    /// Reads one layer; in tables written by hand `role` may be absent (`searched`), `group` (`other`) and `rates`.
     ///
     /// - Throws: `RecipeError.bitsOutOfRange` and `RecipeError.malformed`, both naming the layer.
     public init(from decoder: any Decoder) throws {
@@ -25,6 +25,7 @@ extension LayerSensitivity: Codable {
             skewness = try container.decode(Double.self, forKey: .skewness)
             let scores = try container.decode([String: SensitivityScores].self, forKey: .bits)
             bits = try Self.byBits(scores, path: path)
+            rates = try container.decodeIfPresent([CodeRate].self, forKey: .rates) ?? []
         } catch {
             // Errors name the layer, not its position in the array.
             guard case .malformed(let location, let reason) = RecipeError(decoding: error, isJSON: true)
@@ -45,6 +46,7 @@ extension LayerSensitivity: Codable {
         try container.encode(weights, forKey: .weights)
         try container.encode(skewness, forKey: .skewness)
         try container.encode(bits, forKey: .bits)
+        if !rates.isEmpty { try container.encode(rates, forKey: .rates) }
     }
 
     private static func byBits(
@@ -154,6 +156,23 @@ extension LayerSensitivity {
         try requireFinite(skewness, "skewness")
         for (nominalBits, scores) in bits.sorted(by: { $0.key < $1.key }) {
             try validate(scores, "bits.\(nominalBits)")
+        }
+        for (index, rate) in rates.enumerated() { try validate(rate, "rates: [\(index)]") }
+    }
+
+    private func validate(_ rate: CodeRate, _ field: String) throws(RecipeError) {
+        guard BitRecipe.deadZoneRange.contains(rate.deadZone) else {
+            throw .malformed(
+                location: "\(path): \(field): deadZone", reason: "expected 0.5 to below 1, found \(rate.deadZone)")
+        }
+        for (name, value) in [("entropy", rate.entropy), ("weightError", rate.weightError)] {
+            try requireFinite(value, "\(field).\(name)")
+            guard value >= 0 else { throw .negative(path: path, field: "\(field).\(name)", found: value) }
+        }
+        guard rate.entropy <= rate.bits.effectiveBits + 1e-9 else {
+            throw .malformed(
+                location: "\(path): \(field): entropy",
+                reason: "expected at most log2(\(rate.bits.levels)), found \(rate.entropy)")
         }
     }
 

@@ -16,11 +16,13 @@ public struct LayerSensitivity: Equatable, Sendable {
     public var skewness: Double
     /// The scores by nominal bits.
     public var bits: [BitWidth: SensitivityScores]
+    /// The rate-distortion curve of the weights; empty where it was not computed.
+    public var rates: [CodeRate]
 
     /// Records one layer.
     public init(
         path: LayerID, kind: LayerShape.Kind, role: LayerRole, group: LayerGroup, weights: Int, skewness: Double,
-        bits: [BitWidth: SensitivityScores]
+        bits: [BitWidth: SensitivityScores], rates: [CodeRate] = []
     ) {
         self.path = path
         self.kind = kind
@@ -29,6 +31,7 @@ public struct LayerSensitivity: Equatable, Sendable {
         self.weights = weights
         self.skewness = skewness
         self.bits = bits
+        self.rates = rates
     }
 }
 

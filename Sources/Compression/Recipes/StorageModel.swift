@@ -55,6 +55,16 @@ public struct StorageModel: Sendable {
         return (count * fieldBits + 7) / 8
     }
 
+    /// The bytes of `count` codes with the encoding `entropy`, forecast from their entropy in bits per code. Real
+    /// streams are smaller or larger by some bytes.
+    public static func entropyCodedBytes(count: Int, entropy: Double) -> Int {
+        Int((Double(count) * entropy / 8).rounded(.up)) + streamOverhead
+    }
+
+    /// The bytes of an entropy-coded stream beyond the entropy of its codes: frequencies and the final state of the
+    /// coder.
+    private static let streamOverhead = 24
+
     /// The bytes of a packed file: codes and scales of every quantized layer, time features at 16 bits (or the kept
     /// time layers at 32), all other parameters at 32 bits, and the overhead of the container, if the inventory has
     /// it.

@@ -71,7 +71,7 @@ package func withQuantizedWeight<Result>(
 ) rethrows -> Result {
     let original = layer.weight
     defer { layer.weight = original }
-    layer.weight = try quantizedParameter(of: layer, at: bits, train: train)
+    layer.weight = try quantizedParameter(of: layer, on: QuantizationGrid(bits), train: train)
     return try body()
 }
 
@@ -79,12 +79,12 @@ package func withQuantizedWeight<Result>(
 ///
 /// - Throws: what `train` throws.
 func quantizedParameter(
-    of layer: any WeightedLayer, at bits: BitWidth, train: ((FakeQuantizedWeight) throws -> Void)? = nil
+    of layer: any WeightedLayer, on grid: QuantizationGrid, train: ((FakeQuantizedWeight) throws -> Void)? = nil
 ) rethrows -> Parameter {
     let (name, dense) = (layer.path + ".weight", withoutGradients { layer.weight.tensor() })
     let quantized = FakeQuantizedWeight(
         // Training writes into its latent weight.
-        latent: Parameter(name, train == nil ? dense : dense.copied()), bits: bits, initialization: .paper)
+        latent: Parameter(name, train == nil ? dense : dense.copied()), grid: grid, initialization: .paper)
     try train?(quantized)
     return Parameter(name, withoutGradients { quantized.tensor() }, isTrainable: false)
 }

@@ -61,8 +61,10 @@ public struct RecipeEvaluator {
         defer { for (layer, original) in zip(layers, originals) { layer.weight = original } }
         for layer in layers {
             try interruption()
-            guard let bits = recipe.layers[LayerID(layer.path)] else { continue }
-            layer.weight = quantizedParameter(of: layer, at: bits)
+            let path = LayerID(layer.path)
+            guard let bits = recipe.layers[path] else { continue }
+            layer.weight = quantizedParameter(
+                of: layer, on: recipe.addingDeadZone(to: QuantizationGrid(bits), of: path))
         }
         return try evaluator.measureModel(interruption)
     }

@@ -147,6 +147,7 @@ public final class SensitivitySweep {
             && table.manifest?.inputs.map(\.sha256) == manifest.inputs.map(\.sha256)
             && Set(table.layers.map(\.path)) == Set(candidates.map(\.path))
             && (measuredBits.isEmpty || measuredBits.isSubset(of: options.bits))
+            && table.layers.allSatisfy { $0.role != .searched || !$0.rates.isEmpty }
     }
 
     /// The settings of the analysis, as the table records them.
@@ -308,9 +309,11 @@ public final class SensitivitySweep {
             for bits in bits(of: layer) {
                 scores[bits] = records[SensitivityCandidate(path: path, bits: bits)]?.measure
             }
+            let weight = withoutGradients { layer.weight.tensor() }
             return LayerSensitivity(
                 path: path, kind: shape.kind, role: shape.role, group: shape.group, weights: shape.weights,
-                skewness: skewness(of: withoutGradients { layer.weight.tensor() }), bits: scores)
+                skewness: skewness(of: weight), bits: scores,
+                rates: shape.role == .searched ? CodeRate.curve(of: weight) : [])
         }
         var table = SensitivityTable(
             layers: rows.sorted { $0.path < $1.path }, model: model, inventory: inventory,

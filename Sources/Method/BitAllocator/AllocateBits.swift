@@ -7,8 +7,9 @@ import Recipes
 /// Chooses the bits of every layer of `table`.
 ///
 /// `threshold` returns the largest average that the paper's rule reaches within the budget. `optimal` returns the
-/// smallest total quantization error, with a proof. The result depends on the table, the budget and the options only,
-/// not on the order of the table's layers.
+/// smallest total quantization error, with a proof; `entropy` does, too, where weights cost the entropy of their codes
+/// and grids may have dead zones. The result depends on the table, the budget and the options only, not on the order of
+/// the table's layers.
 ///
 /// - Parameters:
 ///   - table: the measurements of the quantized layers.
@@ -19,8 +20,8 @@ import Recipes
 /// - Returns: the recipe, its predicted error and the bounds of useful budgets.
 /// - Throws: `AllocationError.infeasible` (`…Size`, `…PSNR`) if no recipe meets the budget; `.invalidBudget`,
 ///   `.invalidSteps`, `.invalidEta`; `.pattern`, `.pinnedNothing`; `.unmeasuredLayer`, `.missingScore`,
-///   `.scoresTooLarge`; `.sizeWithoutInventory`, `.psnrNeedsImages`, `.noImages`; `.table`.
-/// - Complexity: O(n log n) for n layers; in practice for `optimal` too.
+///   `.missingRates`, `.scoresTooLarge`; `.sizeWithoutInventory`, `.psnrNeedsImages`, `.noImages`; `.table`.
+/// - Complexity: O(n log n) for n layers; in practice for the exact methods too.
 public func allocateBits(
     _ table: SensitivityTable, budget: BitBudget, method: AllocationMethod = .optimal,
     options: AllocationOptions = AllocationOptions()
@@ -32,10 +33,10 @@ public func allocateBits(
 
 /// The result of an allocation.
 public struct BitAllocation: Equatable, Sendable {
-    /// The bits of every layer, with `averageBits`, method, metric, cached steps and model; `storedBytes` if the table
-    /// has an inventory.
+    /// The bits and dead zones of every layer, with `averageBits`, method, metric, cached steps and model;
+    /// `storedBytes` if the table has an inventory.
     public var recipe: BitRecipe
-    /// The average of `recipe`, in bits.
+    /// The average of `recipe`, in bits. For `entropy` those of the codes before training.
     public let averageBits: Double
     /// The smallest and the largest useful budget, in the budget's unit (bits, bytes or dB).
     public let attainable: ClosedRange<Double>
@@ -44,8 +45,8 @@ public struct BitAllocation: Equatable, Sendable {
     /// The total quantization error of the recipe by `metric`: the sum of the errors of single layers. nil if a layer
     /// has no measurement from which its error follows.
     public let predictedError: Double?
-    /// For `optimal`: a lower bound of `predictedError` over all recipes within the budget (for a PSNR budget: of
-    /// `averageBits`). The recipe is proven optimal if both are equal.
+    /// For `optimal` and `entropy`: a lower bound of `predictedError` over all recipes within the budget (for a PSNR
+    /// budget: of `averageBits`). The recipe is proven optimal if both are equal.
     public let lowerBound: Double?
     /// For `threshold`: S_o. A layer gets the fewest bits with a sensitivity below it.
     public let threshold: Double?
@@ -90,7 +91,7 @@ struct Allocator {
         do {
             errors = try LayerErrors(problem, errorFunction)
         } catch {
-            if method == .optimal || error == .scoresTooLarge { throw error }
+            if method != .threshold || error == .scoresTooLarge { throw error }
             errors = nil
         }
     }
@@ -103,7 +104,12 @@ struct Allocator {
 
     /// The exact solver for this table.
     func solver() throws(AllocationError) -> OptimalAllocation {
-        try OptimalAllocation(problem, requiredErrors(), maximumBits: options.maximumBits)
+        let errors = try requiredErrors()
+        let choices =
+            method == .entropy
+            ? try LayerChoice.byEntropy(problem, errorFunction, maximumBits: options.maximumBits)
+            : try LayerChoice.byLevels(problem, errors, maximumBits: options.maximumBits)
+        return OptimalAllocation(problem, choices, fixedError: errors.fixed)
     }
 
     /// The errors of all layers.
@@ -122,7 +128,7 @@ struct Allocator {
         try check(limit)
         switch method {
         case .threshold: return try byThreshold(limit)
-        case .optimal: return try optimal(limit)
+        case .optimal, .entropy: return try exact(limit)
         }
     }
 
@@ -145,68 +151,85 @@ struct Allocator {
             let errors = try requiredErrors()
             threshold = rule.threshold(errorAtMost: pow(10, -psnr / 10), errors)
         }
-        let attainable = try attainable(limit, rule.fewestBits, rule.mostBits)
+        let attainable = try attainable(limit, choices(rule.fewestBits), choices(rule.mostBits)) {
+            errors?.total($0.map(\.bits))
+        }
         guard let threshold else { throw infeasible(limit, attainable) }
+        let bits = rule.bits(threshold: threshold)
         return try result(
-            rule.bits(threshold: threshold), attainable, lowerBound: nil, threshold: threshold, bonus: bonus)
+            choices(bits), attainable, predictedError: errors?.total(bits), lowerBound: nil, threshold: threshold,
+            bonus: bonus)
     }
 
-    private func optimal(_ limit: BudgetLimit) throws(AllocationError) -> BitAllocation {
+    /// The choices of a method without dead zones.
+    private func choices(_ bits: [BitWidth]) -> [LayerChoice] {
+        bits.map { LayerChoice($0, error: 0) }
+    }
+
+    private func exact(_ limit: BudgetLimit) throws(AllocationError) -> BitAllocation {
         let solver = try solver()
-        let attainable = try attainable(limit, solver.fewestBits, solver.bestBits)
+        let attainable = try attainable(limit, solver.cheapest, solver.best, solver.total)
+        /// The lower bound of a solution's total error, fixed layers included.
+        func bound(_ solution: OptimalAllocation.Solution) -> Double {
+            solver.total(solution.choices) - (solution.value - solution.lowerBound)
+        }
         let solution: OptimalAllocation.Solution?
         var lowerBound: Double?
         switch limit {
         case .averageBits(let average):
             var knapsack = solver.knapsack(averageBits: average)
             var found = solver.solve(knapsack)
-            if let bits = found?.bits, problem.averageBits(bits) > average {
+            if let choices = found?.choices, problem.averageBits(choices) > average {
                 // Rounded costs can exceed the budget by less than one unit per layer.
                 knapsack.capacity -= problem.candidates.count + 4
                 found = solver.solve(knapsack)
             }
-            (solution, lowerBound) = (found, found.flatMap(bound))
+            (solution, lowerBound) = (found, found.map(bound))
         case .storedBytes(let bytes):
             solution = solver.solve(try solver.knapsack(storedBytes: bytes, options.storage))
-            lowerBound = solution.flatMap(bound)
+            lowerBound = solution.map(bound)
         case .psnr(let psnr):
             solution = solver.solve(errorAtMost: pow(10, -psnr / 10))
             lowerBound = solution.map {
-                problem.averageBits($0.bits) - ($0.value - $0.lowerBound) / Double(problem.weightCount)
+                problem.averageBits($0.choices) - ($0.value - $0.lowerBound) / Double(problem.weightCount)
             }
         }
         guard let solution else { throw infeasible(limit, attainable) }
         return try result(
-            solution.bits, attainable, lowerBound: lowerBound, threshold: nil, bonus: .disabled)
-    }
-
-    /// The lower bound of a solution's total error, fixed layers included.
-    private func bound(_ solution: OptimalAllocation.Solution) -> Double? {
-        errors?.total(solution.bits).map { $0 - (solution.value - solution.lowerBound) }
+            solution.choices, attainable, predictedError: solver.total(solution.choices), lowerBound: lowerBound,
+            threshold: nil, bonus: .disabled)
     }
 
     private func result(
-        _ bits: [BitWidth], _ attainable: ClosedRange<Double>, lowerBound: Double?, threshold: Double?,
-        bonus: ClipBonus
+        _ choices: [LayerChoice], _ attainable: ClosedRange<Double>, predictedError: Double?, lowerBound: Double?,
+        threshold: Double?, bonus: ClipBonus
     ) throws(AllocationError) -> BitAllocation {
         BitAllocation(
-            recipe: try recipe(bits), averageBits: problem.averageBits(bits), attainable: attainable,
-            metric: errorFunction.metric, predictedError: errors?.total(bits), lowerBound: lowerBound,
-            threshold: threshold, bonus: bonus,
-            extrapolated: errors.map { errors in
-                problem.candidates.indices.filter { errors.isExtrapolated($0, bits[$0]) }
-                    .map { problem.candidates[$0].path }
-            } ?? [], countsWholeModel: table.inventory != nil)
+            recipe: try recipe(choices), averageBits: problem.averageBits(choices), attainable: attainable,
+            metric: errorFunction.metric, predictedError: predictedError, lowerBound: lowerBound,
+            threshold: threshold, bonus: bonus, extrapolated: extrapolated(choices),
+            countsWholeModel: table.inventory != nil)
+    }
+
+    /// The layers with more bits than were measured, by methods that assume an error for them.
+    private func extrapolated(_ choices: [LayerChoice]) -> [LayerID] {
+        guard let errors, method != .entropy else { return [] }
+        return problem.candidates.indices.filter { errors.isExtrapolated($0, choices[$0].bits) }
+            .map { problem.candidates[$0].path }
     }
 
     /// The recipe with its totals and its origin.
-    func recipe(_ bits: [BitWidth]) throws(AllocationError) -> BitRecipe {
+    private func recipe(_ choices: [LayerChoice]) throws(AllocationError) -> BitRecipe {
         var recipe = BitRecipe(
-            layers: problem.layers(bits), averageBits: problem.averageBits(bits), method: method.rawValue,
-            metric: errorFunction.metric.rawValue, model: table.model)
+            layers: problem.layers(choices.map(\.bits)), averageBits: problem.averageBits(choices),
+            method: method.rawValue, metric: errorFunction.metric.rawValue, model: table.model)
+        for (candidate, choice) in zip(problem.candidates, choices) {
+            guard let deadZone = choice.coded?.deadZone, deadZone > BitRecipe.deadZoneRange.lowerBound else { continue }
+            recipe.deadZones[candidate.path] = deadZone
+        }
         if table.inventory != nil {
             recipe.cachedSteps = timeFeatures.cachedSteps
-            recipe.storedBytes = try problem.storedBytes(bits, options.storage)
+            recipe.storedBytes = try problem.storedBytes(choices, options.storage)
         }
         return recipe
     }
@@ -231,14 +254,14 @@ struct Allocator {
 
     /// The useful budgets, in the limit's unit: those of the recipes with the fewest and the most bits.
     private func attainable(
-        _ limit: BudgetLimit, _ fewest: [BitWidth], _ most: [BitWidth]
+        _ limit: BudgetLimit, _ fewest: [LayerChoice], _ most: [LayerChoice], _ total: ([LayerChoice]) -> Double?
     ) throws(AllocationError) -> ClosedRange<Double> {
-        func value(_ bits: [BitWidth]) throws(AllocationError) -> Double {
+        func value(_ choices: [LayerChoice]) throws(AllocationError) -> Double {
             switch limit {
-            case .averageBits: return problem.averageBits(bits)
-            case .storedBytes: return Double(try problem.storedBytes(bits, options.storage))
+            case .averageBits: return problem.averageBits(choices)
+            case .storedBytes: return Double(try problem.storedBytes(choices, options.storage))
             case .psnr:
-                guard let total = errors?.total(bits), total > 0 else { return 200 }
+                guard let total = total(choices), total > 0 else { return 200 }
                 return min(-10 * log10(total), 200)
             }
         }

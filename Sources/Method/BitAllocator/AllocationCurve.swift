@@ -24,6 +24,8 @@ public struct AllocationCurve: Codable, Sendable {
     public let optimal: [AllocationPoint]
     /// The recipes of all thresholds of the paper's rule, from the fewest bits on.
     public let threshold: [AllocationPoint]
+    /// As `optimal`, for the method `entropy`; empty for a table without rate-distortion curves.
+    public let entropy: [AllocationPoint]
 }
 
 /// Computes the curve of a table.
@@ -39,25 +41,34 @@ public func allocationCurve(
     options: AllocationOptions = AllocationOptions()
 ) throws(AllocationError) -> AllocationCurve {
     func points(
-        _ allocator: Allocator, _ choices: [[BitWidth]]
+        _ allocator: Allocator, _ recipes: [[LayerChoice]], _ total: ([LayerChoice]) -> Double?
     ) throws(AllocationError) -> [AllocationPoint] {
         var points: [AllocationPoint] = []
-        for bits in choices {
-            guard let total = allocator.errors?.total(bits) else { continue }
+        for choices in recipes {
+            guard let total = total(choices) else { continue }
             let point = AllocationPoint(
-                averageBits: allocator.problem.averageBits(bits),
+                averageBits: allocator.problem.averageBits(choices),
                 storedBytes: table.inventory == nil
-                    ? nil : try allocator.problem.storedBytes(bits, options.storage), predictedError: total)
+                    ? nil : try allocator.problem.storedBytes(choices, options.storage), predictedError: total)
             // Thresholds between two sensitivities of a pinned layer give the same recipe.
             if points.last != point { points.append(point) }
         }
         return points
     }
+    func exact(_ allocator: Allocator) throws(AllocationError) -> [AllocationPoint] {
+        let solver = try allocator.solver()
+        return try points(allocator, solver.curve, solver.total)
+    }
     let optimal = try Allocator(table, timeFeatures, options, .optimal)
-    var thresholdOptions = options
-    thresholdOptions.metric = optimal.errorFunction.metric
-    let threshold = try Allocator(table, timeFeatures, thresholdOptions, .threshold)
+    var otherOptions = options
+    otherOptions.metric = optimal.errorFunction.metric
+    let threshold = try Allocator(table, timeFeatures, otherOptions, .threshold)
+    let rule = try threshold.rule(threshold.bonus).curve
+    let hasRates = optimal.problem.candidates.allSatisfy { !$0.rates.isEmpty }
     return AllocationCurve(
-        metric: optimal.errorFunction.metric, optimal: try points(optimal, try optimal.solver().curve),
-        threshold: try points(threshold, try threshold.rule(threshold.bonus).curve))
+        metric: optimal.errorFunction.metric, optimal: try exact(optimal),
+        threshold: try points(threshold, rule.map { $0.map { LayerChoice($0, error: 0) } }) { choices in
+            threshold.errors?.total(choices.map(\.bits))
+        },
+        entropy: hasRates ? try exact(try Allocator(table, timeFeatures, otherOptions, .entropy)) : [])
 }

@@ -33,6 +33,8 @@ public enum AllocationError: Error, Equatable, Sendable {
     case unmeasuredLayer(path: LayerID, bits: [BitWidth])
     /// A measurement without a score of the allocation metric.
     case missingScore(path: LayerID, bits: BitWidth, metric: AllocationMetric)
+    /// A layer without a rate-distortion curve, for the method `entropy`.
+    case missingRates(path: LayerID)
     /// The sum of the scores of all layers is not finite.
     case scoresTooLarge
     /// The sensitivity table is faulty or does not match its inventory.
@@ -88,6 +90,9 @@ extension AllocationError {
             return
                 "\(path): bits.\(bits).\(metric.rawValue): expected a number, found none; analyze this layer by "
                 + "that metric, or allocate by another --metric"
+        case .missingRates(let path):
+            return
+                "\(path): rates: missing, but required by the method entropy; analyze the model again"
         case .scoresTooLarge:
             return "layers: the sum of the scores is not finite; analyze the model again"
         case .table(let error):
@@ -106,7 +111,7 @@ extension AllocationError: CategorizedError {
         case .invalidBudget, .invalidSteps, .invalidEta, .pattern, .pinnedNothing, .psnrNeedsImages, .noImages:
             .usage
         case .infeasible, .infeasibleSize, .infeasiblePSNR, .sizeWithoutInventory, .unmeasuredLayer,
-            .missingScore, .scoresTooLarge, .table:
+            .missingScore, .missingRates, .scoresTooLarge, .table:
             .badData
         }
     }

@@ -14,6 +14,8 @@ struct AllocationProblem {
         let weights: Int
         /// The measurements.
         let scores: [BitWidth: SensitivityScores]
+        /// The rate-distortion curve of the weights; may be empty.
+        let rates: [CodeRate]
         /// The bits that a pin gives it.
         let pinned: BitWidth?
     }
@@ -49,7 +51,8 @@ struct AllocationProblem {
         let free = listed.filter { $0.role == .searched }
         let pinned = try Self.pinned(free.map(\.path), pins)
         candidates = free.map {
-            Candidate(path: $0.path, weights: $0.weights, scores: $0.bits, pinned: pinned[$0.path])
+            Candidate(
+                path: $0.path, weights: $0.weights, scores: $0.bits, rates: $0.rates, pinned: pinned[$0.path])
         }
         self.timeFeatures = timeFeatures
         inventory = table.inventory
@@ -121,6 +124,24 @@ struct AllocationProblem {
         } catch {
             throw .table(error)
         }
+    }
+
+    /// The average bits of the whole model if candidate i has the grid `choices[i]`.
+    func averageBits(_ choices: [LayerChoice]) -> Double {
+        let saved = zip(candidates, choices).reduce(0.0) { $0 + $1.1.savedBits * Double($1.0.weights) }
+        return averageBits(choices.map(\.bits)) + saved / Double(weightCount)
+    }
+
+    /// The bytes of the packed file if candidate i has the grid `choices[i]`.
+    ///
+    /// - Throws: as `storedBytes(_:_:)` of bits.
+    func storedBytes(_ choices: [LayerChoice], _ storage: StorageModel) throws(AllocationError) -> Int {
+        let saved = zip(candidates, choices).reduce(0) { sum, layer in
+            let (candidate, choice) = layer
+            return sum + choice.codeBytes(candidate.weights, storage)
+                - storage.codeBytes(candidate.weights, choice.bits.levels)
+        }
+        return try storedBytes(choices.map(\.bits), storage) + saved
     }
 
     /// The bits of every quantized layer if candidate i has `bits[i]`.

@@ -39,6 +39,9 @@ public enum AllocationMethod: String, Codable, Sendable, CaseIterable {
     case threshold
     /// The smallest total quantization error within the budget, with a proof.
     case optimal
+    /// As `optimal`, but a weight costs the entropy of its codes in place of log2(levels), and every layer gets a dead
+    /// zone, too. Requires a table with rate-distortion curves.
+    case entropy
 }
 
 /// Options of an allocation.

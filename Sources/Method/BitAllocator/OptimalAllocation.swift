@@ -5,38 +5,25 @@
 import Foundation
 import Recipes
 
-/// The available bits of each layer, and the best choice of them.
+/// The available grids of each layer, and the best choice of them.
 struct OptimalAllocation {
     private let problem: AllocationProblem
     /// The error of the fixed layers.
     private let fixedError: Double
-    /// For each candidate, in ascending order of bits.
-    private let choices: [[(bits: BitWidth, error: Double)]]
+    /// For each candidate, in ascending order of their cost.
+    private let choices: [[LayerChoice]]
 
-    /// - Throws: `AllocationError.unmeasuredLayer` for the first candidate without available bits.
-    init(
-        _ problem: AllocationProblem, _ errors: LayerErrors, maximumBits: BitWidth
-    ) throws(AllocationError) {
-        self.problem = problem
-        fixedError = errors.fixed
-        var choices: [[(bits: BitWidth, error: Double)]] = []
-        for (index, candidate) in problem.candidates.enumerated() {
-            let layerChoices = errors.choices(of: index).filter { choice in
-                candidate.pinned.map { $0 == choice.bits } ?? (choice.bits <= maximumBits)
-            }
-            guard !layerChoices.isEmpty else {
-                throw .unmeasuredLayer(
-                    path: candidate.path,
-                    bits: candidate.pinned.map { [$0] } ?? BitWidth.all.filter { $0 <= maximumBits })
-            }
-            choices.append(layerChoices)
-        }
-        self.choices = choices
+    /// - Parameters:
+    ///   - problem: the layers.
+    ///   - choices: at least one grid for each candidate, in ascending order of bits per weight.
+    ///   - fixedError: the error of the fixed layers.
+    init(_ problem: AllocationProblem, _ choices: [[LayerChoice]], fixedError: Double) {
+        (self.problem, self.choices, self.fixedError) = (problem, choices, fixedError)
     }
 
-    /// A choice of bits with the proof that there is no better one.
+    /// A choice of grids with the proof that there is no better one.
     struct Solution {
-        let bits: [BitWidth]
+        let choices: [LayerChoice]
         /// What was minimized: the total error of the candidates, or their bits.
         let value: Double
         /// No choice has a smaller value.
@@ -58,8 +45,8 @@ struct OptimalAllocation {
         let left = (averageBits * Double(problem.weightCount) - fixed) * unitsPerBit
         // The bound exceeds the cost of any choice and fits an Int.
         let capacity = Int(min(max(left, -1e17), 1e17).rounded(.down)) + (problem.candidates.count + 1) / 2 + 1
-        return knapsack(capacity: capacity) { weights, bits in
-            Int((bits.effectiveBits * Double(weights) * unitsPerBit).rounded())
+        return knapsack(capacity: capacity) { weights, choice in
+            Int((choice.bitsPerWeight * Double(weights) * unitsPerBit).rounded())
         }
     }
 
@@ -70,20 +57,22 @@ struct OptimalAllocation {
         let oneBit = problem.candidates.map { _ in BitWidth(1) }
         let codes = problem.candidates.reduce(0) { $0 + storage.codeBytes($1.weights, BitWidth(1).levels) }
         let capacity = storedBytes - (try problem.storedBytes(oneBit, storage) - codes)
-        return knapsack(capacity: capacity) { weights, bits in storage.codeBytes(weights, bits.levels) }
+        return knapsack(capacity: capacity) { weights, choice in choice.codeBytes(weights, storage) }
     }
 
-    private func knapsack(capacity: Int, cost: (_ weights: Int, _ bits: BitWidth) -> Int) -> KnapsackProblem {
-        knapsack(capacity: capacity) { weights, bits, error in
-            KnapsackProblem.Choice(cost: cost(weights, bits), penalty: error)
-        }
+    private func knapsack(capacity: Int, cost: (_ weights: Int, _ choice: LayerChoice) -> Int) -> KnapsackProblem {
+        knapsack(capacity: capacity, cost: cost) { _, choice in choice.error }
     }
 
     private func knapsack(
-        capacity: Int, choice: (_ weights: Int, _ bits: BitWidth, _ error: Double) -> KnapsackProblem.Choice
+        capacity: Int, cost: (_ weights: Int, _ choice: LayerChoice) -> Int,
+        penalty: (_ weights: Int, _ choice: LayerChoice) -> Double
     ) -> KnapsackProblem {
         let classes = zip(problem.candidates, choices).map { candidate, layerChoices in
-            layerChoices.map { choice(candidate.weights, $0.bits, $0.error) }
+            layerChoices.map { choice in
+                KnapsackProblem.Choice(
+                    cost: cost(candidate.weights, choice), penalty: penalty(candidate.weights, choice))
+            }
         }
         return KnapsackProblem(classes: classes, capacity: capacity)
     }
@@ -94,7 +83,7 @@ struct OptimalAllocation {
     func solve(_ knapsack: KnapsackProblem) -> Solution? {
         KnapsackSolver().solve(knapsack).map { found in
             Solution(
-                bits: zip(choices, found.choices).map { $0[$1].bits }, value: found.penalty,
+                choices: zip(choices, found.choices).map { $0[$1] }, value: found.penalty,
                 lowerBound: found.lowerBound)
         }
     }
@@ -107,33 +96,36 @@ struct OptimalAllocation {
         let limit = limit - fixedError
         guard limit > 0 else { return nil }
         return solve(
-            knapsack(capacity: 1 << 40) { weights, bits, error in
-                KnapsackProblem.Choice(
-                    cost: Int(min(max(error / limit * units, 0), 2 * units).rounded(.up)),
-                    penalty: bits.effectiveBits * Double(weights))
+            knapsack(capacity: 1 << 40) { _, choice in
+                Int(min(max(choice.error / limit * units, 0), 2 * units).rounded(.up))
+            } penalty: { weights, choice in
+                choice.bitsPerWeight * Double(weights)
             })
     }
 
-    /// The fewest bits of each candidate.
-    var fewestBits: [BitWidth] { choices.map { $0[0].bits } }
+    /// The cheapest grid of each candidate.
+    var cheapest: [LayerChoice] { choices.map { $0[0] } }
 
-    /// The fewest bits with the smallest error of each candidate: more bits would not reduce it.
-    var bestBits: [BitWidth] {
+    /// The cheapest grid with the smallest error of each candidate: more bits would not reduce it.
+    var best: [LayerChoice] {
         choices.map { layerChoices in
-            layerChoices.reduce(layerChoices[0]) { $1.error < $0.error ? $1 : $0 }.bits
+            layerChoices.reduce(layerChoices[0]) { $1.error < $0.error ? $1 : $0 }
         }
     }
 
+    /// The total quantization error: the sum over candidates and fixed layers.
+    func total(_ choices: [LayerChoice]) -> Double { choices.reduce(fixedError) { $0 + $1.error } }
+
     /// The efficient choices, from the fewest to the best bits: each is the exact optimum of its own cost, and two
     /// neighbors differ in one layer.
-    var curve: [[BitWidth]] {
+    var curve: [[LayerChoice]] {
         // Costs do not depend on the budget.
         let relaxation = KnapsackRelaxation(knapsack(averageBits: 1).classes)
-        var bits = zip(choices, relaxation.efficient).map { $0[$1.undominated[0]].bits }
-        var points = [bits]
+        var chosen = zip(choices, relaxation.efficient).map { $0[$1.undominated[0]] }
+        var points = [chosen]
         for step in relaxation.steps {
-            bits[step.index] = choices[step.index][relaxation.efficient[step.index].undominated[step.position]].bits
-            points.append(bits)
+            chosen[step.index] = choices[step.index][relaxation.efficient[step.index].undominated[step.position]]
+            points.append(chosen)
         }
         return points
     }

@@ -28,11 +28,18 @@ public struct PostTrainingQuantization: Sendable {
         recipe.layers[component.layerID(layer.path)]
     }
 
+    /// The grid of a layer; nil for one that the recipe does not name.
+    private func grid(of layer: any WeightedLayer, in component: PipelineComponent) -> QuantizationGrid? {
+        bits(of: layer, in: component).map { bits in
+            let nearest = grid == .lsq && component.isDenoiser ? QuantizationGrid(lsq: bits) : component.grid(bits)
+            return recipe.addingDeadZone(to: nearest, of: component.layerID(layer.path))
+        }
+    }
+
     /// The quantized weight of a layer, which keeps its scales if it is fake-quantized on the same grid; nil for one
     /// that the recipe does not name.
     func weight(of layer: any WeightedLayer, in component: PipelineComponent) -> FakeQuantizedWeight? {
-        bits(of: layer, in: component).map { bits in
-            let grid = grid == .lsq && component.isDenoiser ? QuantizationGrid(lsq: bits) : component.grid(bits)
+        grid(of: layer, in: component).map { grid in
             if let trained = layer.weight as? FakeQuantizedWeight, trained.grid == grid { return trained }
             return FakeQuantizedWeight(latent: layer.latentWeight, grid: grid, initialization: initialization)
         }

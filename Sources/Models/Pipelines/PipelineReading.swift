@@ -90,15 +90,19 @@ extension DiffusionPipeline {
         components.flatMap { $0.store.weightedLayers.compactMap { $0.weight as? PackedWeight } }
     }
 
-    /// The bits of the quantized layers of a student or packed model; nil for a dense one.
+    /// The bits and dead zones of the quantized layers of a student or packed model; nil for a dense one. Packed models
+    /// have no dead zones: their codes are final.
     public var recipe: BitRecipe? {
-        var layers: [LayerID: BitWidth] = [:]
+        var recipe = BitRecipe(layers: [:])
         for component in components {
             for layer in component.store.weightedLayers {
-                if let weight = layer.quantizedWeight { layers[component.layerID(layer.path)] = weight.grid.bits }
+                guard let grid = layer.quantizedWeight?.grid else { continue }
+                let path = component.layerID(layer.path)
+                recipe.layers[path] = grid.bits
+                if grid != grid.withoutDeadZone { recipe.deadZones[path] = grid.deadZone }
             }
         }
-        return layers.isEmpty ? nil : BitRecipe(layers: layers)
+        return recipe.layers.isEmpty ? nil : recipe
     }
 }
 

@@ -374,7 +374,7 @@ struct ScoreTable: Codable {
 
     private static let header = [
         "model", "overall", "±", "single", "two", "count", "colors", "position", "attrib.", "CLIP", "Fréchet",
-        "noise error", "avg bits", "bytes", "s/image",
+        "noise error", "avg bits", "entropy", "bytes", "s/image",
     ]
 
     /// Indented JSON with sorted keys.
@@ -426,7 +426,8 @@ struct ScoreTable: Codable {
             + [
                 Numbers.fixed(score.clipScore?.mean, 3), Numbers.fixed(score.frechetDistance, 2),
                 Numbers.fixed(score.noiseError, 5),
-                Numbers.fixed(row.size.averageBits, 3), "\(row.size.packedBytes)",
+                Numbers.fixed(row.size.averageBits, 3), Numbers.fixed(row.size.entropyBits, 3),
+                "\(row.size.packedBytes)",
                 Numbers.fixed(score.secondsPerImage, 3),
             ]
     }

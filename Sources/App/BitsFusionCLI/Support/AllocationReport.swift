@@ -30,11 +30,13 @@ struct AllocationReport: Encodable {
     let storedBytes: Int?
     let bonusBits: [String: Int]
     let bitWidths: [LayerCount]
+    /// The number of layers with a dead zone.
+    let deadZones: Int
 
     private enum CodingKeys: CodingKey {
         case file, method, metric, averageBits, smallestBudget, largestBudget, threshold, predictedError,
             lowerBound
-        case predictedPSNR, extrapolated, verified, storedBytes, bonusBits, bitWidths
+        case predictedPSNR, extrapolated, verified, storedBytes, bonusBits, bitWidths, deadZones
     }
 
     init(_ allocation: BitAllocation, table: SensitivityTable, file: String, limit: BudgetLimit) {
@@ -61,6 +63,7 @@ struct AllocationReport: Encodable {
         } else {
             bonusBits = [:]
         }
+        deadZones = allocation.recipe.deadZones.count
         var weights: [LayerID: Int] = [:]
         for layer in table.inventory?.layers ?? [] { weights[layer.path] = layer.weights }
         for layer in table.layers { weights[layer.path] = layer.weights }
@@ -93,6 +96,10 @@ struct AllocationReport: Encodable {
             Output.line("useful budget range: \(low) to \(high)")
         } else {
             Output.line("only one efficient recipe exists; the budget has no effect")
+        }
+        if method == AllocationMethod.entropy.rawValue {
+            Output.line(
+                "\(deadZones) layers have dead zones; average bits are the entropy of the codes before training")
         }
         if !extrapolated.isEmpty {
             Output.line(

@@ -15,7 +15,7 @@ struct CurveDrawing {
 
     init(_ curve: AllocationCurve) {
         self.curve = curve
-        let points = curve.optimal + curve.threshold
+        let points = curve.optimal + curve.threshold + curve.entropy
         let averages = points.map(\.averageBits)
         let low = averages.min() ?? 1
         bits = low...max(averages.max() ?? 2, low + 1e-3)
@@ -51,7 +51,8 @@ struct CurveDrawing {
         for (index, (name, points, color)) in [
             ("optimal", curve.optimal, "#1f6fb2"),
             ("threshold (the paper's rule)", curve.threshold, "#c44e1f"),
-        ].enumerated() {
+            ("entropy (with dead zones)", curve.entropy, "#2a8a4a"),
+        ].filter({ !$0.1.isEmpty }).enumerated() {
             let path = points.map { String(format: "%.2f,%.2f", x($0.averageBits), y($0.predictedError)) }
             lines.append(
                 "<polyline fill=\"none\" stroke=\"\(color)\" stroke-width=\"1.6\" points=\""

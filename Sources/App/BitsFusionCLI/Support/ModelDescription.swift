@@ -124,8 +124,10 @@ struct ModelSize: Codable {
     /// Bits per weight of all linear and convolution layers: the paper's formula for students and packed models, the
     /// element type's for dense ones.
     let averageBits: Double
-    /// Bytes of a dense or packed file; for a student, whose file has latent weights, the forecast for its packed file,
-    /// with balanced grids.
+    /// The same average with the entropy of each layer's codes in place of log2(levels); nil for dense models.
+    let entropyBits: Double?
+    /// Bytes of a dense or packed file; for a student, whose file has latent weights, the forecast for its packed file
+    /// with entropy coding.
     let packedBytes: Int
     /// Bytes of the file.
     let fileBytes: Int
@@ -135,6 +137,7 @@ struct ModelSize: Codable {
         fileBytes = Numbers.fileSize(file)
         guard let recipe = pipeline.recipe else {
             averageBits = Self.denseBits(pipeline)
+            entropyBits = nil
             packedBytes = fileBytes
             return
         }
@@ -143,13 +146,27 @@ struct ModelSize: Codable {
         let storage: TimeFeatureStorage =
             table.map { .cached(steps: $0.timesteps.count) } ?? (inventory.cachesTimeFeatures ? .paper : .layersKept)
         let accounting = try SizeAccounting(recipe: recipe, inventory: inventory, timeFeatures: storage)
-        averageBits = accounting.averageBits - pipeline.bitsBelowBalanced / Double(accounting.weightCount)
-        let isPacked = table != nil || pipeline.isPacked
+        let weights = pipeline.denoiser.quantizedLayers.compactMap(\.quantizedWeight)
+        let entropies = weights.map(\.codeEntropy)
+        func average(_ bitsOfWeight: (Int) -> Double) -> Double {
+            let saved = weights.indices.reduce(0.0) { sum, index in
+                sum + (weights[index].grid.bits.effectiveBits - bitsOfWeight(index)) * Double(weights[index].count)
+            }
+            return accounting.averageBits - saved / Double(accounting.weightCount)
+        }
+        averageBits = average { log2(Double(weights[$0].grid.levels)) }
+        entropyBits = average { entropies[$0] }
+        guard table == nil, !pipeline.isPacked else {
+            packedBytes = fileBytes
+            return
+        }
+        let radix = StorageModel.packed(.radix)
         packedBytes =
-            isPacked
-            ? fileBytes
-            : try StorageModel.packed(.radix).storedBytes(
-                recipe: recipe, inventory: inventory, timeFeatures: storage)
+            try radix.storedBytes(recipe: recipe, inventory: inventory, timeFeatures: storage)
+            + zip(weights, entropies).reduce(0) { sum, layer in
+                sum + StorageModel.entropyCodedBytes(count: layer.0.count, entropy: layer.1)
+                    - radix.codeBytes(layer.0.count, layer.0.grid.bits.levels)
+            }
     }
 
     /// The bits of the element type, averaged over weights.
@@ -164,13 +181,7 @@ struct ModelSize: Codable {
     }
 }
 
-extension DiffusionPipeline {
-    /// How many bits the weights on LSQ's grids take less than on balanced grids of as many nominal bits.
-    fileprivate var bitsBelowBalanced: Double {
-        denoiser.quantizedLayers.reduce(0) { sum, layer in
-            guard let weight = layer.quantizedWeight, !weight.grid.isBalanced else { return sum }
-            let saved = weight.grid.bits.effectiveBits - log2(Double(weight.grid.levels))
-            return sum + saved * Double(weight.shape.reduce(1, *))
-        }
-    }
+extension QuantizedWeight {
+    /// The number of weights.
+    fileprivate var count: Int { shape.reduce(1, *) }
 }

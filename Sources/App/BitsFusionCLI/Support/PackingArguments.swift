@@ -137,10 +137,18 @@ struct PackingArguments: ParsableArguments {
             recipe: recipe, inventory: inventory, timeFeatures: storage,
             bitsPerScale: 8 * options.scaleType.bytesPerElement)
         let report = PackedReport(
-            file: path, averageBits: size.averageBits, storedBytes: Numbers.fileSize(path),
+            file: path, averageBits: size.averageBits,
+            codedBits: try codedBits(path, size), storedBytes: Numbers.fileSize(path),
             layers: recipe.layers.count, cachedTimesteps: options.cachedTimesteps)
         try report.print(asJSON: asJSON)
     }
+}
+
+/// The average bits of a packed file with the stored size of the codes in place of log2(levels).
+private func codedBits(_ path: String, _ size: SizeAccounting) throws -> Double {
+    let file = try CheckpointReader(path)
+    let codes = try file.packedLayers.reduce(0) { $0 + (try file.packedLayer($1).codes.count) }
+    return (8 * Double(codes) + size.timeFeatures.bits) / Double(size.weightCount)
 }
 
 /// The value of `--components-bits`.
@@ -162,6 +170,7 @@ struct ComponentsBits: ExpressibleByArgument {
 private struct PackedReport: Encodable {
     let file: String
     let averageBits: Double
+    let codedBits: Double
     let storedBytes: Int
     let layers: Int
     let cachedTimesteps: [Int]?
@@ -172,6 +181,7 @@ private struct PackedReport: Encodable {
         let timesteps = cached.isEmpty ? "" : ", cached timesteps \(cached.map(String.init).joined(separator: " "))"
         Output.line(
             "\(file): \(layers) packed layers, \(Numbers.fixed(averageBits, 4)) average bits, "
+                + "\(Numbers.fixed(codedBits, 4)) as stored, "
                 + Numbers.bytes(storedBytes) + timesteps)
     }
 }

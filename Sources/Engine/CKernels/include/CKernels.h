@@ -221,15 +221,19 @@ typedef struct {
     // gx [height, width] from gy [2 height, 2 width]: sums of 2 x 2 blocks
     void (*_Nonnull upsample2x_grad)(const float *gy, float *gx, size_t planes, size_t height, size_t width);
 
-    // LSQ fake quantization of one output channel: out = s * clip(round_half_even(w / s), low, high)
-    void (*_Nonnull fake_quantize)(const float *w, float scale, float low, float high, float *out, size_t n);
+    // LSQ fake quantization of one output channel: out = s * clip(round_half_even(v), low, high), with v = w / s moved
+    // towards 0 by `shrink`, the part of the dead zone beyond 0.5
+    void (*_Nonnull fake_quantize)(const float *w, float scale, float low, float high, float shrink, float *out,
+                                   size_t n);
     // g, in place: the upstream gradient is kept inside the clipping range and set to 0 outside and at its ends.
     // Returns the gradient of the scale, without LSQ's gradient scale factor.
-    float (*_Nonnull fake_quantize_grad)(const float *w, float scale, float low, float high, float *g, size_t n);
-    // codes clip(round_half_even(w / s)), and the inner products <w, codes> and <codes, codes> of the optimal scale
-    void (*_Nonnull quantize)(const float *w, float scale, float low, float high, int16_t *codes, size_t n);
-    void (*_Nonnull quantize_products)(const float *w, float scale, float low, float high, double *wq, double *qq,
-                                       size_t n);
+    float (*_Nonnull fake_quantize_grad)(const float *w, float scale, float low, float high, float shrink, float *g,
+                                         size_t n);
+    // codes clip(round_half_even(v)), and the inner products <w, codes> and <codes, codes> of the optimal scale
+    void (*_Nonnull quantize)(const float *w, float scale, float low, float high, float shrink, int16_t *codes,
+                              size_t n);
+    void (*_Nonnull quantize_products)(const float *w, float scale, float low, float high, float shrink, double *wq,
+                                       double *qq, size_t n);
     void (*_Nonnull dequantize)(const int16_t *codes, float scale, float *out, size_t n);
 
     // One AdamW update in place, then the moving average of the values (NULL: none).

@@ -131,19 +131,24 @@ public final class DistillationTrainer: Trainer {
         var bits: [String: Int]
         /// Levels of the layers whose grids are not balanced; nil without such layers.
         var levels: [String: Int]?
+        /// Dead zones by layer; nil where all weights are rounded to the nearest code.
+        var deadZones: [String: Float]?
     }
 
     public var identity: Identity {
         var fixed = options
         fixed.training = fixed.training.decidingResults
         let bits = model.recipe?.layers.map { ($0.rawValue, $1.rawValue) } ?? []
-        let unbalanced = model.denoiser.quantizedLayers.compactMap { layer in
-            layer.quantizedWeight.flatMap { $0.grid.isBalanced ? nil : (layer.path, $0.grid.levels) }
+        let grids = model.denoiser.quantizedLayers.compactMap { layer in
+            layer.quantizedWeight.map { (path: layer.path, grid: $0.grid) }
         }
+        let levels = grids.filter { !$0.grid.isBalanced }.map { ($0.path, $0.grid.levels) }
+        let deadZones = grids.filter { $0.grid != $0.grid.withoutDeadZone }.map { ($0.path, $0.grid.deadZone) }
         return Identity(
             stage: stage, options: fixed, validationSize: isPartOfData ? validationSize : nil,
             bits: Dictionary(uniqueKeysWithValues: bits),
-            levels: unbalanced.isEmpty ? nil : Dictionary(uniqueKeysWithValues: unbalanced))
+            levels: levels.isEmpty ? nil : Dictionary(uniqueKeysWithValues: levels),
+            deadZones: deadZones.isEmpty ? nil : Dictionary(uniqueKeysWithValues: deadZones))
     }
 
     /// Students have quantized layers.

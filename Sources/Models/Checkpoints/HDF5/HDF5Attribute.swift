@@ -72,6 +72,23 @@ enum HDF5Attributes {
         return values.map { Int($0) }
     }
 
+    /// The floating-point number of the attribute `name`; nil if it does not exist.
+    ///
+    /// - Throws: `HDF5Error.attribute` with `.wrongType` if the value is not one such number.
+    static func float(
+        _ name: String, of object: borrowing HDF5Handle, at location: HDF5Location
+    ) throws -> Float? {
+        guard let attribute = try OpenAttribute.open(name, of: object, at: location) else { return nil }
+        let (id, type) = (attribute.handle.id, attribute.type.id)
+        guard HDF5Location.locked({ H5Tget_class(type) }) == H5T_FLOAT, attribute.count == 1 else {
+            throw location.attribute(name, .wrongType(expected: "one floating-point number"))
+        }
+        var value: Float = 0
+        let float32 = try location.datatype(.float32)
+        try location.call(HDF5Operation.readAttribute) { H5Aread(id, float32.id, &value) }
+        return value
+    }
+
     /// Adds the text attribute `name`, which must not exist.
     ///
     /// - Precondition: `text` has at most `textLimit` bytes.
@@ -101,6 +118,16 @@ enum HDF5Attributes {
             name, type, extents: isList ? [hsize_t(values.count)] : nil, of: object, at: location)
         let integers = values.map { Int64($0) }
         try location.call(HDF5Operation.writeAttribute) { H5Awrite(attribute.id, type.id, integers) }
+    }
+
+    /// Adds the floating-point attribute `name`, which must not exist.
+    static func set(
+        _ name: String, _ value: Float, of object: borrowing HDF5Handle, at location: HDF5Location
+    ) throws {
+        let type = try location.datatype(.float32)
+        let attribute = try create(name, type, extents: nil, of: object, at: location)
+        var value = value
+        try location.call(HDF5Operation.writeAttribute) { H5Awrite(attribute.id, type.id, &value) }
     }
 
     private static func create(
@@ -143,6 +170,15 @@ extension HDF5File {
         return try HDF5Attributes.integers(name, of: opened, at: location(object))
     }
 
+    /// The floating-point number of the attribute `name` of the group or dataset `object`; nil if the attribute does
+    /// not exist.
+    ///
+    /// - Throws: as `integers`.
+    package func float(_ name: String, of object: String = "/") throws -> Float? {
+        let opened = try open(object)
+        return try HDF5Attributes.float(name, of: opened, at: location(object))
+    }
+
     /// Adds a text attribute to the group or dataset `object`.
     ///
     /// - Throws: `HDF5Error`.
@@ -165,6 +201,14 @@ extension HDF5File {
     package func setIntegers(_ name: String, _ values: [Int], of object: String = "/") throws {
         let opened = try open(object)
         try HDF5Attributes.set(name, values, isList: true, of: opened, at: location(object))
+    }
+
+    /// Adds a floating-point attribute to the group or dataset `object`.
+    ///
+    /// - Throws: `HDF5Error`.
+    package func setFloat(_ name: String, _ value: Float, of object: String = "/") throws {
+        let opened = try open(object)
+        try HDF5Attributes.set(name, value, of: opened, at: location(object))
     }
 
     private func open(_ object: String) throws -> HDF5Handle {

@@ -190,6 +190,7 @@ enum CheckpointName {
     // Attributes and datasets of layers
     static let bits = "bits"
     static let levels = "levels"
+    static let deadZone = "dead_zone"
     static let encoding = "encoding"
     static let shape = "shape"
     static let checksum = "crc32"

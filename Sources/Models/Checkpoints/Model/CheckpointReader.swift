@@ -106,6 +106,11 @@ public final class CheckpointReader: Sendable {
         return values[0]
     }
 
+    /// The floating-point attribute `name`; nil if it does not exist.
+    func float(_ name: String, of object: String) throws -> Float? {
+        try shared.file.float(name, of: object)
+    }
+
     /// The groups to open. Checks that each component has a config, and that the groups of the format exist.
     private static func sections(
         in file: borrowing HDF5File, _ header: CheckpointHeader

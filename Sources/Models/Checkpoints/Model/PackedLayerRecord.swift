@@ -17,7 +17,7 @@ import Tensors
 public struct PackedLayerRecord: Equatable, Sendable {
     /// The layer's diffusers path, such as `down_blocks.0.resnets.0.conv1`.
     public let path: String
-    /// The grid of the codes.
+    /// The grid of the codes, without a dead zone: it only matters where weights are rounded.
     public let grid: QuantizationGrid
     /// The encoding of `codes`.
     public let encoding: PackingEncoding
@@ -58,7 +58,7 @@ public struct PackedLayerRecord: Equatable, Sendable {
             throw .scale(channel: channel, found: scales[channel])
         }
         self.path = path
-        self.grid = grid
+        self.grid = grid.withoutDeadZone
         self.encoding = encoding
         self.shape = shape
         self.codes = codes

@@ -2,7 +2,7 @@
 // Scales and bits of the quantized layers of a student in a checkpoint file. Latent weights are stored below /NAME, as
 // the parameters of other layers. NAME is the component, such as unet.
 //
-//     /quantization/NAME/<layer path>/scale   float32 [OC], attributes bits, levels
+//     /quantization/NAME/<layer path>/scale   float32 [OC], attributes bits, levels; dead_zone where it is not 0.5
 
 import Quantization
 import Recipes
@@ -45,6 +45,9 @@ extension CheckpointWriter {
         try withFile { file throws in
             try file.setInteger(CheckpointName.bits, record.bits.rawValue, of: scale)
             try file.setInteger(CheckpointName.levels, record.grid.levels, of: scale)
+            if record.grid.deadZone != QuantizationGrid.nearest {
+                try file.setFloat(CheckpointName.deadZone, record.grid.deadZone, of: scale)
+            }
         }
     }
 }
@@ -61,8 +64,8 @@ extension CheckpointReader {
     /// Scales and bits of a layer of a student's component; nil: of the main component.
     ///
     /// - Throws: `CheckpointError.missingKey`, `.elementType`, `.notFinite`, or `.shapeMismatch` if the scales do not
-    ///   have one axis; `HDF5Error.attribute` if bits or levels are missing or are not those of a
-    ///   grid.
+    ///   have one axis; `HDF5Error.attribute` if bits or levels are missing, or bits, levels or dead zone are not those
+    ///   of a grid.
     public func quantization(of layer: String, in component: String? = nil) throws -> QuantizationRecord {
         let section = CheckpointSection.quantization(component ?? header.component)
         let key = layer + "." + CheckpointName.scale
@@ -84,6 +87,14 @@ extension CheckpointReader {
                 file: path, object: object, name: CheckpointName.levels,
                 fault: .value(expected: "\(bits.levels) or \(1 << bits.rawValue)", found: "\(levels)"))
         }
-        return QuantizationRecord(path: layer, grid: grid, scales: scales)
+        guard let deadZone = try float(CheckpointName.deadZone, of: object) else {
+            return QuantizationRecord(path: layer, grid: grid, scales: scales)
+        }
+        guard let withDeadZone = QuantizationGrid(bits, levels: levels, deadZone: deadZone) else {
+            throw HDF5Error.attribute(
+                file: path, object: object, name: CheckpointName.deadZone,
+                fault: .value(expected: "0.5 to below 1", found: "\(deadZone)"))
+        }
+        return QuantizationRecord(path: layer, grid: withDeadZone, scales: scales)
     }
 }
