@@ -5,7 +5,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup build demo test test-quick test-kernels replay fuzz torture format snapshots lint graph docs \
 	fixtures teacher clip-proxy benchmark-setup benchmark benchmark-kernels benchmark-forward benchmark-train \
-	benchmark-packed benchmark-pipeline benchmark-dataset benchmark-analyze benchmark-allocate ladder hops sizes clean
+	benchmark-packed benchmark-pipeline benchmark-dataset benchmark-analyze benchmark-allocate ladder size-curve hops \
+	sizes clean
 
 BITSFUSION := .build/release/bitsfusion
 SWIFT_SOURCES := Sources Tests Benchmarks Snippets Package.swift
@@ -90,6 +91,9 @@ teacher: build ## Train the shipped model from scratch: teacher.h5 (hours)
 ladder: build $(PYTHON) ## Train and score the models of the paper's ablation; write Docs/Results.md (hours)
 	$(PYTHON) scripts/ladder.py --program $(BITSFUSION) $(if $(QUICK),--quick) $(LADDER_FLAGS)
 
+size-curve: build $(PYTHON) ## Train and score models of 1.2 to 4 bits; write Docs/SizeCurve.md
+	$(PYTHON) scripts/size_curve.py --program $(BITSFUSION) $(SIZE_CURVE_FLAGS)
+
 clip-proxy: build ## Train the shipped image-text scorer from scratch: clip-proxy.h5
 	$(BITSFUSION) train --config Configs/clip-proxy.yaml -o clip-proxy.h5 --dtype float16
 
@@ -144,4 +148,4 @@ sizes: ## List the longest source files
 		| xargs wc -l | sort -rn | sed -n 2,21p
 
 clean: ## Remove all build products
-	rm -rf .build .venv demo
+	rm -rf .build .venv demo ladder size-curve

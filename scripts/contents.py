@@ -212,6 +212,8 @@ def read_sensitivity(path):
 def read_recipe(path):
     recipe = json.loads(pathlib.Path(path).read_text())
     parts = {"widths": [(layer, str(int(bits))) for layer, bits in recipe["layers"].items()]}
+    if recipe.get("deadZones"):
+        parts["dead zones"] = [(layer, repr(deadZone)) for layer, deadZone in recipe["deadZones"].items()]
     if recipe.get("verified"):
         parts["verified"] = numbers(recipe["verified"], NO_RESULTS)
     return parts
@@ -220,7 +222,7 @@ def read_recipe(path):
 def read_curve(path):
     curve = json.loads(pathlib.Path(path).read_text())
     return {"points": [(method, f"{point['averageBits']!r} bits {point['predictedError']!r}")
-                       for method in ["optimal", "threshold"] for point in curve[method]]}
+                       for method in ["optimal", "threshold", "entropy"] for point in curve[method]]}
 
 
 def read_verification(text):

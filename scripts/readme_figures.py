@@ -40,7 +40,7 @@ def quality(scores):
         lines.append(
             f"| {name} | {score['compositional']:.3f} ± {score['compositionalStandardError']:.3f} "
             f"| {score['clipScore']['mean']:.3f} | {score['noiseError']:.5f} "
-            f"| {size['averageBits']:.2f} | {size['packedBytes']:,} |")
+            f"| {size.get('entropyBits') or size['averageBits']:.2f} | {size['packedBytes']:,} |")
     return lines
 
 

@@ -124,6 +124,7 @@ def corpus():
         "optimal pinned": "--avg-bits 2.2 --pin attn2=4 --pin conv_shortcut=5 --cached-steps 20",
         "threshold": "--avg-bits 1.99 --method threshold", "least PSNR": "--min-psnr 20",
         "threshold noise": "--avg-bits 2.6 --method threshold --metric noise --eta 0.2 --no-clip-bonus",
+        "entropy noise": "--avg-bits 1.6 --method entropy", "entropy PSNR": "--min-psnr 20 --method entropy",
     }.items():
         file = "recipe.json" if name == "optimal noise" else name.replace(" ", "-") + ".recipe.json"
         add(f"allocate {name}", f"allocate sensitivity.json {options} -o {file}", {file: read_recipe})
@@ -141,6 +142,8 @@ def corpus():
     }.items():
         file = name.replace(" ", "-") + ".packed.h5"
         add(f"quantize {name}", f"quantize shapes --recipe recipe.json {options} -o {file}", {file: read_checkpoint})
+    add("quantize dead zones", "quantize shapes --recipe entropy-noise.recipe.json -o dead-zones.packed.h5",
+        {"dead-zones.packed.h5": read_checkpoint})
     for name in ["radix", "fixed", "entropy", "half-scales", "min-max"]:
         for activations in ["int8", "fp32"]:
             add(f"packed predict {name} {activations}",

@@ -59,51 +59,48 @@ import Testing
         #expect(abs(try #require(found.predictedError) - smallest) < 1e-12)
         #expect(found.lowerBound == found.predictedError)
         let spent = try chosen(found, table).reduce(0) { $0 + Double($1.layer.weights) * $1.rate.entropy }
-        #expect(abs(found.averageBits - spent / 550) < 1e-12 && found.averageBits <= budget)
+        let entropy = try #require(found.entropyBits)
+        #expect(abs(entropy - spent / 550) < 1e-12 && entropy <= budget)
     }
 
-    @Test("the error follows that of the weights: log-linear between measured bits, proportional beyond them")
-    func errors() throws {
+    @Test(
+        "the error follows that of the weights: log-linear between measured bits, proportional beyond them",
+        arguments: [(1, 0.8), (2, 0.7), (2, 0.6), (1, 0.5), (4, 0.6)] as [(Int, Float)])
+    func errors(bits: Int, deadZone: Float) throws {
         var row = layer("a", weights: 10, mse: [0.8, 0.05])
-        row.bits[BitWidth(3)] = nil
-        for deadZone in [Float(0.5), 0.6, 0.7, 0.8] {
-            for bits in [1, 2, 4] {
-                var only = row
-                // The bits that were measured, and the one grid to choose.
-                only.rates = row.rates.filter {
-                    $0.deadZone == 0.5 && $0.bits <= BitWidth(2)
-                        || $0.bits == BitWidth(bits) && $0.deadZone == deadZone
-                }
-                let rate = try #require(only.rates.first { $0.bits == BitWidth(bits) && $0.deadZone == deadZone })
-                let found = try allocate(
-                    SensitivityTable(layers: [only]), .averageBits(rate.entropy),
-                    options: AllocationOptions())
-                guard try chosen(found, SensitivityTable(layers: [only]))[0].rate == rate else { continue }
-                let expected: Double
-                switch rate.weightError {
-                case 0.25...: expected = 0.8 * rate.weightError / 0.25
-                case 0.0625..<0.25:
-                    let share = log(rate.weightError / 0.0625) / log(4)
-                    expected = 0.05 * pow(16, share)
-                default: expected = 0.05 * rate.weightError / 0.0625
-                }
-                #expect(abs(try #require(found.predictedError) - expected) < 1e-12, "\(bits), \(deadZone)")
-            }
+        let rate = try #require(row.rates.first { $0.bits == BitWidth(bits) && $0.deadZone == deadZone })
+        // The bits that were measured, of which none can be chosen: they cost more than the budget.
+        let measured = row.rates.filter { $0.deadZone == 0.5 && $0.bits <= BitWidth(2) && $0 != rate }
+        row.rates =
+            measured.map {
+                CodeRate(bits: $0.bits, deadZone: 0.5, entropy: $0.bits.effectiveBits, weightError: $0.weightError)
+            } + [CodeRate(bits: rate.bits, deadZone: deadZone, entropy: 0.5, weightError: rate.weightError)]
+        let found = try allocate(SensitivityTable(layers: [row]), .averageBits(0.5))
+        let expected: Double
+        switch rate.weightError {
+        case 0.25...: expected = 0.8 * rate.weightError / 0.25
+        case 0.0625..<0.25: expected = 0.05 * pow(16, log(rate.weightError / 0.0625) / log(4))
+        default: expected = 0.05 * rate.weightError / 0.0625
         }
+        #expect(abs(try #require(found.predictedError) - expected) < 1e-12)
+        #expect(found.extrapolated == ((0.0625...0.25).contains(rate.weightError) ? [] : ["a"]))
     }
 
-    @Test("a recipe for Stable Diffusion v1.5 meets budgets in bits, bytes and dB, and none with levels is better")
+    @Test(
+        "a recipe for Stable Diffusion v1.5 meets its budget, and at equal entropy none by levels is better"
+    )
     func stableDiffusion15() throws {
         let table = try RandomTables.stableDiffusion15()
         for budget in [1.2, 1.6, 1.99] {
             let found = try allocate(table, .averageBits(budget))
-            #expect(found.averageBits <= budget && found.averageBits > budget - 0.001)
-            #expect(found.recipe.averageBits == found.averageBits && found.recipe.method == "entropy")
-            #expect(found.lowerBound == found.predictedError && !found.recipe.deadZones.isEmpty)
-            #expect(found.extrapolated.isEmpty)
+            let entropy = try #require(found.entropyBits)
+            #expect(entropy <= budget && entropy > budget - 0.001 && found.averageBits > entropy)
+            #expect(found.recipe.entropyBits == entropy && found.recipe.averageBits == found.averageBits)
+            #expect(found.recipe.method == "entropy" && !found.recipe.deadZones.isEmpty)
+            #expect(found.lowerBound == found.predictedError)
         }
         let byLevels = try allocateBits(table, budget: BitBudget(averageBits: 1.99))
-        let byEntropy = try allocate(table, .averageBits(1.99))
+        let byEntropy = try allocate(table, .averageBits(#require(byLevels.entropyBits)))
         #expect(try #require(byEntropy.predictedError) < #require(byLevels.predictedError))
         let stored = try #require(byEntropy.recipe.storedBytes)
         let bytes = try allocate(table, .storedBytes(stored - 1_000_000))
@@ -119,6 +116,20 @@ import Testing
         #expect(try allocationCurve(table).entropy.isEmpty)
     }
 
+    @Test("errors that are not finite are refused")
+    func notFinite() throws {
+        var row = layer("a", weights: 10, mse: [1, 2])
+        row.rates = [
+            CodeRate(bits: BitWidth(1), deadZone: 0.5, entropy: 1.5, weightError: 1e10),
+            CodeRate(bits: BitWidth(2), deadZone: 0.5, entropy: 2, weightError: 1e-300),
+            CodeRate(bits: BitWidth(1), deadZone: 0.6, entropy: 1, weightError: 1e9),
+        ]
+        let table = SensitivityTable(layers: [row])
+        #expect(throws: AllocationError.scoresTooLarge) { try allocate(table, .averageBits(2)) }
+        row.rates[2] = row.rates[1]
+        #expect(throws: AllocationError.self) { try allocate(SensitivityTable(layers: [row]), .averageBits(2)) }
+    }
+
     @Test("pins and the most bits hold, and pinned layers have no dead zone")
     func pins() throws {
         let table = SensitivityTable(layers: [
@@ -127,5 +138,9 @@ import Testing
         let options = AllocationOptions(pins: [LayerPin(pattern: "^b$", bits: BitWidth(2))], maximumBits: BitWidth(1))
         let found = try allocate(table, .averageBits(2.4), options: options)
         #expect(found.recipe.layers == ["a": BitWidth(1), "b": BitWidth(2)] && found.recipe.deadZones["b"] == nil)
+        // The synthetic curves have 1 to 6 bits.
+        let beyond = AllocationOptions(pins: [LayerPin(pattern: "^b$", bits: BitWidth(8))])
+        #expect(throws: AllocationError.self) { try allocate(table, .averageBits(9), options: beyond) }
+        #expect(try allocationCurve(table, options: beyond).entropy.isEmpty)
     }
 }

@@ -97,6 +97,52 @@ import Testing
         #expect(XMLNodes.areBalanced(drawing))
     }
 
+    @Test("recipes by entropy are measured, quantized and described with their dead zones", .slow)
+    func entropy() throws {
+        let folder = try analyzedFolder()
+        let found = try report(folder, ["--method", "entropy", "--avg-bits", "3", "--verify-top", "3"])
+        #expect(try #require(found["entropyBits"] as? Double) <= 3)
+        #expect(try #require(found["averageBits"] as? Double) > 3)
+        let verified = try #require(found["verified"] as? [[String: Any]])
+        #expect(verified.allSatisfy { $0["method"] as? String == "entropy" })
+        let recipe = try BitRecipe.load(contentsOf: folder.url("recipe.json"))
+        #expect(recipe.deadZones.count == found["deadZones"] as? Int && !recipe.deadZones.isEmpty)
+        let info = try folder.run("info", "model.h5", "--recipe", "recipe.json", "--json")
+        try succeed(info)
+        let described = try object(info.output)
+        let quantized = try #require(described["quantized"] as? [String: Any])
+        let entropy = try #require(recipe.entropyBits)
+        // JSONSerialization rounds.
+        #expect(try abs(#require(quantized["entropyBits"] as? Double) - entropy) < 1e-9)
+        let layers = try #require(described["layers"] as? [[String: Any]])
+        #expect(layers.count { $0["deadZone"] is Double } == recipe.deadZones.count)
+        let packing = try folder.run(
+            "quantize", "model.h5", "--recipe", "recipe.json", "-o", "packed.h5", "--sampler", "ddim",
+            "--cached-steps", "5", "--json")
+        try succeed(packing)
+        let packed = try object(packing.output)
+        // Small layers: frequencies and padding take bits, too.
+        let coded = try #require(packed["codedBits"] as? Double)
+        #expect(try coded < #require(packed["averageBits"] as? Double))
+        #expect(coded > 0.9 * entropy)
+    }
+
+    @Test("a table without rate-distortion curves gets them from a finished analysis", .slow)
+    func addedRates() throws {
+        let folder = try analyzedFolder()
+        let whole = try folder.data("sensitivity.json")
+        var table = try SensitivityTable.load(contentsOf: folder.url("sensitivity.json"))
+        for index in table.layers.indices { table.layers[index].rates = [] }
+        try table.write(to: folder.url("sensitivity.json"))
+        let refused = try folder.run("allocate", "--method", "entropy")
+        #expect(refused.status == 65 && refused.errors.contains("rates: missing"), "\(refused.errors)")
+        try succeed(
+            folder.run(
+                "analyze", "model.h5", "--embeddings", "e.safetensors", "--steps", "2", "--measure",
+                "images,noise,fisher", "--quiet", "--resume"))
+        #expect(try folder.data("sensitivity.json") == whole)
+    }
+
     @Test("recipes of both methods are measured on the model and listed in the file", .slow)
     func verification() throws {
         let folder = try analyzedFolder()

@@ -136,7 +136,7 @@ import Testing
         let path = folder.file("a.h5")
         let object = "/quantization/unet/a/scale"
         try write(path, format: "bitsfusion-student", groups: ["/unet"]) { file in
-            _ = try file.createDataset(object, type: .float32, shape: [2])
+            _ = try file.createDataset(object, type: .float32, shape: [2], hasAttributes: true)
             try file.setInteger("bits", 1, of: object)
             try file.setInteger("levels", 3, of: object)
             try file.setFloat("dead_zone", deadZone, of: object)

@@ -21,6 +21,7 @@ import Testing
                 toolVersion: "0.1.0", commandLine: ["bitsfusion", "allocate"], seed: .max,
                 inputs: [FileReference(path: "sensitivity.json", sha256: "ab")]))
         recipe.deadZones = ["mid.b": 0.7]
+        recipe.entropyBits = 1.6
         let data = try recipe.encoded()
         #expect(try BitRecipe.decode(from: data) == recipe)
         #expect(try BitRecipe.decode(from: data).encoded() == data)

@@ -11,10 +11,10 @@ struct DemoCommand: ParsableCommand {
         abstract: "Run the whole pipeline on the shipped teacher.",
         usage: "bitsfusion demo [--output <output>] [options]",
         discussion: """
-            Analyzes, allocates 1.99 bits, quantizes without training, distills in both stages, \
-            packs, and evaluates all models with the same prompts and seeds; takes minutes on two \
-            cores. Prints every command before it runs. Writes grid.png, report.md, scores.json \
-            and all intermediate files to the output folder.
+            Measures the sensitivity of all layers, allocates 1.99 bits per weight with `--method entropy`, quantizes \
+            without training, distills in both stages, packs, and evaluates all models with the same prompts and \
+            seeds; takes minutes on two cores. Prints every command before it runs. Writes grid.png, report.md, \
+            scores.json and all intermediate files to the output folder.
 
             Examples:
 
@@ -25,7 +25,7 @@ struct DemoCommand: ParsableCommand {
     @Option(name: .shortAndLong, help: "Folder to write to.")
     var output = "demo"
 
-    @Option(help: "Budget in average bits per weight.")
+    @Option(help: "Budget: the entropy of the codes, in bits per weight.")
     var avgBits = 1.99
 
     @Option(help: "Prompts of each of the six families in the evaluation.")
@@ -71,11 +71,13 @@ struct DemoCommand: ParsableCommand {
         let continuation = resume ? ["--resume"] : ["--overwrite"]
         // The timesteps of 25 DDIM steps are every second one of the 50 cached ones.
         return [
-            ["analyze", "shapes", "-o", path("sensitivity.json")] + continuation,
-            ["allocate", path("sensitivity.json"), "--avg-bits", "\(avgBits)", "-o", recipe],
+            ["analyze", "shapes", "--measure", "noise", "-o", path("sensitivity.json")] + continuation,
+            [
+                "allocate", path("sensitivity.json"), "--method", "entropy", "--avg-bits", "\(avgBits)", "-o", recipe,
+            ],
             ["quantize", "shapes", "--recipe", recipe, "-o", path("post-training.h5")],
-            ["distill", "--stage", "1", "--recipe", recipe, "-o", stage1] + continuation,
-            ["distill", "--stage", "2", "--student", stage1, "-o", stage2] + continuation,
+            ["distill", "--stage", "1", "--recipe", recipe, "--steps", "250", "-o", stage1] + continuation,
+            ["distill", "--stage", "2", "--student", stage1, "--steps", "150", "-o", stage2] + continuation,
             ["pack", stage2, "-o", packed],
             ["info", packed],
             [

@@ -7,8 +7,8 @@ import Recipes
 import Tensors
 
 extension CodeRate {
-    /// The grids of a curve. Wider dead zones help coarse grids most; beyond those listed, the next coarser grid has a
-    /// smaller error at the same entropy.
+    /// The grids of a curve. On Gaussian weights wider dead zones than those listed have a larger error than the next
+    /// coarser grid of the same entropy; three levels have no coarser grid, so theirs go on.
     static let grids: [(bits: Int, deadZones: [Float])] = [
         (1, [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9]),
         (2, [0.5, 0.55, 0.6, 0.65, 0.7]),
@@ -16,6 +16,8 @@ extension CodeRate {
         (4, [0.5, 0.55]),
         (5, [0.5]),
         (6, [0.5]),
+        (7, [0.5]),
+        (8, [0.5]),
     ]
 
     /// The rate-distortion curve of `weight`, with the paper's initial scales.
@@ -59,9 +61,20 @@ extension CodeRate {
 
     /// The entropy of codes on `grid`, in bits per code.
     static func entropy(of codes: [Int16], on grid: QuantizationGrid) -> Double {
-        var counts = [Int](repeating: 0, count: grid.levels)
-        for code in codes { counts[Int(code) - grid.minimumCode] += 1 }
-        return entropy(counts)
+        let (levels, part) = (grid.levels, weightsPerTask)
+        let parts = (codes.count + part - 1) / part
+        var counts = [Int](repeating: 0, count: parts * levels)
+        counts.withUnsafeMutableBufferPointer { counts in
+            nonisolated(unsafe) let counts = counts
+            Threads.parallelFor(parts) { range in
+                for index in range {
+                    for code in codes[index * part..<min((index + 1) * part, codes.count)] {
+                        counts[index * levels + Int(code) - grid.minimumCode] += 1
+                    }
+                }
+            }
+        }
+        return entropy((0..<levels).map { level in (0..<parts).reduce(0) { $0 + counts[$1 * levels + level] } })
     }
 
     /// The entropy in bits of a symbol with these counts; 0 without symbols.

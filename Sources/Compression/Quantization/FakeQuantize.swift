@@ -8,6 +8,7 @@ import Tensors
 /// have P = Q = 2^(b-1); LSQ's grid has Q = 2^(b-1) - 1.
 ///
 /// On grids with a dead zone, w / s is moved towards 0 by the part of the dead zone beyond 0.5 before it is rounded.
+/// The conditions below are on the moved value.
 ///
 /// - The gradient of the weight is passed on where -P < w / s < Q and is 0 elsewhere (straight-through).
 /// - The gradient of a scale is the sum of (code − w/s where -P < w / s < Q, code elsewhere) over the channel, times

@@ -21,8 +21,9 @@ public enum ScaleInitialization: Hashable, Sendable {
 
     /// The scales of `weight`, one per output channel.
     ///
-    /// Each round computes the nearest codes for the scale, then the optimal scale for the codes, so that ‖s·q − w‖²
-    /// never increases. The scale of a channel of zeros is 1; all scales represent it exactly.
+    /// Each round computes the codes for the scale, then the optimal scale for the codes. Without a dead zone the codes
+    /// are the nearest ones, so that ‖s·q − w‖² never increases. The scale of a channel of zeros is 1; all scales
+    /// represent it exactly.
     ///
     /// - Parameters:
     ///   - weight: `[OC, ...]`, finite.

@@ -10,6 +10,8 @@
 public struct BitRecipe: Equatable, Sendable {
     /// The paper's average over all linear and convolution weights, in bits; nil if not computed.
     public var averageBits: Double?
+    /// The same average with the entropy of the codes before training in place of log2(levels); nil if not computed.
+    public var entropyBits: Double?
     /// Bytes of the packed file: codes, scales, time features and all other parameters.
     public var storedBytes: Int?
     /// How the bits were chosen: the name of an allocation method, `uniform` or `published`.
@@ -59,10 +61,12 @@ public struct BitRecipe: Equatable, Sendable {
         return BitRecipe(layers: layers, method: "uniform")
     }
 
-    /// Checks that the recipe lists exactly the quantized layers of `inventory`.
+    /// Checks that the recipe lists exactly the quantized layers of `inventory`, and its dead zones.
     ///
-    /// - Throws: `RecipeError.unknownLayer`, `.notQuantizable` or `.missingLayer`, for the first such path.
+    /// - Throws: `RecipeError.unknownLayer`, `.notQuantizable` or `.missingLayer`, for the first such path;
+    ///   `.malformed` for a dead zone that is not one.
     public func validate(against inventory: ModelInventory) throws(RecipeError) {
+        try validateDeadZones()
         let known = inventory.layers + inventory.componentLayers.map(\.layer)
         let roles = Dictionary(known.map { ($0.path, $0.role) }) { first, _ in first }
         for path in layers.keys.sorted() {
@@ -71,6 +75,18 @@ public struct BitRecipe: Equatable, Sendable {
         }
         for layer in inventory.quantizedLayers where layers[layer.path] == nil {
             throw .missingLayer(path: layer.path, model: model?.path)
+        }
+    }
+
+    private func validateDeadZones() throws(RecipeError) {
+        for (path, deadZone) in deadZones.sorted(by: { $0.key < $1.key }) {
+            guard layers[path] != nil else {
+                throw .malformed(location: "deadZones: \(path)", reason: "not one of the layers")
+            }
+            guard Self.deadZoneRange.contains(deadZone) else {
+                throw .malformed(
+                    location: "deadZones: \(path)", reason: "expected 0.5 to below 1, found \(deadZone)")
+            }
         }
     }
 
@@ -110,7 +126,8 @@ extension BitRecipe: RecipeDocument {
     public static let keys: Set<String>? = Set(CodingKeys.allCases.map(\.rawValue))
 
     enum CodingKeys: String, CodingKey, CaseIterable {
-        case format, version, averageBits, storedBytes, method, metric, cachedSteps, model, source, verified,
+        case format, version, averageBits, entropyBits, storedBytes, method, metric, cachedSteps, model, source,
+            verified,
             manifest
         case layers, deadZones
     }
@@ -132,6 +149,7 @@ extension BitRecipe: RecipeDocument {
         source = try container.decodeIfPresent(String.self, forKey: .source)
         guard container.contains(.format) else { return }
         averageBits = try container.decodeIfPresent(Double.self, forKey: .averageBits)
+        entropyBits = try container.decodeIfPresent(Double.self, forKey: .entropyBits)
         storedBytes = try container.decodeIfPresent(Int.self, forKey: .storedBytes)
         method = try container.decodeIfPresent(String.self, forKey: .method)
         metric = try container.decodeIfPresent(String.self, forKey: .metric)
@@ -162,6 +180,7 @@ extension BitRecipe: RecipeDocument {
         try container.encode(Self.format, forKey: .format)
         try container.encode(Self.version, forKey: .version)
         try container.encodeIfPresent(averageBits, forKey: .averageBits)
+        try container.encodeIfPresent(entropyBits, forKey: .entropyBits)
         try container.encodeIfPresent(storedBytes, forKey: .storedBytes)
         try container.encodeIfPresent(method, forKey: .method)
         try container.encodeIfPresent(metric, forKey: .metric)
@@ -178,18 +197,10 @@ extension BitRecipe: RecipeDocument {
     /// steps are in range.
     public func validate() throws(RecipeError) {
         guard !layers.isEmpty else { throw .malformed(location: "layers", reason: "no layers") }
-        for (path, deadZone) in deadZones.sorted(by: { $0.key < $1.key }) {
-            guard layers[path] != nil else {
-                throw .malformed(location: "deadZones: \(path)", reason: "not one of the layers")
-            }
-            guard Self.deadZoneRange.contains(deadZone) else {
-                throw .malformed(
-                    location: "deadZones: \(path)", reason: "expected 0.5 to below 1, found \(deadZone)")
-            }
-        }
-        if let averageBits, !averageBits.isFinite {
-            throw .malformed(
-                location: "averageBits", reason: "expected a finite number, found \(averageBits)")
+        try validateDeadZones()
+        for (name, value) in [("averageBits", averageBits), ("entropyBits", entropyBits)] {
+            guard let value, !value.isFinite else { continue }
+            throw .malformed(location: name, reason: "expected a finite number, found \(value)")
         }
         if let cachedSteps, !(0...1000).contains(cachedSteps) {
             throw .malformed(location: "cachedSteps", reason: "expected 0 to 1000, found \(cachedSteps)")

@@ -157,7 +157,15 @@ extension LayerSensitivity {
         for (nominalBits, scores) in bits.sorted(by: { $0.key < $1.key }) {
             try validate(scores, "bits.\(nominalBits)")
         }
-        for (index, rate) in rates.enumerated() { try validate(rate, "rates: [\(index)]") }
+        for (index, rate) in rates.enumerated() {
+            try validate(rate, "rates: [\(index)]")
+            let isRepeated = rates[..<index].contains { $0.bits == rate.bits && $0.deadZone == rate.deadZone }
+            guard !isRepeated else {
+                throw .malformed(
+                    location: "\(path): rates: [\(index)]",
+                    reason: "repeats the grid of \(rate.bits) bits and dead zone \(rate.deadZone)")
+            }
+        }
     }
 
     private func validate(_ rate: CodeRate, _ field: String) throws(RecipeError) {

@@ -147,7 +147,21 @@ public final class SensitivitySweep {
             && table.manifest?.inputs.map(\.sha256) == manifest.inputs.map(\.sha256)
             && Set(table.layers.map(\.path)) == Set(candidates.map(\.path))
             && (measuredBits.isEmpty || measuredBits.isSubset(of: options.bits))
-            && table.layers.allSatisfy { $0.role != .searched || !$0.rates.isEmpty }
+    }
+
+    /// `table`, which `isFinished` accepts, with the rate-distortion curves of layers that lack them: tables of earlier
+    /// versions have none. nil if it has all of them.
+    public func addingRates(to table: SensitivityTable) -> SensitivityTable? {
+        var table = table
+        let weights = Dictionary(uniqueKeysWithValues: layers.map { (LayerID($0.path), $0) })
+        let missing = table.layers.indices.filter {
+            table.layers[$0].role == .searched && table.layers[$0].rates.isEmpty
+        }
+        for index in missing {
+            guard let layer = weights[table.layers[index].path] else { continue }
+            table.layers[index].rates = CodeRate.curve(of: withoutGradients { layer.weight.tensor() })
+        }
+        return missing.isEmpty ? nil : table
     }
 
     /// The settings of the analysis, as the table records them.

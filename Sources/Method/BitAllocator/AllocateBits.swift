@@ -36,8 +36,11 @@ public struct BitAllocation: Equatable, Sendable {
     /// The bits and dead zones of every layer, with `averageBits`, method, metric, cached steps and model;
     /// `storedBytes` if the table has an inventory.
     public var recipe: BitRecipe
-    /// The average of `recipe`, in bits. For `entropy` those of the codes before training.
+    /// The average of `recipe`, in bits.
     public let averageBits: Double
+    /// The same average with the entropy of the codes before training in place of log2(levels), which `entropy` limits.
+    /// The first and last layer count as in `averageBits`. nil for a table without rate-distortion curves.
+    public let entropyBits: Double?
     /// The smallest and the largest useful budget, in the budget's unit (bits, bytes or dB).
     public let attainable: ClosedRange<Double>
     /// M: the metric by which bits were chosen.
@@ -52,7 +55,7 @@ public struct BitAllocation: Equatable, Sendable {
     public let threshold: Double?
     /// The bonus bits of the layers with the largest CLIP-score drops.
     public let bonus: ClipBonus
-    /// Layers with more bits than were measured; their error was extrapolated, see `LayerErrors`.
+    /// Layers whose error was assumed, because it is beyond the measured ones; see `LayerErrors` and `LayerChoice`.
     public let extrapolated: [LayerID]
     /// Whether the table has an inventory. Without one the listed layers count as the whole model, and neither time
     /// features nor stored bytes are counted.
@@ -162,8 +165,8 @@ struct Allocator {
     }
 
     /// The choices of a method without dead zones.
-    private func choices(_ bits: [BitWidth]) -> [LayerChoice] {
-        bits.map { LayerChoice($0, error: 0) }
+    func choices(_ bits: [BitWidth]) -> [LayerChoice] {
+        bits.indices.map { LayerChoice(bits[$0], isExtrapolated: errors?.isExtrapolated($0, bits[$0]) ?? false) }
     }
 
     private func exact(_ limit: BudgetLimit) throws(AllocationError) -> BitAllocation {
@@ -179,7 +182,7 @@ struct Allocator {
         case .averageBits(let average):
             var knapsack = solver.knapsack(averageBits: average)
             var found = solver.solve(knapsack)
-            if let choices = found?.choices, problem.averageBits(choices) > average {
+            if let choices = found?.choices, problem.codedBits(choices) > average {
                 // Rounded costs can exceed the budget by less than one unit per layer.
                 knapsack.capacity -= problem.candidates.count + 4
                 found = solver.solve(knapsack)
@@ -191,7 +194,7 @@ struct Allocator {
         case .psnr(let psnr):
             solution = solver.solve(errorAtMost: pow(10, -psnr / 10))
             lowerBound = solution.map {
-                problem.averageBits($0.choices) - ($0.value - $0.lowerBound) / Double(problem.weightCount)
+                problem.codedBits($0.choices) - ($0.value - $0.lowerBound) / Double(problem.weightCount)
             }
         }
         guard let solution else { throw infeasible(limit, attainable) }
@@ -205,24 +208,20 @@ struct Allocator {
         threshold: Double?, bonus: ClipBonus
     ) throws(AllocationError) -> BitAllocation {
         BitAllocation(
-            recipe: try recipe(choices), averageBits: problem.averageBits(choices), attainable: attainable,
+            recipe: try recipe(choices), averageBits: problem.averageBits(choices.map(\.bits)),
+            entropyBits: problem.entropyBits(choices), attainable: attainable,
             metric: errorFunction.metric, predictedError: predictedError, lowerBound: lowerBound,
-            threshold: threshold, bonus: bonus, extrapolated: extrapolated(choices),
+            threshold: threshold, bonus: bonus,
+            extrapolated: zip(problem.candidates, choices).filter(\.1.isExtrapolated).map(\.0.path),
             countsWholeModel: table.inventory != nil)
-    }
-
-    /// The layers with more bits than were measured, by methods that assume an error for them.
-    private func extrapolated(_ choices: [LayerChoice]) -> [LayerID] {
-        guard let errors, method != .entropy else { return [] }
-        return problem.candidates.indices.filter { errors.isExtrapolated($0, choices[$0].bits) }
-            .map { problem.candidates[$0].path }
     }
 
     /// The recipe with its totals and its origin.
     private func recipe(_ choices: [LayerChoice]) throws(AllocationError) -> BitRecipe {
         var recipe = BitRecipe(
-            layers: problem.layers(choices.map(\.bits)), averageBits: problem.averageBits(choices),
+            layers: problem.layers(choices.map(\.bits)), averageBits: problem.averageBits(choices.map(\.bits)),
             method: method.rawValue, metric: errorFunction.metric.rawValue, model: table.model)
+        recipe.entropyBits = problem.entropyBits(choices)
         for (candidate, choice) in zip(problem.candidates, choices) {
             guard let deadZone = choice.coded?.deadZone, deadZone > BitRecipe.deadZoneRange.lowerBound else { continue }
             recipe.deadZones[candidate.path] = deadZone
@@ -258,7 +257,7 @@ struct Allocator {
     ) throws(AllocationError) -> ClosedRange<Double> {
         func value(_ choices: [LayerChoice]) throws(AllocationError) -> Double {
             switch limit {
-            case .averageBits: return problem.averageBits(choices)
+            case .averageBits: return problem.codedBits(choices)
             case .storedBytes: return Double(try problem.storedBytes(choices, options.storage))
             case .psnr:
                 guard let total = total(choices), total > 0 else { return 200 }

@@ -8,6 +8,9 @@ import Recipes
 public struct AllocationPoint: Codable, Hashable, Sendable {
     /// Average bits per weight.
     public let averageBits: Double
+    /// The same average with the entropy of the codes before training in place of log2(levels); nil for a table
+    /// without rate-distortion curves.
+    public let entropyBits: Double?
     /// Bytes of the packed file; nil for a table without an inventory.
     public let storedBytes: Int?
     /// The total quantization error: the sum of the errors of single layers.
@@ -24,7 +27,7 @@ public struct AllocationCurve: Codable, Sendable {
     public let optimal: [AllocationPoint]
     /// The recipes of all thresholds of the paper's rule, from the fewest bits on.
     public let threshold: [AllocationPoint]
-    /// As `optimal`, for the method `entropy`; empty for a table without rate-distortion curves.
+    /// As `optimal`, for the method `entropy`, by `entropyBits`; empty for a table without rate-distortion curves.
     public let entropy: [AllocationPoint]
 }
 
@@ -47,7 +50,8 @@ public func allocationCurve(
         for choices in recipes {
             guard let total = total(choices) else { continue }
             let point = AllocationPoint(
-                averageBits: allocator.problem.averageBits(choices),
+                averageBits: allocator.problem.averageBits(choices.map(\.bits)),
+                entropyBits: allocator.problem.entropyBits(choices),
                 storedBytes: table.inventory == nil
                     ? nil : try allocator.problem.storedBytes(choices, options.storage), predictedError: total)
             // Thresholds between two sensitivities of a pinned layer give the same recipe.
@@ -64,11 +68,12 @@ public func allocationCurve(
     otherOptions.metric = optimal.errorFunction.metric
     let threshold = try Allocator(table, timeFeatures, otherOptions, .threshold)
     let rule = try threshold.rule(threshold.bonus).curve
-    let hasRates = optimal.problem.candidates.allSatisfy { !$0.rates.isEmpty }
+    // Tables of earlier versions have no curves, and those of other programs may lack the bits of a pin.
+    let entropy = try? exact(try Allocator(table, timeFeatures, otherOptions, .entropy))
     return AllocationCurve(
         metric: optimal.errorFunction.metric, optimal: try exact(optimal),
-        threshold: try points(threshold, rule.map { $0.map { LayerChoice($0, error: 0) } }) { choices in
+        threshold: try points(threshold, rule.map(threshold.choices)) { choices in
             threshold.errors?.total(choices.map(\.bits))
         },
-        entropy: hasRates ? try exact(try Allocator(table, timeFeatures, otherOptions, .entropy)) : [])
+        entropy: entropy ?? [])
 }

@@ -126,10 +126,23 @@ struct AllocationProblem {
         }
     }
 
-    /// The average bits of the whole model if candidate i has the grid `choices[i]`.
-    func averageBits(_ choices: [LayerChoice]) -> Double {
+    /// What a budget of average bits limits, if candidate i has the grid `choices[i]`: weights count with their cost.
+    func codedBits(_ choices: [LayerChoice]) -> Double {
         let saved = zip(candidates, choices).reduce(0.0) { $0 + $1.1.savedBits * Double($1.0.weights) }
         return averageBits(choices.map(\.bits)) + saved / Double(weightCount)
+    }
+
+    /// The average bits if every candidate counts with the entropy of its codes; nil where that is not known.
+    func entropyBits(_ choices: [LayerChoice]) -> Double? {
+        var coded: [LayerChoice] = []
+        for (candidate, choice) in zip(candidates, choices) {
+            let deadZone = choice.coded?.deadZone ?? BitRecipe.deadZoneRange.lowerBound
+            guard let rate = candidate.rates.first(where: { $0.bits == choice.bits && $0.deadZone == deadZone }) else {
+                return nil
+            }
+            coded.append(LayerChoice(rate, error: choice.error, isExtrapolated: choice.isExtrapolated))
+        }
+        return codedBits(coded)
     }
 
     /// The bytes of the packed file if candidate i has the grid `choices[i]`.

@@ -12,11 +12,16 @@ struct LayerChoice {
     let coded: (deadZone: Float, entropy: Double)?
     /// The quantization error of the layer by the allocation metric.
     let error: Double
+    /// Whether the error was assumed, because it is beyond the measured ones.
+    let isExtrapolated: Bool
 
-    init(_ bits: BitWidth, error: Double) { (self.bits, coded, self.error) = (bits, nil, error) }
+    init(_ bits: BitWidth, error: Double = 0, isExtrapolated: Bool = false) {
+        (self.bits, coded, self.error, self.isExtrapolated) = (bits, nil, error, isExtrapolated)
+    }
 
-    init(_ rate: CodeRate, error: Double) {
-        (bits, coded, self.error) = (rate.bits, (rate.deadZone, rate.entropy), error)
+    init(_ rate: CodeRate, error: Double, isExtrapolated: Bool) {
+        (bits, coded) = (rate.bits, (rate.deadZone, rate.entropy))
+        (self.error, self.isExtrapolated) = (error, isExtrapolated)
     }
 
     /// The cost of one weight, in bits.
@@ -43,7 +48,10 @@ extension LayerChoice {
         for (index, candidate) in problem.candidates.enumerated() {
             let found = errors.choices(of: index).filter { candidate.allows($0.bits, maximum: maximumBits) }
             guard !found.isEmpty else { throw candidate.unmeasured(maximum: maximumBits) }
-            choices.append(found.map { LayerChoice($0.bits, error: $0.error) })
+            choices.append(
+                found.map {
+                    LayerChoice($0.bits, error: $0.error, isExtrapolated: errors.isExtrapolated(index, $0.bits))
+                })
         }
         return choices
     }
@@ -53,7 +61,8 @@ extension LayerChoice {
     /// The error of a grid follows from the error of the weights: between measured bit widths, the logarithm of the
     /// layer's error is linear in that of the weights' error; beyond them, both are proportional.
     ///
-    /// - Throws: `AllocationError.missingRates`, `.missingScore`, `.unmeasuredLayer` for the first such layer.
+    /// - Throws: `AllocationError.missingRates`, `.missingScore`, `.unmeasuredLayer` for the first such layer;
+    ///   `.scoresTooLarge`.
     static func byEntropy(
         _ problem: AllocationProblem, _ errorFunction: ErrorFunction, maximumBits: BitWidth
     ) throws(AllocationError) -> [[LayerChoice]] {
@@ -67,9 +76,12 @@ extension LayerChoice {
             }
             guard !found.isEmpty else { throw candidate.unmeasured(maximum: maximumBits) }
             choices.append(
-                found.map { LayerChoice($0, error: error($0.weightError)) }
-                    .sorted { ($0.bitsPerWeight, $0.error) < ($1.bitsPerWeight, $1.error) })
+                found.map { rate in
+                    LayerChoice(
+                        rate, error: error(rate.weightError), isExtrapolated: !error.range.contains(rate.weightError))
+                }.sorted { ($0.bitsPerWeight, $0.error) < ($1.bitsPerWeight, $1.error) })
         }
+        guard choices.joined().reduce(0, { $0 + abs($1.error) }).isFinite else { throw .scoresTooLarge }
         return choices
     }
 }
@@ -103,9 +115,12 @@ private struct ErrorOfWeightError {
             }
             points.append((rate.weightError, error))
         }
-        guard !points.isEmpty else { throw .unmeasuredLayer(path: candidate.path, bits: BitWidth.all) }
+        guard !points.isEmpty else { throw .missingRates(path: candidate.path) }
         self.points = points.sorted { ($0.weightError, $0.error) < ($1.weightError, $1.error) }
     }
+
+    /// The errors of the weights that were measured.
+    var range: ClosedRange<Double> { points[0].weightError...points[points.count - 1].weightError }
 
     func callAsFunction(_ weightError: Double) -> Double {
         let upper = points.firstIndex { $0.weightError >= weightError }

@@ -22,13 +22,14 @@ struct AllocateCommand: ParsableCommand {
                          measured bit width is assumed to divide the error by 4
               threshold  the paper's rule: each layer gets the fewest of 1, 2, 3 bits
                          with a sensitivity below one threshold, else 4
-              entropy    as optimal, but a weight costs the entropy of its codes, as in
-                         files with --encoding entropy, and layers get dead zones:
-                         more zeros, fewer bits. Smaller files at the same error
+              entropy    as optimal, but --avg-bits counts the entropy of the codes, as
+                         files with entropy coding do, and layers get dead zones: more
+                         zeros, fewer bits. A smaller error at the same file size
 
-            With threshold and optimal, a weight on a grid of b bits costs log2(2^b + 1) bits. Sizes are those of the \
-            packed file that `quantize` and `pack` write with the same encoding; with entropy they are forecasts, \
-            because training changes the codes. A PSNR is a forecast: the squared errors of single layers are added.
+            With threshold and optimal, a weight on a grid of b bits costs log2(2^b + 1) bits; the report has both \
+            averages. Sizes are those of the packed file that `quantize` and `pack` write with the same encoding; with \
+            entropy they are forecasts, because training changes the codes, and text encoders and VAE count as with \
+            radix. A PSNR is a forecast: the squared errors of single layers are added.
 
             Examples:
 
@@ -110,7 +111,11 @@ struct AllocateCommand: ParsableCommand {
         @Option(help: "Most bits to choose, 1 to 8.")
         var maxBits = 8
 
-        @Option(help: "Give layers whose path matches <regex> these bits: <regex>=<bits>. The last match counts.")
+        @Option(
+            help: """
+                Give layers whose path matches <regex> these bits and no dead zone: <regex>=<bits>. The last match \
+                counts.
+                """)
         var pin: [LayerPin] = []
 
         @Option(
@@ -132,8 +137,9 @@ struct AllocateCommand: ParsableCommand {
     struct VerificationOptions: ParsableArguments {
         @Option(
             help: """
-                Quantize the whole model by up to this many recipes (of both methods and all metrics of the table) \
-                and keep the one with the smallest measured error, or with --min-psnr the smallest that reaches it.
+                Quantize the whole model by up to this many recipes (of all metrics of the table, and of both optimal \
+                and threshold) and keep the one with the smallest measured error, or with --min-psnr the smallest that \
+                reaches it.
                 """)
         var verifyTop: Int?
 
@@ -171,7 +177,8 @@ struct AllocateCommand: ParsableCommand {
     }
 
     func validate() throws {
-        let usesThreshold = choice.method == .threshold || result.curve != nil || verification.verifyTop != nil
+        let verifiesThreshold = verification.verifyTop != nil && choice.method != .entropy
+        let usesThreshold = choice.method == .threshold || result.curve != nil || verifiesThreshold
         if !usesThreshold, choice.eta != nil || choice.clipBonus != nil {
             throw ValidationError("--eta, --clip-bonus: require --method threshold; add it")
         }
@@ -272,7 +279,9 @@ struct AllocateCommand: ParsableCommand {
                 guard
                     let next = try? allocateBits(
                         table, budget: budget, method: method, options: options(metric)),
-                    !found.contains(where: { $0.recipe.layers == next.recipe.layers })
+                    !found.contains(where: {
+                        $0.recipe.layers == next.recipe.layers && $0.recipe.deadZones == next.recipe.deadZones
+                    })
                 else { continue }
                 found.append(next)
             }

@@ -281,7 +281,11 @@ struct AnalyzeCommand: ParsableCommand {
         guard !files.fileExists(atPath: SensitivitySweep.journalPath(of: url)) else { return nil }
         if files.fileExists(atPath: main.output) {
             let table = try SensitivityTable.load(contentsOf: url)
-            if sweep.isFinished(in: table) { return table }
+            if sweep.isFinished(in: table) {
+                guard let completed = sweep.addingRates(to: table) else { return table }
+                try completed.write(to: url)
+                return completed
+            }
             throw CommandError(
                 .usage,
                 "\(main.output): is of another analysis; pass --overwrite to replace it, or choose another --output")

@@ -107,9 +107,9 @@ struct DistillCommand: ParsableCommand {
 
         @Option(
             help: """
-                Student to train. Stage 1: a student whose bits are changed to those of the recipe; layers with \
-                unchanged bits and --grid keep their scales (default: the full-precision model). Stage 2: a student \
-                of stage 1 (default: stage1.h5).
+                Student to train. Stage 1: a student whose bits and dead zones are changed to those of the recipe; \
+                layers with unchanged bits, dead zone and --grid keep their scales (default: the full-precision \
+                model). Stage 2: a student of stage 1 (default: stage1.h5).
                 """)
         var student: String?
     }

@@ -16,6 +16,7 @@ struct AllocationReport: Encodable {
     let method: String
     let metric: String
     let averageBits: Double
+    let entropyBits: Double?
     let smallestBudget: Double
     let largestBudget: Double
     let threshold: Double?
@@ -34,7 +35,7 @@ struct AllocationReport: Encodable {
     let deadZones: Int
 
     private enum CodingKeys: CodingKey {
-        case file, method, metric, averageBits, smallestBudget, largestBudget, threshold, predictedError,
+        case file, method, metric, averageBits, entropyBits, smallestBudget, largestBudget, threshold, predictedError,
             lowerBound
         case predictedPSNR, extrapolated, verified, storedBytes, bonusBits, bitWidths, deadZones
     }
@@ -49,6 +50,7 @@ struct AllocationReport: Encodable {
         method = allocation.recipe.method ?? ""
         metric = allocation.metric.rawValue
         averageBits = allocation.averageBits
+        entropyBits = allocation.entropyBits
         smallestBudget = allocation.attainable.lowerBound
         largestBudget = allocation.attainable.upperBound
         threshold = allocation.threshold
@@ -87,7 +89,8 @@ struct AllocationReport: Encodable {
         lines.print()
         if let verified { print(verified) }
         Output.line(
-            "\(file): \(Numbers.fixed(averageBits, 4)) average bits, \(method) by \(metric)"
+            "\(file): \(Numbers.fixed(averageBits, 4)) average bits"
+                + (entropyBits.map { " (entropy \(Numbers.fixed($0, 4)))" } ?? "") + ", \(method) by \(metric)"
                 + (storedBytes.map { ", \(Numbers.bytes($0)) packed" } ?? "")
                 + (predictedError.map { String(format: ", total error %.3e", $0) } ?? "")
                 + (predictedPSNR.map { " (\(Numbers.fixed($0, 2)) dB)" } ?? "") + proof)
@@ -97,21 +100,25 @@ struct AllocationReport: Encodable {
         } else {
             Output.line("only one efficient recipe exists; the budget has no effect")
         }
-        if method == AllocationMethod.entropy.rawValue {
-            Output.line(
-                "\(deadZones) layers have dead zones; average bits are the entropy of the codes before training")
+        let isByEntropy = method == AllocationMethod.entropy.rawValue
+        if isByEntropy {
+            Output.line("\(deadZones) layers have dead zones; the budget is the entropy of the codes before training")
         }
         if !extrapolated.isEmpty {
             Output.line(
-                "\(extrapolated.count) layers have more bits than were measured; each further bit was assumed to "
-                    + "divide the error by 4")
+                isByEntropy
+                    ? "\(extrapolated.count) layers have grids beyond the measured errors; their error was assumed to "
+                        + "be proportional to that of the weights"
+                    : "\(extrapolated.count) layers have more bits than were measured; each further bit was assumed to "
+                        + "divide the error by 4")
         }
     }
 
     /// The proof of optimality; for a PSNR budget the bound is of the bits.
     private var proof: String {
         guard let lowerBound else { return "" }
-        let value = unit == .decibels ? averageBits : predictedError ?? lowerBound
+        let bits = method == AllocationMethod.entropy.rawValue ? entropyBits ?? averageBits : averageBits
+        let value = unit == .decibels ? bits : predictedError ?? lowerBound
         let gap = value - lowerBound
         let minimum = unit == .decibels ? "the fewest bits" : "the minimum"
         return gap > 0

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The curve of all budgets as an image: total quantization error, on a logarithmic axis, over average bits.
+// The curve of all budgets as an image: total quantization error, on a logarithmic axis, over the average entropy of
+// the codes, or over average bits where that is not known.
 
 import BitsFusion
 import Foundation
@@ -8,6 +9,8 @@ import Foundation
 struct CurveDrawing {
     private let curve: AllocationCurve
     private let bits: ClosedRange<Double>
+    private let bitsOfPoint: (AllocationPoint) -> Double
+    private let axis: String
     /// Decades of the error.
     private let decades: ClosedRange<Double>
 
@@ -16,7 +19,10 @@ struct CurveDrawing {
     init(_ curve: AllocationCurve) {
         self.curve = curve
         let points = curve.optimal + curve.threshold + curve.entropy
-        let averages = points.map(\.averageBits)
+        let hasEntropies = points.allSatisfy { $0.entropyBits != nil }
+        bitsOfPoint = { hasEntropies ? $0.entropyBits ?? $0.averageBits : $0.averageBits }
+        axis = hasEntropies ? "entropy of the codes, bits per weight" : "average bits per weight"
+        let averages = points.map(bitsOfPoint)
         let low = averages.min() ?? 1
         bits = low...max(averages.max() ?? 2, low + 1e-3)
         // Errors below a millionth of the largest are drawn at the lower edge.
@@ -45,7 +51,7 @@ struct CurveDrawing {
             lines.append(Self.text(x(tick), height - margin + 20, Numbers.fixed(tick, 2), anchor: "middle"))
             tick += step
         }
-        lines.append(Self.text(width / 2, height - 14, "average bits per weight", anchor: "middle"))
+        lines.append(Self.text(width / 2, height - 14, axis, anchor: "middle"))
         lines.append(
             Self.text(margin, 24, "total quantization error (\(curve.metric.rawValue))", anchor: "start"))
         for (index, (name, points, color)) in [
@@ -53,7 +59,7 @@ struct CurveDrawing {
             ("threshold (the paper's rule)", curve.threshold, "#c44e1f"),
             ("entropy (with dead zones)", curve.entropy, "#2a8a4a"),
         ].filter({ !$0.1.isEmpty }).enumerated() {
-            let path = points.map { String(format: "%.2f,%.2f", x($0.averageBits), y($0.predictedError)) }
+            let path = points.map { String(format: "%.2f,%.2f", x(bitsOfPoint($0)), y($0.predictedError)) }
             lines.append(
                 "<polyline fill=\"none\" stroke=\"\(color)\" stroke-width=\"1.6\" points=\""
                     + path.joined(separator: " ") + "\"/>")

@@ -86,23 +86,27 @@ struct ModelDescription {
                 inspecting: checkpoint, config, decoderOnly: !keepsVAEEncoder && checkpoint.format != .packed)
         }
         inventory = try pipeline.inventory()
-        var layers: [LayerID: BitWidth] = [:]
+        var found = BitRecipe(layers: [:])
         var stored: [LayerID: StoredLayer] = [:]
         for component in pipeline.components {
             for path in checkpoint.quantizedLayers(of: component.name) {
-                layers[component.layerID(path)] = try checkpoint.quantization(of: path, in: component.name).bits
+                let (layer, grid) = (
+                    component.layerID(path), try checkpoint.quantization(of: path, in: component.name).grid
+                )
+                found.layers[layer] = grid.bits
+                if grid != grid.withoutDeadZone { found.deadZones[layer] = grid.deadZone }
             }
             for path in checkpoint.packedLayers(of: component.name) {
                 let record = try checkpoint.packedLayer(path, of: component.name)
                 let scaleType = try checkpoint.packedScaleType(path, of: component.name)
-                layers[component.layerID(path)] = record.bits
+                found.layers[component.layerID(path)] = record.bits
                 stored[component.layerID(path)] = StoredLayer(
                     encoding: record.encoding, codeBytes: record.codes.count,
                     scaleBytes: record.scales.count * scaleType.bytesPerElement)
             }
         }
         self.stored = stored
-        recipe = layers.isEmpty ? nil : BitRecipe(layers: layers)
+        recipe = found.layers.isEmpty ? nil : found
         if let recipe { try addingFile(name) { [inventory] in try recipe.validate(against: inventory) } }
         cachedSteps = checkpoint.format == .packed ? try checkpoint.timeFeatures()?.timesteps.count ?? 0 : nil
         otherComponents = pipeline.otherComponentSizes

@@ -22,6 +22,8 @@ struct ModelReport: Encodable {
         let weights: Int
         /// Nominal bits; nil if the layer is not quantized.
         let bits: Int?
+        /// The dead zone of a layer whose weights are not rounded to the nearest code; nil for others.
+        let deadZone: Float?
         /// The bits of a weight in the average: log2(2^bits + 1); nil if the layer is not quantized.
         let averageBits: Double?
         /// The storage in a packed file: the encoding of the codes, `float32`, or `cached` for time features; nil if
@@ -53,6 +55,8 @@ struct ModelReport: Encodable {
 
     struct Quantized: Encodable {
         let averageBits: Double
+        /// The forecast of a recipe: the average with the entropy of the codes in place of log2(levels).
+        let entropyBits: Double?
         let storedBitsPerWeight: Double
         let cachedSteps: Int
         let encoding: String
@@ -126,7 +130,8 @@ struct ModelReport: Encodable {
             let bytes = storedLayer?.bytes ?? kept
             return Layer(
                 path: layer.path.rawValue, kind: layer.kind.rawValue, role: layer.role.rawValue,
-                shape: layer.shape, weights: layer.weights, bits: bits?.rawValue, averageBits: bits?.effectiveBits,
+                shape: layer.shape, weights: layer.weights, bits: bits?.rawValue,
+                deadZone: recipe?.deadZones[layer.path], averageBits: bits?.effectiveBits,
                 storage: storedLayer?.encoding.rawValue
                     ?? kept.map { isCached ? "cached" : $0 < layer.weights * 4 ? "float16" : "float32" },
                 bytes: bytes,
@@ -183,6 +188,7 @@ extension ModelReport.Quantized {
                 bytes: bytes, share: Double(bytes) / Double(max(total, 1)))
         }
         averageBits = size.averageBits
+        entropyBits = recipe.entropyBits
         storedBitsPerWeight = 8 * Double(unet) / Double(inventory.weightCount)
         cachedSteps = storage.cachedSteps
         encoding = Set(stored.values.map(\.encoding.rawValue)).sorted().joined(separator: ", ")
@@ -231,7 +237,10 @@ extension ModelReport {
         Output.line(
             "  average bits   \(Numbers.fixed(quantized.averageBits, 4)) "
                 + (quantized.cachedSteps > 0
-                    ? "(\(quantized.cachedSteps) cached steps)" : "(time layers kept)"))
+                    ? "(\(quantized.cachedSteps) cached steps)" : "(time layers kept)")
+                + (quantized.entropyBits.map {
+                    ", \(Numbers.fixed($0, 4)) with the entropy of the codes before training"
+                } ?? ""))
         func line(_ label: String, _ bytes: Int, _ details: String, float16: Int, _ reference: String) {
             Output.line(
                 "  \(label.padding(toLength: 14, withPad: " ", startingAt: 0)) \(Numbers.grouped(bytes)) bytes "
@@ -274,12 +283,16 @@ extension ModelReport {
 
     private func printLayers() {
         var table = TextTable(
-            ["layer", "kind", "shape", "weights", "bits", "average", "stored bits", "bytes", "storage"],
+            [
+                "layer", "kind", "shape", "weights",
+                layers.contains { $0.deadZone != nil } ? "bits (dead zone)" : "bits",
+                "average", "stored bits", "bytes", "storage",
+            ],
             alignments: [.left, .left, .left])
         for layer in layers {
             table.add([
                 layer.path, layer.kind, Self.list(layer.shape, "x"), Numbers.grouped(layer.weights),
-                layer.bits.map(String.init) ?? "-",
+                (layer.bits.map(String.init) ?? "-") + (layer.deadZone.map { " (\($0))" } ?? ""),
                 layer.averageBits.map { Numbers.fixed($0, 3) } ?? "-",
                 layer.storedBitsPerWeight.map { Numbers.fixed($0, 3) } ?? "-",
                 layer.bytes.map(Numbers.grouped) ?? "-", layer.storage ?? "-",

@@ -16,8 +16,8 @@ struct ImageMeasurements {
     let comparison: ImageErrors?
     /// Wall-clock seconds per image of sampling with guidance and of decoding.
     let secondsPerImage: Double
-    /// Bits per weight of the denoiser's layers, see `ModelSize`.
-    let averageBits: Double
+    /// The size of the denoiser.
+    let size: ModelSize
     /// The images: all of the first model, else those that a grid shows.
     let images: [StoredImage]
 }
@@ -117,7 +117,7 @@ struct PromptEvaluation {
         let all = Tensor.concatenated(features, axis: 0)
         return ImageMeasurements(
             features: all, scores: clipScores(imageFeatures: all, textFeatures: textFeatures), comparison: comparison,
-            secondsPerImage: seconds / Double(prompts.count), averageBits: sampled.averageBits, images: kept)
+            secondsPerImage: seconds / Double(prompts.count), size: sampled.size, images: kept)
     }
 
     /// The text encoders' output for all prompts.
@@ -137,7 +137,7 @@ struct PromptEvaluation {
     /// Samples with the denoiser, which is released before the VAE is opened.
     private func latents(
         of model: StagedPipeline, _ conditions: PromptEmbeddings, _ reporter: ProgressReporter
-    ) throws -> (latents: Tensor, averageBits: Double, seconds: Double) {
+    ) throws -> (latents: Tensor, size: ModelSize, seconds: Double) {
         let pipeline = try model.denoiser()
         let config = pipeline.denoiser.config
         try addingFile(model.name) { try conditions.validate(for: config, size: options.size) }
@@ -151,7 +151,7 @@ struct PromptEvaluation {
         }
         let seconds = Numbers.seconds(start.duration(to: .now))
         reporter.endLine()
-        return (samples, try ModelSize(of: pipeline, file: model.reader.path).averageBits, seconds)
+        return (samples, try ModelSize(of: pipeline, file: model.reader.path), seconds)
     }
 
     /// The image of latents `[1, C, H, W]`.

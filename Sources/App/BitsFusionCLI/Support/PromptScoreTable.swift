@@ -41,6 +41,8 @@ struct PromptScoreTable: Encodable {
         /// Bits per weight of the denoiser's layers: the paper's formula for students and packed models, the element
         /// type's for dense ones.
         let averageBits: Double
+        /// See `ModelSize`.
+        let entropyBits: Double?
         let fileBytes: Int
         let secondsPerImage: Double
         /// In the order of their first prompt; prompts without a category are in none.
@@ -88,13 +90,14 @@ struct PromptScoreTable: Encodable {
     /// Prints the table, the scores by category, and the comparisons with the first model.
     func print() {
         var table = TextTable(
-            ["model", "CLIP", "±", "Fréchet", "CMMD", "PSNR", "SSIM", "avg bits", "file bytes", "s/image"])
+            ["model", "CLIP", "±", "Fréchet", "CMMD", "PSNR", "SSIM", "avg bits", "entropy", "file bytes", "s/image"])
         for row in rows {
             table.add([
                 row.model, Numbers.fixed(row.clipScore, 3), Numbers.fixed(row.clipScoreStandardError, 3),
                 Numbers.fixed(row.frechetDistance, 4), Numbers.fixed(row.cmmd, 4),
                 row.meanSquaredError == 0 ? "∞" : Numbers.fixed(row.psnr, 2), Numbers.fixed(row.ssim, 4),
-                Numbers.fixed(row.averageBits, 3), "\(row.fileBytes)", Numbers.fixed(row.secondsPerImage, 3),
+                Numbers.fixed(row.averageBits, 3), Numbers.fixed(row.entropyBits, 3), "\(row.fileBytes)",
+                Numbers.fixed(row.secondsPerImage, 3),
             ])
         }
         table.print()
@@ -160,7 +163,8 @@ extension PromptScoreTable.Row {
         meanSquaredError = error
         psnr = error.flatMap { $0 > 0 ? peakSignalToNoiseRatio(meanSquaredError: $0, dataRange: 1) : nil }
         ssim = measured.comparison?.similarities.map { MeanEstimate(of: $0).mean }
-        averageBits = measured.averageBits
+        averageBits = measured.size.averageBits
+        entropyBits = measured.size.entropyBits
         fileBytes = Numbers.fileSize(path)
         secondsPerImage = measured.secondsPerImage
         var order: [String] = []
