@@ -88,9 +88,9 @@ def report(curve, teacher, results):
         "The shipped model at several budgets, written by `make size-curve` (`scripts/size_curve.py`): allocation by "
         "levels (`optimal`) and by entropy (`entropy`), without training and after stage I (one training seed), packed "
         "with int8 activations, and palettes of k-means as in Apple's ml-stable-diffusion (without training, float "
-        f"activations). {6 * curve.prompts:,} prompts, DDIM with {STEPS} steps, guidance scale 3. Bits are those of the "
-        "stored codes and time features, per weight; of palettes, those of indices and palettes. Differences are to "
-        "full precision, in pairs, with 95 % intervals.", "",
+        f"activations). {6 * curve.prompts:,} prompts, DDIM with {STEPS} steps, guidance scale 3. Bits are those of "
+        "the stored codes and time features, per weight; of palettes, those of indices and palettes. Differences are "
+        "to full precision, in pairs, with 95 % intervals.", "",
         "![PSNR over bits](size-curve.svg)", "",
         "| model | budget | bits as stored | file bytes | PSNR to full precision | compositional score | difference |",
         "|---|---:|---:|---:|---:|---:|---:|",
