@@ -7,8 +7,8 @@ import Recipes
 import Tensors
 
 extension CodeRate {
-    /// The grids of a curve. On Gaussian weights wider dead zones than those listed have a larger error than the next
-    /// coarser grid of the same entropy; three levels have no coarser grid, so theirs go on.
+    /// The grids of a curve. On Gaussian weights, wider dead zones than those listed have about the error of the next
+    /// coarser grid at the same entropy; three levels have no coarser grid, so theirs go on.
     static let grids: [(bits: Int, deadZones: [Float])] = [
         (1, [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9]),
         (2, [0.5, 0.55, 0.6, 0.65, 0.7]),
