@@ -3,8 +3,8 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-quick test-kernels replay fuzz torture format snapshots lint graph docs \
-	fixtures teacher clip-proxy benchmark-setup benchmark benchmark-kernels benchmark-forward benchmark-train \
+.PHONY: help setup setup-mpi build demo test test-quick test-mpi test-kernels replay fuzz torture format snapshots \
+	lint graph docs fixtures teacher clip-proxy benchmark-setup benchmark benchmark-kernels benchmark-forward benchmark-train \
 	benchmark-packed benchmark-pipeline benchmark-dataset benchmark-analyze benchmark-allocate ladder size-curve hops \
 	sizes clean
 
@@ -21,6 +21,13 @@ setup: ## Check the Swift toolchain and install missing packages (apt)
 build: setup ## Build the program, .build/release/bitsfusion
 	swift build -c release
 
+# The program loads the adapter when a launcher has started it. MPICC=/path/to/mpicc compiles it for another MPI.
+MPICC ?= mpicc
+ADAPTER := Sources/System/CMPIAdapter
+setup-mpi: build ## Install OpenMPI if there is no MPI, and compile the adapter for it
+	@scripts/setup.sh --mpi
+	$(MPICC) -O2 -shared -fPIC -fvisibility=hidden -o .build/release/bitsfusion-mpi.so $(ADAPTER)/adapter.c
+
 demo: build ## Quantize the shipped model to 1.99 bits; images, tables and a report in demo/
 	$(BITSFUSION) demo -o demo
 
@@ -34,6 +41,10 @@ test: ## Build and run all tests
 test-quick: ## Build and run the tests that take less than a second each
 	@scripts/setup.sh --tests
 	BITSFUSION_TEST_QUICK=1 $(TEST)
+
+# TEST_MPI_FLAGS='--only kill --kills 20' are options of the script.
+test-mpi: setup-mpi ## Run commands with 1 to 4 processes under mpirun and compare their files
+	python3 scripts/test_mpi.py --program $(BITSFUSION) $(TEST_MPI_FLAGS)
 
 # Swift checks its own arithmetic and bounds; in the second run C traps on undefined behavior. Leaks are not checked:
 # HDF5 leaks the parts of a damaged file that it has read.

@@ -21,8 +21,9 @@ let documentationPlugin: [Package.Dependency] =
 
 /// The modules that `import BitsFusion` re-exports.
 let library: [Target.Dependency] = [
-    "Analyzer", "BitAllocator", "Checkpoints", "DataSets", "Evaluation", "Files", "Images", "Layers", "Networks",
-    "Optimizers", "Packing", "Pipelines", "QAT", "Quantization", "Recipes", "Schedulers", "Tensors", "Tokenizers",
+    "Analyzer", "BitAllocator", "Checkpoints", "Communication", "DataSets", "Evaluation", "Files", "Images", "Layers",
+    "Networks", "Optimizers", "Packing", "Pipelines", "QAT", "Quantization", "Recipes", "Schedulers", "Tensors",
+    "Tokenizers",
 ]
 
 let package = Package(
@@ -67,6 +68,7 @@ let package = Package(
             name: "CZlib", path: "Sources/System/CZlib", pkgConfig: "zlib",
             providers: [.apt(["zlib1g-dev"]), .brew(["zlib"])]),
         .systemLibrary(name: "CFileSystem", path: "Sources/System/CFileSystem"),
+        .systemLibrary(name: "CMPIAdapter", path: "Sources/System/CMPIAdapter"),
         .target(name: "CKernels", path: "Sources/Engine/CKernels", cSettings: kernelFlags),
 
         // Level 1
@@ -74,6 +76,7 @@ let package = Package(
         .module("Tensors", in: "Engine", ["COpenBLAS", "CKernels"]),
 
         // Level 2
+        .module("Communication", in: "Engine", ["CMPIAdapter", "Files"]),
         .module("Recipes", in: "Compression", ["Files"]),
         .module("Packing", in: "Compression", ["Files"]),
         .module("Images", in: "Models", ["CJPEG", "CPNG", "CWebP", "Files"]),
@@ -122,7 +125,8 @@ let package = Package(
         .module(
             "QAT", in: "Method",
             [
-                "Checkpoints", "DataSets", "Files", "Layers", "Networks", "Optimizers", "Pipelines", "Quantization",
+                "Checkpoints", "Communication", "DataSets", "Files", "Layers", "Networks", "Optimizers", "Pipelines",
+                "Quantization",
                 "Recipes", "Schedulers", "Tensors",
             ]),
 
@@ -166,6 +170,7 @@ let package = Package(
         .tests("Images", fixtures: true),
         .tests("Tokenizers", fixtures: true),
         .tests("Optimizers", fixtures: true),
+        .tests("Communication"),
         .tests("Checkpoints", fixtures: true),
         .tests("Evaluation", fixtures: true),
         .tests("Analyzer"),

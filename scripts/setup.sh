@@ -4,6 +4,7 @@
 #
 #     scripts/setup.sh            packages for building
 #     scripts/setup.sh --tests    also packages for the tests
+#     scripts/setup.sh --mpi      also OpenMPI, unless there is an MPI
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -55,6 +56,9 @@ check_swift
 read -r -a missing <<<"$(missing_libraries | tr '\n' ' ')"
 if ((${#missing[@]})); then
     install_packages "${missing[@]}" || die "could not install ${missing[*]}"
+fi
+if [ "${1:-}" = --mpi ] && ! command -v "${MPICC:-mpicc}" >/dev/null; then
+    install_packages openmpi-bin libopenmpi-dev || die "could not install OpenMPI"
 fi
 if [ "${1:-}" = --tests ] && ! scripts/python.sh >/dev/null; then
     # Without these packages a few tests are skipped; the others still run.

@@ -5,6 +5,7 @@
 @_exported import Analyzer
 @_exported import BitAllocator
 @_exported import Checkpoints
+@_exported import Communication
 @_exported import DataSets
 @_exported import Evaluation
 @_exported import Files

@@ -18,6 +18,7 @@ enum CommandMain {
     static func run() -> Never {
         Output.reserveStandardStreams()
         InterruptFlag.handleSignals()
+        Processes.silenceOthers()
         // A reader of standard output that closes early, such as `head`, must not end a run that writes files.
         signal(SIGPIPE, SIG_IGN)
         // A write beyond the limit of file sizes (`ulimit -f`) then fails like one to a full disk, and the unfinished
@@ -30,16 +31,16 @@ enum CommandMain {
             if let message = outcome.message { Output.line(message) }
             if let failure = Output.failure { outcome = self.outcome(of: failure, arguments) }
         }
-        if outcome.status != .success, let message = outcome.message { Output.toStandardError(message + "\n") }
-        end(outcome.status)
+        let status = Processes.finish(outcome)
+        end(status)
     }
 
     /// Ends the process without the exit handlers of libraries: OpenBLAS's one waits for its threads, which never end
     /// where memory ran out. All output was written without buffers.
-    private static func end(_ status: ExitStatus) -> Never {
+    private static func end(_ status: Int32) -> Never {
         // Builds for coverage write their counters in an exit handler.
-        if getenv("LLVM_PROFILE_FILE") != nil { exit(status.rawValue) }
-        _exit(status.rawValue)
+        if getenv("LLVM_PROFILE_FILE") != nil { exit(status) }
+        _exit(status)
     }
 
     /// Runs the command that `arguments` (without the program's name) describe.
@@ -55,6 +56,9 @@ enum CommandMain {
         if let name = unknownHelpCommand(arguments) { return unknown(name, arguments) }
         do {
             var command = try BitsFusionCommand.parseAsRoot(arguments)
+            if !(command is any CommandOfProcesses) {
+                try Processes.checkIsAlone(commandName(arguments) ?? "this command")
+            }
             try command.run()
             return Outcome(status: .success)
         } catch {

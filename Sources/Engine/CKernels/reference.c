@@ -22,6 +22,8 @@
 
 #include "reference_quantization.inc"
 
+#include "reference_fixed_point.inc"
+
 #include "reference_optimizer.inc"
 
 const bf_kernel_table bf_table_reference = {

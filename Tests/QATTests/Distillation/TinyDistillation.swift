@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A distillation run that takes seconds: a tiny teacher, its student and stored latents.
 
+import Communication
 import DataSets
 import Layers
 import Networks
@@ -48,12 +49,12 @@ enum TinyDistillation {
 
     static func trainer(
         _ stage: DistillationStage, _ options: StageOptions = options(), student: DiffusionPipeline? = nil,
-        teacher: DiffusionPipeline? = nil
+        teacher: DiffusionPipeline? = nil, communicator: any Communicator = SingleProcess()
     ) throws -> DistillationTrainer {
         try DistillationTrainer(
             student: student ?? Self.student(),
             teacher: stage == .one ? teacher ?? Self.teacher() : nil, data: data(), stage: stage,
-            options: options)
+            options: options, communicator: communicator)
     }
 
     /// Runs a trainer to its end, or until `stop` steps are done.

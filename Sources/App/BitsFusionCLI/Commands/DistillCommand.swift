@@ -5,7 +5,7 @@ import ArgumentParser
 import BitsFusion
 import Foundation
 
-struct DistillCommand: ParsableCommand {
+struct DistillCommand: CommandOfProcesses {
     static let configuration = CommandConfiguration(
         commandName: "distill",
         abstract: "Train a quantized student in two stages.",
@@ -50,6 +50,7 @@ struct DistillCommand: ParsableCommand {
     @OptionGroup(title: "Resuming and logging") var saving: TrainingFileOptions
     @OptionGroup(title: "Validation") var validation: ValidationOptions
     @OptionGroup(title: "Previews") var preview: PreviewOptions
+    @OptionGroup var processes: ProcessOptions
     @OptionGroup var common: CommonOptions
 
     struct MainOptions: ParsableArguments {
@@ -162,7 +163,9 @@ struct DistillCommand: ParsableCommand {
         common.apply()
         InterruptFlag.install()
         let stage: DistillationStage = main.stage == 2 ? .two : .one
+        if main.printConfig || main.dryRun { try Processes.checkIsAlone("distill --print-config or --dry-run") }
         if main.printConfig { return try printSettings(stage) }
+        try Processes.start(processes, common)
         let settingFiles = [configFile, main.data].compactMap { $0 }
         let output = main.output ?? (stage == .one ? "stage1.h5" : "stage2.h5")
         let start = try stage == .one ? stageOne() : stageTwo()
@@ -174,7 +177,7 @@ struct DistillCommand: ParsableCommand {
         let trainer = try addingFile(start.name) {
             try DistillationTrainer(
                 student: start.student, teacher: teacher, data: data, stage: stage, options: options,
-                validationSize: validation.size(of: data.sampleCount))
+                validationSize: validation.size(of: data.sampleCount), communicator: Processes.communicator)
         }
         let previews = try preview.interval.map { interval in
             let images = try TrainingPreview(
@@ -192,6 +195,7 @@ struct DistillCommand: ParsableCommand {
         let manifest = try Output.manifest(
             models: start.models, inputs: start.inputs + settingFiles,
             seed: options.training.seed)
+        try Processes.agree(on: [("settings", try trainer.identityText()), ("inputs", "\(manifest.inputs)")])
         try TrainingRun(
             loop: trainer.loop, output: output,
             inputs: start.models.map { try $0.path() } + start.inputs + settingFiles + preview.inputs,
@@ -350,7 +354,8 @@ struct DistillCommand: ParsableCommand {
                     LatentSetReader(path), for: config, encoder: encoder,
                     options: LatentSetOptions(
                         batchSize: training.microBatchSize ?? training.batchSize, stepSize: training.batchSize,
-                        seed: training.seed))
+                        seed: training.seed,
+                        process: (Processes.communicator.rank, Processes.communicator.size)))
             }
             let data = try StoredDistillationData(contentsOf: path, for: config)
             for warning in try data.warnings(for: config) { Output.warning("\(path): \(warning)") }

@@ -6,7 +6,7 @@ import BitsFusion
 import Foundation
 import ShapesWorld
 
-struct TrainCommand: ParsableCommand {
+struct TrainCommand: CommandOfProcesses {
     static let configuration = CommandConfiguration(
         commandName: "train",
         abstract: "Train a shapes model or the CLIP-proxy that scores it.",
@@ -41,6 +41,7 @@ struct TrainCommand: ParsableCommand {
     @OptionGroup(title: "Resuming and logging") var saving: TrainingFileOptions
     @OptionGroup(title: "Validation (shapes models)") var validation: ValidationOptions
     @OptionGroup(title: "Previews (shapes models)") var preview: PreviewOptions
+    @OptionGroup var processes: ProcessOptions
     @OptionGroup var common: CommonOptions
 
     func validate() throws { try preview.check(saving) }
@@ -50,6 +51,7 @@ struct TrainCommand: ParsableCommand {
         InterruptFlag.install()
         struct Kind: Decodable { var unet: String? }
         if try YAMLDocument.read(anyKeysIn: Kind.self, from: config).unet != nil {
+            try Processes.start(processes, common)
             try trainTeacher()
         } else if from != nil {
             throw CommandError(
@@ -58,6 +60,7 @@ struct TrainCommand: ParsableCommand {
             throw CommandError(
                 .usage, "--validate-every, --validation-size, --preview-every: not for a CLIP-proxy; remove them")
         } else {
+            try Processes.checkIsAlone("the training of a CLIP-proxy")
             try trainClipProxy()
         }
     }
@@ -65,11 +68,12 @@ struct TrainCommand: ParsableCommand {
     private func trainTeacher() throws {
         var settings = try YAMLDocument.read(TeacherTrainingConfig.self, from: config)
         changes.apply(to: &settings.training)
-        let unetPath = URL(fileURLWithPath: settings.unet, relativeTo: URL(fileURLWithPath: config)).path
+        let folder = PathParts(config).folder
+        let unetPath = folder.isEmpty || settings.unet.hasPrefix("/") ? settings.unet : "\(folder)/\(settings.unet)"
         let unetConfig = try DenoiserRegistry.config(file: unetPath)
         let trainer = try TeacherTrainer(
             settings, unetConfig: unetConfig, from: from.map { (try $0.open(), try $0.fileReference().sha256) },
-            validationSize: validation.size(of: nil))
+            validationSize: validation.size(of: nil), communicator: Processes.communicator)
         let samples = try preview.interval.map { interval in
             let images = try TrainingPreview(
                 preview, of: trainer.model, named: config, size: nil, seed: settings.training.seed)
@@ -77,6 +81,7 @@ struct TrainCommand: ParsableCommand {
         }
         let manifest = try Output.manifest(
             models: from.map { [$0] } ?? [], inputs: [config, unetPath], seed: settings.training.seed)
+        try Processes.agree(on: [("settings", try trainer.identityText()), ("inputs", "\(manifest.inputs)")])
         try TrainingRun(
             loop: trainer.loop, output: output,
             inputs: [config, unetPath] + (try from.map { [try $0.path()] } ?? []) + preview.inputs, label: "training",

@@ -7,9 +7,24 @@ import Foundation
 import Synchronization
 
 enum Output {
+    /// Whether another process of the run prints.
+    private static let silent = Atomic<Bool>(false)
+
+    /// Also read in the signal handler.
+    static var isSilent: Bool { silent.load(ordering: .relaxed) }
+
+    /// Prints nothing from now on but the texts of `error`.
+    static func silence() { silent.store(true, ordering: .relaxed) }
+
     /// Prints one line of a result.
     static func line(_ text: String) {
+        guard !isSilent else { return }
         write(text + "\n", to: STDOUT_FILENO)
+    }
+
+    /// Prints one line about why the run ends, also of a process that prints nothing else.
+    static func error(_ text: String) {
+        write(text + "\n", to: STDERR_FILENO)
     }
 
     /// Prints a result for programs: indented JSON with sorted keys.
@@ -25,6 +40,7 @@ enum Output {
     }
 
     static func toStandardError(_ text: String) {
+        guard !isSilent else { return }
         write(text, to: STDERR_FILENO)
     }
 

@@ -145,7 +145,7 @@ enum InterruptFlag {
         if isChecked.load(ordering: .relaxed), !isInterrupted.exchange(true, ordering: .relaxed) { return }
         UnfinishedFiles.removeAll()
         let text: StaticString = "bitsfusion: interrupted; unfinished files were removed\n"
-        _ = write(STDERR_FILENO, text.utf8Start, text.utf8CodeUnitCount)
+        if !Output.isSilent { _ = write(STDERR_FILENO, text.utf8Start, text.utf8CodeUnitCount) }
         _exit(ExitStatus.interrupted.rawValue)
     }
 

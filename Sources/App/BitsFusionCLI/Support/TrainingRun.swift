@@ -27,7 +27,8 @@ struct TrainingRun {
     ///   - write: writes the output.
     /// - Throws: `Interrupted` after saving; what the trainer and the files throw.
     func run(resume: (String) throws -> Bool, train: Train, write: @escaping () throws -> Void) throws {
-        try Output.checkCanCreate(output, keeping: inputs)
+        let isFirst = loop.communicator.isFirst
+        if isFirst { try Output.checkCanCreate(output, keeping: inputs) }
         let exists = FileManager.default.fileExists(atPath: output)
         if saving.resume, exists {
             if try !resume(output) {
@@ -39,7 +40,10 @@ struct TrainingRun {
         } else if exists, !saving.overwrite {
             throw CommandError(.usage, "\(output): \(occupied)")
         }
-        let monitor = try TrainingMonitor(loop, observation, folder: saving.loggingDir)
+        try Processes.agree(on: [("step", "\(loop.step)")])
+        // The others would measure the same.
+        let monitor = try TrainingMonitor(
+            loop, isFirst ? observation : TrainingObservation(), folder: isFirst ? saving.loggingDir : nil)
         try monitor.start()
         let progress = ProgressReporter(
             label, total: loop.options.steps, unit: "steps", isQuiet: common.quiet, first: loop.step)

@@ -236,6 +236,12 @@ typedef struct {
                                        double *qq, size_t n);
     void (*_Nonnull dequantize)(const int16_t *codes, float scale, float *out, size_t n);
 
+    // sum[i] (+)= round_half_even(x[i] * scale), limited to 32 bits; wraps where the sum overflows. Returns the bits of
+    // the largest |x[i]|; 0x7f800000 or more if a value is infinite or NaN. overwrites: sum[i] is not read.
+    uint32_t (*_Nonnull fixed_point_add)(int32_t *sum, const float *x, float scale, bool overwrites, size_t n);
+    // out[i] = (float)sum[i] * scale;  in place allowed
+    void (*_Nonnull float_from_fixed_point)(const int32_t *sum, float scale, float *out, size_t n);
+
     // One AdamW update in place, then the moving average of the values (NULL: none).
     void (*_Nonnull adamw)(float *w, const float *g, float *m, float *v, float *average, size_t n,
                            const bf_adamw *update);

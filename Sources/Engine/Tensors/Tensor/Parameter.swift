@@ -15,6 +15,8 @@ public final class Parameter: @unchecked Sendable {
     }
     /// The sum of all gradients since it was last set to nil.
     public var gradient: Tensor?
+    /// Receives gradients in the place of `gradient`; nil outside of training with several micro-batches.
+    package var gradientReceiver: ((Tensor) -> Void)?
     /// False for frozen parameters, which are not recorded on the tape.
     public var isTrainable: Bool
 
@@ -35,5 +37,8 @@ public final class Parameter: @unchecked Sendable {
         return leaf
     }
 
-    func accumulate(_ incoming: Tensor) { gradient.accumulate(incoming) }
+    func accumulate(_ incoming: Tensor) {
+        if let gradientReceiver { return gradientReceiver(incoming) }
+        gradient.accumulate(incoming)
+    }
 }

@@ -92,6 +92,13 @@ public struct Tensor: @unchecked Sendable {
     /// A copy with its own memory, off the tape.
     package func copied() -> Tensor { mapped { $1.update(from: $0, count: $2) } }
 
+    /// `shape` elements from element `first` on, in the same memory, off the tape.
+    package func part(from first: Int, shape: [Int]) -> Tensor {
+        let part = Tensor(storage: storage, offset: offset + first, shape: shape)
+        precondition(first >= 0 && first + part.count <= count, "part: \(shape) from \(first) on of \(self.shape)")
+        return part
+    }
+
     /// True when no other tensor shares the memory, so that it can be overwritten.
     package mutating func isUniquelyOwned() -> Bool { isKnownUniquelyReferenced(&storage) }
 

@@ -15,7 +15,7 @@ public enum Threads {
 
     private static var initialCount: Int {
         ProcessInfo.processInfo.environment["BITSFUSION_THREADS"].flatMap(count(from:))
-            ?? ProcessInfo.processInfo.activeProcessorCount
+            ?? Processors.count
     }
 
     /// The numbers of threads that can be asked for.
@@ -27,7 +27,7 @@ public enum Threads {
     }
 
     /// Number of threads of a parallel loop, including the calling thread; `BITSFUSION_THREADS`, by default the number
-    /// of active processors.
+    /// of processors that this process may use.
     public static var count: Int {
         get { threadCount.load(ordering: .relaxed) }
         set {

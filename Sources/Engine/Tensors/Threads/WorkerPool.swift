@@ -44,7 +44,7 @@ final class WorkerPool: Sendable {
 
     /// Number of polls of the ticket before a thread sleeps; one poll takes 10 to 50 ns.
     private static let maxPolls = 2000
-    private static let processors = ProcessInfo.processInfo.activeProcessorCount
+    private static let processors = Processors.count
 
     /// Runs `body` on the ranges of `rangeLength` indices (the last may be shorter) that cover `0..<count`, on this
     /// thread and up to `threads - 1` others.

@@ -2,6 +2,7 @@
 // Trains a student in stage I or stage II.
 
 import Checkpoints
+import Communication
 import DataSets
 import Optimizers
 import Pipelines
@@ -33,12 +34,13 @@ public final class DistillationTrainer: Trainer {
     ///   - stage: decides the loss.
     ///   - options: the stage's settings.
     ///   - validationSize: samples to hold out for `validationLoss`, chosen by the seed; 0 for none.
+    ///   - communicator: the processes that share the work. The result does not depend on their number.
     /// - Throws: `TrainingConfigError.range` for invalid settings, `.unsuitableModel` for a model that predicts more
     ///   than the noise; `ConfigError` for an invalid scheduler config.
     public init(
         student: DiffusionPipeline, teacher: DiffusionPipeline?, data: any DistillationData,
         stage: DistillationStage,
-        options: StageOptions, validationSize: Int = 0
+        options: StageOptions, validationSize: Int = 0, communicator: any Communicator = SingleProcess()
     ) throws {
         try options.validate()
         try Self.checkValidationSize(validationSize, of: data.sampleCount)
@@ -82,7 +84,7 @@ public final class DistillationTrainer: Trainer {
                 ParameterGroup(
                     scales, learningRate: options.scaleLearningRate,
                     minimum: FakeQuantizedWeight.smallestScale),
-            ])
+            ], communicator: communicator)
     }
 
     public func loss(of part: MicroBatch, random: inout Philox) throws -> StepLoss {

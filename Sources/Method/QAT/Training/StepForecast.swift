@@ -28,16 +28,24 @@ extension TrainingLoop {
     func forecast(
         microBatches limit: Int, objective: (MicroBatch, inout Philox) throws -> StepLoss, shouldStop: () -> Bool
     ) throws -> StepForecast? {
-        let size = options.samplesAtOnce, clock = ContinuousClock()
+        let clock = ContinuousClock(), accumulator = gradients.accumulator
         func backward(_ index: Int) throws -> Double {
             let start = clock.now
-            var random = Philox(seed: options.seed, stream: UInt64(step))
-            let samples = index * size..<(index + 1) * size
-            try objective(MicroBatch(step: step, samples: samples), &random).total.backward()
+            var random = MicroBatches.random(index, ofStep: step, seed: options.seed)
+            let samples = index * gradients.microBatches.size..<(index + 1) * gradients.microBatches.size
+            let loss = try objective(MicroBatch(step: step, samples: samples), &random)
+            accumulator == nil ? loss.total.backward() : accumulator?.adding { loss.total.backward() }
             return (clock.now - start) / .seconds(1)
         }
         func update() throws -> Double {
             let start = clock.now
+            if let accumulator {
+                guard accumulator.outcome(of: accumulator.summary) != .notFinite else {
+                    throw TrainingError.diverged(step: step, learningRate: options.learningRate)
+                }
+                accumulator.setGradients()
+                accumulator.reset()
+            }
             let norm = optimizer.update(
                 factor: options.schedule.factor(step: step, of: options.steps),
                 maximumNorm: options.maximumGradientNorm, average: average, step: step)
@@ -56,7 +64,7 @@ extension TrainingLoop {
         }
         return StepForecast(
             microBatchSeconds: seconds, updateSeconds: try update(),
-            microBatches: Double(options.batchSize) / Double(size))
+            microBatches: Double(options.batchSize) / Double(gradients.microBatches.size))
     }
 }
 

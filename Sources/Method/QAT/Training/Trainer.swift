@@ -79,7 +79,8 @@ extension Trainer {
         try loop.resume(from: CheckpointReader(path, formats: [fileFormat]), run: try identityText())
     }
 
-    private func identityText() throws -> String {
+    /// The identity as JSON, in the order of its keys.
+    public func identityText() throws -> String {
         return String(decoding: try JSONEncoder.compact.encode(identity), as: UTF8.self)
     }
 }

@@ -65,6 +65,8 @@ extension TrainingLoop {
         var options: TrainingOptions
         /// The trainer's own options, as JSON text.
         var run: String
+        /// Of sums of several micro-batches; nil for other runs.
+        var gradientExponents: [String: Int]?
     }
 
     /// The current state.
@@ -91,7 +93,8 @@ extension TrainingLoop {
         let isResumable = step < options.steps || keepsFinalState
         let document = Document(
             step: step, updates: optimizer.updates, history: history,
-            pending: isResumable ? pendingState : LossSums(), options: options, run: run)
+            pending: isResumable ? pendingState : LossSums(), options: options, run: run,
+            gradientExponents: isResumable ? gradients.accumulator?.exponentsByName : nil)
         return TrainingState(
             json: try JSONEncoder.compact.encode(document), tensors: isResumable ? tensors : [])
     }
@@ -142,6 +145,7 @@ extension TrainingLoop {
         optimizer.updates = document.updates
         history = document.history
         pendingState = document.pending
+        gradients.accumulator?.exponentsByName = document.gradientExponents ?? [:]
         // The point at the end of a run with fewer steps is a part of the next one.
         if step > 0, history.last?.step == step, pendingState.count > 0 { history.removeLast() }
     }

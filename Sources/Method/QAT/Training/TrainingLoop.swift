@@ -2,20 +2,11 @@
 // The training loop: draw a batch, differentiate, update, average, report, save. All random numbers of step k come from
 // Philox(seed, stream: k), so a resumed run repeats the uninterrupted one.
 
+import Communication
 import Files
 import Foundation
 import Optimizers
 import Tensors
-
-/// A part of one step's batch, computed at once.
-public struct MicroBatch: Sendable {
-    /// The step, from 0.
-    public let step: Int
-    /// Indices of the samples in the run; those of a step start at step · batch size.
-    public let samples: Range<Int>
-
-    public var count: Int { samples.count }
-}
 
 /// The loss of one step, or of one part of it.
 public struct StepLoss {
@@ -60,9 +51,15 @@ public struct StepMetrics: Hashable, Sendable {
 public enum TrainingError: Error, Equatable, Sendable {
     /// The loss or a gradient became infinite or NaN.
     case diverged(step: Int, learningRate: Float)
+    /// There are more processes than micro-batches.
+    case tooManyProcesses(Int, microBatches: Int, batchSize: Int)
 
     public var description: String {
         switch self {
+        case .tooManyProcesses(let processes, let count, let batchSize):
+            "training: \(processes) processes share the micro-batches of a step, but a batch of \(batchSize) has "
+                + "\(count == 1 ? "only one" : "\(count)"); start fewer processes, or set training.microBatchSize to "
+                + "\(max(batchSize / processes, 1)) or less"
         case .diverged(let step, let rate):
             "training: the loss or its gradient at step \(step) is not finite with learning rate \(rate); start again "
                 + "with a lower learning rate"
@@ -84,10 +81,22 @@ public final class TrainingLoop {
     /// Steps between two points of the loss curve.
     public static let recordEvery = 50
 
-    private var pending = LossSums()
+    /// The processes of the run.
+    public let communicator: any Communicator
 
-    public init(_ options: TrainingOptions, groups: [ParameterGroup]) {
+    private var pending = LossSums()
+    let gradients: StepGradients
+
+    /// - Parameters:
+    ///   - options: steps, batches and optimizer.
+    ///   - groups: the parameters to train.
+    ///   - communicator: the processes that share the micro-batches of every step.
+    public init(
+        _ options: TrainingOptions, groups: [ParameterGroup], communicator: any Communicator = SingleProcess()
+    ) {
         self.options = options
+        self.communicator = communicator
+        gradients = StepGradients(options, of: groups.flatMap(\.parameters), communicator: communicator)
         optimizer = AdamW(
             groups, beta1: options.beta1, beta2: options.beta2, momentType: options.momentDtype,
             seed: options.seed)
@@ -99,58 +108,55 @@ public final class TrainingLoop {
     /// Runs the remaining steps.
     ///
     /// - Parameters:
-    ///   - objective: returns the mean loss over a part of a step's batch. The parts of a step share its random stream.
+    ///   - objective: returns the mean loss over a part of a step's batch. Each part has random numbers of its own.
     ///   - progress: called after every step.
-    ///   - save: called every `saveEvery` steps and at the end.
-    ///   - shouldStop: called after every step. If it returns true, the run ends after a save.
+    ///   - save: called every `saveEvery` steps and at the end, in the first process.
+    ///   - shouldStop: called after every step. If it returns true in one process, the run ends after a save.
     /// - Returns: true when all steps are done, false when stopped.
-    /// - Throws: `TrainingError.diverged`, with the parameters of the previous step; what `objective` and `save` throw.
+    /// - Throws: `TrainingError.diverged`, with the parameters of the previous step, `.tooManyProcesses`; what
+    ///   `objective` and `save` throw; `PeerFailure`.
     @discardableResult
     public func run(
         objective: (_ batch: MicroBatch, _ random: inout Philox) throws -> StepLoss,
         progress: (_ done: Int, _ of: Int, _ recent: LossRecord) -> Void = { _, _, _ in },
         save: () throws -> Void = {}, shouldStop: () -> Bool = { false }
     ) throws -> Bool {
+        let count = gradients.microBatches.count
+        guard communicator.size <= count else {
+            throw TrainingError.tooManyProcesses(
+                communicator.size, microBatches: count, batchSize: options.batchSize)
+        }
         while step < options.steps {
             try advance(objective)
             progress(
                 step, options.steps, pending.count > 0 ? pending.record(at: step) : history[history.count - 1]
             )
-            let isStopping = shouldStop()
-            if isStopping || step % options.saveEvery == 0 || step == options.steps { try save() }
+            let isStopping = try communicator.any(shouldStop())
+            if communicator.isFirst, isStopping || step % options.saveEvery == 0 || step == options.steps {
+                try save()
+            }
             if isStopping && step < options.steps { return false }
         }
         return true
     }
 
-    private func advance(_ objective: (MicroBatch, inout Philox) throws -> StepLoss) throws {
-        var random = Philox(seed: options.seed, stream: UInt64(step))
-        var (value, parts, dataSeconds): (Float, [String: Float], Double) = (0, [:], 0)
-        let (first, size) = (step * options.batchSize, options.samplesAtOnce)
-        for start in stride(from: 0, to: options.batchSize, by: size) {
-            let end = min(start + size, options.batchSize)
-            let loss = try objective(MicroBatch(step: step, samples: first + start..<first + end), &random)
-            let share = Float(end - start) / Float(options.batchSize)
-            (share == 1 ? loss.total : loss.total * share).backward()
-            value += share * loss.total.item
-            dataSeconds += loss.dataSeconds
-            for (name, part) in loss.parts { parts[name, default: 0] += share * part }
-        }
+    private func advance(_ objective: StepGradients.Objective) throws {
+        let result = try gradients.compute(step: step, objective)
         let factor = options.schedule.factor(step: step, of: options.steps)
         let norm =
-            value.isFinite
-            ? optimizer.update(
+            result == nil
+            ? .infinity
+            : optimizer.update(
                 factor: factor, maximumNorm: options.maximumGradientNorm, average: average, step: step)
-            : .infinity
-        guard norm.isFinite else {
+        guard let result, norm.isFinite else {
             optimizer.dropGradients()
             throw TrainingError.diverged(step: step, learningRate: options.learningRate * factor)
         }
         step += 1
         latest = StepMetrics(
-            step: step, loss: value, parts: parts, gradientNorm: norm, learningRate: options.learningRate * factor,
-            dataSeconds: dataSeconds)
-        pending.add(value, parts, norm)
+            step: step, loss: result.loss, parts: result.parts, gradientNorm: norm,
+            learningRate: options.learningRate * factor, dataSeconds: result.dataSeconds)
+        pending.add(result.loss, result.parts, norm)
         // The last point may have fewer steps. Its sums are kept, in case that the run is continued with more steps.
         if isAtRecord || step == options.steps { history.append(pending.record(at: step)) }
         if isAtRecord { pending = LossSums() }

@@ -20,12 +20,19 @@ public struct LatentSetOptions: Sendable {
     public var seed: UInt64
     /// The limit for text embeddings that are kept in memory, in bytes.
     public var embeddingBytes: Int
+    /// The number of this process, and of all processes that share the batches of a step in turn. They decide which
+    /// batch is prepared in advance, not what a batch holds.
+    public var process: (rank: Int, count: Int)
 
-    public init(batchSize: Int, stepSize: Int? = nil, seed: UInt64, embeddingBytes: Int = 64 << 20) {
+    public init(
+        batchSize: Int, stepSize: Int? = nil, seed: UInt64, embeddingBytes: Int = 64 << 20,
+        process: (rank: Int, count: Int) = (0, 1)
+    ) {
         self.batchSize = batchSize
         self.stepSize = stepSize ?? batchSize
         self.seed = seed
         self.embeddingBytes = embeddingBytes
+        self.process = process
     }
 }
 
@@ -148,11 +155,14 @@ public final class LatentSetData: DistillationData, @unchecked Sendable {
         return batch
     }
 
-    /// The indices that training asks for next: the rest of the step, or the beginning of the next one.
+    /// The indices that training asks for next in this process: a later batch of the step, or one of the next step.
     private func following(_ indices: Range<Int>) -> Range<Int> {
-        let start = indices.upperBound
-        let end = (start / options.stepSize + 1) * options.stepSize
-        return start..<min(start + options.batchSize, end)
+        let step = indices.lowerBound / options.stepSize
+        var (start, end) = (
+            indices.lowerBound + options.process.count * options.batchSize, (step + 1) * options.stepSize
+        )
+        if start >= end { (start, end) = (end + options.process.rank * options.batchSize, end + options.stepSize) }
+        return start..<min(start + options.batchSize, max(end, start + 1))
     }
 
     private func compute(_ indices: Range<Int>, textDropping: Float) throws -> DistillationBatch {

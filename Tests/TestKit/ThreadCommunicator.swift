@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// Several "processes" of a run as threads of the test, so that tests need no MPI.
+
+import Communication
+import Foundation
+
+/// One of several threads that exchange values in memory.
+public final class ThreadCommunicator: Communicator, @unchecked Sendable {
+    /// What the threads share: the values that each has brought, and who is there.
+    private final class Room: @unchecked Sendable {
+        private let condition = NSCondition()
+        private var values: [[UInt8]]
+        private var arrived = 0
+        private var round = 0
+        private var published: [[UInt8]] = []
+        private var hasFailed = false
+
+        init(_ size: Int) { values = Array(repeating: [], count: size) }
+
+        /// The bytes of all threads; returns when all have come.
+        func exchange(_ bytes: [UInt8], rank: Int) throws -> [[UInt8]] {
+            condition.lock()
+            defer { condition.unlock() }
+            values[rank] = bytes
+            arrived += 1
+            if arrived == values.count {
+                (published, arrived, round) = (values, 0, round + 1)
+                condition.broadcast()
+            } else {
+                let mine = round
+                while round == mine, !hasFailed { condition.wait() }
+                if round == mine { throw PeerFailure([]) }
+            }
+            return published
+        }
+
+        func fail() {
+            condition.lock()
+            hasFailed = true
+            condition.broadcast()
+            condition.unlock()
+        }
+    }
+
+    public let rank: Int
+    public let size: Int
+    private let room: Room
+
+    private init(_ rank: Int, _ size: Int, _ room: Room) { (self.rank, self.size, self.room) = (rank, size, room) }
+
+    /// The results of `body` in `size` threads, each with its own communicator.
+    ///
+    /// - Throws: the first error of a thread.
+    public static func run<Result>(
+        _ size: Int, _ body: @escaping @Sendable (ThreadCommunicator) throws -> Result
+    ) throws -> [Result] {
+        let room = Room(size), lock = NSLock(), group = DispatchGroup()
+        nonisolated(unsafe) var results = [Swift.Result<Result, any Error>?](repeating: nil, count: size)
+        for rank in 0..<size {
+            group.enter()
+            let thread = Thread {
+                let result = Swift.Result { try body(ThreadCommunicator(rank, size, room)) }
+                if case .failure = result { room.fail() }
+                lock.withLock { results[rank] = result }
+                group.leave()
+            }
+            thread.stackSize = 16 << 20
+            thread.start()
+        }
+        group.wait()
+        let failures = results.compactMap { result -> (any Error)? in
+            if case .failure(let error) = result { error } else { nil }
+        }
+        // What made the others fail comes first.
+        if let error = failures.first(where: { !($0 is PeerFailure) }) ?? failures.first { throw error }
+        return try results.compactMap { try $0?.get() }
+    }
+
+    public func sum(_ values: UnsafeMutableBufferPointer<Int32>) throws {
+        let all = try room.exchange(Array(UnsafeRawBufferPointer(values)), rank: rank)
+        for index in values.indices { values[index] = all.reduce(0) { $0 &+ Self.load($1, index) } }
+    }
+
+    public func sum(_ values: inout [Int64]) throws {
+        let all = try room.exchange(values.withUnsafeBytes(Array.init), rank: rank)
+        for index in values.indices { values[index] = all.reduce(0) { $0 &+ Self.load($1, index) } }
+    }
+
+    public func sum(_ values: UnsafeMutableBufferPointer<Int32>, parts counts: [Int]) throws {
+        let all = try room.exchange(Array(UnsafeRawBufferPointer(values)), rank: rank)
+        let first = counts[..<rank].reduce(0, +)
+        for index in values.indices {
+            let isOwn = (first..<first + counts[rank]).contains(index)
+            // Undefined by the protocol.
+            values[index] = isOwn ? all.reduce(0) { $0 &+ Self.load($1, index) } : .min
+        }
+    }
+
+    public func share(_ values: UnsafeMutableBufferPointer<Int32>, parts counts: [Int]) throws {
+        let all = try room.exchange(Array(UnsafeRawBufferPointer(values)), rank: rank)
+        let owners = counts.indices.flatMap { Array(repeating: $0, count: counts[$0]) }
+        for index in values.indices { values[index] = Self.load(all[owners[index]], index) }
+    }
+
+    public func gather(_ bytes: [UInt8]) throws -> [[UInt8]] { try room.exchange(bytes, rank: rank) }
+
+    private static func load<Value: BitwiseCopyable>(_ bytes: [UInt8], _ index: Int) -> Value {
+        bytes.withUnsafeBytes {
+            $0.loadUnaligned(fromByteOffset: index * MemoryLayout<Value>.stride, as: Value.self)
+        }
+    }
+}
