@@ -3,10 +3,10 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-mpi build demo test test-quick test-mpi test-kernels replay fuzz torture format snapshots \
-	lint graph docs fixtures teacher clip-proxy benchmark-setup benchmark benchmark-kernels benchmark-forward benchmark-train \
-	benchmark-packed benchmark-pipeline benchmark-dataset benchmark-analyze benchmark-allocate ladder size-curve hops \
-	sizes clean
+.PHONY: help setup setup-mpi build demo test test-quick test-mpi test-kernels replay fuzz torture format \
+	snapshots lint graph docs fixtures teacher clip-proxy benchmark-setup benchmark benchmark-kernels \
+	benchmark-forward benchmark-train benchmark-packed benchmark-pipeline benchmark-dataset benchmark-analyze \
+	benchmark-allocate ladder size-curve hops sizes clean
 
 BITSFUSION := .build/release/bitsfusion
 SWIFT_SOURCES := Sources Tests Benchmarks Snippets Package.swift

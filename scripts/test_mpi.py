@@ -157,8 +157,9 @@ def wait_for(condition, seconds, text):
 def equal_bits(job, _):
     """1, 2, 3 and 4 processes write the same files in both stages, and in the training of a teacher."""
     for processes in (0, 1, 2, 3, 4):
+        shards = ["--shard-optimizer", "--watchdog", "60"] if processes in (3, 4) else []
         for number in (1, 2):
-            job.run(processes, job.stage(number), f"equal-{processes}")
+            job.run(processes, job.stage(number, *shards), f"equal-{processes}")
         job.run(processes, ["train", "--config", "teacher.yaml", "--steps", "6", "-o", "teacher.h5", "-q"],
                 f"equal-{processes}")
     for file in ("stage1.h5", "stage2.h5", "teacher.h5"):
@@ -204,7 +205,8 @@ def kill(job, options):
             expect(process.returncode != 0 or (job.path(name) / "stage1.h5").exists(), f"trial {trial}: status 0")
         else:
             process.communicate()
-        job.run(options.random.choice([0, 1, 2, 3, 4]), job.stage(1, "--resume"), name)
+        shards = options.random.choice([[], ["--shard-optimizer"]])
+        job.run(options.random.choice([0, 1, 2, 3, 4]), job.stage(1, "--resume", *shards), name)
         expect(job.digest(name, "stage1.h5") == job.digest("equal-1", "stage1.h5"), f"trial {trial}: other bits")
         shutil.rmtree(job.path(name))
 

@@ -78,35 +78,46 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
 
     public func sum(_ values: UnsafeMutableBufferPointer<Int32>) throws {
         let all = try room.exchange(Array(UnsafeRawBufferPointer(values)), rank: rank)
-        for index in values.indices { values[index] = all.reduce(0) { $0 &+ Self.load($1, index) } }
+        values.update(repeating: 0)
+        for bytes in all { add(bytes, to: values, values.indices) }
     }
 
     public func sum(_ values: inout [Int64]) throws {
         let all = try room.exchange(values.withUnsafeBytes(Array.init), rank: rank)
-        for index in values.indices { values[index] = all.reduce(0) { $0 &+ Self.load($1, index) } }
+        values = values.map { _ in 0 }
+        for bytes in all {
+            bytes.withUnsafeBytes { bytes in
+                for (index, term) in bytes.bindMemory(to: Int64.self).enumerated() { values[index] &+= term }
+            }
+        }
     }
 
     public func sum(_ values: UnsafeMutableBufferPointer<Int32>, parts counts: [Int]) throws {
         let all = try room.exchange(Array(UnsafeRawBufferPointer(values)), rank: rank)
-        let first = counts[..<rank].reduce(0, +)
-        for index in values.indices {
-            let isOwn = (first..<first + counts[rank]).contains(index)
-            // Undefined by the protocol.
-            values[index] = isOwn ? all.reduce(0) { $0 &+ Self.load($1, index) } : .min
-        }
+        // The parts of others are undefined by the protocol.
+        values.update(repeating: .min)
+        let own = part(rank, counts)
+        for index in own { values[index] = 0 }
+        for bytes in all { add(bytes, to: values, own) }
     }
 
     public func share(_ values: UnsafeMutableBufferPointer<Int32>, parts counts: [Int]) throws {
         let all = try room.exchange(Array(UnsafeRawBufferPointer(values)), rank: rank)
-        let owners = counts.indices.flatMap { Array(repeating: $0, count: counts[$0]) }
-        for index in values.indices { values[index] = Self.load(all[owners[index]], index) }
+        values.update(repeating: 0)
+        for (rank, bytes) in all.enumerated() { add(bytes, to: values, part(rank, counts)) }
+    }
+
+    private func part(_ rank: Int, _ counts: [Int]) -> Range<Int> {
+        let first = counts[..<rank].reduce(0, +)
+        return first..<first + counts[rank]
+    }
+
+    private func add(_ bytes: [UInt8], to values: UnsafeMutableBufferPointer<Int32>, _ range: Range<Int>) {
+        bytes.withUnsafeBytes { bytes in
+            let terms = bytes.bindMemory(to: Int32.self)
+            for index in range { values[index] &+= terms[index] }
+        }
     }
 
     public func gather(_ bytes: [UInt8]) throws -> [[UInt8]] { try room.exchange(bytes, rank: rank) }
-
-    private static func load<Value: BitwiseCopyable>(_ bytes: [UInt8], _ index: Int) -> Value {
-        bytes.withUnsafeBytes {
-            $0.loadUnaligned(fromByteOffset: index * MemoryLayout<Value>.stride, as: Value.self)
-        }
-    }
 }

@@ -23,10 +23,11 @@ struct AdamWChunk {
         }
     }
 
-    /// Σ g² over this part of a gradient.
-    func squaredSum(_ gradient: Tensor) -> Double {
+    /// Σ g² over this part of a gradient, whose first value is that of element `first`.
+    func squaredSum(_ gradient: Tensor, from first: Int) -> Double {
         gradient.withUnsafeBufferPointer { values in
-            kernels.squared_sum(UnsafeBufferPointer(rebasing: values[elements]).baseAddress, elements.count)
+            let part = values[elements.lowerBound - first..<elements.upperBound - first]
+            return kernels.squared_sum(UnsafeBufferPointer(rebasing: part).baseAddress, elements.count)
         }
     }
 }
@@ -34,6 +35,8 @@ struct AdamWChunk {
 /// The tensors and settings of the update of one parameter.
 struct AdamWWork {
     private let parameter: Parameter
+    /// The elements of gradient and moments.
+    private let own: Range<Int>
     private let gradient: Tensor?
     private let moments: OptimizerMoments?
     private let average: Tensor?
@@ -42,15 +45,16 @@ struct AdamWWork {
 
     /// A parameter without a gradient does not change, but its average is updated.
     ///
-    /// - Precondition: gradient, moments and average have the parameter's shape.
+    /// - Precondition: gradient and moments have `own` elements, the average those of the parameter.
     init(
-        _ parameter: Parameter, _ moments: OptimizerMoments?, _ average: Tensor?, _ update: bf_adamw,
-        _ rounding: bf_rounding
+        _ parameter: Parameter, _ own: Range<Int>, _ moments: OptimizerMoments?, _ average: Tensor?,
+        _ update: bf_adamw, _ rounding: bf_rounding
     ) {
         precondition(
-            (parameter.gradient?.shape ?? parameter.shape) == parameter.shape,
-            "AdamW: gradient \(parameter.gradient?.shape ?? []) for \(parameter.name) \(parameter.shape)")
+            parameter.gradient.map { $0.count == own.count } ?? true,
+            "AdamW: gradient \(parameter.gradient?.shape ?? []) for \(own) of \(parameter.name) \(parameter.shape)")
         self.parameter = parameter
+        self.own = own
         gradient = parameter.gradient
         self.moments = moments
         self.average = average
@@ -61,9 +65,10 @@ struct AdamWWork {
     /// Updates `elements`, whose first is a multiple of 64.
     func run(_ elements: Range<Int>) {
         let (first, count) = (elements.lowerBound, elements.count)
+        let start = first - own.lowerBound
         let values = parameter.value.mutablePointer + first
         let averages = average.map { $0.mutablePointer + first }
-        guard let gradients = gradient.map({ UnsafePointer($0.pointer + first) }) else {
+        guard let gradients = gradient.map({ UnsafePointer($0.pointer + start) }) else {
             if let averages { kernels.lerp(averages, values, update.average_rate, count) }
             return
         }
@@ -71,12 +76,12 @@ struct AdamWWork {
             switch moments {
             case .float32(let mean, let square):
                 kernels.adamw(
-                    values, gradients, mean.mutablePointer + first, square.mutablePointer + first, averages, count,
+                    values, gradients, mean.mutablePointer + start, square.mutablePointer + start, averages, count,
                     update)
             case .bfloat16(let mean, let square):
                 withUnsafePointer(to: rounding) { rounding in
                     kernels.adamw_bfloat(
-                        values, gradients, mean.pointer + first, square.pointer + first, averages, count,
+                        values, gradients, mean.pointer + start, square.pointer + start, averages, count,
                         update, rounding, first)
                 }
             case nil: preconditionFailure("\(parameter.name): the optimizer has no moments for it")
@@ -85,7 +90,7 @@ struct AdamWWork {
     }
 }
 
-/// The moments of one parameter: running means of its gradient and of the square, each of the parameter's shape.
+/// The moments of one parameter, or of a part of it: running means of its gradient and of the square.
 package enum OptimizerMoments {
     case float32(first: Tensor, second: Tensor)
     case bfloat16(first: Tensor16, second: Tensor16)

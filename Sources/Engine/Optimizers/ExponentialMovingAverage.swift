@@ -22,6 +22,20 @@ public final class ExponentialMovingAverage {
     /// min(decay, (1 + t) / (10 + t)). `AdamW.update` applies it.
     func rate(step: Int) -> Float { 1 - min(decay, Float(1 + step) / Float(10 + step)) }
 
+    /// Adds the current values to the averages, which `AdamW.update` otherwise does in its pass.
+    ///
+    /// - Parameter step: the step, from 0.
+    public func update(step: Int) {
+        let rate = rate(step: step)
+        for parameter in parameters {
+            guard let average = averages[parameter.name] else { continue }
+            let (values, target) = (parameter.value.pointer, average.mutablePointer)
+            Threads.parallelFor(average.count, grain: 1 << 15) { range in
+                kernels.lerp(target + range.lowerBound, values + range.lowerBound, rate, range.count)
+            }
+        }
+    }
+
     /// Sets the average of a parameter to a stored one.
     package func restore(_ name: String, _ average: Tensor) {
         precondition(

@@ -16,14 +16,6 @@ import Tensors
 /// most 2^-27 of that sum. If a sum could exceed 32 bits, the step is computed again with a smaller exponent. All of
 /// this depends on the gradients of the micro-batches alone, not on the processes that compute them.
 public final class GradientAccumulator {
-    /// A group of parameters whose sums are adjacent in memory.
-    private struct Bucket {
-        let slots: Range<Int>
-        let count: Int
-        /// 32-bit integers, then the gradients in Float32.
-        var sums: Tensor?
-    }
-
     /// What the accumulated gradients can be used for.
     public enum Outcome: Equatable, Sendable {
         /// They are complete.
@@ -34,48 +26,49 @@ public final class GradientAccumulator {
         case notFinite
     }
 
+    /// Adds up the integers of all processes in place. With counts, process r needs only its part, `counts[r]` values.
+    public typealias Reduction = (_ sums: UnsafeMutableBufferPointer<Int32>, _ counts: [Int]?) throws -> Void
+
+    /// The division of the sums among processes; nil where every process needs all of them.
+    public let shards: OptimizerShards?
+
     private let parameters: [Parameter]
-    /// By slot, the index of a parameter: the bucket and the first element in it.
-    private let places: [(bucket: Int, first: Int)]
-    private var buckets: [Bucket]
-    /// k, by slot; nil before the first gradient.
+    private var buckets: GradientBuckets
+    /// k, by slot, the index of a parameter; nil before the first gradient.
     private var exponents: [Int?]
     /// By slot: sums of the largest magnitudes of this process's terms, in units of 2^-k, rounded up.
     private var magnitudes: [Int64]
     /// By slot: the number of this process's terms.
     private var terms: [Int64]
     private var infiniteTerms: Int64 = 0
+    /// The exponents of the accumulated sums, and whether a process has a gradient, by slot.
+    private var used: [Int?] = []
+    private var hasGradient: [Bool] = []
 
-    /// Elements of a bucket, unless a parameter has more.
-    private static let bucketSize = 1 << 23
     private static let headroom = 4
     /// For parameters whose first gradient is 0.
     private static let defaultExponent = 40
     /// Larger magnitudes are counted as this one, so that no sum of magnitudes overflows.
     private static let largestMagnitude = 0x1p40
 
-    /// - Parameter parameters: those that get gradients.
-    public init(_ parameters: [Parameter]) {
+    /// - Parameters:
+    ///   - parameters: those that get gradients.
+    ///   - process: the number of this process and of all, to divide the sums among them; nil for complete sums.
+    public init(_ parameters: [Parameter], dividedAmong process: (rank: Int, count: Int)? = nil) {
         self.parameters = parameters
-        var buckets: [Bucket] = [], places: [(bucket: Int, first: Int)] = []
-        for (slot, parameter) in parameters.enumerated() {
-            let count = parameter.value.count
-            if let last = buckets.last, last.count + count <= Self.bucketSize {
-                places.append((buckets.count - 1, last.count))
-                buckets[buckets.count - 1] = Bucket(slots: last.slots.lowerBound..<slot + 1, count: last.count + count)
-            } else {
-                places.append((buckets.count, 0))
-                buckets.append(Bucket(slots: slot..<slot + 1, count: count))
-            }
-        }
-        (self.buckets, self.places) = (buckets, places)
+        let counts = parameters.map(\.value.count)
+        let groups = GradientBuckets.groups(counts)
+        shards = process.map { OptimizerShards(counts, groups: groups, process: $0) }
+        buckets = GradientBuckets(counts, groups: groups, shards: shards)
         exponents = Array(repeating: nil, count: parameters.count)
         magnitudes = Array(repeating: 0, count: parameters.count)
         terms = magnitudes
     }
 
-    /// Whether the exponents are known, which `calibrate` chooses before the first step.
-    public var isCalibrated: Bool { exponents.contains { $0 != nil } }
+    /// Whether `calibrate` must come before the first sum.
+    public var needsCalibration: Bool {
+        !exponents.contains { $0 != nil } || shards != nil && !buckets.knowsOrder
+    }
 
     /// The exponents by parameter name, part of the state of a run.
     public var exponentsByName: [String: Int] {
@@ -97,20 +90,49 @@ public final class GradientAccumulator {
     }
 
     /// Runs `backward`, whose gradients are added to the sums and not to the parameters.
-    public func adding<Result>(_ backward: () throws -> Result) rethrows -> Result {
-        try receiving({ slot, gradient in self.add(gradient, to: slot) }, backward)
+    ///
+    /// - Parameters:
+    ///   - reduction: with the last micro-batch of this process. Divided sums are reduced as soon as they are complete,
+    ///     so that they are not all in memory at once.
+    ///   - backward: computes the gradients.
+    /// - Returns: the result of `backward`.
+    /// - Throws: what `backward` and `reduction` throw.
+    public func adding<Result>(
+        reducing reduction: Reduction? = nil, _ backward: () throws -> Result
+    ) throws -> Result {
+        let reduction = shards == nil ? nil : reduction
+        var failure: (any Error)?
+        if reduction != nil { buckets.startOrder() }
+        let result = try receiving(
+            { slot, gradient in
+                self.add(gradient, to: slot)
+                guard let reduction, failure == nil else { return }
+                do {
+                    for bucket in self.buckets.completed(by: slot) { try self.reduce(bucket, reduction) }
+                } catch {
+                    // The backward pass cannot be left.
+                    failure = error
+                }
+            }, backward)
+        if let failure { throw failure }
+        return result
     }
 
-    /// Chooses the exponents from the gradients of one micro-batch.
+    /// Chooses the exponents, unless they are known, from the gradients of one micro-batch.
     ///
     /// - Parameters:
     ///   - count: the micro-batches of a step.
     ///   - backward: computes the gradients, which are dropped.
     /// - Returns: the result of `backward`.
     public func calibrate<Result>(microBatches count: Int, _ backward: () throws -> Result) rethrows -> Result {
-        var largest = [Double](repeating: 0, count: parameters.count)
+        var largest = [Double](repeating: 0, count: parameters.count), order: [Int] = []
         let result = try receiving(
-            { slot, gradient in largest[slot] += Double(gradient.largestMagnitude) }, backward)
+            { slot, gradient in
+                largest[slot] += Double(gradient.largestMagnitude)
+                order.append(slot)
+            }, backward)
+        buckets.setOrder(order)
+        guard !exponents.contains(where: { $0 != nil }) else { return result }
         for slot in parameters.indices {
             exponents[slot] = Self.exponent(for: largest[slot] * Double(count)) ?? Self.defaultExponent
         }
@@ -129,7 +151,8 @@ public final class GradientAccumulator {
 
     private func add(_ gradient: Tensor, to slot: Int) {
         let exponent = exponents[slot] ?? Self.defaultExponent
-        let largest = Threads.largest(gradient.count, grain: Self.grain) { [target = sums(of: slot), terms] range in
+        let largest = Threads.largest(gradient.count, grain: Self.grain) {
+            [target = buckets.sums(of: slot), terms] range in
             kernels.fixed_point_add(
                 target + range.lowerBound, gradient.pointer + range.lowerBound, Self.scale(exponent), terms[slot] == 0,
                 range.count)
@@ -143,18 +166,6 @@ public final class GradientAccumulator {
     /// Elements of a task: some microseconds of work.
     private static let grain = 1 << 15
 
-    private func sums(of slot: Int) -> UnsafeMutablePointer<Int32> {
-        let (bucket, first) = places[slot]
-        return pointer(bucket) + first
-    }
-
-    /// The sums of a bucket, allocated at the first use.
-    private func pointer(_ bucket: Int) -> UnsafeMutablePointer<Int32> {
-        let sums = buckets[bucket].sums ?? Tensor(unsafeUninitialized: [buckets[bucket].count])
-        buckets[bucket].sums = sums
-        return UnsafeMutableRawPointer(sums.pointer).assumingMemoryBound(to: Int32.self)
-    }
-
     private static func scale(_ exponent: Int) -> Float { Float(sign: .plus, exponent: exponent, significand: 1) }
 
     /// The exponent for a sum of magnitudes; nil for 0.
@@ -166,13 +177,13 @@ public final class GradientAccumulator {
 
     // MARK: Reducing
 
-    /// What decides the outcome of a step. Sums over all processes are passed to `finish`.
+    /// What decides the outcome of a step. Sums over all processes are passed to `outcome(of:)`.
     public var summary: [Int64] { [infiniteTerms] + magnitudes + terms }
 
     /// Decides whether the sums can be used, and chooses the exponents of the next step.
     ///
     /// - Parameter summary: the sums of all processes' `summary`.
-    /// - Returns: `.complete` if `reduce` and `gradients` may follow.
+    /// - Returns: `.complete` if `reduce` and `setGradients` may follow.
     public func outcome(of summary: [Int64]) -> Outcome {
         let count = parameters.count
         precondition(summary.count == 2 * count + 1, "gradients: \(summary.count) values of \(count) parameters")
@@ -188,37 +199,48 @@ public final class GradientAccumulator {
         return overflows ? .overflow : .complete
     }
 
-    /// The exponents of the accumulated sums, and whether a process has a gradient, by slot.
-    private var used: [Int?] = []
-    private var hasGradient: [Bool] = []
-
-    /// Calls `body` for the integers of each group of parameters, to add up those of all processes.
-    public func forEachBucket(_ body: (UnsafeMutableBufferPointer<Int32>) throws -> Void) rethrows {
-        for index in buckets.indices where buckets[index].slots.contains(where: { hasGradient[$0] }) {
-            let address = pointer(index)
-            // Sums of parameters without a term in this process are not initialized.
-            for slot in buckets[index].slots where terms[slot] == 0 {
-                (address + places[slot].first).update(repeating: 0, count: parameters[slot].value.count)
-            }
-            try body(UnsafeMutableBufferPointer(start: address, count: buckets[index].count))
+    /// Adds up the sums of all processes that are not reduced yet.
+    ///
+    /// - Throws: what `reduction` throws.
+    public func reduce(_ reduction: Reduction) throws {
+        for index in buckets.indices where buckets.isPending(index) || shards == nil && hasGradient(in: index) {
+            try reduce(index, reduction)
         }
     }
 
-    /// Sets the gradients of the parameters to the sums. They share their memory, and are to be removed before the next
-    /// sum.
+    private func hasGradient(in bucket: Int) -> Bool { buckets.slots(bucket).contains { hasGradient[$0] } }
+
+    private func reduce(_ index: Int, _ reduction: Reduction) throws {
+        // Sums of parameters without a term in this process are not initialized.
+        for slot in buckets.slots(index) where terms[slot] == 0 {
+            buckets.sums(of: slot).update(repeating: 0, count: parameters[slot].value.count)
+        }
+        try buckets.reduce(index, reduction)
+    }
+
+    /// Sets the gradients of the parameters to the sums; of divided sums, to those of this process's elements, shape
+    /// `[elements]`. They share the memory of the sums, and are to be removed before the next sum.
     public func setGradients() {
         for slot in parameters.indices where hasGradient[slot] {
-            let (bucket, first) = places[slot]
-            let integers = sums(of: slot), scale = Self.scale(-(used[slot] ?? Self.defaultExponent))
-            let gradient = buckets[bucket].sums?.part(from: first, shape: parameters[slot].shape)
-            if let values = gradient?.pointer {
-                Threads.parallelFor(parameters[slot].value.count, grain: Self.grain) { range in
-                    kernels.float_from_fixed_point(
-                        integers + range.lowerBound, scale, values + range.lowerBound, range.count)
+            let shape = shards.map { [$0.own[slot].count] } ?? parameters[slot].shape
+            let gradient = buckets.reduced(slot, shape: shape), values = gradient.pointer
+            let scale = Self.scale(-(used[slot] ?? Self.defaultExponent))
+            Threads.parallelFor(gradient.count, grain: Self.grain) { range in
+                let part = values + range.lowerBound
+                part.withMemoryRebound(to: Int32.self, capacity: range.count) {
+                    kernels.float_from_fixed_point($0, scale, part, range.count)
                 }
             }
             parameters[slot].gradient = gradient
         }
+    }
+
+    /// Sends the values of every process's elements to all others, after an update of divided parameters.
+    ///
+    /// - Parameter share: sends part r of the values from process r to all others.
+    /// - Throws: what `share` throws.
+    public func shareValues(_ share: (UnsafeMutableBufferPointer<Int32>, _ counts: [Int]) throws -> Void) throws {
+        for index in buckets.indices { try buckets.shareValues(index, of: parameters, share) }
     }
 }
 

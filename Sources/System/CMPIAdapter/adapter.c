@@ -78,13 +78,27 @@ static int *offsets(const int *counts) {
     return starts;
 }
 
-static void sum_parts(int32_t *values, const int *counts) {
+static void sum_parts(int32_t *values, const int *counts, int piece) {
     int *starts = offsets(counts);
-    const int mine = starts[adapter.rank];
+    if (piece == 0) {
+        // In place, MPI puts the result at the start of the buffer.
+        MPI_Reduce_scatter(MPI_IN_PLACE, values, counts, MPI_INT32_T, MPI_SUM, MPI_COMM_WORLD);
+        memmove(values + starts[adapter.rank], values, (size_t)counts[adapter.rank] * sizeof *values);
+    } else {
+        // In turns, so that all processes send and receive at the same time.
+        int longest = 0;
+        for (int rank = 0; rank < adapter.size; rank++) longest = counts[rank] > longest ? counts[rank] : longest;
+        for (int first = 0; first < longest; first += piece)
+            for (int rank = 0; rank < adapter.size; rank++) {
+                const int left = counts[rank] - first, part = left < piece ? left : piece;
+                if (left <= 0) continue;
+                int32_t *term = values + starts[rank] + first;
+                const bool receives = rank == adapter.rank;
+                MPI_Reduce(receives ? MPI_IN_PLACE : term, receives ? term : NULL, part, MPI_INT32_T, MPI_SUM, rank,
+                           MPI_COMM_WORLD);
+            }
+    }
     free(starts);
-    // In place, MPI puts the result at the start of the buffer.
-    MPI_Reduce_scatter(MPI_IN_PLACE, values, counts, MPI_INT32_T, MPI_SUM, MPI_COMM_WORLD);
-    memmove(values + mine, values, (size_t)counts[adapter.rank] * sizeof *values);
 }
 
 static void share_parts(int32_t *values, const int *counts) {

@@ -49,12 +49,13 @@ enum TinyDistillation {
 
     static func trainer(
         _ stage: DistillationStage, _ options: StageOptions = options(), student: DiffusionPipeline? = nil,
-        teacher: DiffusionPipeline? = nil, communicator: any Communicator = SingleProcess()
+        teacher: DiffusionPipeline? = nil, communicator: any Communicator = SingleProcess(),
+        shardsOptimizer: Bool = false
     ) throws -> DistillationTrainer {
         try DistillationTrainer(
             student: student ?? Self.student(),
             teacher: stage == .one ? teacher ?? Self.teacher() : nil, data: data(), stage: stage,
-            options: options, communicator: communicator)
+            options: options, communicator: communicator, shardsOptimizer: shardsOptimizer)
     }
 
     /// Runs a trainer to its end, or until `stop` steps are done.

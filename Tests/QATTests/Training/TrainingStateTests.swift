@@ -29,7 +29,7 @@ import Testing
     }
 
     private func restore(_ state: TrainingState, into loop: TrainingLoop, run: String = "run") throws {
-        let tensors = Dictionary(uniqueKeysWithValues: state.tensors.map { ($0.name, $0.value) })
+        let tensors = Dictionary(uniqueKeysWithValues: try state.tensors.map { ($0.name, try $0.value) })
         try loop.restore(json: state.json, run: run) { tensors[$0] }
     }
 

@@ -177,7 +177,8 @@ struct DistillCommand: CommandOfProcesses {
         let trainer = try addingFile(start.name) {
             try DistillationTrainer(
                 student: start.student, teacher: teacher, data: data, stage: stage, options: options,
-                validationSize: validation.size(of: data.sampleCount), communicator: Processes.communicator)
+                validationSize: validation.size(of: data.sampleCount), communicator: Processes.communicator,
+                shardsOptimizer: processes.shardOptimizer)
         }
         let previews = try preview.interval.map { interval in
             let images = try TrainingPreview(

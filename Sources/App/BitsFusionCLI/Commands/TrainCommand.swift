@@ -73,7 +73,8 @@ struct TrainCommand: CommandOfProcesses {
         let unetConfig = try DenoiserRegistry.config(file: unetPath)
         let trainer = try TeacherTrainer(
             settings, unetConfig: unetConfig, from: from.map { (try $0.open(), try $0.fileReference().sha256) },
-            validationSize: validation.size(of: nil), communicator: Processes.communicator)
+            validationSize: validation.size(of: nil), communicator: Processes.communicator,
+            shardsOptimizer: processes.shardOptimizer)
         let samples = try preview.interval.map { interval in
             let images = try TrainingPreview(
                 preview, of: trainer.model, named: config, size: nil, seed: settings.training.seed)

@@ -140,8 +140,8 @@ enum Output {
                 + "\(Numbers.bytes(Int(free.int64Value))) free; choose another disk")
     }
 
-    /// The record of this run in the files that it writes. Its command line omits `--resume`, so that a resumed run
-    /// writes the same bytes as an uninterrupted one.
+    /// The record of this run in the files that it writes. Its command line omits options that do not change the result,
+    /// so that a resumed run and any number of processes write the same bytes.
     ///
     /// - Parameters:
     ///   - models: models that were read.
@@ -161,9 +161,19 @@ enum Output {
             inputs: try models.map { try $0.fileReference() } + files)
     }
 
-    /// The command line without `--resume`, which does not change the output.
-    static var commandLine: [String] {
-        ["bitsfusion"] + CommandLine.arguments.dropFirst().filter { $0 != "--resume" }
+    /// The command line without `--resume` and the options of processes, which do not change the output.
+    static var commandLine: [String] { ["bitsfusion"] + recorded(Array(CommandLine.arguments.dropFirst())) }
+
+    static func recorded(_ arguments: [String]) -> [String] {
+        var kept: [String] = [], isValue = false
+        for argument in arguments {
+            let isDropped =
+                isValue || ["--resume", "--shard-optimizer", "--watchdog"].contains(argument)
+                || argument.hasPrefix("--watchdog=")
+            isValue = argument == "--watchdog" && !isValue
+            if !isDropped { kept.append(argument) }
+        }
+        return kept
     }
 
     // MARK: Files

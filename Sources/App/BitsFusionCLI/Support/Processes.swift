@@ -19,6 +19,13 @@ struct ProcessOptions: ParsableArguments {
             """, valueName: "s"))
     var watchdog: Double?
 
+    @Flag(
+        help: """
+            With several processes: every process holds the optimizer's moments of a part of the weights only. The \
+            result is the same.
+            """)
+    var shardOptimizer = false
+
     func validate() throws {
         if let watchdog, !(watchdog >= 1 && watchdog.isFinite) {
             throw ValidationError("--watchdog: expected 1 or more seconds, found \(watchdog)")

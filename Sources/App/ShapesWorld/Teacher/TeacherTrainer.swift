@@ -24,12 +24,13 @@ public final class TeacherTrainer: Trainer {
     ///   - start: a model of the same architecture to continue from, and an identity that changes with its contents.
     ///   - validationSize: the number of samples of `validationLoss`; 0 for none. The training does not depend on it.
     ///   - communicator: the processes that share the work. The result does not depend on their number.
+    ///   - shardsOptimizer: as for `TrainingLoop`.
     /// - Throws: `TrainingConfigError`; `ParameterError` for an invalid architecture, or one that differs from
     ///   `start`'s.
     public init(
         _ config: TeacherTrainingConfig, unetConfig: any DenoiserConfig,
         from start: (pipeline: DiffusionPipeline, identity: String)? = nil, validationSize: Int = 0,
-        communicator: any Communicator = SingleProcess()
+        communicator: any Communicator = SingleProcess(), shardsOptimizer: Bool = false
     ) throws {
         try config.validate()
         guard unetConfig.inChannels == 3, unetConfig.outChannels == 3 else {
@@ -76,7 +77,7 @@ public final class TeacherTrainer: Trainer {
                     denoiser.store.parameters + encoder.store.parameters,
                     learningRate: config.training.learningRate,
                     weightDecay: config.training.weightDecay)
-            ], communicator: communicator)
+            ], communicator: communicator, shardsOptimizer: shardsOptimizer)
     }
 
     public func loss(of part: MicroBatch, random: inout Philox) -> StepLoss { objective(part, random: &random) }

@@ -35,12 +35,14 @@ public final class DistillationTrainer: Trainer {
     ///   - options: the stage's settings.
     ///   - validationSize: samples to hold out for `validationLoss`, chosen by the seed; 0 for none.
     ///   - communicator: the processes that share the work. The result does not depend on their number.
+    ///   - shardsOptimizer: as for `TrainingLoop`.
     /// - Throws: `TrainingConfigError.range` for invalid settings, `.unsuitableModel` for a model that predicts more
     ///   than the noise; `ConfigError` for an invalid scheduler config.
     public init(
         student: DiffusionPipeline, teacher: DiffusionPipeline?, data: any DistillationData,
         stage: DistillationStage,
-        options: StageOptions, validationSize: Int = 0, communicator: any Communicator = SingleProcess()
+        options: StageOptions, validationSize: Int = 0, communicator: any Communicator = SingleProcess(),
+        shardsOptimizer: Bool = false
     ) throws {
         try options.validate()
         try Self.checkValidationSize(validationSize, of: data.sampleCount)
@@ -84,7 +86,7 @@ public final class DistillationTrainer: Trainer {
                 ParameterGroup(
                     scales, learningRate: options.scaleLearningRate,
                     minimum: FakeQuantizedWeight.smallestScale),
-            ], communicator: communicator)
+            ], communicator: communicator, shardsOptimizer: shardsOptimizer)
     }
 
     public func loss(of part: MicroBatch, random: inout Philox) throws -> StepLoss {

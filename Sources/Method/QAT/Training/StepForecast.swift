@@ -34,7 +34,11 @@ extension TrainingLoop {
             var random = MicroBatches.random(index, ofStep: step, seed: options.seed)
             let samples = index * gradients.microBatches.size..<(index + 1) * gradients.microBatches.size
             let loss = try objective(MicroBatch(step: step, samples: samples), &random)
-            accumulator == nil ? loss.total.backward() : accumulator?.adding { loss.total.backward() }
+            if let accumulator {
+                try accumulator.adding { loss.total.backward() }
+            } else {
+                loss.total.backward()
+            }
             return (clock.now - start) / .seconds(1)
         }
         func update() throws -> Double {

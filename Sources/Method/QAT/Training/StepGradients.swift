@@ -28,11 +28,21 @@ struct StepGradients {
     /// nil where a step has one micro-batch, whose gradients need no sum.
     let accumulator: GradientAccumulator?
 
-    init(_ options: TrainingOptions, of parameters: [Parameter], communicator: any Communicator) {
+    /// - Parameters:
+    ///   - options: batches and seed.
+    ///   - parameters: those that get gradients.
+    ///   - communicator: the processes of the run.
+    ///   - isDivided: whether every process needs only the gradients of its own elements.
+    init(
+        _ options: TrainingOptions, of parameters: [Parameter], communicator: any Communicator, isDivided: Bool
+    ) {
         microBatches = MicroBatches(options)
         seed = options.seed
         self.communicator = communicator
-        accumulator = microBatches.count > 1 ? GradientAccumulator(parameters) : nil
+        let process = (communicator.rank, communicator.size)
+        accumulator =
+            microBatches.count > 1
+            ? GradientAccumulator(parameters, dividedAmong: isDivided && communicator.size > 1 ? process : nil) : nil
     }
 
     /// Sets the gradients of all parameters to those of the mean loss over the batch of `step`.
@@ -47,7 +57,7 @@ struct StepGradients {
             result.dataSeconds = loss.dataSeconds
             return result.loss.isFinite ? result : nil
         }
-        if !accumulator.isCalibrated {
+        if accumulator.needsCalibration {
             // Computed by every process, so that all choose the same exponents.
             _ = try accumulator.calibrate(microBatches: microBatches.count) {
                 try differentiate(0, step: step, objective)
@@ -56,7 +66,7 @@ struct StepGradients {
         // An overflow is as rare as a gradient that is 16 times as large as the previous one.
         for _ in 0..<Self.attempts {
             accumulator.reset()
-            let losses = try accumulator.adding { try ownLosses(step: step, objective) }
+            let losses = try ownLosses(step: step, accumulator, objective)
             var exchanged = accumulator.summary
             let count = exchanged.count
             exchanged += losses.encoded
@@ -65,7 +75,7 @@ struct StepGradients {
             switch accumulator.outcome(of: Array(exchanged[..<count])) {
             case .overflow: continue
             case .complete where result.loss.isFinite:
-                try accumulator.forEachBucket { try communicator.sum($0) }
+                try accumulator.reduce(reduction)
                 accumulator.setGradients()
                 return result
             case .complete, .notFinite: return nil
@@ -85,12 +95,27 @@ struct StepGradients {
         return loss
     }
 
-    private func ownLosses(step: Int, _ objective: Objective) throws -> MicroBatchLosses {
+    private func ownLosses(
+        step: Int, _ accumulator: GradientAccumulator, _ objective: Objective
+    ) throws -> MicroBatchLosses {
         var losses = MicroBatchLosses(count: microBatches.count)
         for index in microBatches.indices(of: communicator.rank, processes: communicator.size) {
-            losses.set(index, try differentiate(index, step: step, objective))
+            let isLast = index + communicator.size >= microBatches.count
+            losses.set(
+                index,
+                try accumulator.adding(reducing: isLast ? reduction : nil) {
+                    try differentiate(index, step: step, objective)
+                })
         }
         return losses
+    }
+
+    private func reduction(_ sums: UnsafeMutableBufferPointer<Int32>, _ counts: [Int]?) throws {
+        if let counts {
+            try communicator.sum(sums, parts: counts)
+        } else {
+            try communicator.sum(sums)
+        }
     }
 }
 

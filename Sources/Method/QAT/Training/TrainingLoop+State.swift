@@ -6,6 +6,7 @@
 import Checkpoints
 import Files
 import Foundation
+import Optimizers
 import Pipelines
 import Tensors
 
@@ -81,12 +82,15 @@ extension TrainingLoop {
     /// - Throws: `EncodingError` for numbers that JSON cannot represent.
     public func state(run: String, keepsFinalState: Bool = false) throws -> TrainingState {
         var tensors: [TrainingState.Entry] = []
-        for parameter in optimizer.groups.flatMap(\.parameters) {
+        for (slot, parameter) in optimizer.groups.flatMap(\.parameters).enumerated() {
             let name = parameter.name
             tensors.append(.init("values/\(name)", parameter.value))
-            guard let moments = optimizer.moments[name] else { continue }
-            tensors.append(.init("first_moments/\(name)", as: optimizer.momentType) { moments.first })
-            tensors.append(.init("second_moments/\(name)", as: optimizer.momentType) { moments.second })
+            for kind in Self.moments.indices {
+                tensors.append(
+                    .init("\(Self.moments[kind].kind)/\(name)", as: optimizer.momentType) { [self] in
+                        try moment(kind, slot)
+                    })
+            }
             if let average = average?.averages[name] { tensors.append(.init("averages/\(name)", average)) }
         }
         // Otherwise a finished run keeps its record only.
@@ -97,6 +101,47 @@ extension TrainingLoop {
             gradientExponents: isResumable ? gradients.accumulator?.exponentsByName : nil)
         return TrainingState(
             json: try JSONEncoder.compact.encode(document), tensors: isResumable ? tensors : [])
+    }
+
+    /// The moments in the order of the file.
+    private static var moments: [(kind: String, moment: KeyPath<OptimizerMoments, Tensor>)] {
+        [("first_moments", \.first), ("second_moments", \.second)]
+    }
+
+    /// Runs `body`, which may read the moments of a sharded optimizer's state, in the first process. The others provide
+    /// their parts of them.
+    ///
+    /// - Throws: what `body` throws; `PeerFailure`.
+    func inFirstProcess(_ body: () throws -> Void) throws {
+        let isFirst = communicator.isFirst
+        if isFirst { try body() }
+        guard optimizer.shards != nil else { return }
+        while let (kind, slot) = try requestedMoment(nil) { _ = try collected(kind, slot) }
+    }
+
+    /// Tells all processes which moment the first one needs.
+    ///
+    /// - Parameter request: the request of this process; nil for none.
+    private func requestedMoment(_ request: (kind: Int, slot: Int)?) throws -> (kind: Int, slot: Int)? {
+        var code = [request.map { Int64(1 + $0.slot * Self.moments.count + $0.kind) } ?? 0]
+        try communicator.sum(&code)
+        guard code[0] > 0 else { return nil }
+        let (slot, kind) = (Int(code[0]) - 1).quotientAndRemainder(dividingBy: Self.moments.count)
+        return (kind, slot)
+    }
+
+    /// A moment of a parameter; of a sharded optimizer, from all processes.
+    private func moment(_ kind: Int, _ slot: Int) throws -> Tensor {
+        let parameter = optimizer.groups.flatMap(\.parameters)[slot]
+        guard optimizer.shards != nil else {
+            return optimizer.moments[parameter.name]?[keyPath: Self.moments[kind].moment] ?? .zeros(parameter.shape)
+        }
+        _ = try requestedMoment((kind, slot))
+        return try collected(kind, slot) ?? .zeros(parameter.shape)
+    }
+
+    private func collected(_ kind: Int, _ slot: Int) throws -> Tensor? {
+        try optimizer.collected(Self.moments[kind].moment, slot) { try communicator.share($0, parts: $1) }
     }
 
     /// Reads the progress of a saved run.

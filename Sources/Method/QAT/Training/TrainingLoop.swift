@@ -91,15 +91,19 @@ public final class TrainingLoop {
     ///   - options: steps, batches and optimizer.
     ///   - groups: the parameters to train.
     ///   - communicator: the processes that share the micro-batches of every step.
+    ///   - shardsOptimizer: whether every process holds the moments and summed gradients of its own elements only. Does
+    ///     not change the result.
     public init(
-        _ options: TrainingOptions, groups: [ParameterGroup], communicator: any Communicator = SingleProcess()
+        _ options: TrainingOptions, groups: [ParameterGroup], communicator: any Communicator = SingleProcess(),
+        shardsOptimizer: Bool = false
     ) {
         self.options = options
         self.communicator = communicator
-        gradients = StepGradients(options, of: groups.flatMap(\.parameters), communicator: communicator)
+        gradients = StepGradients(
+            options, of: groups.flatMap(\.parameters), communicator: communicator, isDivided: shardsOptimizer)
         optimizer = AdamW(
             groups, beta1: options.beta1, beta2: options.beta2, momentType: options.momentDtype,
-            seed: options.seed)
+            seed: options.seed, shards: gradients.accumulator?.shards)
         average = options.averageDecay.map {
             ExponentialMovingAverage(of: groups.flatMap(\.parameters), decay: $0)
         }
@@ -132,8 +136,8 @@ public final class TrainingLoop {
                 step, options.steps, pending.count > 0 ? pending.record(at: step) : history[history.count - 1]
             )
             let isStopping = try communicator.any(shouldStop())
-            if communicator.isFirst, isStopping || step % options.saveEvery == 0 || step == options.steps {
-                try save()
+            if isStopping || step % options.saveEvery == 0 || step == options.steps {
+                try inFirstProcess(save)
             }
             if isStopping && step < options.steps { return false }
         }
@@ -146,11 +150,17 @@ public final class TrainingLoop {
         let norm =
             result == nil
             ? .infinity
-            : optimizer.update(
-                factor: factor, maximumNorm: options.maximumGradientNorm, average: average, step: step)
+            : try optimizer.update(
+                factor: factor, maximumNorm: options.maximumGradientNorm,
+                average: optimizer.shards == nil ? average : nil, step: step,
+                exchange: { try communicator.sum(&$0) })
         guard let result, norm.isFinite else {
             optimizer.dropGradients()
             throw TrainingError.diverged(step: step, learningRate: options.learningRate * factor)
+        }
+        if optimizer.shards != nil {
+            try gradients.accumulator?.shareValues { try communicator.share($0, parts: $1) }
+            average?.update(step: step)
         }
         step += 1
         latest = StepMetrics(

@@ -11,11 +11,11 @@ public struct TrainingState {
         public let name: String
         /// The element type in the file, which represents all values exactly.
         public let type: ElementType
-        private let make: () -> Tensor
+        private let make: () throws -> Tensor
 
         /// A tensor that `make` converts from `type` to Float32 only when it is written, so that no second copy is in
         /// memory.
-        public init(_ name: String, as type: ElementType, make: @escaping () -> Tensor) {
+        public init(_ name: String, as type: ElementType, make: @escaping () throws -> Tensor) {
             self.name = name
             self.type = type
             self.make = make
@@ -24,7 +24,7 @@ public struct TrainingState {
         public init(_ name: String, _ value: Tensor) { self.init(name, as: .float32) { value } }
 
         /// The values in Float32.
-        public var value: Tensor { make() }
+        public var value: Tensor { get throws { try make() } }
     }
 
     public let json: Data
@@ -40,7 +40,7 @@ public struct TrainingState {
     ///
     /// - Throws: `CheckpointError`, `HDF5Error`, `FileError.writeFailed`.
     public func write(with writer: CheckpointWriter) throws {
-        for entry in tensors { try writer.write(entry.name, in: .training, entry.value, as: entry.type) }
+        for entry in tensors { try writer.write(entry.name, in: .training, try entry.value, as: entry.type) }
         try writer.writeTrainingState(json: String(decoding: json, as: UTF8.self))
     }
 }
