@@ -109,6 +109,7 @@ public final class AdamW {
     /// overflows.
     ///
     /// - Parameter exchange: adds up values of all processes, with shards.
+    /// - Returns: the norm.
     /// - Throws: what `exchange` throws.
     private func gradientNorm(exchange: (inout [Int64]) throws -> Void) rethrows -> Float {
         let gradients = slots.map(\.parameter.gradient)

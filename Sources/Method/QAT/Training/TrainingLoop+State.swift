@@ -122,6 +122,8 @@ extension TrainingLoop {
     /// Tells all processes which moment the first one needs.
     ///
     /// - Parameter request: the request of this process; nil for none.
+    /// - Returns: the request of the first process; nil for none.
+    /// - Throws: `PeerFailure`.
     private func requestedMoment(_ request: (kind: Int, slot: Int)?) throws -> (kind: Int, slot: Int)? {
         var code = [request.map { Int64(1 + $0.slot * Self.moments.count + $0.kind) } ?? 0]
         try communicator.sum(&code)
