@@ -31,8 +31,7 @@ enum CommandMain {
             if let message = outcome.message { Output.line(message) }
             if let failure = Output.failure { outcome = self.outcome(of: failure, arguments) }
         }
-        let status = Processes.finish(outcome)
-        end(status)
+        end(Processes.finish(outcome.status, message: outcome.message))
     }
 
     /// Ends the process without the exit handlers of libraries: OpenBLAS's one waits for its threads, which never end

@@ -36,8 +36,8 @@ typedef struct {
     // Sums over all processes, modulo 2^32 and 2^64. `piece`: the most values of one call of MPI, at most 2^26.
     void (*_Nonnull sum_int32)(int32_t *_Nonnull values, size_t count, size_t piece);
     void (*_Nonnull sum_int64)(int64_t *_Nonnull values, size_t count);
-    // Sums of consecutive parts of `values`, of counts[r] values for process r, which receives only its own. `piece`: the
-    // most values of one call of MPI; 0 for one call for all, which suits networks.
+    // Sums of consecutive parts of `values`, of counts[r] values for process r, which receives only its own. `piece`:
+    // the most values of one call of MPI; 0 for one call for all, which suits networks.
     void (*_Nonnull sum_parts)(int32_t *_Nonnull values, const int *_Nonnull counts, int piece);
     // Sends part r of `values`, counts[r] values, from process r to all others.
     void (*_Nonnull share_parts)(int32_t *_Nonnull values, const int *_Nonnull counts);

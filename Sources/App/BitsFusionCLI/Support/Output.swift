@@ -140,8 +140,8 @@ enum Output {
                 + "\(Numbers.bytes(Int(free.int64Value))) free; choose another disk")
     }
 
-    /// The record of this run in the files that it writes. Its command line omits options that do not change the result,
-    /// so that a resumed run and any number of processes write the same bytes.
+    /// The record of this run in the files that it writes. Its command line omits options that do not change the
+    /// result, so that a resumed run and any number of processes write the same bytes.
     ///
     /// - Parameters:
     ///   - models: models that were read.

@@ -109,24 +109,27 @@ enum Processes {
 
     /// Ends this process's part of the run, and prints why the run ended.
     ///
+    /// - Parameters:
+    ///   - status: how this process ended.
+    ///   - message: the line of its error.
     /// - Returns: the exit status of the run.
-    static func finish(_ outcome: CommandMain.Outcome) -> Int32 {
-        let isFailure = outcome.status != .success
+    static func finish(_ status: ExitStatus, message: String?) -> Int32 {
+        let isFailure = status != .success
         guard let job else {
-            if isFailure, let message = outcome.message {
+            if isFailure, let message {
                 // The first process has the same error, and the launcher ends this one meanwhile; unless MPI is missing
                 // on this machine alone.
                 if Output.isSilent { sleep(15) }
                 if !InterruptFlag.isSet || !Output.isSilent { Output.error(message) }
             }
-            return outcome.status.rawValue
+            return status.rawValue
         }
         let own = ProcessReport(
-            rank: job.rank, host: job.host, status: outcome.status.rawValue, message: outcome.message)
+            rank: job.rank, host: job.host, status: status.rawValue, message: message)
         let reports = job.conclude(isFailure ? own : nil)
         if job.isFirst { for line in lines(of: reports, processes: job.size) { Output.error(line) } }
         if !InterruptFlag.isSet { job.finalize() }
-        return reports.map(\.status).max() ?? outcome.status.rawValue
+        return reports.map(\.status).max() ?? status.rawValue
     }
 
     /// One line for each message; the same message of all processes once.
