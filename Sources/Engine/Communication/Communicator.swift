@@ -40,6 +40,7 @@ public protocol Communicator: AnyObject {
     ///   - tasks: those of the first process are handed out, in this order.
     ///   - work: the result of a task, in the process that it was handed to.
     ///   - collect: called in the first process as soon as a task is done, in any order but never twice at once.
+    /// - Throws: what `work` and `collect` throw; `PeerFailure`.
     func distribute(
         _ tasks: [Int], work: (_ task: Int) throws -> [UInt8], collect: (_ task: Int, _ result: [UInt8]) throws -> Void
     ) throws

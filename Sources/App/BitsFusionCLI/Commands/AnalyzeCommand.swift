@@ -24,7 +24,8 @@ struct AnalyzeCommand: CommandOfProcesses {
                       gradients; fastest
 
             Measurements are saved in <output>.partial; --resume continues an interrupted analysis to the same result. \
-            --shard splits an analysis over processes; `bitsfusion merge` merges their tables.
+            Processes that `mpirun` starts share the candidates. --shard splits an analysis without MPI; `bitsfusion \
+            merge` merges the tables.
 
             Examples:
 
