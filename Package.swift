@@ -119,8 +119,8 @@ let package = Package(
         .module(
             "Analyzer", in: "Method",
             [
-                "Checkpoints", "DataSets", "Evaluation", "Files", "Images", "Layers", "Networks", "Optimizers",
-                "Pipelines", "Quantization", "Recipes", "Schedulers", "Tensors",
+                "Checkpoints", "Communication", "DataSets", "Evaluation", "Files", "Images", "Layers", "Networks",
+                "Optimizers", "Pipelines", "Quantization", "Recipes", "Schedulers", "Tensors",
             ]),
         .module(
             "QAT", in: "Method",

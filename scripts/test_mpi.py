@@ -167,6 +167,24 @@ def equal_bits(job, _):
         expect(len(set(digests.values())) == 1, f"{file}: differs: {digests}")
 
 
+def sweep(job, _):
+    """1 to 3 processes write the same sensitivity table, also after SIGTERM."""
+    analyze = ["analyze", "shapes", "--measure", "noise,fisher", "--num-prompts", "2", "--bits", "2", "--layers",
+               "mid_block|up_blocks.0", "-o", "sensitivity.json", "-q"]
+    for processes in (0, 1, 2, 3):
+        job.run(processes, analyze, f"sweep-{processes}")
+    expect(len({job.digest(f"sweep-{n}", "sensitivity.json") for n in (0, 1, 2, 3)}) == 1, "tables differ")
+    process = job.start(2, analyze, "sweep-stopped")
+    journal = job.path("sweep-stopped") / "sensitivity.json.partial"
+    wait_for(lambda: journal.exists() and journal.read_bytes().count(b"\n") > 3, 60, "nothing is measured")
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    lines = own_lines(err)
+    expect(len(lines) == 1 and "continue with --resume" in lines[0], f"expected one line, found {err}")
+    job.run(3, [*analyze, "--resume"], "sweep-stopped")
+    expect(job.digest("sweep-stopped", "sensitivity.json") == job.digest("sweep-1", "sensitivity.json"), "differs")
+
+
 def terminate(job, _):
     """SIGTERM to mpirun saves; the run continues with another number of processes to the same bits."""
     long = ["--steps", str(10 * job.steps)]
@@ -259,7 +277,7 @@ def refusals(job, _):
     expect(found.returncode == 65 and len(lines) == 1 and "settings: process 1" in lines[0], f"found {found.stderr}")
 
 
-CHECKS = [equal_bits, terminate, kill, stop, refusals]
+CHECKS = [equal_bits, sweep, terminate, kill, stop, refusals]
 
 
 def prepare(job):

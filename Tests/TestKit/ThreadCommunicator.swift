@@ -14,6 +14,35 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
         private var round = 0
         private var published: [[UInt8]] = []
         private var hasFailed = false
+        private var tasks: ArraySlice<Int> = []
+        private var results: [(task: Int, bytes: [UInt8])] = []
+
+        /// Sets the tasks of the first thread.
+        func set(_ tasks: [Int]) { condition.withLock { (self.tasks, results) = (tasks[...], []) } }
+
+        func nextTask() throws -> Int? {
+            try condition.withLock {
+                if hasFailed { throw PeerFailure([]) }
+                return tasks.popFirst()
+            }
+        }
+
+        func add(_ task: Int, _ bytes: [UInt8]) {
+            condition.withLock {
+                results.append((task, bytes))
+                condition.broadcast()
+            }
+        }
+
+        /// The results that have arrived.
+        func takeResults(waiting: Bool) throws -> [(task: Int, bytes: [UInt8])] {
+            try condition.withLock {
+                while waiting, results.isEmpty, !hasFailed { condition.wait() }
+                if waiting, results.isEmpty { throw PeerFailure([]) }
+                defer { results = [] }
+                return results
+            }
+        }
 
         init(_ size: Int) { values = Array(repeating: [], count: size) }
 
@@ -116,6 +145,30 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
         bytes.withUnsafeBytes { bytes in
             let terms = bytes.bindMemory(to: Int32.self)
             for index in range { values[index] &+= terms[index] }
+        }
+    }
+
+    public func distribute(
+        _ tasks: [Int], work: (_ task: Int) throws -> [UInt8], collect: (_ task: Int, _ result: [UInt8]) throws -> Void
+    ) throws {
+        if isFirst { room.set(tasks) }
+        _ = try gather([])
+        var done = 0
+        func collectArrived(waiting: Bool) throws {
+            for (task, bytes) in try room.takeResults(waiting: waiting) {
+                try collect(task, bytes)
+                done += 1
+            }
+        }
+        do {
+            while let task = try room.nextTask() {
+                room.add(task, try work(task))
+                if isFirst { try collectArrived(waiting: false) }
+            }
+            while isFirst, done < tasks.count { try collectArrived(waiting: true) }
+        } catch {
+            room.fail()
+            throw error
         }
     }
 

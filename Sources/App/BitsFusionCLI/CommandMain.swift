@@ -66,6 +66,8 @@ enum CommandMain {
     }
 
     private static func outcome(of error: any Error, _ arguments: [String]) -> Outcome {
+        // The process that failed has the message.
+        if error is PeerFailure { return Outcome(status: .internalError) }
         if let failure = error as? any CategorizedError {
             return Outcome(
                 status: ExitStatus(failure.category), message: line(String(describing: failure), arguments))

@@ -33,6 +33,17 @@ public protocol Communicator: AnyObject {
 
     /// The bytes of all processes, in the order of their ranks.
     func gather(_ bytes: [UInt8]) throws -> [[UInt8]]
+
+    /// Hands out tasks, one at a time, to whichever process is free.
+    ///
+    /// - Parameters:
+    ///   - tasks: those of the first process are handed out, in this order.
+    ///   - work: the result of a task, in the process that it was handed to.
+    ///   - collect: called in the first process as soon as a task is done, in any order but never twice at once.
+    /// - Throws: what `work` and `collect` throw; `PeerFailure`.
+    func distribute(
+        _ tasks: [Int], work: (_ task: Int) throws -> [UInt8], collect: (_ task: Int, _ result: [UInt8]) throws -> Void
+    ) throws
 }
 
 extension Communicator {
@@ -69,6 +80,11 @@ public final class SingleProcess: Communicator, Sendable {
     public func sum(_ values: UnsafeMutableBufferPointer<Int32>, parts counts: [Int]) {}
     public func share(_ values: UnsafeMutableBufferPointer<Int32>, parts counts: [Int]) {}
     public func gather(_ bytes: [UInt8]) -> [[UInt8]] { [bytes] }
+    public func distribute(
+        _ tasks: [Int], work: (_ task: Int) throws -> [UInt8], collect: (_ task: Int, _ result: [UInt8]) throws -> Void
+    ) throws {
+        for task in tasks { try collect(task, work(task)) }
+    }
 }
 
 /// How one process of a run ended.

@@ -15,6 +15,8 @@ public enum MPIError: Error, Equatable, Sendable {
     case adapterVersion(path: String, expected: Int, found: Int)
     /// MPI could not be started.
     case startFailed(reason: String)
+    /// The library cannot be called from two threads.
+    case noThreads(library: String)
     /// Processes called different functions.
     case differentOperations(rank: Int, operation: String)
 
@@ -28,6 +30,9 @@ public enum MPIError: Error, Equatable, Sendable {
         case .adapterVersion(let path, let expected, let found):
             "\(path): adapter version: expected \(expected), found \(found); compile it again: `make setup-mpi`"
         case .startFailed(let reason): "MPI: \(reason)"
+        case .noThreads(let library):
+            "\(library): tasks cannot be handed out, because it has no MPI_THREAD_MULTIPLE; use another MPI, or "
+                + "`analyze --shard` with `merge`"
         case .differentOperations(let rank, let operation):
             "internal error: process \(rank) calls \(operation) while others call another function"
         }
@@ -38,7 +43,7 @@ extension MPIError: CategorizedError {
     public var category: ErrorCategory {
         switch self {
         case .adapterMissing: .inputMissing
-        case .adapterInvalid, .adapterVersion: .badData
+        case .adapterInvalid, .adapterVersion, .noThreads: .badData
         case .startFailed, .differentOperations: .internalError
         }
     }

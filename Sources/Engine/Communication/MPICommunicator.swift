@@ -85,6 +85,19 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
         return result
     }
 
+    public func distribute(
+        _ tasks: [Int], work: (_ task: Int) throws -> [UInt8], collect: (_ task: Int, _ result: [UInt8]) throws -> Void
+    ) throws {
+        guard adapter.has_threads else { throw MPIError.noThreads(library: library) }
+        try exchange("start of a distribution") {}
+        let distribution = TaskDistribution(adapter: adapter)
+        if isFirst {
+            try distribution.coordinate(tasks, work: work, collect: collect)
+        } else {
+            try distribution.work(work)
+        }
+    }
+
     /// Without meeting first.
     private func gathered(_ bytes: [UInt8]) -> [[UInt8]] {
         var sizes = [Int64](repeating: 0, count: size)

@@ -41,7 +41,7 @@ final class Watchdog: @unchecked Sendable {
     func start() {
         let thread = Thread { [self] in
             while !state.withLock({ $0.isStopped }) {
-                if adapter.has_roll_call { adapter.answer_roll_call() }
+                if adapter.has_threads { adapter.answer_roll_call() }
                 if let late = overdue() { check(late) }
                 Thread.sleep(forTimeInterval: 0.25)
             }
@@ -72,7 +72,7 @@ final class Watchdog: @unchecked Sendable {
     private func check(_ operation: String) {
         let size = Int(adapter.size), rank = Int(adapter.rank)
         let waited = "no answer for \(Int(deadline)) s in the \(operation)"
-        guard adapter.has_roll_call else {
+        guard adapter.has_threads else {
             warn("\(waited); this MPI library cannot tell which process does not answer; the job ends")
             return adapter.abort(EX_SOFTWARE)
         }

@@ -2,6 +2,7 @@
 // Measures candidates. The full-precision images and predictions, and the inputs on which predictions are compared, are
 // computed once.
 
+import Communication
 import Layers
 import Networks
 import Pipelines
@@ -76,11 +77,12 @@ struct CandidateEvaluator {
     /// The predicted noise sensitivity of all candidates; nil where it is not measured.
     func predictedError(
         of layers: [any WeightedLayer], bits: (any WeightedLayer) -> [BitWidth], passLimit: Int = .max,
-        _ interruption: () throws -> Void
-    ) rethrows -> [SensitivityCandidate: Double]? {
+        communicator: any Communicator = SingleProcess(), _ interruption: () throws -> Void
+    ) throws -> [SensitivityCandidate: Double]? {
         guard options.measures.contains(.fisher), let noise else { return nil }
         return try FisherScore(passes: noise.passes, schedule: noise.schedule)
-            .scores(of: layers, bits: bits, passLimit: passLimit, interruption: interruption)
+            .scores(
+                of: layers, bits: bits, passLimit: passLimit, communicator: communicator, interruption: interruption)
     }
 
     /// The number of backward passes of the prediction.

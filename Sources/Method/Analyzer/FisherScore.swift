@@ -4,6 +4,7 @@
 // matrix G = Jᵀ W J. For random signs v, gᵀ δ with g = Jᵀ W^½ v has the mean square δᵀ G δ (Hutchinson's estimator).
 // One backward pass gives g for all layers and serves all bit widths.
 
+import Communication
 import Evaluation
 import Layers
 import Networks
@@ -26,13 +27,15 @@ struct FisherScore {
     ///   - layers: the layers to score. All quantized layers are in full precision, the other parameters are frozen.
     ///   - bits: the nominal bits to score a layer at.
     ///   - passLimit: the largest number of backward passes; below `passCount` the sums are incomplete.
+    ///   - communicator: the processes that share the passes.
     ///   - interruption: called before every pass; it may throw to end the work.
     /// - Returns: Σ_r E[(g_r · δ_r)²] over the output channels r. The blocks of G that couple two channels are left
-    ///   out: one sample of random signs cannot distinguish them from noise.
+    ///   out: one sample of random signs cannot distinguish them from noise. Zeros in all processes but the first.
+    /// - Throws: what `interruption` throws; `PeerFailure`.
     func scores(
         of layers: [any WeightedLayer], bits: (any WeightedLayer) -> [BitWidth], passLimit: Int = .max,
-        interruption: () throws -> Void
-    ) rethrows -> [SensitivityCandidate: Double] {
+        communicator: any Communicator = SingleProcess(), interruption: () throws -> Void
+    ) throws -> [SensitivityCandidate: Double] {
         // All layers get leaves, whichever are scored: a weight with a gradient may be convolved by another algorithm
         // than a frozen one, and the parts of an analysis must give the same bits as the whole.
         let all = passes.denoiser.quantizedLayers
@@ -54,20 +57,20 @@ struct FisherScore {
                     scales: ScaleInitialization.paper.scales(of: leaf.value, grid: grid))
             }
         }
-        var sums = [Double](repeating: 0, count: candidates.count)
         let samples = passes.inputs.reduce(0) { $0 + $1.timesteps.count }
-        var done = 0
-        for index in passes.inputs.indices {
-            for probe in 0..<probes where done < passLimit {
-                done += 1
-                try interruption()
-                backward(index, probe: probe, samples: samples)
-                for (position, candidate) in candidates.enumerated() {
-                    sums[position] += candidate.squaredProducts() / Double(probes)
-                }
-                for leaf in leaves { leaf.gradient = nil }
-            }
+        // The terms of each pass are added in the order of the passes, whichever process is faster.
+        var terms = [[Double]](repeating: [], count: min(passCount, passLimit))
+        try communicator.distribute(Array(terms.indices)) { pass in
+            try interruption()
+            backward(pass / probes, probe: pass % probes, samples: samples)
+            let found = candidates.map { $0.squaredProducts() / Double(probes) }
+            for leaf in leaves { leaf.gradient = nil }
+            return found.withUnsafeBytes(Array.init)
+        } collect: { pass, bytes in
+            terms[pass] = bytes.withUnsafeBytes { Array($0.bindMemory(to: Double.self)) }
         }
+        var sums = [Double](repeating: 0, count: candidates.count)
+        for ofPass in terms { for (index, term) in ofPass.enumerated() { sums[index] += term } }
         return Dictionary(uniqueKeysWithValues: zip(candidates.map(\.name), sums))
     }
 

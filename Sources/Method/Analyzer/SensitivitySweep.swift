@@ -3,6 +3,7 @@
 // layer alone (balanced grid, alternating initialization), fine-tune it if requested, compare images or predictions,
 // and restore the layer's weight.
 
+import Communication
 import Evaluation
 import Foundation
 import Layers
@@ -99,15 +100,17 @@ public final class SensitivitySweep {
     ///     nil keeps everything in memory.
     ///   - unfinished: what happens to the journal of an interrupted run. A resumed run writes the same bytes as a run
     ///     that was not interrupted.
+    ///   - communicator: the processes that share the candidates. The first one writes the files and has the table.
     ///   - progress: called at the start and after every candidate.
     ///   - shouldStop: called after every sampling step; true ends the run and keeps the journal.
-    /// - Returns: the table; nil when stopped.
-    /// - Throws: `SensitivityError`, and what sampling throws.
+    /// - Returns: the table; nil when stopped, and in processes that are not the first.
+    /// - Throws: `SensitivityError`, and what sampling throws; `PeerFailure`.
     public func run(
         output: URL? = nil, unfinished: UnfinishedAnalysis = .refused,
-        progress: (SensitivityProgress) -> Void = { _ in },
+        communicator: any Communicator = SingleProcess(), progress: (SensitivityProgress) -> Void = { _ in },
         shouldStop: @escaping () -> Bool = { false }
     ) throws -> SensitivityTable? {
+        let output = communicator.isFirst ? output : nil
         let journal = try output.map {
             try SensitivityJournal(
                 path: Self.journalPath(of: $0), header: header, candidates: Set(candidates),
@@ -115,14 +118,17 @@ public final class SensitivitySweep {
         }
         var records = journal?.records ?? [:]
         do {
-            try measure(into: &records, journal, progress) { if shouldStop() { throw Interruption() } }
+            try measure(into: &records, journal, communicator, progress) { if shouldStop() { throw Interruption() } }
         } catch is Interruption {
+            return nil
+        } catch is PeerFailure where shouldStop() {
             return nil
         } catch {
             // An empty journal is not kept.
             if records.isEmpty { try? journal?.remove() }
             throw error
         }
+        guard communicator.isFirst else { return nil }
         unusable = candidates.filter { records[$0]?.measure == nil }
         let table = table(records, manifest: journal?.header.manifest ?? manifest)
         if let output, let journal {
@@ -233,6 +239,13 @@ public final class SensitivitySweep {
 
     private struct Interruption: Error {}
 
+    /// The settings that must be the same in all processes, as JSON.
+    ///
+    /// - Throws: `EncodingError` for numbers that JSON cannot represent.
+    public func identityText() throws -> String {
+        String(decoding: try JSONEncoder.compact.encode(header), as: UTF8.self)
+    }
+
     private var header: SensitivityJournalHeader {
         SensitivityJournalHeader(
             generation: generation, bits: options.bits, layerPattern: options.layerPattern,
@@ -241,7 +254,8 @@ public final class SensitivitySweep {
 
     private func measure(
         into records: inout [SensitivityCandidate: SensitivityRecord], _ journal: SensitivityJournal?,
-        _ progress: (SensitivityProgress) -> Void, interruption: @escaping () throws -> Void
+        _ communicator: any Communicator, _ progress: (SensitivityProgress) -> Void,
+        interruption: @escaping () throws -> Void
     ) throws {
         let known = records.count
         func report(_ latest: SensitivityCandidate?, _ seconds: Double?) {
@@ -251,29 +265,34 @@ public final class SensitivitySweep {
                 ))
         }
         report(nil, nil)
-        guard known < candidates.count else { return }
+        let missing = candidates.indices.filter { records[candidates[$0]] == nil }
+        // What is measured already is known to the first process.
+        guard try communicator.any(communicator.isFirst && !missing.isEmpty) else { return }
         try withFrozenModel {
             let evaluator = try CandidateEvaluator(
                 pipeline: pipeline, calibration: calibration, captionScore: captionScore, options: options,
                 interruption: interruption)
             let predicted = try evaluator.predictedError(
-                of: layers, bits: { self.bits(of: $0) }, interruption)
+                of: layers, bits: { self.bits(of: $0) }, communicator: communicator, interruption)
+            let byPath = Dictionary(uniqueKeysWithValues: layers.map { (LayerID($0.path), $0) })
             let clock = ContinuousClock()
             let start = clock.now
-            for layer in layers {
-                for bits in bits(of: layer) {
-                    let candidate = SensitivityCandidate(path: LayerID(layer.path), bits: bits)
-                    guard records[candidate] == nil else { continue }
-                    var measure = try evaluator.measure(layer, at: bits, interruption)
-                    if let predicted, let sensitivity = predicted[candidate] {
-                        if sensitivity.isFinite { measure?.fisher = sensitivity } else { measure = nil }
-                    }
-                    let record = SensitivityRecord(candidate, measure)
-                    try journal?.append(record)
-                    records[candidate] = record
-                    let seconds = (clock.now - start) / .seconds(1)
-                    report(candidate, seconds / Double(records.count - known))
+            try communicator.distribute(missing) { index in
+                let candidate = candidates[index]
+                guard let layer = byPath[candidate.path] else { return [] }
+                let measure = try evaluator.measure(layer, at: candidate.bits, interruption)
+                return Array(try JSONEncoder.compact.encode(SensitivityRecord(candidate, measure)))
+            } collect: { index, bytes in
+                let candidate = candidates[index]
+                var measure = try JSONDecoder().decode(SensitivityRecord.self, from: Data(bytes)).measure
+                if let predicted, let sensitivity = predicted[candidate] {
+                    if sensitivity.isFinite { measure?.fisher = sensitivity } else { measure = nil }
                 }
+                let record = SensitivityRecord(candidate, measure)
+                try journal?.append(record)
+                records[candidate] = record
+                let seconds = (clock.now - start) / .seconds(1)
+                report(candidate, seconds / Double(records.count - known))
             }
         }
     }

@@ -10,11 +10,11 @@
 
 #include "adapter.h"
 
-enum { tag_question = 1, tag_answer = 2 };
+enum { tag_question = 1, tag_answer = 2, tag_message = 3 };
 
 static bf_mpi_adapter adapter;
-// A communicator of its own for roll calls, whose messages never meet those of the collective functions.
-static MPI_Comm roll_calls;
+// Communicators of their own, whose messages never meet those of the collective functions.
+static MPI_Comm roll_calls, messages;
 
 static void wait_briefly(long nanoseconds) {
     const struct timespec pause = {0, nanoseconds};
@@ -32,7 +32,8 @@ static const char *start(void) {
     MPI_Comm_size(node, &adapter.local_size);
     MPI_Comm_free(&node);
     MPI_Comm_dup(MPI_COMM_WORLD, &roll_calls);
-    adapter.has_roll_call = provided >= MPI_THREAD_MULTIPLE;
+    MPI_Comm_dup(MPI_COMM_WORLD, &messages);
+    adapter.has_threads = provided >= MPI_THREAD_MULTIPLE;
     char library[MPI_MAX_LIBRARY_VERSION_STRING];
     int length = 0;
     MPI_Get_library_version(library, &length);
@@ -121,6 +122,24 @@ static void broadcast(void *bytes, size_t count, int root) {
     }
 }
 
+static void send_message(const void *bytes, int count, int rank) {
+    MPI_Send(bytes, count, MPI_BYTE, rank, tag_message, messages);
+}
+
+static int arrived(int *rank) {
+    int waiting = 0, count = 0;
+    MPI_Status status;
+    MPI_Iprobe(MPI_ANY_SOURCE, tag_message, messages, &waiting, &status);
+    if (!waiting) return -1;
+    MPI_Get_count(&status, MPI_BYTE, &count);
+    *rank = status.MPI_SOURCE;
+    return count;
+}
+
+static void receive_message(void *bytes, int count, int rank) {
+    MPI_Recv(bytes, count, MPI_BYTE, rank, tag_message, messages, MPI_STATUS_IGNORE);
+}
+
 static void answer_roll_call(void) {
     for (;;) {
         int waiting = 0, question = 0;
@@ -168,6 +187,7 @@ static void abort_job(int status) { MPI_Abort(MPI_COMM_WORLD, status); }
 
 static void finish(void) {
     MPI_Comm_free(&roll_calls);
+    MPI_Comm_free(&messages);
     MPI_Finalize();
 }
 
@@ -181,6 +201,9 @@ static bf_mpi_adapter adapter = {
     .share_parts = share_parts,
     .gather = gather,
     .broadcast = broadcast,
+    .send = send_message,
+    .arrived = arrived,
+    .receive = receive_message,
     .roll_call = roll_call,
     .answer_roll_call = answer_roll_call,
     .abort = abort_job,

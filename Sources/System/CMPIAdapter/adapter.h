@@ -14,10 +14,10 @@
 #endif
 
 // Changes with every change of the structure below.
-#define BF_MPI_ADAPTER_VERSION 1
+#define BF_MPI_ADAPTER_VERSION 2
 
-// All functions except answer_roll_call, roll_call and abort are collective, and are called from one thread, the one
-// that called start. Errors of MPI end the job, as is MPI's default.
+// Functions are collective and called from one thread, the one that called start, unless their comment says otherwise.
+// Errors of MPI end the job, as is MPI's default.
 typedef struct {
     int version;
     // MPI_Init_thread; NULL, or an error.
@@ -26,8 +26,8 @@ typedef struct {
     int rank, size;
     // Rank and number of the processes that share this machine's memory.
     int local_rank, local_size;
-    // Whether roll_call and answer_roll_call may be called while another thread is in a collective function.
-    bool has_roll_call;
+    // Whether functions may be called while another thread is in one; the functions that need it are below.
+    bool has_threads;
     // The name and version of the MPI library.
     char library[128];
 
@@ -45,11 +45,19 @@ typedef struct {
     void (*_Nonnull gather)(const void *_Nonnull bytes, const int *_Nonnull sizes, void *_Nonnull all);
     void (*_Nonnull broadcast)(void *_Nonnull bytes, size_t count, int root);
 
+    // With has_threads, in any thread, not collective:
+
+    // Sends a message, and returns when `bytes` may be used again.
+    void (*_Nonnull send)(const void *_Nonnull bytes, int count, int rank);
+    // The length of a message that has arrived, and its sender; -1 if none has.
+    int (*_Nonnull arrived)(int *_Nonnull rank);
+    // Receives a message that has arrived.
+    void (*_Nonnull receive)(void *_Nonnull bytes, int count, int rank);
     // Asks all other processes to answer within `seconds`; answered[r] says who did.
     void (*_Nonnull roll_call)(double seconds, bool *_Nonnull answered);
     // Answers the roll calls of other processes that have arrived.
     void (*_Nonnull answer_roll_call)(void);
-    // Ends all processes of the job.
+    // Ends all processes of the job; also without has_threads.
     void (*_Nonnull abort)(int status);
     // MPI_Finalize.
     void (*_Nonnull finish)(void);

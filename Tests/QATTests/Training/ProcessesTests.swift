@@ -166,7 +166,8 @@ import Testing
             let error = #expect(throws: TrainingError.self) {
                 try trainer.loop.run(objective: { part, random in
                     let loss = try trainer.loss(of: part, random: &random)
-                    return part.step == 2 && part.samples.contains(17) ? StepLoss(loss.total * Float.infinity) : loss
+                    guard part.step == 2, part.samples.contains(17) else { return loss }
+                    return StepLoss(loss.total * Float.infinity, parts: loss.parts)
                 })
             }
             guard case .diverged(step: 2, _) = error else { throw PeerFailure([]) }

@@ -5,7 +5,7 @@ import ArgumentParser
 import BitsFusion
 import Foundation
 
-struct AnalyzeCommand: ParsableCommand {
+struct AnalyzeCommand: CommandOfProcesses {
     static let configuration = CommandConfiguration(
         commandName: "analyze",
         abstract: "Measure each layer's sensitivity to quantization.",
@@ -24,7 +24,8 @@ struct AnalyzeCommand: ParsableCommand {
                       gradients; fastest
 
             Measurements are saved in <output>.partial; --resume continues an interrupted analysis to the same result. \
-            --shard splits an analysis over processes; `bitsfusion merge` merges their tables.
+            Processes that `mpirun` starts share the candidates. --shard splits an analysis without MPI; `bitsfusion \
+            merge` merges the tables.
 
             Examples:
 
@@ -40,6 +41,7 @@ struct AnalyzeCommand: ParsableCommand {
     @OptionGroup(title: "Sampling options") var sampling: SamplingOptions<AnalysisDefaults>
     @OptionGroup(title: "Fine-tuning options") var tuning: TuningOptions
     @OptionGroup(title: "Large models") var scale: ScaleOptions
+    @OptionGroup(title: "Several processes") var processes: ProcessOptions
     @OptionGroup var common: CommonOptions
 
     struct MainOptions: ParsableArguments {
@@ -198,21 +200,30 @@ struct AnalyzeCommand: ParsableCommand {
     func run() throws {
         common.apply()
         InterruptFlag.install()
+        if main.dryRun { try Processes.checkIsAlone("analyze --dry-run") }
+        try Processes.start(processes, common)
+        let communicator = Processes.communicator
         let files = [calibration.embeddings, calibration.prompts, calibration.data, calibration.clip]
         let inputs = try [model.path()] + files.compactMap { $0 }
-        try Output.checkCanCreate(main.output, keeping: inputs)
-        try Output.checkIsNoInput("\(main.output).partial", keeping: inputs)
-        if !main.dryRun { try checkOverwriting() }
+        if communicator.isFirst {
+            try Output.checkCanCreate(main.output, keeping: inputs)
+            try Output.checkIsNoInput("\(main.output).partial", keeping: inputs)
+            if !main.dryRun { try checkOverwriting() }
+        }
         let sweep = try makeSweep()
         if main.dryRun { return try showForecast(of: sweep) }
-        if main.resume, let table = try finishedTable(of: sweep) {
+        try Processes.agree(on: [("settings", try sweep.identityText())])
+        let finished = main.resume && communicator.isFirst ? try finishedTable(of: sweep) : nil
+        if try communicator.any(finished != nil) {
+            guard let finished else { return }
             Output.warning("\(main.output): already finished")
-            return try show(table)
+            return try show(finished)
         }
         let url = URL(fileURLWithPath: main.output)
         var reporter: ProgressReporter?
         let table = try sweep.run(
             output: url, unfinished: main.resume ? .resumed : main.overwrite ? .overwritten : .refused,
+            communicator: communicator,
             progress: { progress in
                 let current =
                     reporter
@@ -225,6 +236,7 @@ struct AnalyzeCommand: ParsableCommand {
             }, shouldStop: { InterruptFlag.isSet })
         reporter?.endLine()
         guard let table else {
+            if !communicator.isFirst, !InterruptFlag.isSet { return }
             throw Interrupted(
                 note: "measurements are saved in \(main.output).partial; continue with --resume")
         }

@@ -50,7 +50,8 @@ struct DistillCommand: CommandOfProcesses {
     @OptionGroup(title: "Resuming and logging") var saving: TrainingFileOptions
     @OptionGroup(title: "Validation") var validation: ValidationOptions
     @OptionGroup(title: "Previews") var preview: PreviewOptions
-    @OptionGroup var processes: ProcessOptions
+    @OptionGroup(title: "Several processes") var sharding: ShardingOptions
+    @OptionGroup(title: "Several processes") var processes: ProcessOptions
     @OptionGroup var common: CommonOptions
 
     struct MainOptions: ParsableArguments {
@@ -178,7 +179,7 @@ struct DistillCommand: CommandOfProcesses {
             try DistillationTrainer(
                 student: start.student, teacher: teacher, data: data, stage: stage, options: options,
                 validationSize: validation.size(of: data.sampleCount), communicator: Processes.communicator,
-                shardsOptimizer: processes.shardOptimizer)
+                shardsOptimizer: sharding.shardOptimizer)
         }
         let previews = try preview.interval.map { interval in
             let images = try TrainingPreview(

@@ -41,7 +41,8 @@ struct TrainCommand: CommandOfProcesses {
     @OptionGroup(title: "Resuming and logging") var saving: TrainingFileOptions
     @OptionGroup(title: "Validation (shapes models)") var validation: ValidationOptions
     @OptionGroup(title: "Previews (shapes models)") var preview: PreviewOptions
-    @OptionGroup var processes: ProcessOptions
+    @OptionGroup(title: "Several processes") var sharding: ShardingOptions
+    @OptionGroup(title: "Several processes") var processes: ProcessOptions
     @OptionGroup var common: CommonOptions
 
     func validate() throws { try preview.check(saving) }
@@ -74,7 +75,7 @@ struct TrainCommand: CommandOfProcesses {
         let trainer = try TeacherTrainer(
             settings, unetConfig: unetConfig, from: from.map { (try $0.open(), try $0.fileReference().sha256) },
             validationSize: validation.size(of: nil), communicator: Processes.communicator,
-            shardsOptimizer: processes.shardOptimizer)
+            shardsOptimizer: sharding.shardOptimizer)
         let samples = try preview.interval.map { interval in
             let images = try TrainingPreview(
                 preview, of: trainer.model, named: config, size: nil, seed: settings.training.seed)

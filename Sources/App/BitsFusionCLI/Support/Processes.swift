@@ -19,18 +19,21 @@ struct ProcessOptions: ParsableArguments {
             """, valueName: "s"))
     var watchdog: Double?
 
+    func validate() throws {
+        if let watchdog, !(watchdog >= 1 && watchdog.isFinite) {
+            throw ValidationError("--watchdog: expected 1 or more seconds, found \(watchdog)")
+        }
+    }
+}
+
+/// The option of training commands.
+struct ShardingOptions: ParsableArguments {
     @Flag(
         help: """
             With several processes: every process holds the optimizer's moments of a part of the weights only. The \
             result is the same.
             """)
     var shardOptimizer = false
-
-    func validate() throws {
-        if let watchdog, !(watchdog >= 1 && watchdog.isFinite) {
-            throw ValidationError("--watchdog: expected 1 or more seconds, found \(watchdog)")
-        }
-    }
 }
 
 enum Processes {
@@ -126,7 +129,7 @@ enum Processes {
         }
         let own = ProcessReport(
             rank: job.rank, host: job.host, status: status.rawValue, message: message)
-        let reports = job.conclude(isFailure ? own : nil)
+        let reports = job.conclude(isFailure && message != nil ? own : nil)
         if job.isFirst { for line in lines(of: reports, processes: job.size) { Output.error(line) } }
         if !InterruptFlag.isSet { job.finalize() }
         return reports.map(\.status).max() ?? status.rawValue

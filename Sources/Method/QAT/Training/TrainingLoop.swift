@@ -12,7 +12,7 @@ import Tensors
 public struct StepLoss {
     /// The loss that is differentiated, shape `[]`.
     public let total: Tensor
-    /// Named parts, for the log.
+    /// Named parts, for the log; all losses of a run have the same names.
     public let parts: [String: Float]
     /// The time that was spent waiting for the batch, for the log.
     public var dataSeconds = 0.0
