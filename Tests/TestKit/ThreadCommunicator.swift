@@ -166,6 +166,8 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
                 if isFirst { try collectArrived(waiting: false) }
             }
             while isFirst, done < tasks.count { try collectArrived(waiting: true) }
+            // The tasks of the next distribution are for threads that have left this one.
+            _ = try gather([])
         } catch {
             room.fail()
             throw error
