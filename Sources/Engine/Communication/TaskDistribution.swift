@@ -43,7 +43,8 @@ private final class TaskQueue: @unchecked Sendable {
     private let lock = NSLock()
     private var tasks: ArraySlice<Int>
     private var failure: (any Error)?
-    private let collect: Collect
+    /// nil after `close`.
+    private var collect: Collect?
 
     init(_ tasks: [Int], _ collect: @escaping Collect) { (self.tasks, self.collect) = (tasks[...], collect) }
 
@@ -60,7 +61,7 @@ private final class TaskQueue: @unchecked Sendable {
         lock.withLock {
             guard failure == nil else { return }
             do {
-                try collect(task, result)
+                try collect?(task, result)
             } catch {
                 failure = error
             }
@@ -69,6 +70,9 @@ private final class TaskQueue: @unchecked Sendable {
 
     /// Hands out no more tasks.
     func fail(_ error: any Error) { lock.withLock { failure = failure ?? error } }
+
+    /// Releases the function that collects results, which must not outlive the distribution as the thread may.
+    func close() { lock.withLock { collect = nil } }
 
     func checkFailure() throws {
         if let failure = lock.withLock({ failure }) { throw failure }
@@ -97,6 +101,7 @@ struct TaskDistribution {
                 queue.fail(error)
             }
             server.wait()
+            queue.close()
             try queue.checkFailure()
         }
     }
