@@ -114,14 +114,6 @@ static void gather(const void *bytes, const int *sizes, void *all) {
     free(starts);
 }
 
-static void broadcast(void *bytes, size_t count, int root) {
-    const size_t piece = (size_t)1 << 26;
-    for (size_t first = 0; first < count; first += piece) {
-        const size_t part = count - first < piece ? count - first : piece;
-        MPI_Bcast((char *)bytes + first, (int)part, MPI_BYTE, root, MPI_COMM_WORLD);
-    }
-}
-
 static void send_message(const void *bytes, int count, int rank) {
     MPI_Send(bytes, count, MPI_BYTE, rank, tag_message, messages);
 }
@@ -200,7 +192,6 @@ static bf_mpi_adapter adapter = {
     .sum_parts = sum_parts,
     .share_parts = share_parts,
     .gather = gather,
-    .broadcast = broadcast,
     .send = send_message,
     .arrived = arrived,
     .receive = receive_message,

@@ -14,7 +14,7 @@
 #endif
 
 // Changes with every change of the structure below.
-#define BF_MPI_ADAPTER_VERSION 2
+#define BF_MPI_ADAPTER_VERSION 3
 
 // Functions are collective and called from one thread, the one that called start, unless their comment says otherwise.
 // Errors of MPI end the job, as is MPI's default.
@@ -43,7 +43,6 @@ typedef struct {
     void (*_Nonnull share_parts)(int32_t *_Nonnull values, const int *_Nonnull counts);
     // `bytes` of all processes in the order of their ranks; sizes[r] bytes from process r.
     void (*_Nonnull gather)(const void *_Nonnull bytes, const int *_Nonnull sizes, void *_Nonnull all);
-    void (*_Nonnull broadcast)(void *_Nonnull bytes, size_t count, int root);
 
     // With has_threads, in any thread, not collective:
 
