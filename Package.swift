@@ -102,16 +102,16 @@ let package = Package(
         .module(
             "Pipelines", in: "Models",
             [
-                "Checkpoints", "Files", "Images", "Layers", "Networks", "Packing", "Quantization", "Recipes",
-                "Schedulers", "Tensors", "Tokenizers",
+                "CFileSystem", "Checkpoints", "Communication", "Files", "Images", "Layers", "Networks", "Packing",
+                "Quantization", "Recipes", "Schedulers", "Tensors", "Tokenizers",
             ]),
 
         // Level 6
         .module(
             "DataSets", in: "Models",
             [
-                "CArchive", "Checkpoints", "Files", "Images", "Layers", "Networks", "Pipelines", "Schedulers",
-                "Tensors", .product(name: "SwiftCSV", package: "SwiftCSV"),
+                "CArchive", "Checkpoints", "Communication", "Files", "Images", "Layers", "Networks", "Pipelines",
+                "Schedulers", "Tensors", .product(name: "SwiftCSV", package: "SwiftCSV"),
             ]),
         .module("Evaluation", in: "Method", ["Schedulers", "Tensors"]),
 

@@ -17,11 +17,13 @@ import os
 import pathlib
 import random
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 # Seconds for a command that ends by itself.
@@ -38,6 +40,10 @@ OPENMPI = {
 
 class Failure(Exception):
     """A check that failed."""
+
+
+class Skipped(Exception):
+    """A check that cannot run here."""
 
 
 def expect(condition, text):
@@ -61,6 +67,10 @@ class Job:
         parts = [["-n", "1", "env"] + [f"{k}={v}" for k, v in each.items()] + [self.program] + arguments
                  for each in processes]
         return self.mpirun + [word for part in parts for word in part + [":"]][:-1]
+
+    def is_openmpi(self):
+        found = subprocess.run([*self.mpirun, "--version"], capture_output=True, text=True)
+        return "Open MPI" in found.stdout
 
     def path(self, name):
         """A folder with the recipe and the settings."""
@@ -131,6 +141,12 @@ def members(process):
                     if line.startswith(key):
                         found[int(line[len(key):])] = int(entry.name)
     return found
+
+
+def found_in(namespace):
+    """The processes in a network namespace."""
+    listed = subprocess.run(["ip", "netns", "pids", namespace], capture_output=True, text=True)
+    return [int(line) for line in listed.stdout.split()]
 
 
 def end_all(process):
@@ -286,7 +302,130 @@ def refusals(job, _):
     expect(found.returncode == 65 and len(lines) == 1 and "settings: process 1" in lines[0], f"found {found.stderr}")
 
 
-CHECKS = [equal_bits, sweep, terminate, kill, stop, refusals]
+def images(job, _):
+    """1 to 3 processes write the same set of latents and the same scores of images."""
+    prompts = [f"a {color} {shape}" for color in ("red", "green") for shape in ("circle", "square", "cross")]
+    files = {"set.h5": ["dataset", "--synthesize", "prompts.txt", "--model", "shapes", "--steps", "4", "--batch-size",
+                        "2", "--trajectory-states", "2", "-o", "set.h5", "-q"],
+             "scores.csv": ["evaluate", "shapes", "--prompts-per-family", "2", "--steps", "4", "--batch-size", "2",
+                            "--image-scores", "scores.csv", "--output", "scores.json", "-q"]}
+    for processes in (0, 1, 2, 3):
+        name = f"images-{processes}"
+        (job.path(name) / "prompts.txt").write_text("\n".join(prompts))
+        for arguments in files.values():
+            job.run(processes, arguments, name)
+    for file in files:
+        expect(len({job.digest(f"images-{n}", file) for n in (0, 1, 2, 3)}) == 1, f"{file}: differs")
+    scores = [json.loads((job.path(f"images-{n}") / "scores.json").read_text()) for n in (0, 1, 2, 3)]
+    for score in scores:
+        del score["rows"][0]["score"]["secondsPerImage"]
+    expect(all(score == scores[0] for score in scores), "scores.json: differs")
+    # Another number of processes continues a set.
+    shutil.rmtree(job.path("images-stopped"))
+    (job.path("images-stopped") / "prompts.txt").write_text("\n".join(prompts * 40))
+    more = [*files["set.h5"], "--count", "2"]
+    process = job.start(2, more, "images-stopped")
+    log = job.path("images-stopped") / "set.h5.part" / "samples.log"
+    wait_for(lambda: log.exists() and log.stat().st_size > 0, 60, "nothing is sampled")
+    end_all(process)
+    _, err = process.communicate(timeout=60)
+    lines = own_lines(err)
+    expect(len(lines) == 1 and "continue with --resume" in lines[0], f"expected one line, found {err}")
+    job.run(3, [*more, "--resume"], "images-stopped")
+    shutil.copytree(job.path("images-stopped"), job.folder / "images-whole")
+    (job.path("images-whole") / "set.h5").unlink()
+    job.run(0, more, "images-whole")
+    expect(job.digest("images-whole", "set.h5") == job.digest("images-stopped", "set.h5"), "resumed: other bits")
+
+
+class Hosts:
+    """Two network namespaces with host names of their own, joined by a link of 10 Gbit/s and 1 ms."""
+
+    def __init__(self, folder):
+        self.agent = folder / "agent.sh"
+        self.agent.write_text("#!/bin/sh\nshift\nexec " + " ".join(self.within(2)) + ' "$*"\n')
+        self.agent.chmod(0o755)
+
+    @staticmethod
+    def within(number):
+        """The start of a shell command on a host."""
+        return ["ip", "netns", "exec", f"bitsfusion{number}", "unshare", "--uts", "sh", "-c",
+                f"'hostname host{number}; exec sh -c \"$0\"'" ]
+
+    def __enter__(self):
+        def ip(*arguments):
+            subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+        ip("netns", "add", "bitsfusion1")
+        ip("netns", "add", "bitsfusion2")
+        ip("link", "add", "bitsfusion-a", "netns", "bitsfusion1", "type", "veth", "peer", "name", "bitsfusion-b",
+           "netns", "bitsfusion2")
+        for number, link in ((1, "bitsfusion-a"), (2, "bitsfusion-b")):
+            space = f"bitsfusion{number}"
+            ip("-n", space, "addr", "add", f"10.99.0.{number}/24", "dev", link)
+            ip("-n", space, "link", "set", link, "up")
+            ip("-n", space, "link", "set", "lo", "up")
+            # Half of the round trip each way; without it where the kernel has no netem.
+            subprocess.run(["tc", "-n", space, "qdisc", "add", "dev", link, "root", "netem", "delay", "0.5ms", "rate",
+                            "10gbit"], capture_output=True)
+        return self
+
+    def __exit__(self, *_):
+        for number in (1, 2):
+            subprocess.run(["ip", "netns", "del", f"bitsfusion{number}"], capture_output=True)
+
+    def cut(self):
+        subprocess.run(["ip", "-n", "bitsfusion1", "link", "set", "bitsfusion-a", "down"], check=True)
+
+    def mpirun(self):
+        options = ["mpirun", "--host", "10.99.0.1,10.99.0.2"]
+        for key, value in (("plm_rsh_agent", self.agent), ("btl", "tcp,self"), ("pml", "ob1"),
+                           ("btl_tcp_if_include", "10.99.0.0/24"), ("oob_tcp_if_include", "10.99.0.0/24")):
+            options += ["--mca", key, str(value)]
+        return options
+
+
+class HostJob(Job):
+    """Runs the program with one process on each of two hosts."""
+
+    def __init__(self, job, hosts):
+        self.program, self.folder, self.steps, self.hosts = job.program, job.folder, job.steps, hosts
+
+    def command(self, processes, arguments):
+        command = shlex.join(self.hosts.mpirun() + ["-n", str(processes), self.program] + arguments)
+        return ["sh", "-c", " ".join(self.hosts.within(1)) + " " + shlex.quote(command)]
+
+
+def hosts(job, _):
+    """Two hosts give the bits of one process; after one is cut off, the job ends and names it."""
+    found = subprocess.run(["ip", "netns", "add", "bitsfusion0"], capture_output=True)
+    if found.returncode != 0 or not job.is_openmpi():
+        raise Skipped("network namespaces, or OpenMPI, are not available here")
+    subprocess.run(["ip", "netns", "del", "bitsfusion0"], check=True)
+    with Hosts(job.folder) as network:
+        pair = HostJob(job, network)
+        pair.run(2, pair.stage(1, "--shard-optimizer"), "hosts")
+        expect(pair.digest("hosts", "stage1.h5") == job.digest("equal-1", "stage1.h5"), "two hosts: other bits")
+        process = pair.start(2, pair.stage(1, "--watchdog", "3"), "hosts-cut")
+        pair.wait_for_step(process, "hosts-cut", job.steps // 2)
+        network.cut()
+        start = time.monotonic()
+        lines = []
+        threading.Thread(target=lambda: lines.extend(iter(process.stderr.readline, "")), daemon=True).start()
+        try:
+            named = wait_for(
+                lambda: [line for line in lines if "process 1 of 2 on host2" in line], 40, "host2 is not named")
+        finally:
+            # mpirun cannot reach the other host.
+            for number in (1, 2):
+                for member in found_in(f"bitsfusion{number}"):
+                    os.kill(member, signal.SIGKILL)
+        expect(len(named) == 1 and time.monotonic() - start > 2, f"found {lines}")
+    job.run(1, job.stage(1, "--resume"), "hosts-cut")
+    expect(job.digest("hosts-cut", "stage1.h5") == job.digest("equal-1", "stage1.h5"), "resumed: other bits")
+
+
+CHECKS = [equal_bits, sweep, images, terminate, kill, stop, refusals, hosts]
 
 
 def prepare(job):
@@ -334,6 +473,8 @@ def main():
             try:
                 check(job, options)
                 result = "passed"
+            except Skipped as reason:
+                result = f"skipped: {reason}"
             except Failure as failure:
                 failed.append(check.__name__)
                 result = f"FAILED: {failure}"

@@ -2,6 +2,7 @@
 // Sources of latent sets: images through the VAE, and samples of the model itself.
 
 import Checkpoints
+import Communication
 import Files
 import Foundation
 import Images
@@ -16,11 +17,11 @@ import Testing
 @testable import DataSets
 
 /// A folder of images of several sizes with captions; `broken.png` is not an image.
-private func imageFolder() throws -> TemporaryFolder {
+private func imageFolder(count: Int = 6) throws -> TemporaryFolder {
     let folder = try TemporaryFolder()
-    for index in 0..<6 {
+    for index in 0..<count {
         var image = RGBImage(width: 20 + 3 * index, height: 24, filledWith: [0.1, 0.5, 0.9])
-        for x in 0..<image.width { image[x, x % 24] = [Float(index) / 6, 1, 0] }
+        for x in 0..<image.width { image[x, x % 24] = [Float(index) / Float(count), 1, 0] }
         try PNGFile.write(image, to: folder.file("\(index).png"))
         try folder.write("\(index).txt", "a red circle")
     }
@@ -55,6 +56,9 @@ extension LatentSetLog {
     }
 }
 
+/// Ends a run.
+private struct Stop: Error {}
+
 @Suite struct ImageLatentsTests {
     private func encode(
         _ folder: TemporaryFolder, _ output: TemporaryFolder, config: UNet2DConditionConfig, vae: AutoencoderKL?,
@@ -63,9 +67,14 @@ extension LatentSetLog {
         let log = try LatentSetLog(of: output.file("set.h5"), settings: settings)
         let images = try ImageLatents(
             openImageText(folder.path), buckets: AspectBuckets(resolution: 16, step: 4), vae: vae, for: config, seed: 7)
-        let isComplete = try images.encode(
-            into: log, workers: workers, skipLimit: skipLimit, checkCaption: { _ in }, progress: { $0 < stopAfter })
-        return (log, isComplete)
+        do {
+            try images.encode(
+                into: log, workers: workers, skipLimit: skipLimit, checkCaption: { _ in },
+                interruption: { if log.count >= stopAfter { throw Stop() } })
+        } catch is Stop {
+            return (log, false)
+        }
+        return (log, true)
     }
 
     @Test("latents are those of the VAE for the resized and cropped image, in the order of the folder")
@@ -129,6 +138,23 @@ extension LatentSetLog {
         #expect(try first.bytes("set.h5.part/samples.log") == second.bytes("set.h5.part/samples.log"))
     }
 
+    @Test("1 to 3 processes write the same log, also one that another number continues", arguments: [1, 2, 3])
+    func processes(size: Int) throws {
+        let (folder, whole, output) = (try imageFolder(count: 20), try TemporaryFolder(), try TemporaryFolder())
+        let config = try TinyModel.config(channels: 4)
+        _ = try encode(folder, whole, config: config, vae: vae())
+        _ = try encode(folder, output, config: config, vae: vae(), stopAfter: 3)
+        try ThreadCommunicator.run(size) { communicator in
+            let log = communicator.isFirst ? try LatentSetLog(of: output.file("set.h5"), settings: settings) : nil
+            let images = try ImageLatents(
+                openImageText(folder.path), buckets: AspectBuckets(resolution: 16, step: 4), vae: vae(), for: config,
+                seed: 7)
+            try images.encode(
+                into: log, workers: 2, skipLimit: 10, communicator: communicator, checkCaption: { _ in })
+        }
+        #expect(try whole.bytes("set.h5.part/samples.log") == output.bytes("set.h5.part/samples.log"))
+    }
+
     @Test("more images that cannot be used than allowed end the run; it continues with a larger limit")
     func skipLimit() throws {
         let (folder, output) = (try imageFolder(), try TemporaryFolder())
@@ -161,7 +187,7 @@ extension LatentSetLog {
         let timesteps = try teacher.trajectoryTimesteps()
         #expect(timesteps.count == 3 && timesteps == timesteps.sorted(by: >))
         let log = try LatentSetLog(of: output.file("set.h5"), settings: settings, block: 4, total: 6)
-        try teacher.sample(into: log, embeddings: { try encoder.embeddings($0) }, progress: { _ in })
+        try teacher.sample(into: log, embeddings: { try encoder.embeddings($0) })
         let expected = try pipeline.generate(
             encoder.embeddings(["a red circle", "a red circle", "a blue square", "a blue square"]),
             seeds: [11, 12, 13, 14],
@@ -182,17 +208,34 @@ extension LatentSetLog {
         let pipeline = try TinyModel.pipeline(channels: 4)
         let encoder = try PromptEncoder(pipeline)
         let teacher = try teacher(pipeline)
-        struct Stop: Error {}
         func run(_ folder: TemporaryFolder, until limit: Double) throws {
             let log = try LatentSetLog(of: folder.file("set.h5"), settings: settings, block: 4, total: 6)
+            var done = 0.0
             try teacher.sample(
                 into: log, embeddings: { try encoder.embeddings($0) },
-                progress: { if $0 > limit { throw Stop() } })
+                interruption: { if done > limit { throw Stop() } }, progress: { done = $0 })
         }
         try run(whole, until: .infinity)
         for limit in [1.5, 4.5] { #expect(throws: Stop.self) { try run(parts, until: limit) } }
         try run(parts, until: .infinity)
         #expect(try whole.bytes("set.h5.part/samples.log") == parts.bytes("set.h5.part/samples.log"))
+    }
+
+    @Test("1 to 3 processes write the same log", arguments: [1, 2, 3])
+    func processes(size: Int) throws {
+        let (whole, output) = (try TemporaryFolder(), try TemporaryFolder())
+        func run(_ folder: TemporaryFolder, _ communicator: any Communicator) throws {
+            let pipeline = try TinyModel.pipeline(channels: 4)
+            let encoder = try PromptEncoder(pipeline)
+            let log =
+                communicator.isFirst
+                ? try LatentSetLog(of: folder.file("set.h5"), settings: settings, block: 4, total: 6) : nil
+            try teacher(pipeline, states: 2).sample(
+                into: log, communicator: communicator, embeddings: { try encoder.embeddings($0) })
+        }
+        try run(whole, SingleProcess())
+        try ThreadCommunicator.run(size) { try run(output, $0) }
+        #expect(try whole.bytes("set.h5.part/samples.log") == output.bytes("set.h5.part/samples.log"))
     }
 
     @Test("models that edit images cannot be sampled without images")

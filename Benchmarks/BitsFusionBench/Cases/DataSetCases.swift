@@ -43,9 +43,8 @@ enum DataSetCases {
                     let path = NSTemporaryDirectory() + "bitsfusion-bench-\(getpid()).h5"
                     try LatentSetLog.remove(of: path)
                     let log = try LatentSetLog(of: path, settings: settings)
-                    _ = try images.encode(
-                        into: log, workers: max(Threads.count / 2, 1), skipLimit: 0, checkCaption: { _ in },
-                        progress: { _ in true })
+                    try images.encode(
+                        into: log, workers: max(Threads.count / 2, 1), skipLimit: 0, checkCaption: { _ in })
                     try LatentSetLog.remove(of: path)
                 },
                 results: {

@@ -58,6 +58,32 @@ extension Communicator {
         return votes[0] > 0
     }
 
+    /// Hands out tasks as `distribute` does, but collects their results in the order of the tasks.
+    public func distributeInOrder(
+        _ tasks: [Int], work: (_ task: Int) throws -> [UInt8], collect: (_ task: Int, _ result: [UInt8]) throws -> Void
+    ) throws {
+        var arrived: [Int: [UInt8]] = [:]
+        var missing = tasks[...]
+        try distribute(tasks, work: work) { task, result in
+            arrived[task] = result
+            while let next = missing.first, let result = arrived.removeValue(forKey: next) {
+                missing = missing.dropFirst()
+                try collect(next, result)
+            }
+        }
+    }
+
+    /// The values of process 0.
+    ///
+    /// - Parameter values: nil in the other processes.
+    /// - Returns: the same values in all processes.
+    /// - Throws: `PeerFailure`.
+    public func broadcast(_ values: [Float]?) throws -> [Float] {
+        if size == 1, let values { return values }
+        let bytes = isFirst ? (values ?? []).withUnsafeBytes { Array($0) } : []
+        return try gather(bytes)[0].withUnsafeBytes { Array($0.bindMemory(to: Float.self)) }
+    }
+
     /// Checks that `text` is the same in all processes.
     ///
     /// - Returns: the first rank with another text than process 0, and both texts; nil if all are equal.

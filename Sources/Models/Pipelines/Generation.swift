@@ -2,6 +2,7 @@
 // Sampling. Noise is drawn from one seed per image, so that an image does not depend on its batch.
 // B images, C channels, H W size.
 
+import Communication
 import Foundation
 import Networks
 import Schedulers
@@ -66,43 +67,113 @@ extension DiffusionPipeline {
         inputs: SamplingInputs = SamplingInputs(), progress: ((Double) throws -> Void)? = nil,
         observe: ((Tensor, Float) -> Void)? = nil
     ) throws -> Tensor {
-        precondition(
-            seeds.count == conditions.count, "generate: \(seeds.count) seeds for \(conditions.count) prompts")
-        let sampler = try samplerConfig(options.sampler).sampler(options.sampler, steps: options.steps)
-        let shape = sampleShape(batch: seeds.count, size: options.size)
-        try validate(inputs, shape)
-        var parts: [Tensor] = []
-        for start in stride(from: 0, to: seeds.count, by: max(options.batchSize, 1)) {
-            let range = start..<min(start + max(options.batchSize, 1), seeds.count)
-            let state = InitialState(
-                inputs, seeds: Array(seeds[range]), range, shape: Array(shape.dropFirst()), options.randomNumbers)
-            var sampler = sampler
-            if inputs.startsFromImage { sampler.position = try sampler.startIndex(strength: inputs.strength) }
-            let initial =
-                state.image.map { image in
-                    inputs.startsFromImage ? sampler.addNoise(to: image, noise: state.noise, at: sampler.position) : nil
-                } ?? nil
-            let predictor = GuidedPredictor(
-                denoiser, conditions[range], guidanceScale: options.guidanceScale,
-                guidanceRescale: options.guidanceRescale, condition: state.condition,
-                imageGuidanceScale: inputs.conditioning == .image ? inputs.imageGuidanceScale : nil)
-            parts.append(
-                try sampleLoop(
-                    from: initial ?? state.noise * sampler.initNoiseSigma, sampler: sampler, predictor: predictor,
-                    afterStep: blending(inputs, state, sampler), observe: observe, noise: state.drawNoise
-                ) {
-                    let within = Double($0.step) / Double($0.total) * Double(range.count)
-                    try progress?((Double(start) + within) / Double(seeds.count))
-                })
+        let batches = try SampleBatches(self, conditions, seeds: seeds, options: options, inputs: inputs)
+        let parts = try batches.ranges.map { range in
+            try batches.samples(range, observe: observe) { share in
+                let done = Double(range.lowerBound) + share * Double(range.count)
+                try progress?(done / Double(seeds.count))
+            }
         }
         return .concatenated(parts, axis: 0)
     }
 
+    /// Generates the same samples in several processes, which share the batches. The result does not depend on their
+    /// number.
+    ///
+    /// - Parameters:
+    ///   - conditions: one per image.
+    ///   - seeds: one per image.
+    ///   - options: sampler, steps and guidance.
+    ///   - inputs: an image to change, a mask, or initial noise.
+    ///   - communicator: the processes; all of them call this function with the same values.
+    ///   - interruption: called in every process after each step; what it throws ends the run in all of them.
+    ///   - progress: called in the first process with the share of the work that is known to be done, 0...1.
+    /// - Returns: the samples in the first process; nil in the others.
+    /// - Throws: as the function for one process; what `interruption` throws; `PeerFailure`.
+    public func generate(
+        _ conditions: PromptEmbeddings, seeds: [UInt64], options: GenerationOptions,
+        inputs: SamplingInputs = SamplingInputs(), communicator: any Communicator,
+        interruption: @escaping () throws -> Void, progress: @escaping (Double) -> Void
+    ) throws -> Tensor? {
+        guard communicator.size > 1 else {
+            return try generate(conditions, seeds: seeds, options: options, inputs: inputs) { share in
+                try interruption()
+                progress(share)
+            }
+        }
+        let batches = try SampleBatches(self, conditions, seeds: seeds, options: options, inputs: inputs)
+        var samples: [Int: [UInt8]] = [:]
+        try communicator.distribute(Array(batches.ranges.indices)) { batch in
+            try batches.samples(batches.ranges[batch], observe: nil) { _ in try interruption() }
+                .withUnsafeBufferPointer { Array(UnsafeRawBufferPointer($0)) }
+        } collect: { batch, bytes in
+            samples[batch] = bytes
+            progress(Double(samples.count) / Double(batches.ranges.count))
+        }
+        guard communicator.isFirst else { return nil }
+        let values = batches.ranges.indices.flatMap { batch in
+            (samples[batch] ?? []).withUnsafeBytes { Array($0.bindMemory(to: Float.self)) }
+        }
+        return Tensor(values, shape: batches.shape)
+    }
+}
+
+/// The batches of one call of `generate`.
+private struct SampleBatches {
+    private let pipeline: DiffusionPipeline
+    private let conditions: PromptEmbeddings
+    private let seeds: [UInt64]
+    private let options: GenerationOptions
+    private let inputs: SamplingInputs
+    private let sampler: any DiffusionSampler
+    /// The shape of all samples, `[B, C, H, W]`.
+    let shape: [Int]
+    /// The samples of each batch.
+    let ranges: [Range<Int>]
+
+    /// - Throws: `SamplerError`, `ConfigError`; `PipelineError` for inputs that do not fit the model or the samples.
+    init(
+        _ pipeline: DiffusionPipeline, _ conditions: PromptEmbeddings, seeds: [UInt64], options: GenerationOptions,
+        inputs: SamplingInputs
+    ) throws {
+        precondition(
+            seeds.count == conditions.count, "generate: \(seeds.count) seeds for \(conditions.count) prompts")
+        (self.pipeline, self.conditions, self.seeds) = (pipeline, conditions, seeds)
+        (self.options, self.inputs) = (options, inputs)
+        sampler = try pipeline.samplerConfig(options.sampler).sampler(options.sampler, steps: options.steps)
+        shape = pipeline.sampleShape(batch: seeds.count, size: options.size)
+        let size = max(options.batchSize, 1)
+        ranges = stride(from: 0, to: seeds.count, by: size).map { $0..<min($0 + size, seeds.count) }
+        try validate()
+    }
+
+    /// The samples of one batch; `progress` gets the share of their steps that are done.
+    func samples(
+        _ range: Range<Int>, observe: ((Tensor, Float) -> Void)?, progress: @escaping (Double) throws -> Void
+    ) throws -> Tensor {
+        let state = InitialState(
+            inputs, seeds: Array(seeds[range]), range, shape: Array(shape.dropFirst()), options.randomNumbers)
+        var sampler = sampler
+        if inputs.startsFromImage { sampler.position = try sampler.startIndex(strength: inputs.strength) }
+        let initial =
+            state.image.map { image in
+                inputs.startsFromImage ? sampler.addNoise(to: image, noise: state.noise, at: sampler.position) : nil
+            } ?? nil
+        let predictor = GuidedPredictor(
+            pipeline.denoiser, conditions[range], guidanceScale: options.guidanceScale,
+            guidanceRescale: options.guidanceRescale, condition: state.condition,
+            imageGuidanceScale: inputs.conditioning == .image ? inputs.imageGuidanceScale : nil)
+        return try sampleLoop(
+            from: initial ?? state.noise * sampler.initNoiseSigma, sampler: sampler, predictor: predictor,
+            afterStep: blending(state, sampler), observe: observe, noise: state.drawNoise
+        ) {
+            try progress(Double($0.step) / Double($0.total))
+        }
+    }
+
     /// Keeps the unmasked part of the image at the noise level of each step, for models that take no mask themselves
     /// (RePaint, arXiv:2201.09865, without resampling); nil where nothing is kept.
-    private func blending(
-        _ inputs: SamplingInputs, _ state: InitialState, _ sampler: any DiffusionSampler
-    ) -> ((Tensor, Int) -> Tensor)? {
+    private func blending(_ state: InitialState, _ sampler: any DiffusionSampler) -> ((Tensor, Int) -> Tensor)? {
         guard inputs.conditioning == .none, let mask = inputs.mask, let image = state.image else { return nil }
         return { sample, next in
             let known =
@@ -112,7 +183,7 @@ extension DiffusionPipeline {
     }
 
     /// - Throws: `PipelineError` for inputs that do not fit the model or the samples `shape`.
-    private func validate(_ inputs: SamplingInputs, _ shape: [Int]) throws(PipelineError) {
+    private func validate() throws(PipelineError) {
         let one = [1] + shape.dropFirst()
         if let noise = inputs.noise, noise.shape != shape, noise.shape != one {
             throw .latentShape(key: "latents", expected: shape, found: noise.shape)
@@ -120,9 +191,9 @@ extension DiffusionPipeline {
         if let image = inputs.image, image.mean.shape != one {
             throw .latentShape(key: "image", expected: one, found: image.mean.shape)
         }
-        let conditioning = try ImageConditioning(denoiser.config)
+        let conditioning = try ImageConditioning(pipeline.denoiser.config)
         if let condition = inputs.condition {
-            let expected = [shape[0], denoiser.config.conditionChannels] + shape[2...]
+            let expected = [shape[0], pipeline.denoiser.config.conditionChannels] + shape[2...]
             guard condition.shape == expected else {
                 throw .latentShape(key: "condition", expected: expected, found: condition.shape)
             }
@@ -131,7 +202,7 @@ extension DiffusionPipeline {
         guard conditioning == inputs.conditioning, conditioning == .none || inputs.image != nil,
             conditioning != .image || inputs.mask == nil,
             conditioning != .inpainting || inputs.maskedImage != nil
-        else { throw .missingImage(conditionChannels: denoiser.config.conditionChannels) }
+        else { throw .missingImage(conditionChannels: pipeline.denoiser.config.conditionChannels) }
     }
 }
 

@@ -53,11 +53,14 @@ extension DiffusionPipeline {
     /// - Parameters:
     ///   - reader: the file.
     ///   - precision: how dense weights are held.
+    ///   - otherPrecision: how those of text encoders and autoencoder are held; nil: as those of the denoiser.
     ///   - denoiserOnly: leaves text encoders and autoencoder out, which sampling opens when it needs them.
     /// - Throws: as `init(contentsOf:precision:)`.
     public convenience init(
-        _ reader: CheckpointReader, precision: WeightPrecision = .float32, denoiserOnly: Bool = false
+        _ reader: CheckpointReader, precision: WeightPrecision = .float32, otherPrecision: WeightPrecision? = nil,
+        denoiserOnly: Bool = false
     ) throws {
+        let otherPrecision = otherPrecision ?? precision
         let config = try DenoiserRegistry.config(architecture: reader.header.architecture, json: reader.header.config)
         let layers = reader.format == .packed ? try config.skeleton().store.weightedLayers : []
         let parameters = try CheckpointParameters(
@@ -71,8 +74,8 @@ extension DiffusionPipeline {
         try self.init(
             denoiser: denoiser,
             textEncoders: denoiserOnly
-                ? [] : TextEncoder.names.compactMap { try TextEncoder($0, in: reader, precision: precision) },
-            vae: denoiserOnly ? nil : AutoencoderKL(in: reader, precision: precision),
+                ? [] : TextEncoder.names.compactMap { try TextEncoder($0, in: reader, precision: otherPrecision) },
+            vae: denoiserOnly ? nil : AutoencoderKL(in: reader, precision: otherPrecision),
             schedulerJSON: reader.header.scheduler, modelIndexJSON: reader.header.modelIndex)
     }
 

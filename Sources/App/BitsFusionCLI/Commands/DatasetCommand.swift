@@ -5,7 +5,7 @@ import ArgumentParser
 import BitsFusion
 import Foundation
 
-struct DatasetCommand: ParsableCommand {
+struct DatasetCommand: CommandOfProcesses {
     static let configuration = CommandConfiguration(
         commandName: "dataset",
         abstract: "Make a training set from captioned images or prompts.",
@@ -26,6 +26,8 @@ struct DatasetCommand: ParsableCommand {
             Images that cannot be used are counted, listed and skipped, up to --skip-limit. An interrupted or killed \
             run continues with --resume, to the same file; until it is complete its samples are in <output>.part.
 
+            Processes that `mpirun` starts share the images or prompts.
+
             Examples:
 
               bitsfusion dataset photos/ --model sd15.h5 -o set.h5
@@ -40,6 +42,7 @@ struct DatasetCommand: ParsableCommand {
     @OptionGroup(title: "Images") var preparation: ImageOptions
     @OptionGroup(title: "Synthesis") var synthesis: SynthesisOptions
     @OptionGroup(title: "Resuming") var saving: SavingOptions
+    @OptionGroup(title: "Several processes") var processes: ProcessOptions
     @OptionGroup var common: CommonOptions
 
     struct MainOptions: ParsableArguments {
@@ -180,6 +183,7 @@ struct DatasetCommand: ParsableCommand {
     func run() throws {
         common.apply()
         InterruptFlag.install()
+        try Processes.start(processes, common)
         try DatasetRun(self).run()
     }
 }

@@ -11,15 +11,19 @@ struct DatasetRun {
     private let encoder: PromptEncoder
     private var name: String { command.main.model.name }
     private var output: String { command.main.output }
+    private var communicator: any Communicator { Processes.communicator }
 
     init(_ command: DatasetCommand) throws {
         self.command = command
         let output = command.main.output
         let inputs = try [command.main.model.path(), command.images, command.synthesis.synthesize].compactMap { $0 }
-        try Output.checkCanCreate(output, keeping: inputs)
-        for path in [LatentSetLog.folder(of: output), Self.skippedList(of: output)] {
-            try Output.checkIsNoInput(path, keeping: inputs)
+        if Processes.communicator.isFirst {
+            try Output.checkCanCreate(output, keeping: inputs)
+            for path in [LatentSetLog.folder(of: output), Self.skippedList(of: output)] {
+                try Output.checkIsNoInput(path, keeping: inputs)
+            }
         }
+        try Processes.agree(onArgumentsAnd: [command.main.model.path()])
         model = try StagedPipeline(command.main.model, activations: .float32)
         config = try model.config()
         guard model.reader.textEncoder != nil else {
@@ -50,29 +54,38 @@ struct DatasetRun {
             "bucketStep": "\(options.aspectBuckets ? bucketStep(vae) : 0)",
             "captionColumn": options.captionColumn ?? "text", "seed": "\(command.main.seed)",
         ]
+        try Processes.agree(on: [("settings", try settings.json())])
         guard let log = try open(settings, block: 1) else { return }
         let images = try addingFile(name) {
             try ImageLatents(source, buckets: buckets, vae: vae, for: config, seed: command.main.seed)
         }
         let progress = ProgressReporter(
-            "encoding", total: source.count, unit: "images", isQuiet: command.common.quiet, first: log.count)
+            "encoding", total: source.count, unit: "images", isQuiet: command.common.quiet, first: log.file?.count ?? 0)
         var truncated = 0
-        let isComplete = try addingFile(path) {
-            try images.encode(
-                into: log, workers: options.workers ?? max(Threads.count / 2, 1), skipLimit: options.skipLimit ?? 100,
-                checkCaption: { if try encoder.truncatedText($0) != nil { truncated += 1 } },
-                progress: { done in
-                    progress.update(done, note: log.skipped.isEmpty ? "" : "\(log.skipped.count) skipped")
-                    return !InterruptFlag.isSet
-                })
+        func update(_ done: Int) {
+            let skipped = log.file?.skipped.count ?? 0
+            progress.update(done, note: skipped == 0 ? "" : "\(skipped) skipped")
+        }
+        let workers = options.workers ?? max(Threads.count / 2, 1)
+        let checkCaption = { (caption: String) in
+            if try encoder.truncatedText(caption) != nil { truncated += 1 }
+        }
+        try unlessInterrupted(log, of: source.count) {
+            try addingFile(path) {
+                try images.encode(
+                    into: log.file, workers: workers, skipLimit: options.skipLimit ?? 100, communicator: communicator,
+                    checkCaption: checkCaption, interruption: InterruptFlag.check, progress: update)
+            }
         }
         progress.endLine()
-        guard isComplete else { throw interrupted(log.count, of: source.count) }
-        if truncated > 0 {
-            Output.warning("\(path): \(truncated) captions have more than 75 tokens; the text encoder ignores the rest")
+        var counts = [Int64(truncated)]
+        try communicator.sum(&counts)
+        if counts[0] > 0 {
+            Output.warning("\(path): \(counts[0]) captions have more than 75 tokens; the text encoder ignores the rest")
         }
-        try finish(log, settings, inputs: [])
-        try reportSkipped(log)
+        guard let file = log.file else { return }
+        try finish(file, settings, inputs: [])
+        try reportSkipped(file)
     }
 
     private func vae() throws -> AutoencoderKL? {
@@ -155,21 +168,23 @@ struct DatasetRun {
             "guidanceScale": "\(generation.guidanceScale)", "batchSize": "\(generation.batchSize)",
             "seed": "\(command.main.seed)",
         ]
+        try Processes.agree(on: [("settings", try settings.json())])
         guard let log = try open(settings, block: generation.batchSize, total: teacher.count) else { return }
         let progress = ProgressReporter(
-            "sampling", total: teacher.count, unit: "samples", isQuiet: command.common.quiet, first: log.count)
+            "sampling", total: teacher.count, unit: "samples", isQuiet: command.common.quiet,
+            first: log.file?.count ?? 0)
         let size = try model.imageSize(of: nil)
-        try addingFile(name) {
-            try teacher.sample(
-                into: log,
-                embeddings: { try encoder.embeddings($0, options: PromptOptions(imageSize: size)) },
-                progress: {
-                    progress.update(Int($0))
-                    if InterruptFlag.isSet { throw interrupted(log.count, of: teacher.count) }
-                })
+        try unlessInterrupted(log, of: teacher.count) {
+            try addingFile(name) {
+                try teacher.sample(
+                    into: log.file, communicator: communicator,
+                    embeddings: { try encoder.embeddings($0, options: PromptOptions(imageSize: size)) },
+                    interruption: InterruptFlag.check, progress: { progress.update(Int($0)) })
+            }
         }
         progress.endLine()
-        try finish(log, settings, inputs: [path])
+        guard let file = log.file else { return }
+        try finish(file, settings, inputs: [path])
     }
 
     // MARK: Output
@@ -181,8 +196,34 @@ struct DatasetRun {
             shiftFactor: vae?.config.shiftFactor ?? 0, conditionChannels: config.conditionChannels, options: [:])
     }
 
+    /// The samples so far, which the first process writes.
+    private struct Log {
+        /// nil in the other processes.
+        var file: LatentSetLog?
+    }
+
+    /// Opens the samples so far in the first process.
+    ///
+    /// - Returns: nil if the set is complete, in all processes.
+    private func open(_ settings: LatentSetSettings, block: Int, total: Int? = nil) throws -> Log? {
+        let file = communicator.isFirst ? try openedLog(settings, block: block, total: total) : nil
+        return try communicator.any(file != nil) ? Log(file: file) : nil
+    }
+
+    /// Runs `body`; after a signal, the first process says what is saved.
+    ///
+    /// - Throws: what `body` throws; `Interrupted`.
+    private func unlessInterrupted(_ log: Log, of total: Int, _ body: () throws -> Void) throws {
+        do {
+            try body()
+        } catch  where InterruptFlag.isSet && (error is Interrupted || error is PeerFailure) {
+            try log.file?.sync()
+            throw interrupted(log.file?.count ?? 0, of: total)
+        }
+    }
+
     /// The samples so far; nil if the set is complete.
-    private func open(_ settings: LatentSetSettings, block: Int, total: Int? = nil) throws -> LatentSetLog? {
+    private func openedLog(_ settings: LatentSetSettings, block: Int, total: Int?) throws -> LatentSetLog? {
         let exists = FileManager.default.fileExists(atPath: output)
         let saved = try LatentSetLog.savedSettings(of: output)
         let saving = command.saving
@@ -219,7 +260,12 @@ struct DatasetRun {
     }
 
     private func interrupted(_ done: Int, of total: Int) -> Interrupted {
-        Interrupted(
+        // Several processes end with the same line, which is printed once.
+        if communicator.size > 1 {
+            return Interrupted(
+                note: "samples are saved in \(LatentSetLog.folder(of: output)); continue with --resume")
+        }
+        return Interrupted(
             note: "\(done) of \(total) samples saved in \(LatentSetLog.folder(of: output)); continue with --resume")
     }
 

@@ -172,8 +172,10 @@ struct DistillCommand: CommandOfProcesses {
         let start = try stage == .one ? stageOne() : stageTwo()
         let options = try settings(stage, for: start.student)[stage]
         let teacher = try start.teacher.map {
-            try $0.open(precision: options.teacherDtype == .bfloat16 ? .bfloat16 : .float32)
+            try $0.openForTraining(
+                precision: options.teacherDtype == .bfloat16 ? .bfloat16 : .float32, denoiserOnly: true)
         }
+        try teacher?.denoiser.store.shareWeights(between: Processes.communicator)
         let data = try trainingData(start.student, options)
         let trainer = try addingFile(start.name) {
             try DistillationTrainer(
@@ -256,7 +258,7 @@ struct DistillCommand: CommandOfProcesses {
     }
 
     private func fullPrecision(_ reference: ModelReference) throws -> DiffusionPipeline {
-        let pipeline = try reference.open()
+        let pipeline = try reference.openForTraining()
         if pipeline.recipe != nil {
             throw CommandError(
                 .badData,
@@ -287,7 +289,7 @@ struct DistillCommand: CommandOfProcesses {
                 )
             }
         }
-        return try addingFile(student) { try DiffusionPipeline(checkpoint) }
+        return try addingFile(student) { try DiffusionPipeline(checkpoint, otherPrecision: .keep16Bit) }
     }
 
     /// The given model, or the one that the recipe names, which must be unchanged.

@@ -7,7 +7,7 @@ import BitsFusion
 import Foundation
 import ShapesWorld
 
-struct EvaluateCommand: ParsableCommand {
+struct EvaluateCommand: CommandOfProcesses {
     static let configuration = CommandConfiguration(
         commandName: "evaluate",
         abstract: "Score models on the same prompts and seeds.",
@@ -26,6 +26,8 @@ struct EvaluateCommand: ParsableCommand {
             model's images; 95 % intervals and p-values of the differences in CLIP score. `bitsfusion import` makes \
             the file for --clip.
 
+            Processes that `mpirun` starts share the images.
+
             Examples:
 
               bitsfusion evaluate shapes stage1.h5 stage2.h5 packed.h5 --grid grid.png
@@ -41,6 +43,7 @@ struct EvaluateCommand: ParsableCommand {
     @OptionGroup(title: "Common options") var main: MainOptions
     @OptionGroup(title: "Sampling options") var sampling: SamplingChoices
     @OptionGroup(title: "Computation options") var computation: ComputationOptions
+    @OptionGroup(title: "Several processes") var processes: ProcessOptions
     @OptionGroup var common: CommonOptions
 
     struct MainOptions: ParsableArguments {
@@ -154,9 +157,14 @@ struct EvaluateCommand: ParsableCommand {
     func run() throws {
         common.apply()
         InterruptFlag.install()
+        try Processes.start(processes, common)
+        let communicator = Processes.communicator
         let (clip, grid, output) = (main.clip, main.grid, main.output)
         let inputs = try models.map { try $0.path() } + [clip, main.prompts, main.data].compactMap { $0 }
-        try Output.checkCanCreate([grid, output, main.imageScores].compactMap { $0 }, keeping: inputs)
+        if communicator.isFirst {
+            try Output.checkCanCreate([grid, output, main.imageScores].compactMap { $0 }, keeping: inputs)
+        }
+        try Processes.agree(onArgumentsAnd: inputs)
         if let prompts = main.prompts, let clip {
             return try evaluate(PromptFile.records(at: prompts), of: prompts, clip: clip)
         }
@@ -199,10 +207,10 @@ struct EvaluateCommand: ParsableCommand {
             let pipeline = try model.open(precision: .keep16Bit)
             computation.activations.apply(to: pipeline)
             let progress = common.progress(model.name, total: evaluator.suite.prompts.count, unit: "images")
-            let (score, modelImages) = try evaluator.evaluate(pipeline) { share in
-                try InterruptFlag.check()
-                progress.update(share: share)
-            }
+            let result = try evaluator.evaluate(
+                pipeline, communicator: communicator, interruption: InterruptFlag.check,
+                progress: { progress.update(share: $0) })
+            guard let (score, modelImages) = result else { continue }
             let scores = evaluator.imageScores(modelImages)
             rows.append(
                 EvaluatedModel(
@@ -211,6 +219,7 @@ struct EvaluateCommand: ParsableCommand {
             baseline = baseline ?? scores
             images.append(modelImages)
         }
+        guard communicator.isFirst else { return }
         if let grid { try writeGrid(images, evaluator.suite, to: grid) }
         if let file = main.imageScores {
             let table = imageScoreTable(images, evaluator)
@@ -307,15 +316,16 @@ extension EvaluateCommand {
         let encoder = try addingFile(clip) { try ImageTextEncoder(contentsOf: clip) }
         let evaluation = try PromptEvaluation(
             prompts: prompts, clip: encoder, options: options, inputs: inputs, seed: sampling.seed,
-            shown: main.grid == nil ? 0 : main.columns)
+            shown: main.grid == nil ? 0 : main.columns, communicator: Processes.communicator)
         try encoder.warnOfTruncation(prompts.map(\.text), in: path)
         var results: [(model: ModelReference, measured: ImageMeasurements)] = []
         for (model, pipeline) in zip(models, pipelines) {
             let measured = try evaluation.measure(pipeline, reference: results.first?.measured.images) { label in
                 common.progress(label, total: prompts.count, unit: "images")
             }
-            results.append((model, measured))
+            if let measured { results.append((model, measured)) }
         }
+        guard Processes.communicator.isFirst else { return }
         let table = try PromptScoreTable(evaluation, clip: clip, results: results)
         if let grid = main.grid {
             try writeGrid(

@@ -59,11 +59,11 @@ struct SampleRun {
             randomNumbers: choices.rng ?? (isLatent ? .torch : .philox))
         let progress = command.common.progress(
             "sampling", total: options.steps * conditions.count, unit: conditions.count == 1 ? "steps" : "image steps")
-        let samples = try model.samples(
-            pipeline, conditions, seeds: seeds, options: options, inputs: inputs, from: command.image.latents
-        ) { share in
-            progress.update(share: share)
-            try InterruptFlag.check()
+        let samples = try model.checked(from: command.image.latents) {
+            try pipeline.generate(conditions, seeds: seeds, options: options, inputs: inputs) { share in
+                progress.update(share: share)
+                try InterruptFlag.check()
+            }
         }
         progress.endLine()
         return (samples, options)

@@ -32,6 +32,22 @@ struct ModelReference: ExpressibleByArgument, Hashable {
         try addingFile(name) { try DiffusionPipeline(contentsOf: path(), precision: precision) }
     }
 
+    /// Opens the model for training: its text encoders and autoencoder, which are not trained, stay in 16 bits where
+    /// they are stored in 16 bits.
+    ///
+    /// - Parameters:
+    ///   - precision: how the weights of the denoiser are held.
+    ///   - denoiserOnly: leaves text encoders and autoencoder out.
+    /// - Returns: the model.
+    /// - Throws: as `open(precision:)`.
+    func openForTraining(precision: WeightPrecision = .float32, denoiserOnly: Bool = false) throws -> DiffusionPipeline
+    {
+        try addingFile(name) {
+            try DiffusionPipeline(
+                CheckpointReader(path()), precision: precision, otherPrecision: .keep16Bit, denoiserOnly: denoiserOnly)
+        }
+    }
+
     /// The argument and the SHA-256 of the file, as documents refer to their model.
     ///
     /// - Throws: `FileError`, `ShippedModelError`.

@@ -110,6 +110,15 @@ enum Processes {
         }
     }
 
+    /// Checks that the command line and the contents of `files` are the same in all processes.
+    ///
+    /// - Throws: `CommandError`, naming the file and a process; `FileError`.
+    static func agree(onArgumentsAnd files: [String]) throws {
+        guard job != nil else { return }
+        let arguments = CommandLine.arguments.dropFirst().joined(separator: " ")
+        try agree(on: [("arguments", arguments)] + files.map { ($0, try FileDigest.sha256(ofFile: $0)) })
+    }
+
     /// Ends this process's part of the run, and prints why the run ended.
     ///
     /// - Parameters:

@@ -26,10 +26,15 @@ struct ImageMeasurements {
 struct StoredImage {
     private let width, height: Int
     /// `[height, width, 3]`.
-    private let bytes: [UInt8]
+    let bytes: [UInt8]
 
     /// The image, rounded to 8 bits.
     init(_ image: RGBImage) { (width, height, bytes) = (image.width, image.height, image.interleaved) }
+
+    /// The image of these bytes, `[height, width, 3]`.
+    init(_ bytes: ArraySlice<UInt8>, size: SampleSize) {
+        (width, height, self.bytes) = (size.width, size.height, Array(bytes))
+    }
 
     var image: RGBImage { RGBImage(width: width, height: height, interleaved: bytes) }
 }
@@ -61,6 +66,8 @@ struct PromptEvaluation {
     let seed: UInt64
     /// The number of images of each model that are kept for a grid.
     let shown: Int
+    /// The processes that share the images. The measurements do not depend on their number.
+    let communicator: any Communicator
     private let textFeatures: Tensor
 
     /// The number of prompts or images that are encoded at once.
@@ -69,10 +76,10 @@ struct PromptEvaluation {
     /// - Throws: the tokenizer's error for text that it cannot represent.
     init(
         prompts: [PromptRecord], clip: ImageTextEncoder, options: GenerationOptions, inputs: SamplingInputs,
-        seed: UInt64, shown: Int
+        seed: UInt64, shown: Int, communicator: any Communicator = SingleProcess()
     ) throws {
         (self.prompts, self.clip, self.options, self.inputs) = (prompts, clip, options, inputs)
-        (self.seed, self.shown) = (seed, shown)
+        (self.seed, self.shown, self.communicator) = (seed, shown, communicator)
         textFeatures = try clip.textFeatures(prompts.map(\.text))
     }
 
@@ -82,42 +89,29 @@ struct PromptEvaluation {
     ///   - model: a latent model with text encoder and VAE.
     ///   - reference: the images of the first model; nil for the first model.
     ///   - progress: makes a reporter of a step of the work, by its name.
-    /// - Returns: the measurements, and the images that are needed later.
-    /// - Throws: what opening and sampling throw; `Interrupted`.
+    /// - Returns: the measurements, and the images that are needed later; nil in all processes but the first.
+    /// - Throws: what opening and sampling throw; `Interrupted`; `PeerFailure`.
     func measure(
         _ model: StagedPipeline, reference: [StoredImage]?, progress: (String) -> ProgressReporter
-    ) throws -> ImageMeasurements {
+    ) throws -> ImageMeasurements? {
         // Texts that the first model cuts off, the others usually cut off too.
         let conditions = try conditions(of: model, warns: reference == nil)
         let sampled = try latents(of: model, conditions, progress("\(model.name): sampling"))
-        guard let vae = try model.decoder() else {
-            preconditionFailure("\(model.name): no VAE; the command checks it")
-        }
-        let reporter = progress("\(model.name): decoding")
-        var seconds = sampled.seconds
+        let start = ContinuousClock.now
+        let decoded = try decodedImages(sampled.latents, of: model, progress("\(model.name): decoding"))
+        guard let (images, features) = decoded else { return nil }
+        let seconds = sampled.seconds + Numbers.seconds(start.duration(to: .now))
         var comparison = reference.map { _ in ImageErrors() }
-        var (kept, features): ([StoredImage], [Tensor]) = ([], [])
-        for first in stride(from: 0, to: prompts.count, by: Self.chunk) {
-            let indices = first..<min(first + Self.chunk, prompts.count)
-            let start = ContinuousClock.now
-            let images = try indices.map { index in
+        if let reference {
+            for (image, other) in zip(images, reference) {
                 try InterruptFlag.check()
-                reporter.update(index)
-                return decoded(sampled.latents.sliced(axis: 0, index..<index + 1), vae)
-            }
-            seconds += Numbers.seconds(start.duration(to: .now))
-            features.append(clip.imageFeatures(images.map(\.image)))
-            for (index, image) in zip(indices, images) {
-                if let reference { comparison?.add(image.image, reference: reference[index].image) }
-                if reference == nil || index < shown { kept.append(image) }
+                comparison?.add(image.image, reference: other.image)
             }
         }
-        reporter.update(prompts.count)
-        reporter.endLine()
-        let all = Tensor.concatenated(features, axis: 0)
         return ImageMeasurements(
-            features: all, scores: clipScores(imageFeatures: all, textFeatures: textFeatures), comparison: comparison,
-            secondsPerImage: seconds / Double(prompts.count), size: sampled.size, images: kept)
+            features: features, scores: clipScores(imageFeatures: features, textFeatures: textFeatures),
+            comparison: comparison, secondsPerImage: seconds / Double(prompts.count), size: sampled.size,
+            images: reference == nil ? images : Array(images.prefix(shown)))
     }
 
     /// The text encoders' output for all prompts.
@@ -135,6 +129,8 @@ struct PromptEvaluation {
     }
 
     /// Samples with the denoiser, which is released before the VAE is opened.
+    ///
+    /// - Returns: the latents in all processes, `[K, C, H, W]`.
     private func latents(
         of model: StagedPipeline, _ conditions: PromptEmbeddings, _ reporter: ProgressReporter
     ) throws -> (latents: Tensor, size: ModelSize, seconds: Double) {
@@ -143,15 +139,59 @@ struct PromptEvaluation {
         try addingFile(model.name) { try conditions.validate(for: config, size: options.size) }
         let start = ContinuousClock.now
         let seeds = prompts.indices.map { seed &+ UInt64($0) }
-        let samples = try addingFile(model.name) {
-            try model.samples(pipeline, conditions, seeds: seeds, options: options, inputs: inputs) { share in
-                try InterruptFlag.check()
-                reporter.update(share: share)
-            }
+        let samples = try model.checked {
+            try pipeline.generate(
+                conditions, seeds: seeds, options: options, inputs: inputs, communicator: communicator,
+                interruption: InterruptFlag.check, progress: { reporter.update(share: $0) })
         }
         let seconds = Numbers.seconds(start.duration(to: .now))
         reporter.endLine()
-        return (samples, try ModelSize(of: pipeline, file: model.reader.path), seconds)
+        let shape = pipeline.sampleShape(batch: prompts.count, size: options.size)
+        let values = try communicator.broadcast(samples?.values)
+        return (
+            Tensor(values, shape: shape), try ModelSize(of: pipeline, file: model.reader.path), seconds
+        )
+    }
+
+    /// Decodes the latents `[K, C, H, W]` in chunks, which the processes share.
+    ///
+    /// - Returns: the images and their CLIP features `[K, P]`; nil in all processes but the first.
+    private func decodedImages(
+        _ latents: Tensor, of model: StagedPipeline, _ reporter: ProgressReporter
+    ) throws -> (images: [StoredImage], features: Tensor)? {
+        guard let vae = try model.decoder() else {
+            preconditionFailure("\(model.name): no VAE; the command checks it")
+        }
+        let size = try model.imageSize(of: options.size)
+        let chunks = stride(from: 0, to: prompts.count, by: Self.chunk).map {
+            $0..<min($0 + Self.chunk, prompts.count)
+        }
+        var (done, images, features) = (0, [StoredImage](), [Float]())
+        var results: [Int: [UInt8]] = [:]
+        try communicator.distribute(Array(chunks.indices)) { chunk in
+            let images = try chunks[chunk].map { index in
+                try InterruptFlag.check()
+                return decoded(latents.sliced(axis: 0, index..<index + 1), vae)
+            }
+            let features = clip.imageFeatures(images.map(\.image))
+            return features.withUnsafeBufferPointer { Array(UnsafeRawBufferPointer($0)) } + images.flatMap(\.bytes)
+        } collect: { chunk, bytes in
+            results[chunk] = bytes
+            done += chunks[chunk].count
+            reporter.update(done)
+        }
+        reporter.endLine()
+        guard communicator.isFirst else { return nil }
+        for (chunk, range) in chunks.enumerated() {
+            guard let bytes = results.removeValue(forKey: chunk) else { continue }
+            let imageBytes = 3 * size.height * size.width
+            let featureBytes = bytes.count - range.count * imageBytes
+            features += bytes[..<featureBytes].withUnsafeBytes { Array($0.bindMemory(to: Float.self)) }
+            for start in stride(from: featureBytes, to: bytes.count, by: imageBytes) {
+                images.append(StoredImage(bytes[start..<start + imageBytes], size: size))
+            }
+        }
+        return (images, Tensor(features, shape: [prompts.count, features.count / max(prompts.count, 1)]))
     }
 
     /// The image of latents `[1, C, H, W]`.

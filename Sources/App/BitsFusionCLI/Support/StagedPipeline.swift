@@ -73,24 +73,23 @@ struct StagedPipeline {
         return SampleSize(height: sample.height * factor, width: sample.width * factor)
     }
 
-    /// Samples with an open denoiser. `inputsFile` is the file of the given latents, for messages.
+    /// Runs `generate`, which samples with the open denoiser, and checks the samples.
     ///
-    /// - Throws: what sampling and `progress` throw; `CommandError` for samples that are not finite.
-    func samples(
-        _ pipeline: DiffusionPipeline, _ conditions: PromptEmbeddings, seeds: [UInt64], options: GenerationOptions,
-        inputs: SamplingInputs = SamplingInputs(), from inputsFile: String? = nil,
-        progress: @escaping (Double) throws -> Void
-    ) throws -> Tensor {
+    /// - Parameters:
+    ///   - inputsFile: the file of the given latents, for messages.
+    ///   - generate: returns nil in processes that do not get the samples.
+    /// - Returns: what `generate` returns.
+    /// - Throws: what `generate` throws; `CommandError` for samples that are not finite.
+    func checked<Samples>(from inputsFile: String? = nil, _ generate: () throws -> Samples) throws -> Samples {
         let samples = try addingFile(name) {
             do {
-                return try pipeline.generate(
-                    conditions, seeds: seeds, options: options, inputs: inputs, progress: progress)
+                return try generate()
             } catch let error as PipelineError {
                 // The model's own shapes were checked before: those of the inputs are wrong.
                 throw CommandError(error.category, "\(inputsFile ?? name): \(error)")
             }
         }
-        guard samples.isFinite else {
+        if let tensor = samples as? Tensor, !tensor.isFinite {
             throw CommandError(
                 .badData, "\(name): samples: not finite; use a smaller --guidance-scale, or another model")
         }

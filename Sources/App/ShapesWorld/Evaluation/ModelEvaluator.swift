@@ -47,17 +47,24 @@ public struct ModelEvaluator {
     ///
     /// - Parameters:
     ///   - model: a model with the tokenizer of the shapes world.
-    ///   - progress: called with the share of the work that is done, 0...1. It may throw to interrupt.
-    /// - Returns: the scores, and the images `[N, 3, 32, 32]` in the order of `suite.prompts`.
-    /// - Throws: `PipelineError`, `SamplerError`, `TimeFeatureError`, and what `progress` throws.
+    ///   - communicator: the processes that share the images. The images do not depend on their number.
+    ///   - interruption: called in every process after each step of sampling; it may throw to interrupt.
+    ///   - progress: called in the first process with the share of the images that are done, 0...1.
+    /// - Returns: the scores, and the images `[N, 3, 32, 32]` in the order of `suite.prompts`; nil in all processes but
+    ///   the first.
+    /// - Throws: `PipelineError`, `SamplerError`, `TimeFeatureError`, what `interruption` throws, `PeerFailure`.
     public func evaluate(
-        _ model: DiffusionPipeline, progress: ((Double) throws -> Void)? = nil
-    ) throws -> (score: ModelScore, images: Tensor) {
+        _ model: DiffusionPipeline, communicator: any Communicator = SingleProcess(),
+        interruption: @escaping () throws -> Void = {}, progress: @escaping (Double) -> Void = { _ in }
+    ) throws -> (score: ModelScore, images: Tensor)? {
         let prompts = suite.prompts
         let conditions = try PromptEmbeddings(prompts: prompts.map(\.caption.text), pipeline: model)
         let start = DispatchTime.now().uptimeNanoseconds
-        let images = try model.generate(
-            conditions, seeds: prompts.map(\.seed), options: options.generation, progress: progress)
+        guard
+            let images = try model.generate(
+                conditions, seeds: prompts.map(\.seed), options: options.generation, communicator: communicator,
+                interruption: interruption, progress: progress)
+        else { return nil }
         let seconds = Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9
         let composition = compositionalScore(images)
         let score = ModelScore(

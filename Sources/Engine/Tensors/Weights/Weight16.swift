@@ -6,22 +6,49 @@ public final class Weight16: WeightSource, @unchecked Sendable {
     public let name: String
     public let shape: [Int]
     public let type: ElementType
-    /// The stored bit patterns, row-major.
-    public let bits: [UInt16]
 
-    public init(name: String, bits: [UInt16], shape: [Int], type: ElementType) {
-        precondition(bits.count == shape.reduce(1, *), "\(name): \(bits.count) values for shape \(shape)")
+    private enum Memory {
+        case own([UInt16])
+        case mapped(UnsafeBufferPointer<UInt16>, owner: AnyObject)
+    }
+    private let memory: Memory
+
+    /// A weight with bit patterns of its own, row-major.
+    public convenience init(name: String, bits: [UInt16], shape: [Int], type: ElementType) {
+        self.init(name, .own(bits), count: bits.count, shape: shape, type: type)
+    }
+
+    /// A weight whose bit patterns, row-major, are in mapped memory, which exists as long as `owner`.
+    public convenience init(
+        name: String, mapped bits: UnsafeBufferPointer<UInt16>, owner: AnyObject, shape: [Int], type: ElementType
+    ) {
+        self.init(name, .mapped(bits, owner: owner), count: bits.count, shape: shape, type: type)
+    }
+
+    private init(_ name: String, _ memory: Memory, count: Int, shape: [Int], type: ElementType) {
+        precondition(count == shape.reduce(1, *), "\(name): \(count) values for shape \(shape)")
         self.name = name
-        self.bits = bits
+        self.memory = memory
         self.shape = shape
         self.type = type
     }
+
+    /// The stored bit patterns, row-major.
+    public func withUnsafeBits<Result>(_ body: (UnsafeBufferPointer<UInt16>) throws -> Result) rethrows -> Result {
+        switch memory {
+        case .own(let bits): try bits.withUnsafeBufferPointer(body)
+        case .mapped(let bits, let owner): try withExtendedLifetime(owner) { try body(bits) }
+        }
+    }
+
+    /// The stored bit patterns, row-major.
+    public var bits: [UInt16] { withUnsafeBits { Array($0) } }
 
     public var parameters: [Parameter] { [] }
 
     public func tensor() -> Tensor {
         let dense = Tensor(unsafeUninitialized: shape)
-        bits.withUnsafeBufferPointer { Float16Bits.decode($0, type, into: dense.pointer) }
+        withUnsafeBits { Float16Bits.decode($0, type, into: dense.pointer) }
         return dense
     }
 
@@ -30,7 +57,7 @@ public final class Weight16: WeightSource, @unchecked Sendable {
         let rowLength = shape.dropFirst().reduce(1, *)
         return Tensor(shape) { [self] rows, values in
             let decode = type == .float16 ? kernels.float_from_half : kernels.float_from_bfloat
-            bits.withUnsafeBufferPointer { bits in
+            withUnsafeBits { bits in
                 let stored = bits[rows.lowerBound * rowLength..<rows.upperBound * rowLength]
                 decode(UnsafeBufferPointer(rebasing: stored).baseAddress, values, stored.count)
             }

@@ -3,6 +3,7 @@
 // C latent channels, h w size of latents, H W size of images.
 
 import Checkpoints
+import Communication
 import Files
 import Foundation
 import Images
@@ -41,35 +42,69 @@ public struct ImageLatents {
         self.seed = seed
     }
 
-    /// Encodes the images from the one at index `log.count` on and adds them to `log`.
+    /// Encodes the images from the one at index `log.count` on and adds them to `log`. Several processes share the
+    /// images; the log does not depend on their number.
     ///
     /// - Parameters:
-    ///   - log: the set.
-    ///   - workers: images that are decoded at the same time.
+    ///   - log: the set in the first process; nil in the others.
+    ///   - workers: images that a process decodes at the same time.
     ///   - skipLimit: the number of images that may be skipped.
+    ///   - communicator: the processes.
     ///   - checkCaption: throws for captions that the model's tokenizer cannot represent.
-    ///   - progress: called after each image; false ends the run.
-    /// - Returns: whether all images are in the log.
-    /// - Throws: `DataSetError.tooManySkipped`; the collection's error; `FileError`.
+    ///   - interruption: called in every process before each image; what it throws ends the run in all of them. What
+    ///     is in the log stays there.
+    ///   - progress: called in the first process with the number of images in the log.
+    /// - Throws: `DataSetError.tooManySkipped`; the collection's error; `FileError`; what `interruption` throws;
+    ///   `PeerFailure`.
     public func encode(
-        into log: LatentSetLog, workers: Int, skipLimit: Int, checkCaption: (String) throws -> Void,
-        progress: (_ done: Int) -> Bool
-    ) throws -> Bool {
-        var isComplete = true
-        try PreparedImages(source, buckets: buckets, workers: workers).read(from: log.count) { image in
-            switch Result(catching: { try sample(image, checkCaption) }) {
-            case .success(let sample): try log.append(sample)
-            case .failure(let error):
-                try log.append(SkippedSample(key: image.key, reason: "\(error)"))
-                guard log.skipped.count <= skipLimit else {
-                    throw DataSetError.tooManySkipped(limit: skipLimit, last: image.key, reason: "\(error)")
-                }
+        into log: LatentSetLog?, workers: Int, skipLimit: Int, communicator: any Communicator = SingleProcess(),
+        checkCaption: (String) throws -> Void, interruption: () throws -> Void = {},
+        progress: (_ done: Int) -> Void = { _ in }
+    ) throws {
+        func add(_ record: [UInt8], to log: LatentSetLog) throws {
+            try log.append(record: record)
+            if log.skipped.count > skipLimit, let last = log.skipped.last {
+                throw DataSetError.tooManySkipped(limit: skipLimit, last: last.key, reason: last.reason)
             }
-            isComplete = progress(log.count)
-            return isComplete
+            progress(log.count)
         }
-        try log.sync()
-        return isComplete || log.count == source.count
+        func read(from index: Int, _ body: ([UInt8]) throws -> Bool) throws {
+            try PreparedImages(source, buckets: buckets, workers: workers).read(from: index) { image in
+                try interruption()
+                return try body(LatentSetLog.record(of: entry(image, checkCaption)))
+            }
+        }
+        if communicator.size == 1, let log {
+            // Images are decoded ahead without a pause.
+            try read(from: log.count) { record in
+                try add(record, to: log)
+                return true
+            }
+        } else {
+            let blocks = stride(from: log?.count ?? 0, to: source.count, by: Self.imagesPerTask)
+            try communicator.distributeInOrder(Array(blocks)) { start in
+                var records: [[UInt8]] = []
+                try read(from: start) { record in
+                    records.append(record)
+                    return records.count < Self.imagesPerTask
+                }
+                return LatentSetLog.joined(records)
+            } collect: { _, result in
+                guard let log else { return }
+                for record in LatentSetLog.separated(result) { try add(record, to: log) }
+            }
+        }
+        try log?.sync()
+    }
+
+    /// The images that a process encodes before it reports their latents.
+    private static let imagesPerTask = 8
+
+    private func entry(_ image: PreparedImage, _ checkCaption: (String) throws -> Void) -> LatentSetLog.Entry {
+        switch Result(catching: { try sample(image, checkCaption) }) {
+        case .success(let sample): .sample(sample)
+        case .failure(let error): .skipped(SkippedSample(key: image.key, reason: "\(error)"))
+        }
     }
 
     private func sample(_ prepared: PreparedImage, _ checkCaption: (String) throws -> Void) throws -> LatentSample {

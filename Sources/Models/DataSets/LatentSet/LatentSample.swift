@@ -101,6 +101,11 @@ public struct LatentSetSettings: Codable, Hashable, Sendable {
         self.trajectoryTimesteps = trajectoryTimesteps
         self.options = options
     }
+
+    /// The settings as JSON.
+    ///
+    /// - Throws: `EncodingError` for numbers that JSON cannot represent.
+    public func json() throws -> String { String(decoding: try JSONEncoder.compact.encode(self), as: UTF8.self) }
 }
 
 /// A sample of the source that is not in the set.

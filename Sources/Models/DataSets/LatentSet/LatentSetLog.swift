@@ -82,8 +82,7 @@ public final class LatentSetLog {
         let samples = folder + "/samples.log"
         if !FileManager.default.fileExists(atPath: Self.settingsPath(folder)) {
             unlink(samples)
-            let text = String(decoding: try JSONEncoder.compact.encode(settings), as: UTF8.self)
-            try AtomicFile.write(text, to: Self.settingsPath(folder))
+            try AtomicFile.write(settings.json(), to: Self.settingsPath(folder))
         }
         descriptor = open(samples, O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
         guard descriptor >= 0 else { throw FileError.cannotCreate(path: samples, code: errno) }
@@ -95,33 +94,54 @@ public final class LatentSetLog {
 
     // MARK: Writing
 
-    /// Adds a sample.
+    /// Adds a sample, or one that is left out of the set.
     ///
     /// - Throws: `FileError.appendFailed`. The log then ends after the sample before.
-    public func append(_ sample: LatentSample) throws {
-        var record = Record(key: sample.key, captions: sample.captions, timeIDs: sample.timeIDs)
-        record.shapes = sample.values.mapValues(\.shape)
-        try append(record) { body in
+    public func append(_ entry: Entry) throws { try append(record: Self.record(of: entry)) }
+
+    /// The record of an entry, which another process can append.
+    ///
+    /// - Throws: `EncodingError` for numbers that JSON cannot represent.
+    static func record(of entry: Entry) throws -> [UInt8] {
+        var record: Record
+        var values: [UInt8] = []
+        switch entry {
+        case .sample(let sample):
+            record = Record(key: sample.key, captions: sample.captions, timeIDs: sample.timeIDs)
+            record.shapes = sample.values.mapValues(\.shape)
             for name in sample.values.keys.sorted() {
-                sample.values[name]?.withUnsafeBufferPointer { values in
-                    Float16Bits.encode(values, .float16).withUnsafeBytes { body.append(contentsOf: $0) }
+                sample.values[name]?.withUnsafeBufferPointer { buffer in
+                    Float16Bits.encode(buffer, .float16).withUnsafeBytes { values.append(contentsOf: $0) }
                 }
             }
+        case .skipped(let sample): record = Record(key: sample.key, skipped: sample.reason)
         }
-    }
-
-    /// Adds a sample that is left out of the set.
-    ///
-    /// - Throws: as `append(_:)` of a sample in the set.
-    public func append(_ sample: SkippedSample) throws {
-        try append(Record(key: sample.key, skipped: sample.reason)) { _ in }
-        skipped.append(sample)
-    }
-
-    private func append(_ record: Record, values: (inout [UInt8]) -> Void) throws {
         let json = [UInt8](try JSONEncoder.compact.encode(record))
-        var body = Self.bytes(UInt32(json.count)) + json
-        values(&body)
+        return bytes(UInt32(json.count)) + json + values
+    }
+
+    /// Records one after the other, each with its size, as one message of a process.
+    static func joined(_ records: [[UInt8]]) -> [UInt8] { records.flatMap { bytes(UInt32($0.count)) + $0 } }
+
+    /// The records of `joined(_:)`.
+    static func separated(_ message: [UInt8]) -> [[UInt8]] {
+        var records: [[UInt8]] = []
+        var start = 0
+        while start < message.count {
+            let end = start + 4 + Int(integer(message, start))
+            records.append(Array(message[start + 4..<end]))
+            start = end
+        }
+        return records
+    }
+
+    /// Adds an entry of which `record(of:)` has made `body`.
+    ///
+    /// - Throws: as `append(_:)`.
+    func append(record body: [UInt8]) throws {
+        guard let record = Self.record(in: body) else {
+            preconditionFailure("LatentSetLog: \(body.count) bytes are no record")
+        }
         let bytes = Self.bytes(UInt32(body.count)) + Self.bytes(CRC32.checksum(of: body)) + body
         let code = bytes.withUnsafeBytes { writeAll($0, to: descriptor, at: end) }
         guard code == 0 else {
@@ -130,6 +150,7 @@ public final class LatentSetLog {
         }
         end += bytes.count
         count += 1
+        if let reason = record.skipped { skipped.append(SkippedSample(key: record.key, reason: reason)) }
     }
 
     /// Syncs the log to disk.
@@ -201,14 +222,21 @@ public final class LatentSetLog {
     private func record(at offset: Int, withValues: Bool) throws -> (Record, ArraySlice<UInt8>, next: Int)? {
         guard let head = try bytes(at: offset, count: 8) else { return nil }
         let (count, checksum) = (Self.integer(head, 0), Self.integer(head, 4))
-        guard count >= 4, let body = try bytes(at: offset + 8, count: Int(count)), CRC32.checksum(of: body) == checksum
+        guard count >= 4, let body = try bytes(at: offset + 8, count: Int(count)), CRC32.checksum(of: body) == checksum,
+            let record = Self.record(in: body)
         else { return nil }
-        let json = Int(Self.integer(body, 0))
+        let values = 4 + Int(Self.integer(body, 0))
+        return (record, withValues ? body[values...] : [], offset + 8 + Int(count))
+    }
+
+    /// What the bytes of a record say; nil for other bytes.
+    private static func record(in body: [UInt8]) -> Record? {
+        let json = Int(integer(body, 0))
         guard json <= body.count - 4,
             let record = try? JSONDecoder().decode(Record.self, from: Data(body[4..<4 + json])),
             record.shapes.values.reduce(0, { $0 + 2 * $1.reduce(1, *) }) == body.count - 4 - json
         else { return nil }
-        return (record, withValues ? body[(4 + json)...] : [], offset + 8 + Int(count))
+        return record
     }
 
     /// nil where the log ends before.

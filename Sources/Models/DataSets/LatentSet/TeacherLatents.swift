@@ -2,6 +2,7 @@
 // Samples of the full-precision model itself as a latent set, for distillation without images.
 // B samples of a block, C channels, h w size of latents, S stored states of a trajectory.
 
+import Communication
 import Files
 import Foundation
 import Networks
@@ -57,42 +58,62 @@ public struct TeacherLatents {
         return stored.map { timesteps[$0] }
     }
 
-    /// Samples from index `log.count` on and adds the results to `log`, which keeps complete blocks only.
+    /// Samples from index `log.count` on and adds the results to `log`, which keeps complete blocks only. Several
+    /// processes share the blocks; the log does not depend on their number.
     ///
     /// - Parameters:
-    ///   - log: the set.
+    ///   - log: the set in the first process; nil in the others.
+    ///   - communicator: the processes.
     ///   - embeddings: the conditions of prompts.
-    ///   - progress: called with the number of finished samples, with fractions; what it throws ends the run.
-    /// - Throws: `DataSetError.encodingNotFinite` with samples that are not finite; what sampling and `progress` throw.
+    ///   - interruption: called in every process after each step; what it throws ends the run in all of them.
+    ///   - progress: called in the first process with the number of finished samples; in a run of one process with
+    ///     fractions.
+    /// - Throws: `DataSetError.encodingNotFinite` with samples that are not finite; what sampling and `interruption`
+    ///   throw; `PeerFailure`.
     public func sample(
-        into log: LatentSetLog, embeddings: ([String]) throws -> PromptEmbeddings,
-        progress: @escaping (Double) throws -> Void
+        into log: LatentSetLog?, communicator: any Communicator = SingleProcess(),
+        embeddings: ([String]) throws -> PromptEmbeddings, interruption: @escaping () throws -> Void = {},
+        progress: @escaping (Double) -> Void = { _ in }
     ) throws {
-        while log.count < count {
-            let block = log.count..<min(log.count + options.batchSize, count)
-            let texts = block.map { prompts[$0 / imagesPerPrompt] }
-            var states: [Tensor] = []
-            var step = 0
-            let start = log.count
-            let samples = try pipeline.generate(
-                try embeddings(texts), seeds: block.map { firstSeed &+ UInt64($0) }, options: options,
-                progress: { try progress(Double(start) + $0 * Double(block.count)) },
-                observe: { input, _ in
-                    if stored.contains(step) { states.append(input) }
-                    step += 1
-                })
-            guard samples.isFinite, states.allSatisfy(\.isFinite) else { throw DataSetError.encodingNotFinite }
-            for (row, index) in block.enumerated() {
-                try log.append(sample(index, texts[row], samples, states, row))
+        let blocks = Array(stride(from: log?.count ?? 0, to: count, by: options.batchSize))
+        try communicator.distributeInOrder(blocks) { start in
+            let entries = try entries(block(at: start), embeddings) { done in
+                try interruption()
+                if communicator.size == 1 { progress(Double(start) + done) }
             }
-            try progress(Double(log.count))
+            return LatentSetLog.joined(try entries.map { try LatentSetLog.record(of: $0) })
+        } collect: { _, result in
+            guard let log else { return }
+            for record in LatentSetLog.separated(result) { try log.append(record: record) }
+            progress(Double(log.count))
         }
-        try log.sync()
+        try log?.sync()
+    }
+
+    private func block(at start: Int) -> Range<Int> { start..<min(start + options.batchSize, count) }
+
+    /// The samples of one block; `progress` gets their number, with fractions.
+    private func entries(
+        _ block: Range<Int>, _ embeddings: ([String]) throws -> PromptEmbeddings,
+        progress: @escaping (Double) throws -> Void
+    ) throws -> [LatentSetLog.Entry] {
+        let texts = block.map { prompts[$0 / imagesPerPrompt] }
+        var states: [Tensor] = []
+        var step = 0
+        let samples = try pipeline.generate(
+            try embeddings(texts), seeds: block.map { firstSeed &+ UInt64($0) }, options: options,
+            progress: { try progress($0 * Double(block.count)) },
+            observe: { input, _ in
+                if stored.contains(step) { states.append(input) }
+                step += 1
+            })
+        guard samples.isFinite, states.allSatisfy(\.isFinite) else { throw DataSetError.encodingNotFinite }
+        return block.enumerated().map { .sample(sample($1, texts[$0], samples, states, $0)) }
     }
 
     private func sample(
         _ index: Int, _ prompt: String, _ samples: Tensor, _ states: [Tensor], _ row: Int
-    ) throws -> LatentSample {
+    ) -> LatentSample {
         func sliced(_ tensor: Tensor) -> Tensor { tensor.sliced(axis: 0, row..<row + 1) }
         let latents = sliced(samples)
         var values = [LatentSetName.mean: latents.reshaped(Array(latents.shape.dropFirst()))]
