@@ -86,18 +86,21 @@ static void sum_parts(int32_t *values, const int *counts, int piece) {
         MPI_Reduce_scatter(MPI_IN_PLACE, values, counts, MPI_INT32_T, MPI_SUM, MPI_COMM_WORLD);
         memmove(values + starts[adapter.rank], values, (size_t)counts[adapter.rank] * sizeof *values);
     } else {
-        // In turns, so that all processes send and receive at the same time.
+        // In turns, so that all processes send and receive at the same time. Not in place: MPICH 4.0 reads from the
+        // address that stands for MPI_IN_PLACE.
         int longest = 0;
         for (int rank = 0; rank < adapter.size; rank++) longest = counts[rank] > longest ? counts[rank] : longest;
+        int32_t *sums = malloc((size_t)piece * sizeof *sums);
+        if (sums == NULL) MPI_Abort(MPI_COMM_WORLD, 1);
         for (int first = 0; first < longest; first += piece)
             for (int rank = 0; rank < adapter.size; rank++) {
                 const int left = counts[rank] - first, part = left < piece ? left : piece;
                 if (left <= 0) continue;
-                int32_t *term = values + starts[rank] + first;
-                const bool receives = rank == adapter.rank;
-                MPI_Reduce(receives ? MPI_IN_PLACE : term, receives ? term : NULL, part, MPI_INT32_T, MPI_SUM, rank,
-                           MPI_COMM_WORLD);
+                int32_t *terms = values + starts[rank] + first;
+                MPI_Reduce(terms, sums, part, MPI_INT32_T, MPI_SUM, rank, MPI_COMM_WORLD);
+                if (rank == adapter.rank) memcpy(terms, sums, (size_t)part * sizeof *sums);
             }
+        free(sums);
     }
     free(starts);
 }
