@@ -84,6 +84,71 @@ import Testing
         }
     }
 
+    /// Words of two bfloat16: `[rows, columns]` with an even number of rows → `[rows / 2, columns]`.
+    private func pairs(_ table: bf_kernel_table, _ x: [Float], rows: Int, columns: Int) -> [Float] {
+        floats(rows / 2 * columns) { to in
+            for pair in 0..<rows / 2 {
+                let words = UnsafeMutableRawPointer(to + pair * columns).assumingMemoryBound(to: UInt32.self)
+                x.withUnsafeBufferPointer { x in
+                    guard let first = x.baseAddress else { return }
+                    table.bfloat_pairs(first + 2 * pair * columns, first + (2 * pair + 1) * columns, words, columns)
+                }
+            }
+        }
+    }
+
+    @Test("products of bfloat16 agree with the definition for rounded operands", arguments: KernelTable.available)
+    func bfloatProducts(table: KernelTable) throws {
+        let kernels = table.kernels
+        for size in Self.sizes {
+            let (m, n, k) = (size[0], size[1], size[2] / 2 * 2)
+            let a = normal([k, m], stream: 1).values, b = normal([k, n], stream: 2).values
+            let c = normal([m, n + 3], stream: 3).values, columnBias = normal([n], stream: 6).values
+            // A is read as its transpose, so that both operands have their pairs in columns.
+            let left = try GuardedBuffer(pairs(kernels, a, rows: k, columns: m))
+            let right = try GuardedBuffer(pairs(kernels, b, rows: k, columns: n))
+            let panels = prepacked(kernels, depth: k / 2, columns: n) {
+                kernels.prepack(right.pointer, k / 2, n, n, $0)
+            }
+            let result = floats(c.count, from: c) { to in
+                var product = bf_gemm(
+                    rows: m, columns: n, depth: k / 2, a: left.pointer, a_row: 1, a_column: m, b: nil, c: to,
+                    c_row: n + 3, row_bias: nil, column_bias: nil, addend: nil, accumulate: true)
+                panels.withUnsafeBufferPointer { panels in
+                    columnBias.withUnsafeBufferPointer { columns in
+                        (product.b, product.column_bias) = (panels.baseAddress, columns.baseAddress)
+                        kernels.gemm_bfloat(&product)
+                    }
+                }
+            }
+            func rounded(_ x: [Float]) -> [Double] { Tensor(x, shape: [x.count]).roundedToBFloat16.map(Double.init) }
+            let (x, y) = (rounded(a), rounded(b))
+            var expected = c.map(Double.init)
+            for i in 0..<m {
+                for j in 0..<n {
+                    expected[i * (n + 3) + j] += Double(columnBias[j])
+                    for l in 0..<k { expected[i * (n + 3) + j] += x[l * m + i] * y[l * n + j] }
+                }
+            }
+            expectClose(
+                result, expected, .float32Reduction(n: k + 4, magnitude: Double(k) * 1.3 + 4), "\(size)")
+        }
+    }
+
+    @Test("pairs of bfloat16 are rounded as single ones", arguments: KernelTable.available)
+    func bfloatPairs(table: KernelTable) {
+        let first: [Float] = [1, -1.00390625, 3.0e38, .nan, .infinity, 1e-40, 0, -0.0] + normal([37], stream: 1).values
+        let second = normal([first.count], stream: 2).values
+        var words = [UInt32](repeating: 0, count: first.count)
+        for (x, y) in [(first, second), (second, first)] {
+            table.kernels.bfloat_pairs(x, y, &words, x.count)
+            var (low, high) = ([UInt16](repeating: 0, count: x.count), [UInt16](repeating: 0, count: x.count))
+            reference.bfloat_from_float(x, &low, x.count)
+            reference.bfloat_from_float(y, &high, x.count)
+            #expect(words == zip(low, high).map { UInt32($0) | UInt32($1) << 16 })
+        }
+    }
+
     @Test("panels of image patches contain the columns of im2col", arguments: KernelTable.available)
     func patches(table: KernelTable) throws {
         let kernels = table.kernels
@@ -113,5 +178,13 @@ import Testing
                 #expect(result == expected, "\(height)x\(width), kernel \(kernel), stride \(stride)")
             }
         }
+    }
+}
+
+extension Tensor {
+    /// The values rounded to bfloat16.
+    var roundedToBFloat16: [Float] {
+        let bits = withUnsafeBufferPointer { Float16Bits.encode($0, .bfloat16) }
+        return Weight16(name: "", bits: bits, shape: shape, type: .bfloat16).tensor().values
     }
 }

@@ -20,6 +20,18 @@ static bool runs_avx512(void) {
     return runs_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
+
+void bf_gemm_avx512bf16(const bf_gemm *product);
+
+// The table for AVX-512, with the instructions for bfloat16 where the processor has them; complete before any call.
+static bf_kernel_table avx512_table;
+
+__attribute__((constructor)) static void complete_avx512_table(void) {
+    avx512_table = bf_table_avx512;
+    if (!runs_avx512() || !__builtin_cpu_supports("avx512bf16")) return;
+    avx512_table.gemm_bfloat = bf_gemm_avx512bf16;
+    avx512_table.bfloat_name = "avx512bf16";
+}
 #endif
 
 const bf_kernel_table *bf_kernels_named(const char *name) {
@@ -27,7 +39,7 @@ const bf_kernel_table *bf_kernels_named(const char *name) {
     if (strcmp(name, "portable") == 0) return &bf_table_portable;
 #if defined(__x86_64__)
     if (strcmp(name, "avx2") == 0 && runs_avx2()) return &bf_table_avx2;
-    if (strcmp(name, "avx512") == 0 && runs_avx512()) return &bf_table_avx512;
+    if (strcmp(name, "avx512") == 0 && runs_avx512()) return &avx512_table;
 #endif
     return NULL;
 }
@@ -39,7 +51,7 @@ static const bf_kernel_table *choose(void) {
         if (named != NULL) return named;
     }
 #if defined(__x86_64__)
-    if (runs_avx512()) return &bf_table_avx512;
+    if (runs_avx512()) return &avx512_table;
     if (runs_avx2()) return &bf_table_avx2;
 #endif
     return &bf_table_portable;

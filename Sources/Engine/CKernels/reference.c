@@ -16,11 +16,11 @@
 
 #define BF_VECTOR 1
 
+#include "reference_quantization.inc"
+
 #include "reference_gemm.inc"
 
 #include "reference_winograd.inc"
-
-#include "reference_quantization.inc"
 
 #include "reference_fixed_point.inc"
 

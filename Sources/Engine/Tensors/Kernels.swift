@@ -18,3 +18,6 @@ package func hasKernels(named name: String) -> Bool { bf_kernels_named(name) != 
 
 /// The name of the instruction set in use: `avx512`, `avx2` or `portable`.
 public var kernelInstructionSet: String { String(cString: kernels.name) }
+
+/// The instructions of products in bfloat16: `avx512bf16`, or `float32` on processors without instructions for them.
+public var bfloat16InstructionSet: String { String(cString: kernels.bfloat_name) }

@@ -113,6 +113,7 @@ import Testing
             (.two, "teacherDtype", { $0.teacherDtype = .bfloat16 }),
             (.one, "teacherDtype", { $0.teacherDtype = .float16 }),
             (.one, "training.momentDtype", { $0.training.momentDtype = .float16 }),
+            (.one, "training.precision", { $0.training.precision = .float16 }),
         ]
         for (stage, key, change) in changes {
             let error = #expect(throws: TrainingConfigError.self) {

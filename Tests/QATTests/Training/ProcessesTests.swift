@@ -61,6 +61,7 @@ import Testing
                 let options = Self.options(stage) {
                     $0.checkpointing = isLean ? .blocks : .none
                     $0.momentDtype = isLean ? .bfloat16 : .float32
+                    $0.precision = isLean ? .bfloat16 : nil
                 }
                 let trainer = try TinyDistillation.trainer(
                     stage, options, communicator: communicator, shardsOptimizer: isLean)

@@ -101,13 +101,14 @@ import Testing
         let sparser = loop {
             $0.saveEvery = 5
             $0.checkpointing = .blocks
+            $0.precision = .float32
         }
         try restore(state, into: sparser)
         #expect(sparser.step == 2)
         let changes: [(inout TrainingOptions) -> Void] = [
             { $0.batchSize = 3 }, { $0.learningRate = 0.06 }, { $0.seed = 10 },
             { $0.averageDecay = nil }, { $0.schedule.warmupSteps = 3 }, { $0.microBatchSize = 1 },
-            { $0.momentDtype = .bfloat16 },
+            { $0.momentDtype = .bfloat16 }, { $0.precision = .bfloat16 },
         ]
         for change in changes {
             let error = #expect(throws: TrainingStateError.self) { try restore(state, into: loop(change)) }

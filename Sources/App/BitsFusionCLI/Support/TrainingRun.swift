@@ -41,6 +41,12 @@ struct TrainingRun {
             throw CommandError(.usage, "\(output): \(occupied)")
         }
         try Processes.agree(on: [("step", "\(loop.step)")])
+        if loop.options.precision == .bfloat16, ProductPrecision.bfloat16Time > 1.1 {
+            let ratio = Numbers.fixed(ProductPrecision.bfloat16Time, 1)
+            Output.warning(
+                "precision: bfloat16: products take \(ratio) times as long as in float32 on this processor; float32 is "
+                    + "faster here")
+        }
         // The others would measure the same.
         let monitor = try TrainingMonitor(
             loop, isFirst ? observation : TrainingObservation(), folder: isFirst ? saving.loggingDir : nil)

@@ -114,6 +114,7 @@ typedef struct {
 
 typedef struct {
     const char *_Nonnull name;  // "avx512", "avx2", "portable", "reference"
+    const char *_Nonnull bfloat_name;  // of the instructions of gemm_bfloat: "avx512bf16", or "float32"
 
     // The arrays are indexed by operation; Swift code reads them with the accessors below (bf_unary_kernel, ...).
     // out[i] = a[i] op b[i];  in place allowed
@@ -187,6 +188,10 @@ typedef struct {
     size_t vector_width;  // floats per vector
     // C = A B with B in prepacked panels.
     void (*_Nonnull gemm)(const bf_gemm *product);
+    // The same product of bfloat16: an element of A and B is a word of two neighbors along the depth, the first in the
+    // low half, and `depth`, `a_row` and `a_column` count words. The panels are those of floats. Sums are Float32; the
+    // order and rounding of the additions depend on the instruction set.
+    void (*_Nonnull gemm_bfloat)(const bf_gemm *product);
     // Panels of B [depth, columns], leading dimension ld. `panels` has room for depth floats per column, with the
     // number of columns rounded up to a multiple of vector_width.
     void (*_Nonnull prepack)(const float *x, size_t depth, size_t columns, size_t ld, float *panels);
@@ -256,6 +261,8 @@ typedef struct {
     void (*_Nonnull half_from_float)(const float *x, uint16_t *out, size_t n);
     void (*_Nonnull float_from_bfloat)(const uint16_t *x, float *out, size_t n);
     void (*_Nonnull bfloat_from_float)(const float *x, uint16_t *out, size_t n);
+    // out[i] = the bfloat16 of first[i] in the low half and that of second[i] in the high half
+    void (*_Nonnull bfloat_pairs)(const float *first, const float *second, uint32_t *out, size_t n);
 } bf_kernel_table;
 
 /// Tells the processor that the caller polls a value that another core will change.

@@ -8,9 +8,9 @@ import Synchronization
 /// A memory layout of a weight that a kernel reads.
 enum PrepackedForm: Hashable, Sendable {
     /// `[OC, IC]` as the right operand of x Wᵀ.
-    case linear(outputs: Int, inputs: Int)
+    case linear(outputs: Int, inputs: Int, isBFloat: Bool = false)
     /// `[OC, IC]` as the right operand of g W, the gradient of x.
-    case linearGradient(outputs: Int, inputs: Int)
+    case linearGradient(outputs: Int, inputs: Int, isBFloat: Bool = false)
     /// `[OC, IC, 3, 3]` transformed for F(m x m, 3 x 3): [(m + 2)², OC, IC].
     case winograd(m: Int, outputs: Int, inputs: Int)
     /// The same with kernels rotated by 180 degrees, for the gradient of the input: [(m + 2)², IC, OC].

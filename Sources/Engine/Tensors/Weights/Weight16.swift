@@ -42,7 +42,12 @@ public final class Weight16: WeightSource, @unchecked Sendable {
     }
 
     /// The stored bit patterns, row-major.
-    public var bits: [UInt16] { withUnsafeBits { Array($0) } }
+    public var bits: [UInt16] {
+        switch memory {
+        case .own(let bits): bits
+        case .mapped: withUnsafeBits { Array($0) }
+        }
+    }
 
     public var parameters: [Parameter] { [] }
 

@@ -39,7 +39,10 @@ public struct DistillationObjective {
     /// - Throws: what the data throws.
     public func callAsFunction(_ part: MicroBatch, random: inout Philox) throws -> StepLoss {
         let start = ContinuousClock.now
-        let batch = try data.batch(part.samples, textDropping: options.textDropping, random: &random)
+        // Frozen text encoders compute as in sampling, also where the data prepares batches on other threads.
+        let batch = try withProductPrecision(.float32) {
+            try data.batch(part.samples, textDropping: options.textDropping, random: &random)
+        }
         let dataSeconds = (ContinuousClock.now - start) / .seconds(1)
         let times = options.timesteps.draw(part.count, trainTimesteps: schedule.trainTimesteps, using: &random)
         random.skipToBlock()

@@ -33,11 +33,13 @@ extension TrainingLoop {
             let start = clock.now
             var random = MicroBatches.random(index, ofStep: step, seed: options.seed)
             let samples = index * gradients.microBatches.size..<(index + 1) * gradients.microBatches.size
-            let loss = try objective(MicroBatch(step: step, samples: samples), &random)
-            if let accumulator {
-                try accumulator.adding { loss.total.backward() }
-            } else {
-                loss.total.backward()
+            try withProductPrecision(gradients.precision) {
+                let loss = try objective(MicroBatch(step: step, samples: samples), &random)
+                if let accumulator {
+                    try accumulator.adding { loss.total.backward() }
+                } else {
+                    loss.total.backward()
+                }
             }
             return (clock.now - start) / .seconds(1)
         }

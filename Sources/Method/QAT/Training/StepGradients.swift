@@ -24,6 +24,7 @@ struct StepGradients {
 
     let microBatches: MicroBatches
     let seed: UInt64
+    let precision: ElementType
     let communicator: any Communicator
     /// nil where a step has one micro-batch, whose gradients need no sum.
     let accumulator: GradientAccumulator?
@@ -38,6 +39,7 @@ struct StepGradients {
     ) {
         microBatches = MicroBatches(options)
         seed = options.seed
+        precision = options.precision ?? .float32
         self.communicator = communicator
         let process = (communicator.rank, communicator.size)
         accumulator =
@@ -89,10 +91,12 @@ struct StepGradients {
     /// The backward pass of one micro-batch, with its share of the loss.
     private func differentiate(_ index: Int, step: Int, _ objective: Objective) throws -> StepLoss {
         var random = MicroBatches.random(index, ofStep: step, seed: seed)
-        let loss = try objective(microBatches.batch(index, ofStep: step), &random)
-        let share = microBatches.share(index)
-        (share == 1 ? loss.total : loss.total * share).backward()
-        return loss
+        return try withProductPrecision(precision) {
+            let loss = try objective(microBatches.batch(index, ofStep: step), &random)
+            let share = microBatches.share(index)
+            (share == 1 ? loss.total : loss.total * share).backward()
+            return loss
+        }
     }
 
     private func ownLosses(

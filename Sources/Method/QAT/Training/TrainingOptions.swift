@@ -24,6 +24,9 @@ public struct TrainingOptions: Codable, Hashable, Sendable {
     public var averageDecay: Float?
     /// Element type of the optimizer's moments: Float32, or bfloat16 with stochastic rounding and half the memory.
     public var momentDtype: ElementType
+    /// The type to which linear layers round the operands of their matrix products, Float32 or bfloat16; nil: Float32.
+    /// Sums, results, weights, gradients and moments are Float32 in any case.
+    public var precision: ElementType?
     /// Gradient checkpointing of the UNet. Results are bit-equal with and without it.
     public var checkpointing: GradientCheckpointing
     public var seed: UInt64
@@ -35,7 +38,8 @@ public struct TrainingOptions: Codable, Hashable, Sendable {
         schedule: LearningRateSchedule = .init(),
         weightDecay: Float = 0,
         beta1: Float = 0.9, beta2: Float = 0.99, maximumGradientNorm: Float? = 1, averageDecay: Float? = nil,
-        momentDtype: ElementType = .float32, checkpointing: GradientCheckpointing = .none,
+        momentDtype: ElementType = .float32, precision: ElementType? = nil,
+        checkpointing: GradientCheckpointing = .none,
         seed: UInt64 = 0, saveEvery: Int = 500
     ) {
         self.steps = steps
@@ -49,12 +53,13 @@ public struct TrainingOptions: Codable, Hashable, Sendable {
         self.maximumGradientNorm = maximumGradientNorm
         self.averageDecay = averageDecay
         self.momentDtype = momentDtype
+        self.precision = precision
         self.checkpointing = checkpointing
         self.seed = seed
         self.saveEvery = saveEvery
     }
 
-    /// `momentDtype` and `checkpointing` are optional.
+    /// `momentDtype` and `checkpointing` are optional, and so is what can be nil.
     public init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
         steps = try values.decode(Int.self, forKey: .steps)
@@ -68,6 +73,7 @@ public struct TrainingOptions: Codable, Hashable, Sendable {
         maximumGradientNorm = try values.decodeIfPresent(Float.self, forKey: .maximumGradientNorm)
         averageDecay = try values.decodeIfPresent(Float.self, forKey: .averageDecay)
         momentDtype = try values.decodeIfPresent(ElementType.self, forKey: .momentDtype) ?? .float32
+        precision = try values.decodeIfPresent(ElementType.self, forKey: .precision)
         checkpointing =
             try values.decodeIfPresent(GradientCheckpointing.self, forKey: .checkpointing) ?? .none
         seed = try values.decode(UInt64.self, forKey: .seed)
@@ -82,6 +88,7 @@ public struct TrainingOptions: Codable, Hashable, Sendable {
         var fixed = self
         fixed.saveEvery = 1
         fixed.checkpointing = .none
+        if fixed.precision == .float32 { fixed.precision = nil }
         return fixed
     }
 }
@@ -105,9 +112,10 @@ extension TrainingOptions {
             throw TrainingConfigError.range(
                 key: "training.\(key)", value: "\(value)", expected: "0 to below 1")
         }
-        guard momentDtype != .float16 else {
+        for (key, type) in [("momentDtype", momentDtype), ("precision", precision ?? .float32)]
+        where type == .float16 {
             throw TrainingConfigError.range(
-                key: "training.momentDtype", value: momentDtype.rawValue, expected: "float32 or bfloat16")
+                key: "training.\(key)", value: type.rawValue, expected: "float32 or bfloat16")
         }
         guard weightDecay >= 0, weightDecay.isFinite else {
             throw TrainingConfigError.range(

@@ -6,7 +6,8 @@ import CKernels
 
 /// `x` `[..., IC]` · `weight` `[OC, IC]`ᵀ + `bias` `[OC]` + `residual` `[..., OC]` → `[..., OC]`.
 public func linear(_ x: Tensor, weight: Tensor, bias: Tensor?, residual: Tensor? = nil) -> Tensor {
-    let product = LinearProduct(x, weightShape: weight.shape, bias, residual)
+    let product = LinearProduct(
+        x, weightShape: weight.shape, bias, residual, precision: ProductPrecision.current)
     let output = Tensor(unsafeUninitialized: product.outputShape)
     product.forward(x, weight, bias, residual, into: output)
     let (input, matrix) = (x.detached(), SavedTensor(weight))
@@ -31,9 +32,13 @@ public func linear(_ x: Tensor, weight: Tensor, bias: Tensor?, residual: Tensor?
 struct LinearProduct: Sendable {
     let rows, inputs, outputs: Int
     let outputShape: [Int]
+    /// Float32 or bfloat16.
+    let precision: ElementType
 
     /// - Precondition: the shapes of `linear`: x `[..., IC]`, weight `[OC, IC]`, bias `[OC]`, residual `[..., OC]`.
-    init(_ x: Tensor, weightShape: [Int], _ bias: Tensor?, _ residual: Tensor?) {
+    init(
+        _ x: Tensor, weightShape: [Int], _ bias: Tensor?, _ residual: Tensor?, precision: ElementType = .float32
+    ) {
         precondition(
             weightShape.count == 2 && x.rank > 0 && x.shape[x.rank - 1] == weightShape[1],
             "linear: x \(x.shape) · weight \(weightShape)ᵀ: inner dimensions differ")
@@ -45,10 +50,14 @@ struct LinearProduct: Sendable {
                 residual.shape == outputShape, "linear: residual \(residual.shape) for outputs \(outputShape)")
         }
         rows = outputShape.dropLast().reduce(1, *)
+        self.precision = precision
     }
 
     /// With at most one vector of rows, the weight is read once in place and x is prepacked instead.
     private var isNarrow: Bool { rows <= kernels.vector_width }
+
+    /// Whether operands are rounded to bfloat16. The few rows of narrow products would not repay it.
+    private var isBFloat: Bool { precision == .bfloat16 && !isNarrow }
 
     func forward(_ x: Tensor, _ weight: Tensor, _ bias: Tensor?, _ residual: Tensor?, into output: Tensor) {
         guard rows > 0, outputs > 0 else { return }
@@ -56,15 +65,18 @@ struct LinearProduct: Sendable {
             forwardTransposed(x, weight, bias, residual, into: output)
             return
         }
-        let floats = PanelMatrix.floats(depth: inputs, columns: outputs)
-        let storage = weight.prepacked(.linear(outputs: outputs, inputs: inputs), floats: floats) {
-            PanelMatrix(transposed: weight).storage
-        }
-        PanelMatrix(storage, depth: inputs, columns: outputs).product(
-            rows: rows, LeftOperand(x.pointer, row: inputs), into: output.pointer, row: outputs,
-            ProductStart(
-                columnBias: bias.map { UnsafePointer($0.pointer) },
-                addend: residual.map { UnsafePointer($0.pointer) }))
+        let start = ProductStart(
+            columnBias: bias.map { UnsafePointer($0.pointer) }, addend: residual.map { UnsafePointer($0.pointer) })
+        let depth = isBFloat ? BFloatWords.count(inputs) : inputs
+        let storage = weight.prepacked(
+            .linear(outputs: outputs, inputs: inputs, isBFloat: isBFloat),
+            floats: PanelMatrix.floats(depth: depth, columns: outputs)
+        ) { isBFloat ? PanelMatrix(bfloatTransposed: weight).storage : PanelMatrix(transposed: weight).storage }
+        let panels = PanelMatrix(storage, depth: depth, columns: outputs, isBFloat: isBFloat)
+        let words = isBFloat ? BFloatWords.rows(x.pointer, rows: rows, columns: inputs) : nil
+        panels.product(
+            rows: rows, LeftOperand(words?.pointer ?? x.pointer, row: depth), into: output.pointer, row: outputs, start)
+        withExtendedLifetime(words) {}
     }
 
     /// outputᵀ = W xᵀ, transposed when it is stored.
@@ -95,14 +107,17 @@ struct LinearProduct: Sendable {
     func gradientOfInput(_ g: Tensor, _ weight: Tensor, isFrozen: Bool, shape: [Int]) -> Tensor {
         let gradient = Tensor(unsafeUninitialized: shape)
         guard gradient.count > 0 else { return gradient }
-        let floats = PanelMatrix.floats(depth: outputs, columns: inputs)
-        let make = { PanelMatrix(weight).storage }
+        let depth = isBFloat ? BFloatWords.count(outputs) : outputs
+        let make = { isBFloat ? PanelMatrix(bfloat: weight).storage : PanelMatrix(weight).storage }
         let storage =
             isFrozen
             ? weight.prepacked(
-                .linearGradient(outputs: outputs, inputs: inputs), floats: floats, make: make) : make()
-        PanelMatrix(storage, depth: outputs, columns: inputs).product(
-            rows: rows, LeftOperand(g.pointer, row: outputs), into: gradient.pointer, row: inputs)
+                .linearGradient(outputs: outputs, inputs: inputs, isBFloat: isBFloat),
+                floats: PanelMatrix.floats(depth: depth, columns: inputs), make: make) : make()
+        let words = isBFloat ? BFloatWords.rows(g.pointer, rows: rows, columns: outputs) : nil
+        PanelMatrix(storage, depth: depth, columns: inputs, isBFloat: isBFloat).product(
+            rows: rows, LeftOperand(words?.pointer ?? g.pointer, row: depth), into: gradient.pointer, row: inputs)
+        withExtendedLifetime(words) {}
         return gradient
     }
 
@@ -110,8 +125,15 @@ struct LinearProduct: Sendable {
     func gradientOfWeight(_ g: Tensor, _ x: Tensor) -> Tensor {
         let gradient = Tensor(unsafeUninitialized: [outputs, inputs])
         guard gradient.count > 0 else { return gradient }
-        PanelMatrix(x.pointer, depth: rows, columns: inputs, ld: inputs).product(
-            rows: outputs, .transposed(g.pointer, columns: outputs), into: gradient.pointer, row: inputs)
+        if isBFloat {
+            let words = BFloatWords.pairsOfRows(g.pointer, rows: rows, columns: outputs)
+            PanelMatrix(bfloat: x.reshaped([rows, inputs])).product(
+                rows: outputs, .transposed(words.pointer, columns: outputs), into: gradient.pointer, row: inputs)
+            withExtendedLifetime(words) {}
+        } else {
+            PanelMatrix(x.pointer, depth: rows, columns: inputs, ld: inputs).product(
+                rows: outputs, .transposed(g.pointer, columns: outputs), into: gradient.pointer, row: inputs)
+        }
         return gradient
     }
 }

@@ -34,8 +34,10 @@ struct ProductStart {
 /// B in panels.
 struct PanelMatrix {
     let storage: Storage
-    /// K and N.
+    /// K and N; K in words of two values for bfloat16.
     let depth, columns: Int
+    /// Whether the panels are of words of two bfloat16.
+    let isBFloat: Bool
 
     /// Columns of a panel.
     static let panel = 2 * kernels.vector_width
@@ -46,14 +48,14 @@ struct PanelMatrix {
         return depth * ((columns + vector - 1) / vector * vector)
     }
 
-    init(depth: Int, columns: Int) {
-        (self.depth, self.columns) = (depth, columns)
+    init(depth: Int, columns: Int, isBFloat: Bool = false) {
+        (self.depth, self.columns, self.isBFloat) = (depth, columns, isBFloat)
         storage = Storage(count: Self.floats(depth: depth, columns: columns))
     }
 
     /// Existing panels.
-    init(_ storage: Storage, depth: Int, columns: Int) {
-        (self.storage, self.depth, self.columns) = (storage, depth, columns)
+    init(_ storage: Storage, depth: Int, columns: Int, isBFloat: Bool = false) {
+        (self.storage, self.depth, self.columns, self.isBFloat) = (storage, depth, columns, isBFloat)
     }
 
     /// Prepacks a row-major [K, N] with leading dimension `ld`.
@@ -72,17 +74,17 @@ struct PanelMatrix {
             return
         }
         self.init(depth: depth, columns: columns)
-        let panel = Self.panel
         Threads.parallelFor(depth, grain: Threads.rowGrain(columns)) { range in
-            weight.forEachRows(of: range) { part, rows in
-                for column in stride(from: 0, to: columns, by: panel) {
-                    let count = min(panel, columns - column)
-                    let stride = Self.floats(depth: 1, columns: count)
-                    kernels.prepack(
-                        rows + column, part.count, count, columns,
-                        panels(from: column) + part.lowerBound * stride)
-                }
-            }
+            weight.forEachRows(of: range) { part, rows in packRows(rows, part.count, from: part.lowerBound) }
+        }
+    }
+
+    /// Prepacks the rows `first ..< first + count` of B, row-major.
+    func packRows(_ rows: UnsafePointer<Float>, _ count: Int, from first: Int) {
+        for column in stride(from: 0, to: columns, by: Self.panel) {
+            let width = min(Self.panel, columns - column)
+            let target = panels(from: column) + first * Self.floats(depth: 1, columns: width)
+            kernels.prepack(rows + column, count, width, columns, target)
         }
     }
 
@@ -109,7 +111,7 @@ struct PanelMatrix {
     /// The address of the panel that begins at `column`, a multiple of `panel`.
     func panels(from column: Int) -> UnsafeMutablePointer<Float> { storage.pointer + column * depth }
 
-    private func fill(_ body: (Range<Int>) -> Void) {
+    func fill(_ body: (Range<Int>) -> Void) {
         let grain = Threads.rowGrain(depth * Self.panel) * Self.panel
         Threads.parallelFor(columns, grain: grain, body)
     }
@@ -124,7 +126,8 @@ struct PanelMatrix {
         let isShort = rows * columns * depth < 1 << 17
         if isShort {
             panelProduct(
-                rows: rows, columns: columns, depth: depth, a, storage.pointer, into: c, row: cRow, start)
+                rows: rows, columns: columns, depth: depth, a, storage.pointer, into: c, row: cRow, start,
+                isBFloat: isBFloat)
         } else if rows * 2 >= columns {
             Threads.parallelFor(rows, grain: Self.rowGrain) { range in
                 let first = range.lowerBound
@@ -134,7 +137,7 @@ struct PanelMatrix {
                 panelProduct(
                     rows: range.count, columns: columns, depth: depth,
                     LeftOperand(a.pointer + first * a.row, row: a.row, column: a.column), storage.pointer,
-                    into: c + first * cRow, row: cRow, part)
+                    into: c + first * cRow, row: cRow, part, isBFloat: isBFloat)
             }
         } else {
             Threads.parallelFor(columns, grain: Self.panel) { range in
@@ -144,7 +147,7 @@ struct PanelMatrix {
                 part.addend = start.addend.map { $0 + first }
                 panelProduct(
                     rows: rows, columns: range.count, depth: depth, a, panels(from: first), into: c + first,
-                    row: cRow, part)
+                    row: cRow, part, isBFloat: isBFloat)
             }
         }
     }
@@ -157,11 +160,11 @@ struct PanelMatrix {
 @inline(__always)
 func panelProduct(
     rows: Int, columns: Int, depth: Int, _ a: LeftOperand, _ b: UnsafePointer<Float>,
-    into c: UnsafeMutablePointer<Float>, row cRow: Int, _ start: ProductStart = .init()
+    into c: UnsafeMutablePointer<Float>, row cRow: Int, _ start: ProductStart = .init(), isBFloat: Bool = false
 ) {
     var product = bf_gemm(
         rows: rows, columns: columns, depth: depth, a: a.pointer, a_row: a.row, a_column: a.column, b: b,
         c: c, c_row: cRow, row_bias: start.rowBias, column_bias: start.columnBias, addend: start.addend,
         accumulate: start.accumulates)
-    kernels.gemm(&product)
+    if isBFloat { kernels.gemm_bfloat(&product) } else { kernels.gemm(&product) }
 }
