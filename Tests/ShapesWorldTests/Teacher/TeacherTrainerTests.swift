@@ -75,6 +75,54 @@ import Testing
         }
     }
 
+    private func proxy(seed: UInt64) throws -> ClipProxy {
+        try ClipProxy(
+            config: ClipProxyConfig(textConfig: TinyModel.textConfig(), visionChannels: [8], visionStrides: [2]),
+            parameters: ParameterPath(ParameterStore(provider: RandomParameterProvider(seed: seed))))
+    }
+
+    @Test("with a CLIP-proxy the model has its text encoder, which is not trained")
+    func clipProxy() throws {
+        let config = try config {
+            $0.textEncoder = nil
+            $0.clipProxy = "clip.h5"
+        }
+        func trainer(_ proxy: ClipProxy, _ identity: String) throws -> TeacherTrainer {
+            try TeacherTrainer(config, unetConfig: TinyModel.config(), clipProxy: (proxy, identity))
+        }
+        let proxy = try proxy(seed: 9)
+        let run = try trainer(proxy, "a")
+        let before = bits(run)
+        try self.run(run)
+        let after = bits(run)
+        #expect(after[0] != before[0] && after[1] == before[1])
+        #expect(after[1].allSatisfy { proxy.store.bits[$0.key] == $0.value })
+        let folder = try TemporaryFolder(), path = folder.file("teacher.h5")
+        let interrupted = try trainer(proxy, "a")
+        try self.run(interrupted, until: 2)
+        try interrupted.write(to: path, manifest: TinyModel.manifest)
+        #expect(throws: TrainingStateError.self) { try trainer(self.proxy(seed: 8), "b").resume(from: path) }
+        #expect(try trainer(proxy, "a").resume(from: path))
+        #expect(throws: TrainingConfigError.self) { try self.trainer(config) }
+        // A model with another text encoder.
+        let other = try DiffusionPipeline(contentsOf: path)
+        #expect(throws: TrainingConfigError.self) {
+            try TeacherTrainer(
+                config, unetConfig: TinyModel.config(), from: (other, ""), clipProxy: (self.proxy(seed: 8), ""))
+        }
+    }
+
+    @Test("text encoder and CLIP-proxy exclude each other, and one of them is required", arguments: [true, false])
+    func eitherTextEncoder(both: Bool) throws {
+        let error = #expect(throws: TrainingConfigError.self) {
+            try trainer(
+                config {
+                    if both { $0.clipProxy = "clip.h5" } else { $0.textEncoder = nil }
+                })
+        }
+        #expect(error?.description.contains("textEncoder, clipProxy") == true)
+    }
+
     @Test(
         "a run resumed from its file ends bit-equal to an uninterrupted one, and the file contains the average", .slow)
     func resumes() throws {

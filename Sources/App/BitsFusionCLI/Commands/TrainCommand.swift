@@ -69,11 +69,15 @@ struct TrainCommand: CommandOfProcesses {
     private func trainTeacher() throws {
         var settings = try YAMLDocument.read(TeacherTrainingConfig.self, from: config)
         changes.apply(to: &settings.training)
-        let folder = PathParts(config).folder
-        let unetPath = folder.isEmpty || settings.unet.hasPrefix("/") ? settings.unet : "\(folder)/\(settings.unet)"
+        let unetPath = path(settings.unet)
+        let proxyPath = try settings.clipProxy.map {
+            $0 == ShippedModels.teacherName ? try ShippedModels.clipProxy() : path($0)
+        }
+        let inputs = [config, unetPath] + (proxyPath.map { [$0] } ?? [])
         let unetConfig = try DenoiserRegistry.config(file: unetPath)
         let trainer = try TeacherTrainer(
             settings, unetConfig: unetConfig, from: from.map { (try $0.open(), try $0.fileReference().sha256) },
+            clipProxy: try proxyPath.map { (try ClipProxy(file: $0), try FileDigest.sha256(ofFile: $0)) },
             validationSize: validation.size(of: nil), communicator: Processes.communicator,
             shardsOptimizer: sharding.shardOptimizer)
         let samples = try preview.interval.map { interval in
@@ -82,11 +86,13 @@ struct TrainCommand: CommandOfProcesses {
             return RecurringMeasurement(interval) { try trainer.withFinalWeights { _ in try images.image() } }
         }
         let manifest = try Output.manifest(
-            models: from.map { [$0] } ?? [], inputs: [config, unetPath], seed: settings.training.seed)
+            models: from.map { [$0] } ?? [], inputs: [config, unetPath],
+            named: proxyPath.map { [("clipProxy: \(settings.clipProxy ?? "")", $0)] } ?? [],
+            seed: settings.training.seed)
         try Processes.agree(on: [("settings", try trainer.identityText()), ("inputs", "\(manifest.inputs)")])
         try TrainingRun(
             loop: trainer.loop, output: output,
-            inputs: [config, unetPath] + (try from.map { [try $0.path()] } ?? []) + preview.inputs, label: "training",
+            inputs: inputs + (try from.map { [try $0.path()] } ?? []) + preview.inputs, label: "training",
             saving: saving, common: common,
             observation: TrainingObservation(
                 validation: validation.interval.map {
@@ -96,6 +102,12 @@ struct TrainCommand: CommandOfProcesses {
         .run(
             resume: trainer.resume(from:), train: trainer.run,
             write: { try trainer.write(to: output, manifest: manifest, as: dtype) })
+    }
+
+    /// The path of a file that the settings name relative to their own file.
+    private func path(_ name: String) -> String {
+        let folder = PathParts(config).folder
+        return folder.isEmpty || name.hasPrefix("/") ? name : "\(folder)/\(name)"
     }
 
     private func trainClipProxy() throws {

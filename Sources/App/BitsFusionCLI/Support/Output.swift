@@ -146,15 +146,17 @@ enum Output {
     /// - Parameters:
     ///   - models: models that were read.
     ///   - inputs: paths of the other files that were read.
+    ///   - named: further files with the names to record.
     ///   - seed: the seed of the run's random numbers, nil if it draws none.
     /// - Returns: the manifest, with the SHA-256 of every input.
     /// - Throws: `FileError` if an input cannot be read; `ShippedModelError`; `Interrupted`.
     static func manifest(
-        models: [ModelReference] = [], inputs: [String] = [], seed: UInt64? = nil
+        models: [ModelReference] = [], inputs: [String] = [], named: [(name: String, path: String)] = [],
+        seed: UInt64? = nil
     ) throws -> RunManifest {
-        let files = try inputs.map {
+        let files = try (inputs.map { ($0, $0) } + named).map { name, path in
             try InterruptFlag.check()
-            return FileReference(path: $0, sha256: try FileDigest.sha256(ofFile: $0))
+            return FileReference(path: name, sha256: try FileDigest.sha256(ofFile: path))
         }
         return RunManifest(
             toolVersion: toolVersion, commandLine: commandLine, seed: seed,
@@ -164,13 +166,23 @@ enum Output {
     /// The command line without `--resume` and the options of processes, which do not change the output.
     static var commandLine: [String] { ["bitsfusion"] + recorded(Array(CommandLine.arguments.dropFirst())) }
 
+    /// The arguments that must be the same in all processes.
+    static var decidingArguments: [String] {
+        removing(
+            flags: ["-q", "--quiet"], options: ["--threads"], from: recorded(Array(CommandLine.arguments.dropFirst())))
+    }
+
     static func recorded(_ arguments: [String]) -> [String] {
+        removing(flags: ["--resume", "--shard-optimizer"], options: ["--watchdog"], from: arguments)
+    }
+
+    private static func removing(flags: [String], options: [String], from arguments: [String]) -> [String] {
         var kept: [String] = [], isValue = false
         for argument in arguments {
+            let isOption = options.contains(argument)
             let isDropped =
-                isValue || ["--resume", "--shard-optimizer", "--watchdog"].contains(argument)
-                || argument.hasPrefix("--watchdog=")
-            isValue = argument == "--watchdog" && !isValue
+                isValue || isOption || flags.contains(argument) || options.contains { argument.hasPrefix($0 + "=") }
+            isValue = isOption && !isValue
             if !isDropped { kept.append(argument) }
         }
         return kept

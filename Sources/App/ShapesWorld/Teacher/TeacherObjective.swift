@@ -20,6 +20,8 @@ public struct LossWeighting: Codable, Hashable, Sendable {
 public struct TeacherObjective {
     public let denoiser: any Denoiser
     public let textEncoder: CLIPTextModel
+    /// Whether the loss has gradients with respect to the text encoder's weights.
+    public let trainsTextEncoder: Bool
     public let schedule: NoiseSchedule
     public let dataset: ShapesDataset
     /// Share of captions replaced by the empty prompt, 0...1.
@@ -51,7 +53,11 @@ public struct TeacherObjective {
         let target = schedule.target(sample: batch.pixels, noise: noise, timesteps: times)
         let prediction = denoiser(
             noisy, timesteps: Tensor(times.map(Float.init), shape: [batchSize]),
-            encoderHiddenStates: textEncoder(batch.tokens, batch: batchSize))
+            encoderHiddenStates: trainsTextEncoder
+                ? textEncoder(batch.tokens, batch: batchSize)
+                : withoutGradients {
+                    withProductPrecision(.float32) { textEncoder(batch.tokens, batch: batchSize) }
+                })
         let roots = times.map { weighting.weight(alphaCumprod: schedule.alphasCumprod[$0]).squareRoot() }
         let scale = Tensor(roots, shape: [batchSize, 1, 1, 1])
         return StepLoss(meanSquaredError(prediction * scale, target * scale))

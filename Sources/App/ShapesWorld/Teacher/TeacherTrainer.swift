@@ -15,6 +15,8 @@ public final class TeacherTrainer: Trainer {
     private let validation: ValidationDraws?
     /// Identifies the initial weights of the run; nil for random weights.
     private let start: String?
+    /// Identifies the CLIP-proxy whose text encoder the model has.
+    private let clipProxy: String?
 
     /// A run from random initial weights, drawn from the config's seed, or from the weights of another model.
     ///
@@ -22,6 +24,7 @@ public final class TeacherTrainer: Trainer {
     ///   - config: data and training.
     ///   - unetConfig: the architecture.
     ///   - start: a model of the same architecture to continue from, and an identity that changes with its contents.
+    ///   - clipProxy: the proxy of `config.clipProxy`, and an identity that changes with its contents.
     ///   - validationSize: the number of samples of `validationLoss`; 0 for none. The training does not depend on it.
     ///   - communicator: the processes that share the work. The result does not depend on their number.
     ///   - shardsOptimizer: as for `TrainingLoop`.
@@ -29,7 +32,8 @@ public final class TeacherTrainer: Trainer {
     ///   `start`'s.
     public init(
         _ config: TeacherTrainingConfig, unetConfig: any DenoiserConfig,
-        from start: (pipeline: DiffusionPipeline, identity: String)? = nil, validationSize: Int = 0,
+        from start: (pipeline: DiffusionPipeline, identity: String)? = nil,
+        clipProxy: (proxy: ClipProxy, identity: String)? = nil, validationSize: Int = 0,
         communicator: any Communicator = SingleProcess(), shardsOptimizer: Bool = false
     ) throws {
         try config.validate()
@@ -39,10 +43,26 @@ public final class TeacherTrainer: Trainer {
                 value: "\(unetConfig.inChannels), \(unetConfig.outChannels)",
                 expected: "3, 3")
         }
-        guard unetConfig.contextSize == config.textEncoder.hiddenSize else {
+        guard (config.clipProxy == nil) == (clipProxy == nil),
+            let textConfig = config.textEncoder ?? clipProxy?.proxy.config.textConfig
+        else {
+            throw TrainingConfigError.range(
+                key: "clipProxy", value: config.clipProxy ?? "none",
+                expected: "a CLIP-proxy, if and only if the trainer gets one")
+        }
+        if clipProxy != nil { try TeacherTrainingConfig.validate(textConfig, key: "clipProxy") }
+        if let (proxy, _) = clipProxy, let own = start?.pipeline.textEncoder {
+            let found = Dictionary(uniqueKeysWithValues: proxy.store.entries.map { ($0.key, $0.source) })
+            guard own.store.entries.allSatisfy({ found[$0.key]?.tensor().values == $0.source.tensor().values }) else {
+                throw TrainingConfigError.range(
+                    key: "clipProxy", value: config.clipProxy ?? "",
+                    expected: "the CLIP-proxy whose text encoder the model to start from has")
+            }
+        }
+        guard unetConfig.contextSize == textConfig.hiddenSize else {
             throw TrainingConfigError.unsuitableModel(
                 key: "cross_attention_dim", value: "\(unetConfig.contextSize)",
-                expected: "\(config.textEncoder.hiddenSize), the text encoder's hidden_size")
+                expected: "\(textConfig.hiddenSize), the text encoder's hidden_size")
         }
         let seed = config.training.seed
         func provider(_ model: ParameterStore?) -> any ParameterProvider {
@@ -52,15 +72,17 @@ public final class TeacherTrainer: Trainer {
             ParameterPath(ParameterStore(provider: provider(start?.pipeline.denoiser.store))), timeFeatures: nil)
         denoiser.checkpointing = config.training.checkpointing
         let encoder = try CLIPTextModel(
-            config: config.textEncoder,
-            parameters: ParameterPath(ParameterStore(provider: provider(start?.pipeline.textEncoder?.store))))
+            config: textConfig,
+            parameters: ParameterPath(
+                ParameterStore(provider: provider(clipProxy?.proxy.store ?? start?.pipeline.textEncoder?.store))))
         self.config = config
         self.start = start?.identity
+        self.clipProxy = clipProxy?.identity
         model = try DiffusionPipeline(
             denoiser: denoiser, textEncoder: encoder, tokenizerName: ShapesTokenizer.name,
             schedulerJSON: try Self.schedulerJSON(config.schedule))
         objective = TeacherObjective(
-            denoiser: denoiser, textEncoder: encoder, schedule: config.schedule,
+            denoiser: denoiser, textEncoder: encoder, trainsTextEncoder: clipProxy == nil, schedule: config.schedule,
             dataset: ShapesDataset(seed: seed, mixture: try config.familyMixture()),
             textDropping: config.textDropping,
             timesteps: config.timesteps,
@@ -74,7 +96,7 @@ public final class TeacherTrainer: Trainer {
             config.training,
             groups: [
                 ParameterGroup(
-                    denoiser.store.parameters + encoder.store.parameters,
+                    denoiser.store.parameters + (clipProxy == nil ? encoder.store.parameters : []),
                     learningRate: config.training.learningRate,
                     weightDecay: config.training.weightDecay)
             ], communicator: communicator, shardsOptimizer: shardsOptimizer)
@@ -103,12 +125,13 @@ public final class TeacherTrainer: Trainer {
     public struct Identity: Encodable {
         var config: TeacherTrainingConfig
         var start: String?
+        var clipProxy: String?
     }
 
     public var identity: Identity {
         var fixed = config
         fixed.training = fixed.training.decidingResults
-        return Identity(config: fixed, start: start)
+        return Identity(config: fixed, start: start, clipProxy: clipProxy)
     }
 
     public var fileFormat: CheckpointFormat { .model }

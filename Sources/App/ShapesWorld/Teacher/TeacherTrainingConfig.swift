@@ -8,7 +8,11 @@ import Foundation
 public struct TeacherTrainingConfig: Codable, Sendable {
     /// Path of diffusers' UNet config, relative to the config file.
     public var unet: String
-    public var textEncoder: CLIPTextConfig
+    /// The architecture of a text encoder that is trained with the UNet; nil if `clipProxy` is given.
+    public var textEncoder: CLIPTextConfig?
+    /// Path of a CLIP-proxy, relative to the config file, or `shapes` for the shipped one. The model gets its text
+    /// encoder, which is not trained, as Stable Diffusion has CLIP's.
+    public var clipProxy: String?
     public var schedule: NoiseSchedule
     /// Relative weight of each caption family in the data.
     public var mixture: [PromptFamily: Double]
@@ -18,13 +22,14 @@ public struct TeacherTrainingConfig: Codable, Sendable {
     public var training: TrainingOptions
 
     public init(
-        unet: String, textEncoder: CLIPTextConfig, schedule: NoiseSchedule,
+        unet: String, textEncoder: CLIPTextConfig? = nil, clipProxy: String? = nil, schedule: NoiseSchedule,
         mixture: [PromptFamily: Double],
         textDropping: Float, timesteps: TimestepDistribution, weighting: LossWeighting,
         training: TrainingOptions
     ) {
         self.unet = unet
         self.textEncoder = textEncoder
+        self.clipProxy = clipProxy
         self.schedule = schedule
         self.mixture = mixture
         self.textDropping = textDropping
@@ -52,16 +57,11 @@ public struct TeacherTrainingConfig: Codable, Sendable {
             throw TrainingConfigError.range(key: "textDropping", value: "\(textDropping)", expected: "0 to 1")
         }
         try training.validate()
-        guard textEncoder.vocabSize == ShapesTokenizer.vocabularySize else {
+        guard (textEncoder == nil) != (clipProxy == nil) else {
             throw TrainingConfigError.range(
-                key: "textEncoder.vocab_size", value: "\(textEncoder.vocabSize)",
-                expected: "\(ShapesTokenizer.vocabularySize), the words of the shapes world")
+                key: "textEncoder, clipProxy", value: textEncoder == nil ? "none" : "both", expected: "one of the two")
         }
-        guard textEncoder.maxPositionEmbeddings >= 9 else {
-            throw TrainingConfigError.range(
-                key: "textEncoder.max_position_embeddings", value: "\(textEncoder.maxPositionEmbeddings)",
-                expected: "9 or more")
-        }
+        if let textEncoder { try Self.validate(textEncoder, key: "textEncoder") }
         try timesteps.validate()
         guard !schedule.rescalesBetasZeroSNR || schedule.predictionType == .vPrediction else {
             throw TrainingConfigError.range(
@@ -71,6 +71,22 @@ public struct TeacherTrainingConfig: Codable, Sendable {
         guard weighting.maximumWeight >= 1 else {
             throw TrainingConfigError.range(
                 key: "weighting.maximumWeight", value: "\(weighting.maximumWeight)", expected: "1 or more")
+        }
+    }
+
+    /// Checks a text encoder, that of `key`, against the captions of the shapes world.
+    ///
+    /// - Throws: `TrainingConfigError.range`, naming the key.
+    static func validate(_ textEncoder: CLIPTextConfig, key: String) throws {
+        guard textEncoder.vocabSize == ShapesTokenizer.vocabularySize else {
+            throw TrainingConfigError.range(
+                key: "\(key).vocab_size", value: "\(textEncoder.vocabSize)",
+                expected: "\(ShapesTokenizer.vocabularySize), the words of the shapes world")
+        }
+        guard textEncoder.maxPositionEmbeddings >= 9 else {
+            throw TrainingConfigError.range(
+                key: "\(key).max_position_embeddings", value: "\(textEncoder.maxPositionEmbeddings)",
+                expected: "9 or more")
         }
     }
 }
