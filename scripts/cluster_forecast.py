@@ -16,14 +16,14 @@ import pathlib
 
 DOCUMENT = pathlib.Path(__file__).resolve().parent.parent / "Docs" / "Clusters.md"
 BEGIN, END = "<!-- forecast: scripts/cluster_forecast.py -->\n", "<!-- end of forecast -->\n"
-# The sums of the gradients are exchanged in groups of this size (`GradientBuckets`).
-GROUP_BYTES = 32e6
+# The sums of the gradients are exchanged in groups of 2^23 values (`GradientBuckets`).
+GROUP_VALUES = 2**23
 
 
 def exchange_seconds(nodes, options):
     """One step's exchange by rings: the sums to their owners, then the weights to all."""
     volume = 2 * (nodes - 1) / nodes * options.parameters * 4
-    groups = math.ceil(options.parameters * 4 / GROUP_BYTES)
+    groups = math.ceil(options.parameters / GROUP_VALUES)
     return volume * 8 / (options.gbit * 1e9) + 2 * (nodes - 1) * groups * options.latency_ms / 1e3
 
 

@@ -255,12 +255,20 @@ def kill(job, options):
 
 
 def stop(job, _):
-    """A process that is stopped is named by the watchdog."""
-    for victim in (1, 0):
+    """A process that is stopped is named by the watchdog, in a training and in a distribution of tasks."""
+    synthesize = ["dataset", "--synthesize", "prompts.txt", "--model", "shapes", "--steps", "10", "--count", "100",
+                  "--batch-size", "2", "-o", "set.h5", "-q", "--watchdog", "3"]
+    for victim, arguments in ((1, job.stage(1, "--watchdog", "3")), (0, job.stage(1, "--watchdog", "3")),
+                              (1, synthesize)):
         shutil.rmtree(job.path("stop"))
-        process = job.start(2, job.stage(1, "--watchdog", "3"), "stop")
+        (job.path("stop") / "prompts.txt").write_text("a red circle\na green square")
+        process = job.start(2, arguments, "stop")
         found = wait_for(lambda: len(members(process)) == 2 and members(process), 60, "no start")
-        job.wait_for_step(process, "stop", job.steps // 3)
+        if arguments is synthesize:
+            log = job.path("stop") / "set.h5.part" / "samples.log"
+            wait_for(lambda: log.exists() and log.stat().st_size > 0, 60, "nothing is sampled")
+        else:
+            job.wait_for_step(process, "stop", job.steps // 3)
         os.kill(found[victim], signal.SIGSTOP)
         start = time.monotonic()
         try:
@@ -353,6 +361,15 @@ class Hosts:
                 f"'hostname host{number}; exec sh -c \"$0\"'" ]
 
     def __enter__(self):
+        try:
+            self.build()
+        except (OSError, subprocess.CalledProcessError) as error:
+            self.__exit__()
+            raise Skipped("network namespaces are not available here") from error
+        return self
+
+    @staticmethod
+    def build():
         def ip(*arguments):
             subprocess.run(["ip", *arguments], check=True, capture_output=True)
 
@@ -368,11 +385,11 @@ class Hosts:
             # Half of the round trip each way; without it where the kernel has no netem.
             subprocess.run(["tc", "-n", space, "qdisc", "add", "dev", link, "root", "netem", "delay", "0.5ms", "rate",
                             "10gbit"], capture_output=True)
-        return self
 
     def __exit__(self, *_):
         for number in (1, 2):
-            subprocess.run(["ip", "netns", "del", f"bitsfusion{number}"], capture_output=True)
+            with contextlib.suppress(OSError):
+                subprocess.run(["ip", "netns", "del", f"bitsfusion{number}"], capture_output=True)
 
     def cut(self):
         subprocess.run(["ip", "-n", "bitsfusion1", "link", "set", "bitsfusion-a", "down"], check=True)
@@ -398,10 +415,8 @@ class HostJob(Job):
 
 def hosts(job, _):
     """Two hosts give the bits of one process; after one is cut off, the job ends and names it."""
-    found = subprocess.run(["ip", "netns", "add", "bitsfusion0"], capture_output=True)
-    if found.returncode != 0 or not job.is_openmpi():
-        raise Skipped("network namespaces, or OpenMPI, are not available here")
-    subprocess.run(["ip", "netns", "del", "bitsfusion0"], check=True)
+    if not job.is_openmpi():
+        raise Skipped("needs OpenMPI")
     with Hosts(job.folder) as network:
         pair = HostJob(job, network)
         pair.run(2, pair.stage(1, "--shard-optimizer"), "hosts")

@@ -34,7 +34,7 @@ import Testing
         let missing = #expect(throws: MPIError.self) {
             _ = try MPIAdapter.load(for: launcher, environment: ["BITSFUSION_MPI": "/nowhere/adapter.so"])
         }
-        #expect(missing == .adapterMissing(processes: "2 processes were started", paths: ["/nowhere/adapter.so"]))
+        #expect(missing == .adapterMissing(processes: "2 processes were started", path: "/nowhere/adapter.so"))
         #expect(missing?.category == .inputMissing)
         #expect(missing?.description.contains("make setup-mpi") == true)
         // A file that is no library.

@@ -144,13 +144,13 @@ private struct Stop: Error {}
         let config = try TinyModel.config(channels: 4)
         _ = try encode(folder, whole, config: config, vae: vae())
         _ = try encode(folder, output, config: config, vae: vae(), stopAfter: 3)
-        try ThreadCommunicator.run(size) { communicator in
-            let log = communicator.isFirst ? try LatentSetLog(of: output.file("set.h5"), settings: settings) : nil
-            let images = try ImageLatents(
-                openImageText(folder.path), buckets: AspectBuckets(resolution: 16, step: 4), vae: vae(), for: config,
-                seed: 7)
-            try images.encode(
-                into: log, workers: 2, skipLimit: 10, communicator: communicator, checkCaption: { _ in })
+        let (path, images) = (output.file("set.h5"), folder.path)
+        _ = try ThreadCommunicator.run(size) { communicator in
+            let log = communicator.isFirst ? try LatentSetLog(of: path, settings: settings) : nil
+            let latents = try ImageLatents(
+                openImageText(images), buckets: AspectBuckets(resolution: 16, step: 4), vae: vae(),
+                for: TinyModel.config(channels: 4), seed: 7)
+            try latents.encode(into: log, workers: 2, skipLimit: 10, communicator: communicator, checkCaption: { _ in })
         }
         #expect(try whole.bytes("set.h5.part/samples.log") == output.bytes("set.h5.part/samples.log"))
     }
@@ -224,17 +224,21 @@ private struct Stop: Error {}
     @Test("1 to 3 processes write the same log", arguments: [1, 2, 3])
     func processes(size: Int) throws {
         let (whole, output) = (try TemporaryFolder(), try TemporaryFolder())
-        func run(_ folder: TemporaryFolder, _ communicator: any Communicator) throws {
+        let (expected, found) = (whole.file("set.h5"), output.file("set.h5"))
+        let run = { @Sendable (path: String, communicator: any Communicator) in
             let pipeline = try TinyModel.pipeline(channels: 4)
             let encoder = try PromptEncoder(pipeline)
             let log =
-                communicator.isFirst
-                ? try LatentSetLog(of: folder.file("set.h5"), settings: settings, block: 4, total: 6) : nil
-            try teacher(pipeline, states: 2).sample(
+                communicator.isFirst ? try LatentSetLog(of: path, settings: settings, block: 4, total: 6) : nil
+            let teacher = try TeacherLatents(
+                pipeline, prompts: ["a red circle", "a blue square", "a green circle"], imagesPerPrompt: 2,
+                firstSeed: 11, options: GenerationOptions(sampler: .ddim, steps: 6, guidanceScale: 2, batchSize: 4),
+                trajectoryStates: 2)
+            try teacher.sample(
                 into: log, communicator: communicator, embeddings: { try encoder.embeddings($0) })
         }
-        try run(whole, SingleProcess())
-        try ThreadCommunicator.run(size) { try run(output, $0) }
+        try run(expected, SingleProcess())
+        _ = try ThreadCommunicator.run(size) { try run(found, $0) }
         #expect(try whole.bytes("set.h5.part/samples.log") == output.bytes("set.h5.part/samples.log"))
     }
 

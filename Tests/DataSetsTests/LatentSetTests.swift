@@ -117,8 +117,8 @@ private func writeSet(
     let path = folder.file(name)
     let log = try LatentSetLog(of: path, settings: settings)
     for index in 0..<count {
-        if index == 2 { try log.append(SkippedSample(key: "images/2.png", reason: "damaged")) }
-        try log.append(sample(index, logvar: logvar, further: further(index)))
+        if index == 2 { try log.append(.skipped(SkippedSample(key: "images/2.png", reason: "damaged"))) }
+        try log.append(.sample(sample(index, logvar: logvar, further: further(index))))
     }
     try log.write(to: path, settings: settings, manifest: "{}", tokenIDs: tokenIDs)
     return try LatentSetReader(path)
@@ -156,8 +156,9 @@ private func writeSet(
         let captions = ["", "Ü – 画像 🎨", String(repeating: "long ", count: 1000)]
         for (index, caption) in captions.enumerated() {
             let values = ["mean": Tensor.full([4, 2, 2], Float(index))]
-            try log.append(
-                LatentSample(key: caption, captions: [caption], timeIDs: [0, 0, 0, 0, 0, 0], values: values))
+            let sample = LatentSample(
+                key: caption, captions: [caption], timeIDs: [0, 0, 0, 0, 0, 0], values: values)
+            try log.append(.sample(sample))
         }
         try log.write(to: folder.file("set.h5"), settings: settings(), manifest: "{}", tokenIDs: ids)
         let set = try LatentSetReader(folder.file("set.h5"))
@@ -166,9 +167,9 @@ private func writeSet(
             #expect(try set.description(row, of: set.groups[0]).key == caption)
         }
         let empty = try LatentSetLog(of: folder.file("empty.h5"), settings: settings())
-        try empty.append(
-            LatentSample(
-                key: "", captions: [""], timeIDs: [0, 0, 0, 0, 0, 0], values: ["mean": .zeros([4, 2, 2])]))
+        let sample = LatentSample(
+            key: "", captions: [""], timeIDs: [0, 0, 0, 0, 0, 0], values: ["mean": .zeros([4, 2, 2])])
+        try empty.append(.sample(sample))
         try empty.write(to: folder.file("empty.h5"), settings: settings(), manifest: "{}", tokenIDs: ids)
         #expect(try LatentSetReader(folder.file("empty.h5")).caption(0).isEmpty)
     }
@@ -192,9 +193,9 @@ private func writeSet(
             // The skipped sample is the third of five entries.
             for entry in resumed.count..<5 {
                 if entry == 2 {
-                    try resumed.append(SkippedSample(key: "images/2.png", reason: "damaged"))
+                    try resumed.append(.skipped(SkippedSample(key: "images/2.png", reason: "damaged")))
                 } else {
-                    try resumed.append(sample(entry < 2 ? entry : entry - 1))
+                    try resumed.append(.sample(sample(entry < 2 ? entry : entry - 1)))
                 }
             }
             try resumed.write(to: path, settings: settings(), manifest: "{}", tokenIDs: ids)
@@ -227,7 +228,7 @@ private func writeSet(
     func noSamples() throws {
         let folder = try TemporaryFolder()
         let log = try LatentSetLog(of: folder.file("set.h5"), settings: settings())
-        try log.append(SkippedSample(key: "a", reason: "b"))
+        try log.append(.skipped(SkippedSample(key: "a", reason: "b")))
         #expect(throws: DataSetError.noSamples(skipped: 1)) {
             try log.write(to: folder.file("set.h5"), settings: settings(), manifest: "{}", tokenIDs: ids)
         }

@@ -58,7 +58,8 @@ extension Communicator {
         return votes[0] > 0
     }
 
-    /// Hands out tasks as `distribute` does, but collects their results in the order of the tasks.
+    /// Hands out tasks as `distribute` does, but collects their results in the order of the tasks. Results that come
+    /// before those of earlier tasks are held in memory.
     public func distributeInOrder(
         _ tasks: [Int], work: (_ task: Int) throws -> [UInt8], collect: (_ task: Int, _ result: [UInt8]) throws -> Void
     ) throws {
@@ -80,9 +81,21 @@ extension Communicator {
     /// - Throws: `PeerFailure`.
     public func broadcast(_ values: [Float]?) throws -> [Float] {
         if size == 1, let values { return values }
-        let bytes = isFirst ? (values ?? []).withUnsafeBytes { Array($0) } : []
-        return try gather(bytes)[0].withUnsafeBytes { Array($0.bindMemory(to: Float.self)) }
+        let own = isFirst ? values ?? [] : []
+        var count = [Int64(own.count)]
+        try sum(&count)
+        var result: [Float] = []
+        result.reserveCapacity(Int(count[0]))
+        // Messages have at most 2^31 bytes.
+        for start in stride(from: 0, to: Int(count[0]), by: Self.broadcastPiece) {
+            let piece = own.dropFirst(start).prefix(Self.broadcastPiece)
+            let bytes = try gather(piece.withUnsafeBytes { Array($0) })[0]
+            bytes.withUnsafeBytes { result += $0.bindMemory(to: Float.self) }
+        }
+        return result
     }
+
+    private static var broadcastPiece: Int { 1 << 26 }
 
     /// Checks that `text` is the same in all processes.
     ///

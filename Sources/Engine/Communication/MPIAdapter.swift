@@ -7,8 +7,8 @@ import Foundation
 
 /// What went wrong with MPI.
 public enum MPIError: Error, Equatable, Sendable {
-    /// A launcher started several processes, but the adapter is at none of the paths.
-    case adapterMissing(processes: String, paths: [String])
+    /// A launcher started several processes, but the adapter is not at its path.
+    case adapterMissing(processes: String, path: String)
     /// The adapter cannot be loaded.
     case adapterInvalid(path: String, reason: String)
     /// The adapter belongs to another version of the program.
@@ -22,8 +22,8 @@ public enum MPIError: Error, Equatable, Sendable {
 
     public var description: String {
         switch self {
-        case .adapterMissing(let processes, let paths):
-            "\(processes), but \(paths.joined(separator: " and ")) does not exist; run `make setup-mpi`, which "
+        case .adapterMissing(let processes, let path):
+            "\(processes), but \(path) does not exist; run `make setup-mpi`, which "
                 + "compiles it, or name it with BITSFUSION_MPI"
         case .adapterInvalid(let path, let reason):
             "\(path): cannot be loaded: \(reason); compile it with the mpicc of this MPI: `make setup-mpi`"
@@ -31,8 +31,8 @@ public enum MPIError: Error, Equatable, Sendable {
             "\(path): adapter version: expected \(expected), found \(found); compile it again: `make setup-mpi`"
         case .startFailed(let reason): "MPI: \(reason)"
         case .noThreads(let library):
-            "\(library): tasks cannot be handed out, because it has no MPI_THREAD_MULTIPLE; use another MPI, or "
-                + "`analyze --shard` with `merge`"
+            "\(library): tasks cannot be handed out, because it has no MPI_THREAD_MULTIPLE; use another MPI "
+                + "(analyses: `analyze --shard` with `merge`)"
         case .differentOperations(let rank, let operation):
             "internal error: process \(rank) calls \(operation) while others call another function"
         }
@@ -92,7 +92,7 @@ enum MPIAdapter {
     ) throws(MPIError) -> UnsafeMutablePointer<bf_mpi_adapter> {
         let path = environment["BITSFUSION_MPI"].flatMap { $0.isEmpty ? nil : $0 } ?? besideProgram
         guard FileManager.default.fileExists(atPath: path) else {
-            throw .adapterMissing(processes: launcher.description, paths: [path])
+            throw .adapterMissing(processes: launcher.description, path: path)
         }
         // Global, because plug-ins of some MPI libraries look for its symbols.
         guard let library = dlopen(path.contains("/") ? path : "./" + path, RTLD_NOW | RTLD_GLOBAL) else {

@@ -90,7 +90,7 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
     ) throws {
         guard adapter.has_threads else { throw MPIError.noThreads(library: library) }
         try exchange("start of a distribution") {}
-        let distribution = TaskDistribution(adapter: adapter)
+        let distribution = TaskDistribution(adapter: adapter, watchdog: watchdog)
         if isFirst {
             try distribution.coordinate(tasks, work: work, collect: collect)
         } else {

@@ -69,7 +69,12 @@ private final class TaskQueue: @unchecked Sendable {
     }
 
     /// Hands out no more tasks.
-    func fail(_ error: any Error) { lock.withLock { failure = failure ?? error } }
+    func fail(_ error: any Error) {
+        lock.withLock {
+            // An error of this process says more than that of another one.
+            if failure == nil || failure is PeerFailure { failure = error }
+        }
+    }
 
     /// Releases the function that collects results, which must not outlive the distribution as the thread may.
     func close() { lock.withLock { collect = nil } }
@@ -82,6 +87,7 @@ private final class TaskQueue: @unchecked Sendable {
 /// The distribution of tasks in one process.
 struct TaskDistribution {
     let adapter: bf_mpi_adapter
+    let watchdog: Watchdog
 
     /// Process 0: hands out the tasks, and does some of them.
     ///
@@ -100,7 +106,7 @@ struct TaskDistribution {
             } catch {
                 queue.fail(error)
             }
-            server.wait()
+            watchdog.watching("distribution of tasks") { server.wait() }
             queue.close()
             try queue.checkFailure()
         }
@@ -113,7 +119,7 @@ struct TaskDistribution {
         var message = WorkerMessage.ready
         while true {
             send(message)
-            let assignment = receivedAssignment()
+            let assignment = watchdog.watching("distribution of tasks") { receivedAssignment() }
             guard assignment >= 0 else {
                 if assignment == Assignment.stop.rawValue { throw PeerFailure([]) }
                 return

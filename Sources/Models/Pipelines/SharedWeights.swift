@@ -28,7 +28,8 @@ extension ParameterStore {
         let isOwner = members.first == communicator.rank
         let weights = weightedLayers.compactMap { $0.weight as? Weight16 }
         var region = isOwner && members.count > 1 ? SharedRegion(copying: weights) : nil
-        let offer = region.map { "/proc/\(getpid())/fd/\($0.descriptor)" } ?? ""
+        // The number of this process as others see it in /proc.
+        let offer = region.map { "/proc/\(Self.link("/proc/self"))/fd/\($0.descriptor)" } ?? ""
         let offers = try communicator.gather(Array(offer.utf8)).map { String(decoding: $0, as: UTF8.self) }
         if !isOwner, let owner = members.first { region = SharedRegion(mapping: offers[owner], of: weights) }
         // The owner closes its descriptor when the others have mapped the memory.

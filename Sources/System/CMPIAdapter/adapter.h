@@ -14,7 +14,7 @@
 #endif
 
 // Changes with every change of the structure below.
-#define BF_MPI_ADAPTER_VERSION 3
+#define BF_MPI_ADAPTER_VERSION 4
 
 // Functions are collective and called from one thread, the one that called start, unless their comment says otherwise.
 // Errors of MPI end the job, as is MPI's default.

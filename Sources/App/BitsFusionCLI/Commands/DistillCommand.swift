@@ -175,7 +175,6 @@ struct DistillCommand: CommandOfProcesses {
             try $0.openForTraining(
                 precision: options.teacherDtype == .bfloat16 ? .bfloat16 : .float32, denoiserOnly: true)
         }
-        try teacher?.denoiser.store.shareWeights(between: Processes.communicator)
         let data = try trainingData(start.student, options)
         let trainer = try addingFile(start.name) {
             try DistillationTrainer(
@@ -200,6 +199,7 @@ struct DistillCommand: CommandOfProcesses {
             models: start.models, inputs: start.inputs + settingFiles,
             seed: options.training.seed)
         try Processes.agree(on: [("settings", try trainer.identityText()), ("inputs", "\(manifest.inputs)")])
+        try teacher?.denoiser.store.shareWeights(between: Processes.communicator)
         try TrainingRun(
             loop: trainer.loop, output: output,
             inputs: start.models.map { try $0.path() } + start.inputs + settingFiles + preview.inputs,
@@ -341,7 +341,8 @@ struct DistillCommand: CommandOfProcesses {
             """
             # Settings of `bitsfusion distill`: pass this file with --config.
             # momentDtype, teacherDtype: float32 or bfloat16. checkpointing: none or blocks. decay: cosine or constant.
-            # Optional in `training`: microBatchSize (samples computed at once), averageDecay, maximumGradientNorm.
+            # Optional in `training`: microBatchSize (samples computed at once), averageDecay, maximumGradientNorm,
+            # precision (of products of linear layers: float32 or bfloat16).
             """)
         Output.line(try YAMLDocument.text(settings(stage, for: pipeline())))
     }

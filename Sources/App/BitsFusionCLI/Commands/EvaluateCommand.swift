@@ -160,7 +160,8 @@ struct EvaluateCommand: CommandOfProcesses {
         try Processes.start(processes, common)
         let communicator = Processes.communicator
         let (clip, grid, output) = (main.clip, main.grid, main.output)
-        let inputs = try models.map { try $0.path() } + [clip, main.prompts, main.data].compactMap { $0 }
+        let read = try (models + [main.reference].compactMap { $0 }).map { try $0.path() }
+        let inputs = read + [clip, main.prompts, main.data].compactMap { $0 }
         if communicator.isFirst {
             try Output.checkCanCreate([grid, output, main.imageScores].compactMap { $0 }, keeping: inputs)
         }

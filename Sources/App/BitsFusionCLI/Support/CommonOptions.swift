@@ -6,7 +6,7 @@ import BitsFusion
 
 /// Options of every command that computes.
 struct CommonOptions: ParsableArguments {
-    @Option(help: "Number of threads (default: BITSFUSION_THREADS, else all processors).")
+    @Option(help: "Number of threads (default: BITSFUSION_THREADS, else the processors that the process may use).")
     var threads: Int?
 
     @Flag(name: .shortAndLong, help: "Print no progress.")

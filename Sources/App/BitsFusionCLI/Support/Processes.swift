@@ -79,7 +79,8 @@ enum Processes {
     private static func checkProgram() throws {
         try agree(on: [
             ("version", toolVersion), ("program", try FileDigest.sha256(ofFile: "/proc/self/exe")),
-            ("kernels", kernelInstructionSet), ("OpenBLAS kernels", openBLASCoreName),
+            ("kernels", kernelInstructionSet), ("kernels of bfloat16", bfloat16InstructionSet),
+            ("OpenBLAS kernels", openBLASCoreName),
         ])
     }
 
@@ -115,8 +116,9 @@ enum Processes {
     /// - Throws: `CommandError`, naming the file and a process; `FileError`.
     static func agree(onArgumentsAnd files: [String]) throws {
         guard job != nil else { return }
-        let arguments = CommandLine.arguments.dropFirst().joined(separator: " ")
-        try agree(on: [("arguments", arguments)] + files.map { ($0, try FileDigest.sha256(ofFile: $0)) })
+        try agree(
+            on: [("arguments", Output.decidingArguments.joined(separator: " "))]
+                + files.map { ($0, try FileDigest.sha256(ofFile: $0)) })
     }
 
     /// Ends this process's part of the run, and prints why the run ended.
@@ -144,12 +146,17 @@ enum Processes {
         return reports.map(\.status).max() ?? status.rawValue
     }
 
-    /// One line for each message; the same message of all processes once.
+    /// One line for each message. Messages of all processes, and that of an interruption, name no process.
     static func lines(of reports: [ProcessReport], processes: Int) -> [String] {
-        let messages = Set(reports.compactMap(\.message))
-        if messages.count == 1, reports.count == processes { return Array(messages) }
-        return reports.compactMap { report in
-            report.message.map { "\($0) (process \(report.rank) of \(processes) on \(report.host))" }
+        var lines: [String] = []
+        for report in reports {
+            guard let message = report.message, !lines.contains(where: { $0.hasPrefix(message) }) else { continue }
+            let isCommon = reports.count == processes && reports.allSatisfy { $0.message == message }
+            let isInterruption = report.status == ExitStatus.interrupted.rawValue
+            lines.append(
+                isCommon || isInterruption
+                    ? message : "\(message) (process \(report.rank) of \(processes) on \(report.host))")
         }
+        return lines
     }
 }

@@ -97,21 +97,44 @@ struct PromptEvaluation {
         // Texts that the first model cuts off, the others usually cut off too.
         let conditions = try conditions(of: model, warns: reference == nil)
         let sampled = try latents(of: model, conditions, progress("\(model.name): sampling"))
-        let start = ContinuousClock.now
-        let decoded = try decodedImages(sampled.latents, of: model, progress("\(model.name): decoding"))
-        guard let (images, features) = decoded else { return nil }
-        let seconds = sampled.seconds + Numbers.seconds(start.duration(to: .now))
-        var comparison = reference.map { _ in ImageErrors() }
-        if let reference {
-            for (image, other) in zip(images, reference) {
-                try InterruptFlag.check()
-                comparison?.add(image.image, reference: other.image)
-            }
+        guard let vae = try model.decoder() else {
+            preconditionFailure("\(model.name): no VAE; the command checks it")
         }
+        let reporter = progress("\(model.name): decoding")
+        let size = try model.imageSize(of: options.size)
+        let chunks = stride(from: 0, to: prompts.count, by: Self.chunk).map {
+            $0..<min($0 + Self.chunk, prompts.count)
+        }
+        var decodingSeconds = 0.0
+        var comparison = reference.map { _ in ImageErrors() }
+        var (kept, features): ([StoredImage], [Float]) = ([], [])
+        try communicator.distributeInOrder(Array(chunks.indices)) { chunk in
+            let start = ContinuousClock.now
+            let images = try chunks[chunk].map { index in
+                try InterruptFlag.check()
+                if communicator.size == 1 { reporter.update(index) }
+                return decoded(sampled.latents.sliced(axis: 0, index..<index + 1), vae)
+            }
+            let seconds = Numbers.seconds(start.duration(to: .now))
+            return DecodedChunk(seconds: seconds, images: images, features: clip.imageFeatures(images.map(\.image)))
+                .message
+        } collect: { chunk, message in
+            let decoded = DecodedChunk(message, images: chunks[chunk].count, size: size)
+            decodingSeconds += decoded.seconds
+            features += decoded.features.values
+            for (index, image) in zip(chunks[chunk], decoded.images) {
+                if let reference { comparison?.add(image.image, reference: reference[index].image) }
+                if reference == nil || index < shown { kept.append(image) }
+            }
+            reporter.update(chunks[chunk].upperBound)
+        }
+        reporter.endLine()
+        guard communicator.isFirst else { return nil }
+        let all = Tensor(features, shape: [prompts.count, features.count / max(prompts.count, 1)])
+        let seconds = sampled.seconds + decodingSeconds / Double(communicator.size)
         return ImageMeasurements(
-            features: features, scores: clipScores(imageFeatures: features, textFeatures: textFeatures),
-            comparison: comparison, secondsPerImage: seconds / Double(prompts.count), size: sampled.size,
-            images: reference == nil ? images : Array(images.prefix(shown)))
+            features: all, scores: clipScores(imageFeatures: all, textFeatures: textFeatures), comparison: comparison,
+            secondsPerImage: seconds / Double(prompts.count), size: sampled.size, images: kept)
     }
 
     /// The text encoders' output for all prompts.
@@ -153,50 +176,47 @@ struct PromptEvaluation {
         )
     }
 
-    /// Decodes the latents `[K, C, H, W]` in chunks, which the processes share.
-    ///
-    /// - Returns: the images and their CLIP features `[K, P]`; nil in all processes but the first.
-    private func decodedImages(
-        _ latents: Tensor, of model: StagedPipeline, _ reporter: ProgressReporter
-    ) throws -> (images: [StoredImage], features: Tensor)? {
-        guard let vae = try model.decoder() else {
-            preconditionFailure("\(model.name): no VAE; the command checks it")
-        }
-        let size = try model.imageSize(of: options.size)
-        let chunks = stride(from: 0, to: prompts.count, by: Self.chunk).map {
-            $0..<min($0 + Self.chunk, prompts.count)
-        }
-        var (done, images, features) = (0, [StoredImage](), [Float]())
-        var results: [Int: [UInt8]] = [:]
-        try communicator.distribute(Array(chunks.indices)) { chunk in
-            let images = try chunks[chunk].map { index in
-                try InterruptFlag.check()
-                return decoded(latents.sliced(axis: 0, index..<index + 1), vae)
-            }
-            let features = clip.imageFeatures(images.map(\.image))
-            return features.withUnsafeBufferPointer { Array(UnsafeRawBufferPointer($0)) } + images.flatMap(\.bytes)
-        } collect: { chunk, bytes in
-            results[chunk] = bytes
-            done += chunks[chunk].count
-            reporter.update(done)
-        }
-        reporter.endLine()
-        guard communicator.isFirst else { return nil }
-        for (chunk, range) in chunks.enumerated() {
-            guard let bytes = results.removeValue(forKey: chunk) else { continue }
-            let imageBytes = 3 * size.height * size.width
-            let featureBytes = bytes.count - range.count * imageBytes
-            features += bytes[..<featureBytes].withUnsafeBytes { Array($0.bindMemory(to: Float.self)) }
-            for start in stride(from: featureBytes, to: bytes.count, by: imageBytes) {
-                images.append(StoredImage(bytes[start..<start + imageBytes], size: size))
-            }
-        }
-        return (images, Tensor(features, shape: [prompts.count, features.count / max(prompts.count, 1)]))
-    }
-
     /// The image of latents `[1, C, H, W]`.
     private func decoded(_ latents: Tensor, _ vae: AutoencoderKL) -> StoredImage {
         StoredImage(images(withoutGradients { vae.decode(vae.config.unscaledLatents(latents)) })[0])
+    }
+}
+
+/// The images of a chunk with their CLIP features, as one message of a process.
+private struct DecodedChunk {
+    /// The time of decoding.
+    let seconds: Double
+    let images: [StoredImage]
+    /// One row for each image.
+    let features: Tensor
+
+    init(seconds: Double, images: [StoredImage], features: Tensor) {
+        (self.seconds, self.images, self.features) = (seconds, images, features)
+    }
+
+    var message: [UInt8] {
+        withUnsafeBytes(of: seconds.bitPattern) { Array($0) }
+            + features.withUnsafeBufferPointer { Array(UnsafeRawBufferPointer($0)) } + images.flatMap(\.bytes)
+    }
+
+    /// The chunk of a message.
+    init(_ message: [UInt8], images count: Int, size: SampleSize) {
+        let (header, imageBytes) = (MemoryLayout<UInt64>.size, 3 * size.height * size.width)
+        let firstImage = message.count - count * imageBytes
+        let (bits, values) = message.withUnsafeBytes { bytes in
+            (
+                bytes.loadUnaligned(as: UInt64.self),
+                (0..<(firstImage - header) / 4).map {
+                    bytes.loadUnaligned(fromByteOffset: header + 4 * $0, as: Float.self)
+                }
+            )
+        }
+        seconds = Double(bitPattern: bits)
+        features = Tensor(values, shape: [count, values.count / max(count, 1)])
+        images = (0..<count).map { index in
+            let start = firstImage + index * imageBytes
+            return StoredImage(message[start..<start + imageBytes], size: size)
+        }
     }
 }
 

@@ -62,32 +62,27 @@ public struct ImageLatents {
         progress: (_ done: Int) -> Void = { _ in }
     ) throws {
         func add(_ record: [UInt8], to log: LatentSetLog) throws {
+            let before = log.skipped.count
             try log.append(record: record)
-            if log.skipped.count > skipLimit, let last = log.skipped.last {
+            if log.skipped.count > max(skipLimit, before), let last = log.skipped.last {
                 throw DataSetError.tooManySkipped(limit: skipLimit, last: last.key, reason: last.reason)
             }
             progress(log.count)
         }
-        func read(from index: Int, _ body: ([UInt8]) throws -> Bool) throws {
-            try PreparedImages(source, buckets: buckets, workers: workers).read(from: index) { image in
+        func read(_ range: Range<Int>, _ body: ([UInt8]) throws -> Void) throws {
+            try PreparedImages(source, buckets: buckets, workers: workers).read(range) { image in
                 try interruption()
-                return try body(LatentSetLog.record(of: entry(image, checkCaption)))
+                try body(LatentSetLog.record(of: entry(image, checkCaption)))
             }
         }
         if communicator.size == 1, let log {
             // Images are decoded ahead without a pause.
-            try read(from: log.count) { record in
-                try add(record, to: log)
-                return true
-            }
+            try read(min(log.count, source.count)..<source.count) { try add($0, to: log) }
         } else {
             let blocks = stride(from: log?.count ?? 0, to: source.count, by: Self.imagesPerTask)
             try communicator.distributeInOrder(Array(blocks)) { start in
                 var records: [[UInt8]] = []
-                try read(from: start) { record in
-                    records.append(record)
-                    return records.count < Self.imagesPerTask
-                }
+                try read(start..<min(start + Self.imagesPerTask, source.count)) { records.append($0) }
                 return LatentSetLog.joined(records)
             } collect: { _, result in
                 guard let log else { return }

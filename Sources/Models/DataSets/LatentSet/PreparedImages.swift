@@ -36,17 +36,16 @@ final class PreparedImages: @unchecked Sendable {
         self.workers = workers
     }
 
-    /// Calls `body` with the images from the one at `index` on, in order, on this thread, until it returns false.
+    /// Calls `body` with the images of a range of the collection, in order, on this thread.
     ///
     /// - Throws: what the collection and `body` throw.
-    func read(from index: Int, _ body: (PreparedImage) throws -> Bool) throws {
-        let thread = Thread { [self] in produce(from: index) }
+    func read(_ range: Range<Int>, _ body: (PreparedImage) throws -> Void) throws {
+        guard !range.isEmpty else { return }
+        let thread = Thread { [self] in produce(range) }
         thread.stackSize = 1 << 23
         thread.start()
         defer { stop() }
-        while let image = try next() {
-            guard try body(image) else { return }
-        }
+        while let image = try next() { try body(image) }
     }
 
     private func next() throws -> PreparedImage? {
@@ -67,12 +66,12 @@ final class PreparedImages: @unchecked Sendable {
     }
 
     /// Reads the collection; at most `workers` images are in work and as many are waiting for their use.
-    private func produce(from index: Int) {
+    private func produce(_ range: Range<Int>) {
         let result = Result {
-            try source.read(from: index) { sample in
+            try source.read(from: range.lowerBound) { sample in
                 guard let number = admit() else { return false }
                 DispatchQueue.global(qos: .userInitiated).async { [self] in finish(prepare(sample), number) }
-                return true
+                return number + 1 < range.count
             }
         }
         changed.lock()
