@@ -256,7 +256,7 @@ def kill(job, options):
 
 def stop(job, _):
     """A process that is stopped is named by the watchdog, in a training and in a distribution of tasks."""
-    synthesize = ["dataset", "--synthesize", "prompts.txt", "--model", "shapes", "--steps", "10", "--count", "100",
+    synthesize = ["dataset", "--synthesize", "prompts.txt", "--model", "shapes", "--steps", "10", "--count", "20",
                   "--batch-size", "2", "-o", "set.h5", "-q", "--watchdog", "3"]
     for victim, arguments in ((1, job.stage(1, "--watchdog", "3")), (0, job.stage(1, "--watchdog", "3")),
                               (1, synthesize)):
