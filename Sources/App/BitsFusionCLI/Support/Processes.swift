@@ -148,9 +148,9 @@ enum Processes {
 
     /// One line for each message. Messages of all processes, and that of an interruption, name no process.
     static func lines(of reports: [ProcessReport], processes: Int) -> [String] {
-        var lines: [String] = []
+        var lines: [String] = [], seen: Set<String> = []
         for report in reports {
-            guard let message = report.message, !lines.contains(where: { $0.hasPrefix(message) }) else { continue }
+            guard let message = report.message, seen.insert(message).inserted else { continue }
             let isCommon = reports.count == processes && reports.allSatisfy { $0.message == message }
             let isInterruption = report.status == ExitStatus.interrupted.rawValue
             lines.append(
