@@ -190,6 +190,11 @@ extension ImageTextSource {
         for index in 0...samples.count {
             #expect(try source.samples(from: index) == Array(samples.dropFirst(index)), "from \(index)")
         }
+        // Parts, also with gaps, again, and backward: the reading continues where it has stopped, or starts again.
+        for (start, limit) in [(0, 2), (2, 3), (6, 1), (7, 1), (7, 1), (1, 4), (5, 4)] {
+            let expected = Array(samples.dropFirst(start).prefix(limit))
+            #expect(try source.samples(from: start, limit: limit) == expected, "\(limit) from \(start)")
+        }
     }
 
     @Test("the tar files of a folder are read in the order of their names")

@@ -10,13 +10,16 @@
 import CArchive
 import Files
 import Foundation
+import Synchronization
 
 /// Samples of tar files, in the order of their members.
-public struct TarImageText: ImageTextSource {
+public final class TarImageText: ImageTextSource {
     private let paths: [String]
     private let captionColumn: String
     /// The number of samples of each file.
     private let counts: [Int]
+    /// Where the last call of `read` has stopped.
+    private let stopped = Mutex<TarCursor?>(nil)
     public let omitted: [OmittedFiles] = []
 
     public var count: Int { counts.reduce(0, +) }
@@ -54,20 +57,59 @@ public struct TarImageText: ImageTextSource {
 
     /// - Returns: whether `body` asked for more.
     private func read(_ path: String, from index: Int, _ body: (ImageTextSample) throws -> Bool) throws -> Bool {
-        let tar = try TarReader(path)
-        var (position, group) = (-1, MemberGroup?.none)
-        while let member = try tar.next() {
-            guard let name = SampleName(member.path) else { continue }
+        let cursor = try takeCursor(path, before: index)
+        var group: MemberGroup?
+        while let (name, member) = try cursor.next() {
             if group?.name != name.sample {
-                if let group, position >= index, try !body(group.sample(path, captionColumn)) { return false }
-                position += 1
+                if let group, cursor.sample >= index, try !body(group.sample(path, captionColumn)) {
+                    cursor.putBack(name, member)
+                    stopped.withLock { $0 = cursor }
+                    return false
+                }
+                cursor.sample += 1
                 group = MemberGroup(name: name.sample)
             }
-            if position >= index { try group?.add(name.field, member, tar) }
+            if cursor.sample >= index { try group?.add(name.field, member, cursor.tar) }
         }
-        guard let group, position >= index else { return true }
+        guard let group, cursor.sample >= index else { return true }
         return try body(group.sample(path, captionColumn))
     }
+
+    /// A cursor at or before the sample `index`: the stopped one, so that calls with growing indices read a file once,
+    /// or one at the start.
+    private func takeCursor(_ path: String, before index: Int) throws -> TarCursor {
+        let kept = stopped.withLock { stopped -> TarCursor? in
+            guard let cursor = stopped, cursor.tar.path == path, cursor.sample < index else { return nil }
+            stopped = nil
+            return cursor
+        }
+        return try kept ?? TarCursor(TarReader(path))
+    }
+}
+
+/// A position in a tar file. One thread uses it at a time.
+private final class TarCursor: @unchecked Sendable {
+    let tar: TarReader
+    /// The sample whose members were read last; -1 at the start.
+    var sample = -1
+    private var returned: (SampleName, TarReader.Member)?
+
+    init(_ tar: TarReader) { self.tar = tar }
+
+    /// The next member of a sample; nil at the end.
+    func next() throws -> (SampleName, TarReader.Member)? {
+        if let returned {
+            self.returned = nil
+            return returned
+        }
+        while let member = try tar.next() {
+            if let name = SampleName(member.path) { return (name, member) }
+        }
+        return nil
+    }
+
+    /// Makes `next` return this member, the last one, again.
+    func putBack(_ name: SampleName, _ member: TarReader.Member) { returned = (name, member) }
 }
 
 /// The path of a member, divided at the first dot of its last part.
