@@ -32,4 +32,14 @@ import Testing
         let reports = [1, 2].map { report($0, "interrupted", .interrupted) }
         #expect(Processes.lines(of: reports, processes: 4) == ["interrupted"])
     }
+
+    @Test("long values that differ late are shown from there")
+    func excerpts() {
+        let text = String(repeating: "x", count: 200)
+        #expect(Processes.excerpts("avx2", "portable") == ("avx2", "portable"))
+        let (a, b) = Processes.excerpts(text + "seed 1", text + "seed 2")
+        let kept = String(repeating: "x", count: 15)
+        #expect(a == "...\(kept)seed 1" && b == "...\(kept)seed 2")
+        #expect(Processes.excerpts("same", "same and more") == ("same", "same and more"))
+    }
 }

@@ -149,7 +149,8 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
     }
 
     public func distribute(
-        _ tasks: [Int], work: (_ task: Int) throws -> [UInt8], collect: (_ task: Int, _ result: [UInt8]) throws -> Void
+        _ tasks: [Int], ahead: Int?, work: (_ task: Int) throws -> [UInt8],
+        collect: (_ task: Int, _ result: [UInt8]) throws -> Void
     ) throws {
         if isFirst { room.set(tasks) }
         _ = try gather([])

@@ -38,11 +38,13 @@ public protocol Communicator: AnyObject {
     ///
     /// - Parameters:
     ///   - tasks: those of the first process are handed out, in this order.
+    ///   - ahead: how many tasks behind the first one whose result is missing may be handed out; nil for all.
     ///   - work: the result of a task, in the process that it was handed to.
     ///   - collect: called in the first process as soon as a task is done, in any order but never twice at once.
     /// - Throws: what `work` and `collect` throw; `PeerFailure`.
     func distribute(
-        _ tasks: [Int], work: (_ task: Int) throws -> [UInt8], collect: (_ task: Int, _ result: [UInt8]) throws -> Void
+        _ tasks: [Int], ahead: Int?, work: (_ task: Int) throws -> [UInt8],
+        collect: (_ task: Int, _ result: [UInt8]) throws -> Void
     ) throws
 }
 
@@ -58,14 +60,21 @@ extension Communicator {
         return votes[0] > 0
     }
 
+    /// Hands out all tasks without waiting for results of earlier ones.
+    public func distribute(
+        _ tasks: [Int], work: (_ task: Int) throws -> [UInt8], collect: (_ task: Int, _ result: [UInt8]) throws -> Void
+    ) throws {
+        try distribute(tasks, ahead: nil, work: work, collect: collect)
+    }
+
     /// Hands out tasks as `distribute` does, but collects their results in the order of the tasks. Results that come
-    /// before those of earlier tasks are held in memory.
+    /// before those of earlier tasks are held in memory: at most those of eight tasks for each process.
     public func distributeInOrder(
         _ tasks: [Int], work: (_ task: Int) throws -> [UInt8], collect: (_ task: Int, _ result: [UInt8]) throws -> Void
     ) throws {
         var arrived: [Int: [UInt8]] = [:]
         var missing = tasks[...]
-        try distribute(tasks, work: work) { task, result in
+        try distribute(tasks, ahead: 8 * size, work: work) { task, result in
             arrived[task] = result
             while let next = missing.first, let result = arrived.removeValue(forKey: next) {
                 missing = missing.dropFirst()
@@ -120,7 +129,8 @@ public final class SingleProcess: Communicator, Sendable {
     public func share(_ values: UnsafeMutableBufferPointer<Int32>, parts counts: [Int]) {}
     public func gather(_ bytes: [UInt8]) -> [[UInt8]] { [bytes] }
     public func distribute(
-        _ tasks: [Int], work: (_ task: Int) throws -> [UInt8], collect: (_ task: Int, _ result: [UInt8]) throws -> Void
+        _ tasks: [Int], ahead: Int?, work: (_ task: Int) throws -> [UInt8],
+        collect: (_ task: Int, _ result: [UInt8]) throws -> Void
     ) throws {
         for task in tasks { try collect(task, work(task)) }
     }

@@ -15,6 +15,8 @@ public enum MPIError: Error, Equatable, Sendable {
     case adapterVersion(path: String, expected: Int, found: Int)
     /// MPI could not be started.
     case startFailed(reason: String)
+    /// MPI sees another number of processes than the launcher has started.
+    case otherSize(processes: String, size: Int, library: String)
     /// The library cannot be called from two threads.
     case noThreads(library: String)
     /// Processes called different functions.
@@ -30,6 +32,9 @@ public enum MPIError: Error, Equatable, Sendable {
         case .adapterVersion(let path, let expected, let found):
             "\(path): adapter version: expected \(expected), found \(found); compile it again: `make setup-mpi`"
         case .startFailed(let reason): "MPI: \(reason)"
+        case .otherSize(let processes, let size, let library):
+            "\(processes), but MPI sees \(size): the adapter is for \(library), the launcher belongs to another MPI; "
+                + "compile the adapter with the mpicc of the launcher: `make setup-mpi MPICC=/path/to/mpicc`"
         case .noThreads(let library):
             "\(library): tasks cannot be handed out, because it has no MPI_THREAD_MULTIPLE; use another MPI "
                 + "(analyses: `analyze --shard` with `merge`)"
@@ -43,7 +48,7 @@ extension MPIError: CategorizedError {
     public var category: ErrorCategory {
         switch self {
         case .adapterMissing: .inputMissing
-        case .adapterInvalid, .adapterVersion, .noThreads: .badData
+        case .adapterInvalid, .adapterVersion, .otherSize, .noThreads: .badData
         case .startFailed, .differentOperations: .internalError
         }
     }

@@ -15,6 +15,8 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
     public let host: String
     /// The MPI library.
     public let library: String
+    /// The number of processes on this machine.
+    public var sizeOfMachine: Int { Int(adapter.local_size) }
     /// The names of the machines of all processes.
     public private(set) var hosts: [String] = []
 
@@ -29,15 +31,22 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
     ///   - launcher: the launcher of this process.
     ///   - deadline: the seconds after which processes that do not answer end the job.
     ///   - warn: prints a line.
+    ///   - isEnding: whether this process has been told to end.
     /// - Throws: `MPIError`.
-    public init(_ launcher: MPILauncher, deadline: Double, warn: @escaping @Sendable (String) -> Void) throws {
+    public init(
+        _ launcher: MPILauncher, deadline: Double, warn: @escaping @Sendable (String) -> Void,
+        isEnding: @escaping @Sendable () -> Bool
+    ) throws {
         let loaded = try MPIAdapter.load(for: launcher)
         if let reason = loaded.pointee.start() { throw MPIError.startFailed(reason: String(cString: reason)) }
         adapter = loaded.pointee
         (rank, size) = (Int(adapter.rank), Int(adapter.size))
         host = Self.hostName
         library = withUnsafeBytes(of: adapter.library) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-        watchdog = Watchdog(adapter, deadline: deadline, warn: warn)
+        if let started = launcher.size, started != size {
+            throw MPIError.otherSize(processes: launcher.description, size: size, library: library)
+        }
+        watchdog = Watchdog(adapter, deadline: deadline, warn: warn, isEnding: isEnding)
         hosts = try gather(Array(host.utf8)).map { String(decoding: $0, as: UTF8.self) }
         watchdog.hosts = hosts
         watchdog.start()
@@ -86,13 +95,14 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
     }
 
     public func distribute(
-        _ tasks: [Int], work: (_ task: Int) throws -> [UInt8], collect: (_ task: Int, _ result: [UInt8]) throws -> Void
+        _ tasks: [Int], ahead: Int?, work: (_ task: Int) throws -> [UInt8],
+        collect: (_ task: Int, _ result: [UInt8]) throws -> Void
     ) throws {
         guard adapter.has_threads else { throw MPIError.noThreads(library: library) }
         try exchange("start of a distribution") {}
         let distribution = TaskDistribution(adapter: adapter, watchdog: watchdog)
         if isFirst {
-            try distribution.coordinate(tasks, work: work, collect: collect)
+            try distribution.coordinate(tasks, ahead: ahead, work: work, collect: collect)
         } else {
             try distribution.work(work)
         }
@@ -117,7 +127,7 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
     /// summed two to three times as fast.
     private var pieceLength: Int { isOneMachine ? 1 << 20 : 1 << 24 }
 
-    private var isOneMachine: Bool { Int(adapter.local_size) == size }
+    private var isOneMachine: Bool { sizeOfMachine == size }
 
     /// Runs `body` after all processes have come to the same operation.
     ///
@@ -157,11 +167,15 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
     /// - Parameter report: how this process failed; nil if it did not.
     /// - Returns: the reports of all processes that failed.
     public func conclude(_ report: ProcessReport?) -> [ProcessReport] {
-        if failure == nil {
+        while failure == nil {
             do {
                 try watchdog.watching("end of the run") { try meet(report: report, "end") }
+                break
             } catch let error as PeerFailure {
                 failure = error
+            } catch MPIError.differentOperations {
+                // Another process has come to an exchange. It fails there, too, and reports it at the next meeting.
+                continue
             } catch {
                 failure = PeerFailure(report.map { [$0] } ?? [])
             }

@@ -65,8 +65,12 @@ enum Processes {
         guard job == nil, let launcher = MPILauncher() else { return }
         let job = try MPICommunicator(launcher, deadline: options.watchdog ?? 600) {
             Output.error("bitsfusion: \($0)")
+        } isEnding: {
+            InterruptFlag.isSet
         }
         Self.job = job
+        InterruptFlag.ignoreRepeatedTermination()
+        PanelCache.shareMemory(of: job.sizeOfMachine)
         let threads = try shareProcessors(job, common)
         let machines = Set(job.hosts).count
         guard !common.quiet else { return try checkProgram() }
@@ -103,12 +107,22 @@ enum Processes {
         guard let job else { return }
         for (name, value) in values {
             guard let found = try job.difference(in: value) else { continue }
+            let (other, first) = excerpts(found.other, found.first)
             throw CommandError(
                 .badData,
-                "\(name): process \(found.rank) on \(job.hosts[found.rank]) has \(found.other.shortened), process 0 on "
-                    + "\(job.hosts[0]) has \(found.first.shortened); start all processes with the same program, files "
+                "\(name): process \(found.rank) on \(job.hosts[found.rank]) has \(other), process 0 on "
+                    + "\(job.hosts[0]) has \(first); start all processes with the same program, files "
                     + "and kind of processor")
         }
+    }
+
+    /// Two different texts, shortened; long ones from a little before their first difference on.
+    static func excerpts(_ a: String, _ b: String) -> (String, String) {
+        let common = zip(a, b).prefix { $0 == $1 }.count
+        let skipped = common - 20
+        guard skipped > 20 else { return (a.shortened, b.shortened) }
+        func excerpt(_ text: String) -> String { ("..." + text.dropFirst(skipped)).shortened }
+        return (excerpt(a), excerpt(b))
     }
 
     /// Checks that the command line and the contents of `files` are the same in all processes.

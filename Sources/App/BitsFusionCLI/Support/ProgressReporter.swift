@@ -107,6 +107,7 @@ struct Interrupted: CategorizedError {
 
 private let isInterrupted = Atomic<Bool>(false)
 private let isChecked = Atomic<Bool>(false)
+private let ignoresRepetition = Atomic<Bool>(false)
 
 /// SIGINT, SIGTERM and SIGHUP. In commands with long loops the first one becomes a flag that these check between steps,
 /// so that they can save their state. In all others, as the second one in any command, it ends the process at once.
@@ -117,12 +118,13 @@ enum InterruptFlag {
         // Creates the lazily initialized globals, which the signal handler must not do.
         isInterrupted.store(false, ordering: .relaxed)
         isChecked.store(false, ordering: .relaxed)
+        ignoresRepetition.store(false, ordering: .relaxed)
         UnfinishedFiles.prepare()
         var action = sigaction()
         #if canImport(Darwin)
-            action.__sigaction_u.__sa_handler = { _ in InterruptFlag.received() }
+            action.__sigaction_u.__sa_handler = { InterruptFlag.received($0) }
         #else
-            action.__sigaction_handler.sa_handler = { _ in InterruptFlag.received() }
+            action.__sigaction_handler.sa_handler = { InterruptFlag.received($0) }
         #endif
         sigaction(SIGINT, &action, nil)
         sigaction(SIGTERM, &action, nil)
@@ -140,9 +142,14 @@ enum InterruptFlag {
     /// Turns the first signal into the flag; the command checks it from now on.
     static func install() { isChecked.store(true, ordering: .relaxed) }
 
+    /// Ignores further SIGTERMs after the first one: a batch system and `mpirun` each send one to all processes.
+    static func ignoreRepeatedTermination() { ignoresRepetition.store(true, ordering: .relaxed) }
+
     /// Runs in the signal handler, where only functions without locks and without allocation are allowed.
-    private static func received() {
+    private static func received(_ signal: Int32) {
         if isChecked.load(ordering: .relaxed), !isInterrupted.exchange(true, ordering: .relaxed) { return }
+        let isRepeated = isChecked.load(ordering: .relaxed)
+        if signal == SIGTERM, isRepeated, ignoresRepetition.load(ordering: .relaxed) { return }
         UnfinishedFiles.removeAll()
         let text: StaticString = "bitsfusion: interrupted; unfinished files were removed\n"
         if !Output.isSilent { _ = write(STDERR_FILENO, text.utf8Start, text.utf8CodeUnitCount) }

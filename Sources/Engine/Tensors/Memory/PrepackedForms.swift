@@ -50,7 +50,7 @@ final class PrepackedForms: Sendable {
 public enum PanelCache {
     private static let used = Atomic<Int>(0)
     private static let limit = Atomic<Int>(Int(ProcessInfo.processInfo.physicalMemory / 3))
-    private static let crowdedBytes = Int(ProcessInfo.processInfo.physicalMemory / 2)
+    private static let crowdedBytes = Atomic<Int>(Int(ProcessInfo.processInfo.physicalMemory / 2))
 
     /// Maximum number of bytes of all cached forms of frozen weights; by default a third of physical memory. Weights
     /// beyond the limit are prepacked at each use. So are all weights first used while tensors take more than half of
@@ -58,6 +58,14 @@ public enum PanelCache {
     public static var memoryLimit: Int {
         get { limit.load(ordering: .relaxed) }
         set { limit.store(newValue, ordering: .relaxed) }
+    }
+
+    /// Limits this process to its part of the memory that it shares with other processes of the machine.
+    ///
+    /// - Parameter processes: their number, this one included. Called once.
+    public static func shareMemory(of processes: Int) {
+        memoryLimit /= processes
+        crowdedBytes.store(crowdedBytes.load(ordering: .relaxed) / processes, ordering: .relaxed)
     }
 
     /// False inside `withoutPanelCache`.
@@ -68,7 +76,7 @@ public enum PanelCache {
 
     static func reserve(_ bytes: Int) -> Bool {
         let total = used.wrappingAdd(bytes, ordering: .relaxed).newValue
-        let isCrowded = BlockPool.shared.liveBytes > crowdedBytes
+        let isCrowded = BlockPool.shared.liveBytes > crowdedBytes.load(ordering: .relaxed)
         if total <= memoryLimit, !isCrowded { return true }
         release(bytes)
         return false
