@@ -31,6 +31,9 @@ class Experiment:
         self.output.mkdir(parents=True, exist_ok=True)
         self.commands = []
         self.version = self.capture("--version")
+        # Commands name the shipped model by a word, not by its file.
+        shipped = pathlib.Path(self.program).parent / "bitsfusion_ShapesWorld.resources/teacher.h5"
+        self.teacher = hashlib.sha256(shipped.read_bytes()).hexdigest()
 
     def file(self, name):
         return self.output / name
@@ -51,7 +54,8 @@ class Experiment:
         if text not in self.commands:
             self.commands.append(text)
         record = self.file(makes + ".run")
-        described = {"command": text, "version": self.version, "inputs": self.inputs(command)}
+        described = {
+            "command": text, "version": self.version, "teacher": self.teacher, "inputs": self.inputs(command)}
         known = json.loads(record.read_text()) if record.exists() else {}
         is_same = {key: known.get(key) for key in described} == described
         if is_same and known["finished"] and self.file(makes).exists():

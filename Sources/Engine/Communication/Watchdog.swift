@@ -31,6 +31,8 @@ final class Watchdog: @unchecked Sendable {
     private static let longestPause = 2.0
 
     /// - Parameters:
+    ///   - adapter: that of a started MPI.
+    ///   - deadline: in seconds.
     ///   - warn: prints a line.
     ///   - isEnding: whether this process has been told to end, as the launcher does after another one has spoken.
     init(
