@@ -94,9 +94,13 @@ $(PYTHON): scripts/requirements.txt scripts/python-environment.sh
 fixtures: $(PYTHON) ## Compute the tests' reference values with PyTorch and diffusers
 	set -e; for maker in Tests/Fixtures/make_*.py; do echo "$$maker"; $(PYTHON) "$$maker"; done
 
+# Continues where it was interrupted.
+TRAIN = $(BITSFUSION) train --resume --validate-every 1000
 teacher: build ## Train the shipped model from scratch: teacher.h5 (hours)
-	$(BITSFUSION) train --config Configs/shapes.yaml -o phase1.h5
-	$(BITSFUSION) train --config Configs/shapes-relations.yaml --from phase1.h5 -o teacher.h5 --dtype float16
+	$(TRAIN) --config Configs/shapes.yaml --logging-dir phase1-log -o phase1.h5
+	$(TRAIN) --config Configs/shapes-2.yaml --from phase1.h5 --logging-dir phase2-log --dtype float16 -o phase2.h5
+	$(TRAIN) --config Configs/shapes-3.yaml --from phase2.h5 --logging-dir phase3-log --dtype float16 -o phase3.h5
+	$(TRAIN) --config Configs/shapes-4.yaml --from phase3.h5 --logging-dir teacher-log --dtype float16 -o teacher.h5
 
 # Continues where it was interrupted. QUICK=1: one seed, 300 prompts, one guidance scale.
 ladder: build $(PYTHON) ## Train and score the models of the paper's ablation; write Docs/Results.md (hours)

@@ -20,8 +20,8 @@ struct TrainCommand: CommandOfProcesses {
             Examples:
 
               bitsfusion train --config Configs/shapes.yaml -o phase1.h5
-              bitsfusion train --config Configs/shapes-relations.yaml --from phase1.h5 \\
-                --dtype float16 -o teacher.h5
+              bitsfusion train --config Configs/shapes-2.yaml --from phase1.h5 \\
+                --dtype float16 -o phase2.h5
             """)
 
     @Option(help: "Settings in YAML.")
