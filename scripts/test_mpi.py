@@ -256,14 +256,15 @@ def kill(job, options):
 
 def stop(job, _):
     """A process that is stopped is named by the watchdog, in a training and in a distribution of tasks."""
-    synthesize = ["dataset", "--synthesize", "prompts.txt", "--model", "shapes", "--steps", "10", "--count", "20",
+    synthesize = ["dataset", "--synthesize", "prompts.txt", "--model", "shapes", "--steps", "10", "--count", "400",
                   "--batch-size", "2", "-o", "set.h5", "-q", "--watchdog", "3"]
-    for victim, arguments in ((1, job.stage(1, "--watchdog", "3")), (0, job.stage(1, "--watchdog", "3")),
-                              (1, synthesize)):
+    train = job.stage(1, "--watchdog", "3")
+    # There are more tasks than end in time.
+    for victim, processes, arguments in ((1, 2, train), (0, 2, train), (1, 3, synthesize)):
         shutil.rmtree(job.path("stop"))
         (job.path("stop") / "prompts.txt").write_text("a red circle\na green square")
-        process = job.start(2, arguments, "stop")
-        found = wait_for(lambda: len(members(process)) == 2 and members(process), 60, "no start")
+        process = job.start(processes, arguments, "stop")
+        found = wait_for(lambda: len(members(process)) == processes and members(process), 60, "no start")
         if arguments is synthesize:
             log = job.path("stop") / "set.h5.part" / "samples.log"
             wait_for(lambda: log.exists() and log.stat().st_size > 0, 60, "nothing is sampled")
@@ -280,7 +281,7 @@ def stop(job, _):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(found[victim], signal.SIGKILL)
         expect(time.monotonic() - start > 2, "the job ended before the deadline")
-        named = [line for line in own_lines(err) if f"process {victim} of 2" in line]
+        named = [line for line in own_lines(err) if f"process {victim} of {processes}" in line]
         expect(len(named) == 1, f"process {victim} is not named once: {err}")
 
 
