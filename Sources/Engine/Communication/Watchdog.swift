@@ -141,6 +141,7 @@ final class Watchdog: @unchecked Sendable {
         }
         Thread.sleep(forTimeInterval: min(Self.turn * Double(others), Self.longestTurn))
         if isEnding() { Thread.sleep(forTimeInterval: Self.longestTurn) }
+        guard overdue() != nil else { return }
         let names = missing.map { "process \($0) of \(size) on \(hosts.indices.contains($0) ? hosts[$0] : "?")" }
         warn(
             "\(names.joined(separator: ", ")): \(waited); the job ends; start it again with --resume, also with "
