@@ -44,14 +44,14 @@ SDXL = dict(
     projection_class_embeddings_input_dim=POOLED + 6 * 4, down_block_types=[DOWN, CROSS_DOWN],
     up_block_types=[CROSS_UP, UP])
 
-# name: (config, prediction type, zero terminal SNR, timesteps)
+# name: (config, prediction type, zero terminal SNR, timesteps, feature loss)
 MODELS = {
-    "sd1": (SD1, "epsilon", False, [981, 13, 400]),
-    "sd2-v": (SD2, "v_prediction", False, [981, 13, 400]),
+    "sd1": (SD1, "epsilon", False, [981, 13, 400], "absolute"),
+    "sd2-v": (SD2, "v_prediction", False, [981, 13, 400], "absolute"),
     # Timestep 999 has no signal at all.
-    "sd2-zero-snr": (SD2, "v_prediction", True, [999, 13, 400]),
-    "sdxl": (SDXL, "epsilon", False, [700, 250, 31]),
-    "inpainting": (dict(SD1, in_channels=9), "epsilon", False, [981, 13, 400]),
+    "sd2-zero-snr": (SD2, "v_prediction", True, [999, 13, 400], "relative"),
+    "sdxl": (SDXL, "epsilon", False, [700, 250, 31], "absolute"),
+    "inpainting": (dict(SD1, in_channels=9), "epsilon", False, [981, 13, 400], "absolute"),
 }
 # Of three samples, the second one loses its text.
 DROPPED = [False, True, False]
@@ -140,7 +140,15 @@ def summaries(model):
     return found
 
 
-def make(name, config, prediction_type, zero_snr, timesteps):
+def feature_distance(kind, student, teacher):
+    """`relative`: each sample's squared error is divided by the mean square of the teacher's features."""
+    if kind == "absolute":
+        return F.mse_loss(student, teacher)
+    power = teacher.square().flatten(1).mean(dim=1)
+    return ((student - teacher).square().flatten(1).mean(dim=1) / power).mean()
+
+
+def make(name, config, prediction_type, zero_snr, timesteps, feature_kind):
     teacher = build(config, parameter).eval().requires_grad_(False)
     student, bits = make_student(config)
     scheduler = DDPMScheduler(
@@ -167,7 +175,7 @@ def make(name, config, prediction_type, zero_snr, timesteps):
     prediction, target = predictions()
     of_teacher, of_student = (kept.take() for kept in features)
     noise_loss = F.mse_loss(prediction, target)
-    feature_loss = sum(F.mse_loss(ours, theirs) for ours, theirs in zip(of_student, of_teacher))
+    feature_loss = sum(feature_distance(feature_kind, *pair) for pair in zip(of_student, of_teacher))
     (noise_loss + FEATURE_WEIGHT * feature_loss).backward()
     stage_one = {"noise": noise_loss.item(), "feature": feature_loss.item(), "gradients": summaries(student)}
 
@@ -181,7 +189,8 @@ def make(name, config, prediction_type, zero_snr, timesteps):
     path.write_text(json.dumps({
         "config": config, "predictionType": prediction_type, "rescaleBetasZeroSNR": zero_snr, "timesteps": timesteps,
         "dropped": DROPPED, "timeIDs": SIZES if "text" in values else None, "featureWeight": FEATURE_WEIGHT,
-        "bits": bits, "stageOne": stage_one, "stageTwo": stage_two}, separators=(",", ":")) + "\n")
+        "featureLoss": feature_kind, "bits": bits, "stageOne": stage_one, "stageTwo": stage_two},
+        separators=(",", ":")) + "\n")
     print(path.name, path.stat().st_size, noise_loss.item(), feature_loss.item(), loss.item())
 
 
@@ -201,7 +210,7 @@ def learning_rate_factor(step):
 
 def make_curve():
     """Losses of stage I in float32. Step k has the noise `noise-k` and the timesteps of "sd1", rotated by k."""
-    config, _, _, timesteps = MODELS["sd1"]
+    config, _, _, timesteps, _ = MODELS["sd1"]
     teacher = build(config, parameter, torch.float32).eval().requires_grad_(False)
     student, bits = make_student(config, torch.float32)
     scales = [value for name, value in student.named_parameters() if name.endswith(".scales")]
@@ -243,8 +252,8 @@ def make_curve():
 def main():
     torch.set_num_threads(1)
     FIXTURES.mkdir(exist_ok=True)
-    for name, (config, prediction_type, zero_snr, timesteps) in MODELS.items():
-        make(name, config, prediction_type, zero_snr, timesteps)
+    for name, settings in MODELS.items():
+        make(name, *settings)
     make_curve()
 
 

@@ -98,6 +98,23 @@ private func meanSquare(_ a: Tensor, _ b: Tensor) -> Double {
         #expect(loss.total.item == 0)
     }
 
+    @Test("the relative feature loss does not depend on the scale of a sample's features")
+    func relativeFeatures() {
+        var random = Philox(seed: 8)
+        let teacher = random.normal([2, 4, 3, 3]), student = random.normal([2, 4, 3, 3])
+        let factors = Tensor([0.125, 64], shape: [2, 1, 1, 1])
+        let relative = FeatureLoss.relative(student: student, teacher: teacher)
+        let scaled = FeatureLoss.relative(student: student * factors, teacher: teacher * factors)
+        #expect(scaled.item == relative.item)
+        // Independent normal values: |s - t|² is twice |t|².
+        #expect(abs(relative.item - 2) < 1)
+        #expect(
+            FeatureLoss.absolute(student: student, teacher: teacher).item
+                == meanSquaredError(student, teacher).item)
+        let zero = Tensor.zeros([2, 4, 3, 3])
+        #expect(FeatureLoss.relative(student: zero, teacher: zero).item == 0)
+    }
+
     @Test("with λ = 0 the loss is the noise loss")
     func withoutFeatures() throws {
         let with = try loss(objective(.one))

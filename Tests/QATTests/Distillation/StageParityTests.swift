@@ -34,6 +34,7 @@ private struct StageFixture: Decodable {
     let dropped: [Bool]
     let timeIDs: [[Float]]?
     let featureWeight: Float
+    let featureLoss: FeatureLoss
     let bits: [String: Int]
     let stageOne: Stage
     let stageTwo: Stage
@@ -109,7 +110,7 @@ private struct StageFixture: Decodable {
             teacher: stage == .one ? try teacher() : nil, student: student,
             schedule: NoiseSchedule(predictionType: predictionType, rescalesBetasZeroSNR: rescaleBetasZeroSNR),
             data: TinyDistillation.data(for: config), stage: stage,
-            options: TinyDistillation.options(featureWeight: featureWeight))
+            options: TinyDistillation.options(featureWeight: featureWeight, featureLoss: featureLoss))
     }
 }
 

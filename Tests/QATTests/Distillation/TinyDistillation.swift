@@ -37,14 +37,14 @@ enum TinyDistillation {
     static func options(
         steps: Int = 6, learningRate: Float = 2e-3, scaleLearningRate: Float = 1e-3,
         averageDecay: Float? = nil,
-        featureWeight: Float = 0.01
+        featureWeight: Float = 0.01, featureLoss: FeatureLoss = .absolute
     ) -> StageOptions {
         StageOptions(
             training: TrainingOptions(
                 steps: steps, batchSize: 4, learningRate: learningRate,
                 schedule: LearningRateSchedule(warmupSteps: 0, decay: .constant, finalFactor: 1),
                 weightDecay: 0.01, averageDecay: averageDecay, seed: 11),
-            scaleLearningRate: scaleLearningRate, featureWeight: featureWeight)
+            scaleLearningRate: scaleLearningRate, featureWeight: featureWeight, featureLoss: featureLoss)
     }
 
     static func trainer(

@@ -341,6 +341,7 @@ struct DistillCommand: CommandOfProcesses {
             """
             # Settings of `bitsfusion distill`: pass this file with --config.
             # momentDtype, teacherDtype: float32 or bfloat16. checkpointing: none or blocks. decay: cosine or constant.
+            # featureLoss (stage1): absolute, as in the paper, or relative to the teacher's features.
             # Optional in `training`: microBatchSize (samples computed at once), averageDecay, maximumGradientNorm,
             # precision (of products of linear layers: float32 or bfloat16).
             """)

@@ -61,7 +61,7 @@ extension DistillationOptions {
     public static let shapes = DistillationOptions(
         stage1: StageOptions(
             training: TrainingOptions(steps: 500, batchSize: 16, learningRate: 5e-4, saveEvery: 100),
-            scaleLearningRate: 1e-4),
+            scaleLearningRate: 1e-4, featureLoss: .relative),
         stage2: StageOptions(
             training: TrainingOptions(
                 steps: 300, batchSize: 16, learningRate: 1e-4, averageDecay: 0.99, saveEvery: 100),

@@ -84,7 +84,7 @@ public struct DistillationObjective {
         let noiseLoss = meanSquaredError(prediction, target)
         guard collects else { return StepLoss(noiseLoss, parts: ["noise": noiseLoss.item]) }
         let featureLoss = zip(ofStudent.compared, ofTeacher.compared)
-            .map { meanSquaredError($0, $1) }
+            .map { options.featureLoss(student: $0, teacher: $1) }
             .reduce(Tensor(scalar: 0)) { $0 + $1 }
         return StepLoss(
             noiseLoss + featureLoss * options.featureWeight,

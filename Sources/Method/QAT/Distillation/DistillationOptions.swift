@@ -14,6 +14,30 @@ public enum DistillationStage: Int, Codable, Sendable, CaseIterable {
     case two = 2
 }
 
+/// How the feature loss compares a block of the student with the teacher's.
+public enum FeatureLoss: String, Codable, Sendable, CaseIterable {
+    /// The mean squared difference, as in the paper.
+    case absolute
+    /// The same divided by the mean square of the teacher's features, for each sample. Blocks with large features do
+    /// not outweigh the others, and λ does not depend on the scale of a model's features.
+    case relative
+
+    /// The loss of one block.
+    ///
+    /// - Parameters:
+    ///   - student: features `[B, ...]`.
+    ///   - teacher: features of the same shape, without gradients.
+    /// - Returns: the loss, shape `[]`.
+    func callAsFunction(student: Tensor, teacher: Tensor) -> Tensor {
+        guard self == .relative else { return meanSquaredError(student, teacher) }
+        let power = teacher.square().mean(axes: Array(1..<teacher.rank), keepDims: true)
+        // A sample without features has an error of 0, and no division by 0.
+        let factors = power.values.map { 1 / max($0, 1e-12).squareRoot() }
+        let factor = Tensor(factors, shape: power.shape)
+        return meanSquaredError(student * factor, teacher * factor)
+    }
+}
+
 /// Settings of one stage.
 public struct StageOptions: Codable, Hashable, Sendable {
     public var training: TrainingOptions
@@ -25,6 +49,8 @@ public struct StageOptions: Codable, Hashable, Sendable {
     public var timesteps: TimestepDistribution
     /// λ, the weight of the feature loss; stage I only.
     public var featureWeight: Float
+    /// How features are compared; stage I only.
+    public var featureLoss: FeatureLoss
     /// Element type of the teacher's linear and convolution weights in memory: float32, or bfloat16 with half the
     /// memory, widened at each use. Stage I only.
     public var teacherDtype: ElementType
@@ -32,17 +58,18 @@ public struct StageOptions: Codable, Hashable, Sendable {
     public init(
         training: TrainingOptions, scaleLearningRate: Float, textDropping: Float = 0.1,
         timesteps: TimestepDistribution = .paper, featureWeight: Float = 0.01,
-        teacherDtype: ElementType = .float32
+        featureLoss: FeatureLoss = .absolute, teacherDtype: ElementType = .float32
     ) {
         self.training = training
         self.scaleLearningRate = scaleLearningRate
         self.textDropping = textDropping
         self.timesteps = timesteps
         self.featureWeight = featureWeight
+        self.featureLoss = featureLoss
         self.teacherDtype = teacherDtype
     }
 
-    /// `teacherDtype` is optional.
+    /// `featureLoss` and `teacherDtype` are optional.
     public init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
         training = try values.decode(TrainingOptions.self, forKey: .training)
@@ -50,6 +77,7 @@ public struct StageOptions: Codable, Hashable, Sendable {
         textDropping = try values.decode(Float.self, forKey: .textDropping)
         timesteps = try values.decode(TimestepDistribution.self, forKey: .timesteps)
         featureWeight = try values.decode(Float.self, forKey: .featureWeight)
+        featureLoss = try values.decodeIfPresent(FeatureLoss.self, forKey: .featureLoss) ?? .absolute
         teacherDtype = try values.decodeIfPresent(ElementType.self, forKey: .teacherDtype) ?? .float32
     }
 
