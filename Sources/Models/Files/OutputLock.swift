@@ -20,6 +20,8 @@ package final class OutputLock: Sendable {
     ///   file, `.cannotCreate` if there can be no lock file.
     package init(_ path: String) throws(FileError) {
         lockPath = PathParts.resolved(path) + ".lock"
+        UnfinishedFiles.beginCreation()
+        defer { UnfinishedFiles.endCreation() }
         while true {
             // Neither follows links nor waits for the writer of a pipe.
             let opened = open(lockPath, O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0o666)

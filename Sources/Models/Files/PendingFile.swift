@@ -39,6 +39,8 @@ package final class PendingFile {
         }
         Self.removeStaleFiles(of: destination)
         let base = "\(destination).tmp-\(getpid())"
+        UnfinishedFiles.beginCreation()
+        defer { UnfinishedFiles.endCreation() }
         var attempt = 0
         while true {
             let candidate = attempt == 0 ? base : "\(base).\(attempt)"

@@ -21,8 +21,32 @@ package enum UnfinishedFiles {
         func remove() { free(slot.pointee.name.exchange(nil, ordering: .acquiringAndReleasing)) }
     }
 
+    /// The number of files that are being created and not registered yet.
+    private static let creations = Atomic<Int>(0)
+    /// A signal that arrived meanwhile; 0 for none.
+    private static let heldSignal = Atomic<Int32>(0)
     nonisolated(unsafe) private static let first = Atomic<UnsafeMutablePointer<Slot>?>(nil)
     private static let growth = Mutex<Void>(())
+
+    /// Delays signals that end the process from before a file is created until it is registered; `endCreation()` must
+    /// follow. Blocking the signals would not do: the system then delivers them to another thread.
+    static func beginCreation() { creations.add(1, ordering: .sequentiallyConsistent) }
+
+    /// Ends `beginCreation()`; raises the signal that arrived meanwhile again.
+    static func endCreation() {
+        guard creations.subtract(1, ordering: .sequentiallyConsistent).newValue == 0 else { return }
+        let signal = heldSignal.exchange(0, ordering: .sequentiallyConsistent)
+        if signal != 0 { raise(signal) }
+    }
+
+    /// Whether a file is being created; then `signal` will be raised again. Safe in a signal handler.
+    package static func holds(_ signal: Int32) -> Bool {
+        guard creations.load(ordering: .sequentiallyConsistent) > 0 else { return false }
+        heldSignal.store(signal, ordering: .sequentiallyConsistent)
+        // The creation may have ended before it could see the signal.
+        let hasEnded = creations.load(ordering: .sequentiallyConsistent) == 0
+        return !hasEnded || heldSignal.exchange(0, ordering: .sequentiallyConsistent) == 0
+    }
 
     /// Registers the file at `path`.
     static func add(_ path: String) -> Entry {
@@ -53,5 +77,9 @@ package enum UnfinishedFiles {
     }
 
     /// Creates the lazily initialized globals, which a signal handler must not do.
-    package static func prepare() { _ = first.load(ordering: .relaxed) }
+    package static func prepare() {
+        _ = first.load(ordering: .relaxed)
+        _ = creations.load(ordering: .relaxed)
+        _ = heldSignal.load(ordering: .relaxed)
+    }
 }

@@ -147,6 +147,7 @@ enum InterruptFlag {
 
     /// Runs in the signal handler, where only functions without locks and without allocation are allowed.
     private static func received(_ signal: Int32) {
+        if UnfinishedFiles.holds(signal) { return }
         if isChecked.load(ordering: .relaxed), !isInterrupted.exchange(true, ordering: .relaxed) { return }
         let isRepeated = isChecked.load(ordering: .relaxed)
         if signal == SIGTERM, isRepeated, ignoresRepetition.load(ordering: .relaxed) { return }
