@@ -162,7 +162,7 @@ let package = Package(
         .tests("Tensors", ["CKernels"], fixtures: true),
         .tests("Recipes", fixtures: true),
         .tests("BitAllocator"),
-        .tests("Packing"),
+        .tests("Packing", fixtures: true),
         .tests("Quantization", fixtures: true),
         .tests("Networks", fixtures: true),
         .tests("Schedulers", fixtures: true),

@@ -48,7 +48,7 @@ import Testing
         let folder = try TemporaryFolder()
         let own = try model(1, in: folder)
         let export = try packed(own, in: folder)
-        #expect(export.missingParts == [.timeLayers])
+        #expect(export.model.missingParts == [.timeLayers])
         try export.write(to: DiffusersFolderWriter(folder.file("own")), original: own)
         try export.write(
             to: DiffusersFolderWriter(folder.file("half")), original: model(1, as: .float16, in: folder))

@@ -85,7 +85,7 @@ extension TensorSource {
 /// The elements of `tensor` as bytes of `type`, rounded to nearest even.
 ///
 /// - Throws: `CheckpointError.exceedsType` if rounding makes a finite value infinite.
-func encode(
+package func encode(
     _ tensor: Tensor, as type: ElementType, key: String, file: String
 ) throws -> [UInt8] {
     if type == .float32 { return tensor.withUnsafeBufferPointer { Array(UnsafeRawBufferPointer($0)) } }

@@ -15,11 +15,13 @@ public enum PipelineError: Error, Equatable, Sendable {
     /// A model whose VAE has another decoder than the file `packed`, by their dense parameters.
     case otherDecoder(file: String, packed: String, difference: Double, limit: Double)
     /// A model with another config than the file `packed`, which lacks `part`.
-    case otherConfig(part: DiffusersExport.MissingPart, packed: String)
+    case otherConfig(part: ExportedModel.MissingPart, packed: String)
     /// A model that lacks what it is asked for.
-    case missingPart(DiffusersExport.MissingPart)
+    case missingPart(ExportedModel.MissingPart)
     /// A component that is not one of `known`, those of the file.
     case unknownComponent(name: String, known: [String])
+    /// A model that cannot be written as a GGUF file.
+    case notForGGUF(reason: String)
     /// Embeddings of a shape that the model does not accept.
     case embeddingShape(key: String, expected: String, found: [Int])
     /// A text encoder whose hidden size is not the denoiser's context size.
@@ -73,6 +75,8 @@ public enum PipelineError: Error, Equatable, Sendable {
             "\(part.rawValue): missing; pass a dense model or a student"
         case .unknownComponent(let name, let known):
             "component \"\(name)\": not in the file; expected one of \(known.joined(separator: ", "))"
+        case .notForGGUF(let reason):
+            "GGUF: \(reason); only the UNets of Stable Diffusion can be written; export a diffusers folder instead"
         case .embeddingShape(let key, let expected, let found):
             "embeddings: \(key) has shape \(found), expected \(expected)"
         }
@@ -86,7 +90,7 @@ extension PipelineError: CategorizedError {
         switch self {
         case .noTextEncoder, .clipSkip, .unknownComponent: .usage
         case .embeddingShape, .otherTimeLayers, .otherDecoder, .otherConfig, .missingPart, .notQuantized,
-            .crossAttentionDim, .missingComponent, .furtherChannels, .missingImage, .latentShape:
+            .crossAttentionDim, .missingComponent, .furtherChannels, .missingImage, .latentShape, .notForGGUF:
             .badData
         }
     }

@@ -15,6 +15,7 @@ extension ActivationType: ExpressibleByArgument {}
 extension PredictionType: ExpressibleByArgument {}
 extension RandomNumberKind: ExpressibleByArgument {}
 extension GridKind: ExpressibleByArgument {}
+extension GGUFExport.Loader: ExpressibleByArgument {}
 
 extension ScaleInitialization: ExpressibleByArgument {
     public init?(argument: String) {

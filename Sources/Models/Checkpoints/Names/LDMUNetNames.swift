@@ -8,9 +8,11 @@
 //     output_blocks.I.1   up_blocks.B.attentions.l, or the upsampler .conv; after attention it is output_blocks.I.2
 
 /// The correspondence of both names for one UNet.
-struct LDMUNetNames: Equatable, Sendable {
+package struct LDMUNetNames: Equatable, Sendable {
     /// L, residual blocks of each level on the way down; one more on the way up.
-    let layersPerBlock: Int
+    package let layersPerBlock: Int
+
+    package init(layersPerBlock: Int) { self.layersPerBlock = layersPerBlock }
 
     private static let resnet = [
         ("in_layers.0", "norm1"), ("in_layers.2", "conv1"), ("emb_layers.1", "time_emb_proj"),
@@ -65,7 +67,7 @@ struct LDMUNetNames: Equatable, Sendable {
     ///   - name: the name.
     ///   - hasAttention: whether the block on the way up with this index has attention.
     /// - Returns: the original name, or nil.
-    func original(_ name: String, hasAttention: (Int) -> Bool) -> String? {
+    package func original(_ name: String, hasAttention: (Int) -> Bool) -> String? {
         if let end = Self.replacedStart(name, Self.ends.map { ($0.1, $0.0) }) { return end }
         let parts = name.split(separator: ".", maxSplits: 4, omittingEmptySubsequences: false).map(String.init)
         if parts[0] == "mid_block", parts.count > 3 {
