@@ -17,14 +17,7 @@ extension TemporaryFolder {
     }
 
     /// Writes a safetensors file of float32 tensors.
-    func write(_ tensors: [String: Tensor], to name: String) throws {
-        let announced = tensors.mapValues { StoredTensor(type: .float32, shape: $0.shape) }
-        let writer = try SafetensorsWriter(file(name), tensors: announced)
-        for (key, tensor) in tensors {
-            try tensor.withUnsafeBufferPointer { try writer.write(key, UnsafeRawBufferPointer($0)) }
-        }
-        try writer.finish()
-    }
+    func write(_ tensors: [String: Tensor], to name: String) throws { try writeTensors(name, tensors) }
 
     /// Writes in.safetensors, inputs of one prediction at the cached timestep 21.
     func makeInputs() throws {

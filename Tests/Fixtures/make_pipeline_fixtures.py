@@ -23,6 +23,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 import pipeline_models
+from fixture_values import uniform
 
 torch.set_num_threads(1)
 warnings.filterwarnings("ignore")
@@ -54,6 +55,8 @@ BLURRY = "blurry, low quality, watermark"
 LONG = ", ".join([ASTRONAUT, CAT, SHIP, BIRD, WINTER] * 3)
 IMAGE = {"image": "inputs/image-32.png"}
 MASKED = {**IMAGE, "mask_image": "inputs/mask-32.png"}
+# The layers that LoRAs change, by the end of their names.
+LORA_LAYERS = ("attn1.to_q", "attn2.to_v", "to_out.0", "ff.net.2", "self_attn.q_proj", "mlp.fc1")
 
 # What every case has if it does not say otherwise. `scheduler` null: the one of the folder.
 DEFAULTS = {
@@ -75,6 +78,7 @@ CASES = {
         "large-seed": {"seeds": [2**32 + 7], "scheduler": "dpm++"},
         "long-prompt": {"prompts": [LONG], "scheduler": "dpm++"},
         "empty-prompt": {"prompts": [""], "scheduler": "dpm++"},
+        "lora": {"lora": "inputs/lora-sd1.safetensors", "lora_weight": 0.75, "scheduler": "dpm++"},
         "img2img-pndm": {"task": "img2img", "strength": 0.6, "scheduler": "pndm", **IMAGE},
         "img2img-ddim": {"task": "img2img", "strength": 0.6, "scheduler": "ddim", **IMAGE},
         "img2img-dpm++": {"task": "img2img", "strength": 0.6, "scheduler": "dpm++", **IMAGE},
@@ -105,6 +109,7 @@ CASES = {
         "guidance-rescale": {"guidance_rescale": 0.7, "scheduler": "euler"},
         "batch": {"prompts": [SHIP, BIRD], "seeds": [8, 9], "scheduler": "euler"},
         "wide": {"width": 64, "height": 32, "scheduler": "euler"},
+        "lora": {"lora": "inputs/lora-sdxl.safetensors", "lora_weight": -0.5, "scheduler": "euler"},
         "img2img": {"task": "img2img", "strength": 0.6, "scheduler": "euler", **IMAGE},
         "blended": {"task": "inpaint", "strength": 0.9, "scheduler": "euler", **MASKED}},
     "inpaint": {
@@ -134,6 +139,20 @@ def write_inputs():
     mask = np.where((x - 18) ** 2 + (y - 13) ** 2 < 90, 255, 0)
     mask[20:28, 2:7], mask[20:28, 25:30] = 127, 128
     save_png(mask, "inputs/mask-32.png")
+
+
+def write_lora(kind):
+    """A LoRA of UNet and text encoders, of rank 2, with PEFT's names."""
+    loaded, tensors = load(kind, torch.float32), {}
+    for component in ("unet", "text_encoder", "text_encoder_2"):
+        network = getattr(loaded, component, None)
+        for name, layer in network.named_modules() if network else ():
+            if name.endswith(LORA_LAYERS):
+                key = f"{component}.{name}"
+                outputs, inputs = layer.weight.shape
+                tensors[key + ".lora_A.weight"] = uniform(key + ".down", (2, inputs)) / 4
+                tensors[key + ".lora_B.weight"] = uniform(key + ".up", (outputs, 2))
+    save_file(tensors, FOLDER / f"inputs/lora-{kind}.safetensors")
 
 
 def save_png(values, name):
@@ -201,6 +220,9 @@ def call(loaded, case, dtype):
         components |= {"requires_safety_checker": False}
     pipeline = pipeline_class(**components)
     pipeline.set_progress_bar_config(disable=True)
+    if "lora" in case:
+        pipeline.load_lora_weights(FOLDER / case["lora"], adapter_name="lora")
+        pipeline.set_adapters(["lora"], [case["lora_weight"]])
     recorder = Recorder(pipeline)
     options = {key: case[key] for key in (
         "strength", "image_guidance_scale", "clip_skip", "guidance_rescale") if key in case}
@@ -217,6 +239,8 @@ def call(loaded, case, dtype):
         prompt=case["prompts"], num_inference_steps=case["steps"], guidance_scale=case["guidance_scale"],
         generator=generators if len(generators) > 1 else generators[0], output_type="np",
         callback_on_step_end=recorder.keep_latents, **options).images
+    if "lora" in case:
+        pipeline.unload_lora_weights()
     return images * 255, recorder.values
 
 
@@ -300,6 +324,8 @@ def main():
         return
     pipeline_models.write_all(FOLDER)
     write_inputs()
+    for kind in ("sd1", "sdxl"):
+        write_lora(kind)
     entries = [entry for kind in pipeline_models.KINDS for entry in make(kind)]
     lines = ",\n".join(map(json.dumps, entries))
     (FOLDER / "manifest.json").write_text(f'{{"cases": [\n{lines}\n]}}\n')

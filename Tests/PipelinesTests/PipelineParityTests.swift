@@ -35,6 +35,7 @@ import Testing
 extension ReferenceCase {
     /// The images of `pipeline` for this case, `[N, H, W, 3]` flat.
     func pixels(of pipeline: DiffusionPipeline) throws -> [UInt8] {
+        try attachLoRA(to: pipeline)
         let vae = try #require(pipeline.vae)
         let factor = vae.config.vaeScaleFactor
         let own = pipeline.sampleShape(batch: 1)
@@ -54,6 +55,15 @@ extension ReferenceCase {
             let image = decoded.sliced(axis: 0, index..<index + 1)
             return RGBImage(width: decoded.shape[3], height: decoded.shape[2], modelRange: image.values).interleaved
         }
+    }
+
+    /// Sets the LoRA of this case, and removes that of another one.
+    private func attachLoRA(to pipeline: DiffusionPipeline) throws {
+        var stores = ["unet": pipeline.denoiser.store]
+        for encoder in pipeline.textEncoders { stores[encoder.name] = encoder.store }
+        let loras = try lora.map { [try LoRA(ReferencePipelines.folder + "/" + $0, weight: Float(loraWeight))] } ?? []
+        let branches = try LoRABranches(loras, components: stores)
+        for (name, store) in stores { try branches.attach(to: store, of: name) }
     }
 
     private func inputs(

@@ -24,6 +24,9 @@ struct ReferenceCase: Sendable, CustomTestStringConvertible {
     let clipSkip: Int?
     let strength: Double?
     let image, maskImage: String?
+    /// A LoRA file and its weight.
+    let lora: String?
+    let loraWeight: Double
     let width, height: Int?
     let schedulerClass: String?
     let schedulerKeys: JSONValue
@@ -56,6 +59,7 @@ struct ReferenceCase: Sendable, CustomTestStringConvertible {
         clipSkip = number("clip_skip").map { Int($0) }
         strength = number("strength")
         (image, maskImage) = (text("image"), text("mask_image"))
+        (lora, loraWeight) = (text("lora"), number("lora_weight") ?? 1)
         (width, height) = (number("width").map { Int($0) }, number("height").map { Int($0) })
         schedulerClass = text("scheduler_class")
         schedulerKeys = json["scheduler_keys"] ?? .object([])

@@ -21,6 +21,7 @@ enum PackedCases {
             linear(rows: 1, inputs: 1280, outputs: 1280, RatioTargets(bfloat16: 0.2)),
             ProductCases.integerAttention(queries: 4096, keys: 4096),
             forward("sd15 unet 64x64", size: 64, RatioTargets(float32: 0.27, bfloat16: 0.50)),
+            forward("sd15 unet 64x64, LoRA of rank 16", size: 64, loraRank: 16, RatioTargets()),
             forward("sd15 unet 32x32", size: 32, RatioTargets()),
         ]
     }
@@ -54,7 +55,12 @@ enum PackedCases {
 
     /// A noise prediction of a whole UNet, packed by the paper's recipe. Time layers are not cached and stay at 32
     /// bits, as in PyTorch's model.
-    private static func forward(_ name: String, size: Int, _ targets: RatioTargets) -> BenchmarkCase {
+    ///
+    /// With `loraRank`, the layers of all transformers have a LoRA beside their weights. Its output is zero, so that
+    /// the prediction is that of PyTorch, which merges LoRAs into its weights before the run.
+    private static func forward(
+        _ name: String, size: Int, loraRank: Int? = nil, _ targets: RatioTargets
+    ) -> BenchmarkCase {
         let unet = BenchmarkUNet.stableDiffusion(size: size)
         return BenchmarkCase(
             name: "packed forward " + name, group: .packed, operation: "unet_forward", text: unet.twinText,
@@ -66,6 +72,12 @@ enum PackedCases {
             try recipe.validate(against: model.config.inventory())
             for layer in model.store.weightedLayers {
                 if let bits = recipe.layers[LayerID(layer.path)] { try layer.pack(bits) }
+                if let loraRank, layer.path.contains(".attentions."), let layer = layer as? any AdaptableLayer {
+                    let shape = layer.weight.shape
+                    layer.branch = LowRankBranch(
+                        down: RandomInputs(name).normal(layer.path, [loraRank] + shape[1...]),
+                        up: .zeros([shape[0], loraRank]))
+                }
             }
             return unet.forward(model, parametersName: "packed-")
         }

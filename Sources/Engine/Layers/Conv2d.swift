@@ -5,12 +5,15 @@
 import Tensors
 
 /// A convolution with keys `weight` `[OC, IC, K, K]` and, unless it has none, `bias` `[OC]`.
-public final class Conv2d: WeightedLayer {
+public final class Conv2d: AdaptableLayer {
     public let path: String
     public var weight: any WeightSource {
         didSet { preconditionSameShape(path, oldValue, weight) }
     }
     public let bias: Parameter?
+    public var branch: LowRankBranch? {
+        didSet { preconditionFits(path, branch, weight) }
+    }
     /// Step between two output pixels, in input pixels.
     public let stride: Int
     /// Zeros added around the input.
@@ -42,8 +45,16 @@ public final class Conv2d: WeightedLayer {
     public func callAsFunction(
         _ x: Tensor, channelBias: Tensor? = nil, residual: Tensor? = nil, padding: Padding? = nil
     ) -> Tensor {
-        let bias = bias?.tensor()
         let padding = padding ?? self.padding
+        let result = product(x, channelBias, residual, padding)
+        guard let branch else { return result }
+        let ranks = conv2d(x, weight: branch.down, bias: nil, stride: stride, padding: padding)
+        let up = branch.up.reshaped(branch.up.shape + [1, 1])
+        return conv2d(ranks, weight: up, bias: nil, residual: result)
+    }
+
+    private func product(_ x: Tensor, _ channelBias: Tensor?, _ residual: Tensor?, _ padding: Padding) -> Tensor {
+        let bias = bias?.tensor()
         if let integer = weight.integer, !needsGradient(x, bias, channelBias, residual) {
             return conv2d(
                 x, weight: integer, bias: bias, stride: stride, padding: padding, channelBias: channelBias,

@@ -5,12 +5,15 @@
 import Tensors
 
 /// A matrix product over the last axis, with keys `weight` `[OC, IC]` and `bias` `[OC]`.
-public final class Linear: WeightedLayer {
+public final class Linear: AdaptableLayer {
     public let path: String
     public var weight: any WeightSource {
         didSet { preconditionSameShape(path, oldValue, weight) }
     }
     public let bias: Parameter?
+    public var branch: LowRankBranch? {
+        didSet { preconditionFits(path, branch, weight) }
+    }
 
     /// Reads `weight` and, where `bias` is true, `bias` below `parameters`.
     ///
@@ -27,6 +30,12 @@ public final class Linear: WeightedLayer {
 
     /// `x` `[..., IC]` -> `[..., OC]`, plus `residual` of the output's shape.
     public func callAsFunction(_ x: Tensor, residual: Tensor? = nil) -> Tensor {
+        let result = product(x, residual)
+        guard let branch else { return result }
+        return linear(linear(x, weight: branch.down, bias: nil), weight: branch.up, bias: nil, residual: result)
+    }
+
+    private func product(_ x: Tensor, _ residual: Tensor?) -> Tensor {
         let bias = bias?.tensor()
         if let integer = weight.integer, !needsGradient(x, bias, residual) {
             return linear(x, weight: integer, bias: bias, residual: residual)

@@ -59,6 +59,18 @@ public struct SamplingInputs {
 
     public init() {}
 
+    /// The inputs of the images `range` of `count` images.
+    public func images(_ range: Range<Int>, of count: Int) -> SamplingInputs {
+        var inputs = self
+        func part(_ tensor: Tensor?) -> Tensor? {
+            guard let tensor, tensor.shape.first == count, count > 1 else { return tensor }
+            return tensor.sliced(axis: 0, range)
+        }
+        inputs.noise = part(noise)
+        inputs.condition = part(condition)
+        return inputs
+    }
+
     /// Whether sampling starts from the image with noise, as diffusers' pipelines do.
     var startsFromImage: Bool {
         guard image != nil, conditioning != .image else { return false }

@@ -100,7 +100,7 @@ extension TextEncoder {
     }
 
     /// The text encoder `name` of a checkpoint without values and without tokenizer; nil where it has none.
-    convenience init?(skeleton name: String, in reader: CheckpointReader) throws {
+    package convenience init?(skeleton name: String, in reader: CheckpointReader) throws {
         guard let json = reader.header.configs[name] else { return nil }
         try self.init(skeleton: name, json: json, tokenizer: nil)
     }

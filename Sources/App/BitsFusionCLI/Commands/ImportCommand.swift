@@ -79,33 +79,3 @@ struct ImportCommand: ParsableCommand {
         Output.line("\(output): \(components): \(total) tensors, \(Numbers.bytes(Numbers.fileSize(output)))")
     }
 }
-
-/// `<file>` or `<file>=<weight>`.
-struct LoRAReference: ExpressibleByArgument {
-    let path: String
-    let weight: Float
-
-    init?(argument: String) {
-        guard let equals = argument.lastIndex(of: "="), let weight = Float(argument[argument.index(after: equals)...])
-        else {
-            (path, weight) = (argument, 1)
-            return
-        }
-        guard weight.isFinite, equals != argument.startIndex else { return nil }
-        (path, self.weight) = (String(argument[..<equals]), weight)
-    }
-
-    /// Checks that what follows the last equals sign belongs to the name of the file and is not a wrong weight.
-    ///
-    /// - Throws: `CommandError`.
-    func check() throws {
-        let files = FileManager.default
-        guard !files.fileExists(atPath: path), let equals = path.lastIndex(of: "="),
-            files.fileExists(atPath: String(path[..<equals]))
-        else { return }
-        throw CommandError(
-            .usage,
-            "--lora: \(path[..<equals]): weight: expected a number, found "
-                + "\(named(String(path[path.index(after: equals)...]))); correct or remove it")
-    }
-}

@@ -20,6 +20,9 @@ struct SampleCommand: ParsableCommand {
             images per prompt; latents without a VAE are shown in false colors and written to a .safetensors file next \
             to the PNG.
 
+            --lora computes LoRAs of UNet and text encoders beside the weights, which may be packed. \
+            A prompt can name others: <lora:NAME:WEIGHT> is NAME.safetensors in --lora-folder.
+
             A packed model with cached time features samples with the steps and the sampler that it was packed for. A \
             model without a text encoder takes --embeddings instead of prompts.
 
@@ -27,6 +30,7 @@ struct SampleCommand: ParsableCommand {
 
               bitsfusion sample packed.h5 --prompt "an astronaut on a horse" -o a.png
               bitsfusion sample packed.h5 --prompt "a cat" --init-image dog.jpg
+              bitsfusion sample packed.h5 --prompt "a cat" --lora style.safetensors=0.8
               bitsfusion sample shapes --prompt "a red circle left of a blue square"
             """)
 
@@ -56,6 +60,16 @@ struct SampleCommand: ParsableCommand {
                 """)
         var embeddings: String?
 
+        @Option(
+            help: ArgumentHelp(
+                "LoRA for all images, with its weight (default: 1); can be repeated.", valueName: "file[=weight]"))
+        var lora: [LoRAReference] = []
+
+        @Option(
+            help: ArgumentHelp(
+                "Folder of the LoRAs that prompts name (default: the current folder).", valueName: "folder"))
+        var loraFolder: String?
+
         @Option(name: .shortAndLong, help: "PNG file to write (default: image.png, or grid.png for a grid).")
         var output: String?
 
@@ -74,6 +88,9 @@ struct SampleCommand: ParsableCommand {
             }
             guard embeddings == nil || negativePrompt == nil else {
                 throw ValidationError("--negative-prompt: cannot be combined with --embeddings")
+            }
+            if loraFolder != nil, embeddings != nil {
+                throw ValidationError("--lora-folder: cannot be combined with --embeddings; use --lora")
             }
             for (name, value) in [("rows", rows ?? 1), ("columns", columns ?? 4), ("count", count ?? 1)]
             where !(1...1000).contains(value) {

@@ -8,13 +8,42 @@ struct SampleRun {
     private let command: SampleCommand
     private let model: StagedPipeline
     private var reader: CheckpointReader { model.reader }
-    /// Text by prompt; empty with embeddings.
-    private let prompts: [String]
+    /// Empty with embeddings.
+    private let prompts: [AdaptedPrompt]
+    /// Consecutive prompts with the same LoRAs; with embeddings, one for all.
+    private let groups: [Group]
+
+    /// Prompts with the same LoRAs.
+    private struct Group {
+        var prompts: Range<Int>
+        let loras: [LoRAReference]
+        let branches: LoRABranches
+    }
 
     init(_ command: SampleCommand) throws {
         self.command = command
         model = try StagedPipeline(command.model, activations: command.computation.activations.activations)
-        prompts = try command.main.prompts.map { try PromptFile.prompts(at: $0) } ?? command.main.prompt
+        let texts = try command.main.prompts.map { try PromptFile.prompts(at: $0) } ?? command.main.prompt
+        let prompts = try texts.map { try AdaptedPrompt($0, folder: command.main.loraFolder ?? ".") }
+        self.prompts = prompts
+        groups = try Self.groups(prompts.map { command.main.lora + $0.loras }, command.main.lora, model)
+    }
+
+    private static func groups(
+        _ loras: [[LoRAReference]], _ common: [LoRAReference], _ model: StagedPipeline
+    ) throws -> [Group] {
+        guard !loras.isEmpty else {
+            return [Group(prompts: 0..<0, loras: common, branches: try model.branches(common))]
+        }
+        var groups: [Group] = []
+        for (index, loras) in loras.enumerated() {
+            if groups.last?.loras == loras {
+                groups[groups.count - 1].prompts = groups[groups.count - 1].prompts.lowerBound..<index + 1
+            } else {
+                groups.append(Group(prompts: index..<index + 1, loras: loras, branches: try model.branches(loras)))
+            }
+        }
+        return groups
     }
 
     func run() throws {
@@ -37,13 +66,13 @@ struct SampleRun {
         try addingFile(command.model.name) { try conditions.validate(for: config, size: size) }
         let seeds = (0..<conditions.count).map { choices.seed &+ UInt64($0 % perPrompt) }
         let inputs = try imageInputs(config, kind, image, size)
-        let (samples, options) = try samples(conditions, seeds: seeds, inputs, size)
+        let (samples, options) = try samples(conditions, seeds: seeds, inputs, size, perPrompt: perPrompt)
         try write(samples, options, seeds: seeds, perPrompt: perPrompt, to: output, isLatent: config.isLatent)
     }
 
     /// Samples with the denoiser, which is released before the VAE is opened.
     private func samples(
-        _ conditions: PromptEmbeddings, seeds: [UInt64], _ inputs: SamplingInputs, _ size: SampleSize?
+        _ conditions: PromptEmbeddings, seeds: [UInt64], _ inputs: SamplingInputs, _ size: SampleSize?, perPrompt: Int
     ) throws -> (Tensor, GenerationOptions) {
         let choices = command.sampling
         let pipeline = try model.denoiser()
@@ -59,14 +88,24 @@ struct SampleRun {
             randomNumbers: choices.rng ?? (isLatent ? .torch : .philox))
         let progress = command.common.progress(
             "sampling", total: options.steps * conditions.count, unit: conditions.count == 1 ? "steps" : "image steps")
-        let samples = try model.checked(from: command.image.latents) {
-            try pipeline.generate(conditions, seeds: seeds, options: options, inputs: inputs) { share in
-                progress.update(share: share)
-                try InterruptFlag.check()
+        let parts = try groups.map { group in
+            let images =
+                prompts.isEmpty
+                ? 0..<conditions.count : group.prompts.lowerBound * perPrompt..<group.prompts.upperBound * perPrompt
+            try group.branches.attach(to: pipeline.denoiser.store, of: reader.header.component)
+            return try model.checked(from: command.image.latents) {
+                try pipeline.generate(
+                    conditions[images], seeds: Array(seeds[images]), options: options,
+                    inputs: inputs.images(images, of: conditions.count)
+                ) { share in
+                    let done = Double(images.lowerBound) + share * Double(images.count)
+                    progress.update(share: done / Double(conditions.count))
+                    try InterruptFlag.check()
+                }
             }
         }
         progress.endLine()
-        return (samples, options)
+        return (.concatenated(parts, axis: 0), options)
     }
 
     /// The defaults of diffusers' pipelines. SDXL with a mask starts from the image, too, with almost no trace of it.
@@ -80,7 +119,8 @@ struct SampleRun {
     private func checkOutputs(_ output: String) throws {
         let (main, image) = (command.main, command.image)
         let optional = [main.embeddings, main.prompts, image.initImage, image.mask, image.latents]
-        let inputs = try [command.model.path()] + optional.compactMap { $0 }
+        let inputs =
+            try [command.model.path()] + optional.compactMap { $0 } + groups.flatMap { $0.loras.map(\.path) }
         // The name of a single image, and the one that runs with numbered images have in common.
         var outputs = [output, latentsFile(output)].compactMap { $0 }
         if model.hasVAE {
@@ -181,10 +221,16 @@ struct SampleRun {
         }
         let encoder = try model.promptEncoder()
         let negative = command.main.negativePrompt
-        try StagedPipeline.warnOfTruncation(prompts + [negative].compactMap { $0 }, by: encoder, option: "--prompt")
-        return try encoder.embeddings(
-            prompts, negativePrompts: negative.map { text in prompts.map { _ in text } },
-            options: PromptOptions(clipSkip: command.sampling.clipSkip, imageSize: try model.imageSize(of: size)))
+        let texts = prompts.map(\.text)
+        try StagedPipeline.warnOfTruncation(texts + [negative].compactMap { $0 }, by: encoder, option: "--prompt")
+        let options = PromptOptions(clipSkip: command.sampling.clipSkip, imageSize: try model.imageSize(of: size))
+        let parts = try groups.map { group in
+            for part in encoder.encoders { try group.branches.attach(to: part.store, of: part.name) }
+            return try encoder.embeddings(
+                Array(texts[group.prompts]), negativePrompts: negative.map { text in group.prompts.map { _ in text } },
+                options: options)
+        }
+        return .concatenated(parts)
     }
 
     private func imageInputs(
@@ -233,7 +279,7 @@ struct SampleRun {
         }
         guard isLatent, let vae = try model.decoder() else {
             let images = isLatent ? latentPreview(samples) : images(samples)
-            try PNGFile.write(grid(of: images, columns: columns, prompts: prompts).render(), to: output)
+            try PNGFile.write(grid(of: images, columns: columns, prompts: prompts.map(\.text)).render(), to: output)
             Output.line(output)
             return
         }
@@ -257,13 +303,16 @@ struct SampleRun {
 
     /// The text of the chunk `parameters`, in the form that the tools of Stable Diffusion's users read.
     private func parameters(_ prompt: Int, _ seed: UInt64, _ options: GenerationOptions, _ pixels: Tensor) -> String {
-        let settings = [
+        var settings = [
             "Steps: \(options.steps)", "Sampler: \(options.sampler.rawValue)", "CFG scale: \(options.guidanceScale)",
             "Seed: \(seed)", "Size: \(pixels.shape[3])x\(pixels.shape[2])", "RNG: \(options.randomNumbers.rawValue)",
-            "Model: \(PathParts(command.model.name).stem)", "Version: bitsfusion \(toolVersion)",
+            "Model: \(PathParts(command.model.name).stem)",
         ]
+        settings += command.main.lora.map { "LoRA: \(PathParts($0.path).stem)=\($0.weight)" }
+        settings.append("Version: bitsfusion \(toolVersion)")
         return [
-            prompts.isEmpty ? nil : prompts[prompt], command.main.negativePrompt.map { "Negative prompt: \($0)" },
+            prompts.isEmpty ? nil : prompts[prompt].source,
+            command.main.negativePrompt.map { "Negative prompt: \($0)" },
             settings.joined(separator: ", "),
         ].compactMap { $0 }.joined(separator: "\n")
     }

@@ -54,6 +54,19 @@ struct StagedPipeline {
         return pipeline
     }
 
+    /// The LoRAs, for `LoRABranches.attach`. All of their layers are checked.
+    ///
+    /// - Throws: `LoRAError`, `FileError`, `SafetensorsError`; `CommandError` for wrong weights.
+    func branches(_ loras: [LoRAReference]) throws -> LoRABranches {
+        guard !loras.isEmpty else { return LoRABranches() }
+        for lora in loras { try lora.check() }
+        var components = [reader.header.component: try config().skeleton().store]
+        for name in TextEncoder.names {
+            components[name] = try addingFile(self.name) { try TextEncoder(skeleton: name, in: reader)?.store }
+        }
+        return try LoRABranches(loras.map { try LoRA($0.path, weight: $0.weight) }, components: components)
+    }
+
     /// Opens the decoder of the autoencoder; nil without one.
     ///
     /// - Throws: as `AutoencoderKL.init(in:decoderOnly:precision:)`.

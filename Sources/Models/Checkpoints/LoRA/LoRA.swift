@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685), merged into the weights that it was trained for:
+// Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685), merged into the weights that it was trained for, or computed
+// beside them (`LoRABranches`):
 //
 //     W + weight · alpha / rank · up · down          rank: rows of down; alpha = rank where the file gives none
 //
@@ -8,6 +9,7 @@
 
 import Files
 import Foundation
+import Layers
 import Tensors
 
 /// A LoRA file, open for reading.
@@ -85,7 +87,7 @@ public struct LoRA: Sendable {
         }
     }
 
-    // MARK: Merging
+    // MARK: Layers
 
     /// What one layer adds to its weight.
     struct Addition: Sendable {
@@ -93,19 +95,34 @@ public struct LoRA: Sendable {
         fileprivate let layer: Layer
         fileprivate let scale: Float
 
+        /// The file, for messages.
+        var file: String { lora.path }
+
+        /// The matrices whose product is `scale` times smaller than the change: up `[O, R]`, down `[R, I · KH · KW]`.
+        private func matrices() throws -> (up: Tensor, down: Tensor) {
+            let source = lora.source
+            let up = try source.tensor(layer.up), down = try source.tensor(layer.down)
+            let rank = down.shape[0], outputs = up.shape[0]
+            let upMatrix = up.reshaped([outputs, up.count / outputs])
+            let downMatrix = down.reshaped([rank, down.count / rank])
+            guard let middle = layer.middle else { return (upMatrix, downMatrix) }
+            return (upMatrix, Self.expanded(downMatrix, try source.tensor(middle)))
+        }
+
+        /// The change as a branch of the layer with a weight of `shape`.
+        ///
+        /// - Throws: what reading the file throws.
+        func branch(weightShape shape: [Int]) throws -> LowRankBranch {
+            let (up, down) = try matrices()
+            return LowRankBranch(down: down.reshaped([down.shape[0]] + shape[1...]), up: up * scale)
+        }
+
         /// Adds to the elements of `weight`.
         ///
         /// - Throws: what reading the file throws.
         func add(to weight: Tensor) throws {
-            let source = lora.source
-            let up = try source.tensor(layer.up), down = try source.tensor(layer.down)
-            let rank = down.shape[0], outputs = weight.shape[0]
-            let upMatrix = up.reshaped([outputs, up.count / outputs])
-            var downMatrix = down.reshaped([rank, down.count / rank])
-            if let middle = layer.middle {
-                downMatrix = Self.expanded(downMatrix, try source.tensor(middle))
-            }
-            let product = matmul(upMatrix, downMatrix)
+            let (up, down) = try matrices()
+            let product = matmul(up, down)
             weight.withUnsafeMutableBufferPointer { values in
                 product.withUnsafeBufferPointer { product in
                     for index in 0..<values.count { values[index] += scale * product[index] }
@@ -124,21 +141,21 @@ public struct LoRA: Sendable {
         }
     }
 
-    /// The additions to the weights of `components`.
+    /// The additions to weights, whose shapes are given by component and key.
     ///
     /// - Throws: `LoRAError.unmatched`, `.duplicate`, `.shape`, `.alpha`.
-    func additions(to components: [SourceComponent]) throws -> [LoRALayerNames.Target: Addition] {
-        let names = LoRALayerNames(components)
+    func additions(to weights: [String: [String: [Int]]]) throws -> [LoRALayerNames.Target: Addition] {
+        let names = LoRALayerNames(weights.mapValues { Array($0.keys) })
         var additions: [LoRALayerNames.Target: Addition] = [:]
         var unmatched: [String] = []
         for layer in layers {
             guard let target = names.target(of: layer.name),
-                let weight = components.first(where: { $0.name == target.component })?.tensors.stored(target.key)
+                let shape = weights[target.component]?[target.key]
             else {
                 unmatched += layer.keys
                 continue
             }
-            let rank = try checkedRank(layer, weight.shape)
+            let rank = try checkedRank(layer, shape)
             let alpha = try layer.alpha.map { key throws in try number(key, layer) }
             let scale = scaling.scale(target, rank: rank, alpha: alpha)
             let addition = Addition(lora: self, layer: layer, scale: self.weight * scale)
@@ -186,9 +203,17 @@ extension PipelineSource {
     ///
     /// - Throws: `LoRAError` for layers that the model does not have, and matrices that do not fit its weights.
     public func merging(_ loras: [LoRA]) throws -> PipelineSource {
+        let shapes = components.map { component in
+            let weights = component.tensors.keys.compactMap { key -> (String, [Int])? in
+                guard key.hasSuffix(".weight"), let shape = component.tensors.stored(key)?.shape, shape.count > 1
+                else { return nil }
+                return (key, shape)
+            }
+            return (component.name, Dictionary(uniqueKeysWithValues: weights))
+        }
         var additions: [String: [String: [LoRA.Addition]]] = [:]
         for lora in loras {
-            for (target, addition) in try lora.additions(to: components) {
+            for (target, addition) in try lora.additions(to: Dictionary(uniqueKeysWithValues: shapes)) {
                 additions[target.component, default: [:]][target.key, default: []].append(addition)
             }
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// LoRA files that cannot be merged, with their texts.
+// LoRA files that cannot be used, with their texts.
 
 import Files
 
@@ -19,6 +19,8 @@ public enum LoRAError: Error, Equatable, Sendable {
     case shape(file: String, layer: String, weight: [Int], up: [Int], down: [Int])
     /// An alpha that is not one finite number.
     case alpha(file: String, layer: String)
+    /// A layer that the file does not have, because it has cached time features.
+    case cachedLayer(file: String, layer: String)
     /// The weight to merge with is not finite.
     case weight(file: String)
 }
@@ -48,6 +50,9 @@ extension LoRAError: CategorizedError {
                 + "LoRA was trained for another model"
         case .alpha(let file, let layer):
             "\(file): layer \(named(layer)): alpha is not one finite number"
+        case .cachedLayer(let file, let layer):
+            "\(file): layer \(named(layer)): the model has cached time features in place of it; pack it with "
+                + "--cached-steps 0"
         case .weight(let file):
             "\(file): the weight of a LoRA must be a finite number"
         }

@@ -14,16 +14,13 @@ struct LoRALayerNames {
 
     private var targets: [String: Target] = [:]
 
-    /// The names of the layers of `components`.
-    init(_ components: [SourceComponent]) {
-        for component in components {
-            let keys = component.tensors.keys.filter {
-                $0.hasSuffix(".weight") && (component.tensors.stored($0)?.shape.count ?? 0) > 1
-            }
-            switch component.name {
+    /// The names of the layers whose weights have the keys `weights`, by component.
+    init(_ weights: [String: [String]]) {
+        for (component, keys) in weights {
+            switch component {
             case "unet": addUNet(keys)
-            case "text_encoder": addTextEncoder(keys, component.name, ["lora_te_", "lora_te1_"])
-            case "text_encoder_2": addTextEncoder(keys, component.name, ["lora_te2_"])
+            case "text_encoder": addTextEncoder(keys, component, ["lora_te_", "lora_te1_"])
+            case "text_encoder_2": addTextEncoder(keys, component, ["lora_te2_"])
             default: break
             }
         }
