@@ -3,6 +3,8 @@
 
 import numpy as np
 
+from . import memory
+
 # For each number of levels, k codes form a group of w bits. 255 levels have one code in each byte.
 RADIX = {3: (5, 8), 5: (24, 56), 9: (5, 16), 17: (11, 45), 33: (11, 56), 65: (10, 61), 129: (9, 64), 255: (1, 8),
          257: (7, 57)}
@@ -41,7 +43,7 @@ def read_groups(data, count, levels, encoding):
     if data.size != expected:
         raise CodesError(f"expected {expected} bytes for {count} codes of {levels} levels, found {data.size}")
     groups = -(-count // k)
-    codes = np.empty((groups, k), np.uint8 if levels <= 256 else np.uint16)
+    codes = memory.empty((groups, k), np.uint8 if levels <= 256 else np.uint16)
     for first in range(0, groups, BLOCK):
         block = codes[first : first + BLOCK]
         numbers = _numbers(data, first, len(block), w)

@@ -7,6 +7,8 @@ streams: SD 1.5 has 258 streams with 22,000 lanes together, so that the overhead
 
 import numpy as np
 
+from . import memory
+
 FIRST_STATE = 1 << 16
 # Steps after which decoded tuples are copied to the arrays of their streams.
 STEPS = 64
@@ -59,7 +61,7 @@ class Stream:
             raise StreamError("a lane begins with a state below 2^16")
         self.words = data[start + 4 * self.lanes :].view("<u2")
         self.steps = self.tuples // self.lanes
-        self.symbols = np.empty(self.tuples, np.uint8 if levels <= 256 else np.uint16)
+        self.symbols = memory.empty((self.tuples,), np.uint8 if levels <= 256 else np.uint16)
 
     def table(self):
         """For each number 0 ... 2^P - 1 of the symbol that owns it, int64 [2^P].
@@ -96,7 +98,7 @@ class Stream:
         if self.k == 1:
             return self.symbols
         # Division by a constant is vectorized; the rows of a table of tuples would be copied one by one.
-        codes, rest = np.empty((self.tuples, self.k), np.uint8), self.symbols
+        codes, rest = memory.empty((self.tuples, self.k), np.uint8), self.symbols
         for digit in range(self.k - 1):
             quotient = rest // np.uint8(self.levels)
             codes[:, digit] = rest - quotient * np.uint8(self.levels)
@@ -114,22 +116,26 @@ def decode(streams):
     Raises:
         StreamError: with the attribute `stream`, the index of the stream.
     """
-    order = sorted(range(len(streams)), key=lambda index: -streams[index].steps)
-    sorted_streams = [streams[index] for index in order]
-    states, positions = _decode_steps(sorted_streams)
-    for index, stream, state, position in zip(order, sorted_streams, states, positions):
-        try:
-            stream.finish(state, position)
-        except StreamError as error:
-            error.stream = index
-            raise
+    # Streams with symbols of one byte first; only those of 257 levels have larger ones.
+    for dtype in (np.uint8, np.uint16):
+        indices = [index for index, stream in enumerate(streams) if stream.symbols.dtype == dtype]
+        indices.sort(key=lambda index: -streams[index].steps)
+        if not indices:
+            continue
+        states, positions = _decode_steps([streams[index] for index in indices])
+        for index, state, position in zip(indices, states, positions):
+            try:
+                streams[index].finish(state, position)
+            except StreamError as error:
+                error.stream = index
+                raise
 
 
 def _decode_steps(streams):
     """Decodes the steps in which all lanes of a stream take part.
 
     Args:
-        streams: sorted by `steps`, descending.
+        streams: sorted by `steps`, descending; their symbols have one type.
 
     Returns:
         the states of each stream, int64 [lanes], and the numbers of words that were read.
@@ -156,7 +162,7 @@ def _decode_steps(streams):
         count = int(ends[active - 1])
         part = _Lanes(
             table, words, states[:count], precisions[:count], table_starts[:count], lanes[:active], positions[:active])
-        symbols = np.empty((min(STEPS, steps), count), np.uint16)
+        symbols = np.empty((min(STEPS, steps), count), streams[0].symbols.dtype)
         for first in range(0, steps, STEPS):
             rows = symbols[: min(STEPS, steps - first)]
             if active == 1:
@@ -185,7 +191,10 @@ class _Lanes:
         count = states.size
         self.c16, self.c32, self.low, self.limit = (np.full(count, c) for c in (16, 32, 0xFFFF, FIRST_STATE))
         self.entry, self.work, self.read = (np.empty(count, np.int64) for _ in range(3))
-        self.symbol = self.entry.view(np.uint16)[(1 if np.little_endian else 2) :: 4]
+        # Bits 16 ... 31 of an entry, or the lower half of them.
+        self.symbol = {
+            2: self.entry.view(np.uint16)[(1 if np.little_endian else 2) :: 4],
+            1: self.entry.view(np.uint8)[(2 if np.little_endian else 5) :: 8]}
         self.word, self.short = np.empty(count, np.uint16), np.empty(count, bool)
 
     def _advance(self, row):
@@ -194,7 +203,7 @@ class _Lanes:
         np.bitwise_and(x, self.mask, work)
         np.add(work, self.table_start, work)
         self.table.take(work, out=entry, mode="clip")
-        row[:] = self.symbol
+        row[:] = self.symbol[row.itemsize]
         np.right_shift(x, self.precision, x)
         np.right_shift(entry, self.c32, work)
         np.multiply(x, work, x)
@@ -203,7 +212,7 @@ class _Lanes:
         np.less(x, self.limit, self.short)
 
     def decode(self, rows):
-        """Decodes a symbol of each lane for each of `rows`, uint16 [steps, lanes]."""
+        """Decodes a symbol of each lane for each of `rows`, [steps, lanes]."""
         x, work, read, short, word = self.states, self.work, self.read, self.short, self.word
         before = np.zeros(self.lanes.size, np.int64)
         for row in rows:
@@ -229,16 +238,11 @@ class _Lanes:
             lanes = short.nonzero()[0]
             words = self.words[position : position + lanes.size]
             if words.size < lanes.size:
-                raise _cut_off(0)
+                # The position is then not the end of the stream, which `Stream.finish` reports.
+                break
             x[lanes] = x[lanes] << self.c16[: lanes.size] | words
             position += lanes.size
         self.positions[0] = position
-
-
-def _cut_off(stream):
-    error = StreamError("the words are cut off")
-    error.stream = stream
-    return error
 
 
 def _read_numbers(data, count):

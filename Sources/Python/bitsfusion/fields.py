@@ -11,6 +11,8 @@ belong to element i of output channel j R + r. R is a multiple of a segment, cei
 
 import numpy as np
 
+from . import memory
+
 PARTS = {2: (2,), 3: (2, 1), 4: (4,), 5: (4, 1), 6: (4, 2), 7: (8,), 8: (8,), 9: (8, 1)}
 
 
@@ -37,7 +39,7 @@ def pack(codes, levels):
     parts, low = [], 0
     for width in part_widths(levels):
         rows = segment(channels) * width
-        part = np.zeros((rows, columns), np.uint8)
+        part = memory.zeros((rows, columns), np.uint8)
         for field in range(8 // width):
             values = codes[field * rows : (field + 1) * rows]
             if low:

@@ -14,7 +14,7 @@ from torch.nn import functional
 from . import fields
 
 # Elements that are dequantized at a time on a CPU, so that intermediate values stay in the cache.
-CHUNK = 1 << 17
+CHUNK = 1 << 18
 
 _buffers = threading.local()
 

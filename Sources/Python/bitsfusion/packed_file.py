@@ -14,6 +14,7 @@ import numpy as np
 
 from . import codes as groups
 from . import entropy
+from . import memory
 from .errors import FormatError
 
 FORMAT, VERSION = "bitsfusion-packed", 2
@@ -31,8 +32,8 @@ class PackedLayer:
     encoding: str
     #: [OC, IC] or [OC, IC, KH, KW]
     shape: tuple
-    #: the codes as stored, uint8 [bytes]
-    data: np.ndarray
+    #: the codes as stored, uint8 [bytes]; None after decoding
+    data: np.ndarray | None
     #: float32 [OC]
     scale: np.ndarray
 
@@ -191,7 +192,7 @@ class PackedFile:
         return timesteps, tables
 
     def decode(self, layers, use):
-        """Decodes layers on all processors.
+        """Decodes layers on all processors and releases their bytes: `data` is then None.
 
         Args:
             layers: a list of PackedLayer.
@@ -206,7 +207,7 @@ class PackedFile:
         """
         streams = {}
         for index, layer in enumerate(layers):
-            if layer.encoding == "entropy" and layer.data[0] != 0:
+            if layer.data is not None and layer.encoding == "entropy" and layer.data[0] != 0:
                 with self._decoding(layer):
                     streams[index] = entropy.Stream(layer.data, layer.count, layer.levels)
 
@@ -218,6 +219,8 @@ class PackedFile:
 
         def finish(index):
             layer = layers[index]
+            if layer.data is None:
+                raise ValueError(f"packed layer {layer.path}: was decoded before")
             with self._decoding(layer):
                 if index in streams:
                     codes = streams.pop(index).codes()
@@ -225,6 +228,7 @@ class PackedFile:
                     is_entropy = layer.encoding == "entropy"
                     codes = groups.read_groups(
                         layer.data[is_entropy:], layer.count, layer.levels, "radix" if is_entropy else layer.encoding)
+            layer.data = None
             return use(layer, codes.reshape(layer.shape))
 
         workers = worker_count()
@@ -235,9 +239,10 @@ class PackedFile:
     def _layer(self, path, codes, scale):
         """Reads and checks a layer; the codes are not decoded."""
         where = f"packed layer {path}"
-        data, scales = codes[()], scale[()]
-        if data.dtype != np.uint8 or data.ndim != 1:
-            raise self._error(where, f"codes: expected uint8 [bytes], found {data.dtype} {list(data.shape)}")
+        if codes.dtype != np.uint8 or codes.ndim != 1 or codes.size == 0:
+            raise self._error(where, f"codes: expected uint8 [bytes], found {codes.dtype} {list(codes.shape)}")
+        data, scales = memory.empty(codes.shape, np.uint8), scale[()]
+        codes.read_direct(data)
         if scales.dtype not in (np.float32, np.float16) or scales.ndim != 1:
             raise self._error(where, f"scale: expected float32 or float16 [OC], found {scales.dtype} "
                               f"{list(scales.shape)}")
@@ -258,8 +263,6 @@ class PackedFile:
         smallest = 2.0**-14 if scales.dtype == np.float16 else 0
         if not (np.isfinite(scales) & (scales > 0) & (scales >= smallest)).all():
             raise self._error(where, "expected finite scales above 0; the file is damaged")
-        if data.size == 0:
-            raise self._error(where, "has no codes")
         return PackedLayer(path, levels, encoding, shape, data, scales.astype(np.float32))
 
     @contextlib.contextmanager
