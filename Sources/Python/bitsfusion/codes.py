@@ -3,8 +3,6 @@
 
 import numpy as np
 
-from . import memory
-
 # For each number of levels, k codes form a group of w bits. 255 levels have one code in each byte.
 RADIX = {3: (5, 8), 5: (24, 56), 9: (5, 16), 17: (11, 45), 33: (11, 56), 65: (10, 61), 129: (9, 64), 255: (1, 8),
          257: (7, 57)}
@@ -16,7 +14,7 @@ class CodesError(ValueError):
     """The bytes are not the codes of a layer; the text says why."""
 
 
-def read_groups(data, count, levels, encoding):
+def read_groups(data, count, levels, encoding, new_array=np.empty):
     """The codes in `data`.
 
     Args:
@@ -24,6 +22,7 @@ def read_groups(data, count, levels, encoding):
         count: the number of codes.
         levels: the number of levels, a key of RADIX.
         encoding: "radix" or "fixed".
+        new_array: makes an array from shape and type.
 
     Returns:
         codes from 0 to levels - 1, uint8 [count], uint16 for 257 levels.
@@ -43,7 +42,7 @@ def read_groups(data, count, levels, encoding):
     if data.size != expected:
         raise CodesError(f"expected {expected} bytes for {count} codes of {levels} levels, found {data.size}")
     groups = -(-count // k)
-    codes = memory.empty((groups, k), np.uint8 if levels <= 256 else np.uint16)
+    codes = new_array((groups, k), np.uint8 if levels <= 256 else np.uint16)
     for first in range(0, groups, BLOCK):
         block = codes[first : first + BLOCK]
         numbers = _numbers(data, first, len(block), w)

@@ -93,12 +93,16 @@ class Stream:
         if position != self.words.size or (x != FIRST_STATE).any():
             raise StreamError("the stream does not end with the last code")
 
-    def codes(self):
-        """The decoded codes, uint8 [count], uint16 for 257 levels."""
+    def codes(self, new_array=np.empty):
+        """The decoded codes, uint8 [count], uint16 for 257 levels.
+
+        Args:
+            new_array: makes an array from shape and type.
+        """
         if self.k == 1:
             return self.symbols
         # Division by a constant is vectorized; the rows of a table of tuples would be copied one by one.
-        codes, rest = memory.empty((self.tuples, self.k), np.uint8), self.symbols
+        codes, rest = new_array((self.tuples, self.k), np.uint8), self.symbols
         for digit in range(self.k - 1):
             quotient = rest // np.uint8(self.levels)
             codes[:, digit] = rest - quotient * np.uint8(self.levels)

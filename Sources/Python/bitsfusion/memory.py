@@ -7,6 +7,7 @@ loading, that would be as much as the model itself.
 
 import math
 import mmap
+import threading
 
 import numpy as np
 
@@ -30,3 +31,16 @@ def zeros(shape, dtype):
     if array.nbytes < SMALLEST_MAPPING:
         array[...] = 0
     return array
+
+
+class Scratch(threading.local):
+    """An array for each thread that is used again and again, because the first access to new memory takes time."""
+
+    bytes = np.empty(0, np.uint8)
+
+    def array(self, shape, dtype):
+        """An array like numpy.empty, valid until the next call on the same thread."""
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        if self.bytes.size < size:
+            self.bytes = empty((size,), np.uint8)
+        return self.bytes[:size].view(dtype).reshape(shape)

@@ -105,9 +105,9 @@ class PackedWeight(nn.Module):
 
     def _apply(self, function, recurse=True):
         """Moves the module; scales stay float32, because 16 bits would change the weights."""
-        scale = self.scale
+        scale, example = self.scale, torch.empty(0, dtype=self.weight_dtype, device=self.scale.device)
         super()._apply(function, recurse)
-        self.weight_dtype = self.scale.dtype
+        self.weight_dtype = function(example).dtype
         if self.scale.dtype != torch.float32:
             self.scale = scale.to(self.scale.device)
         return self

@@ -197,7 +197,7 @@ class PackedFile:
         Args:
             layers: a list of PackedLayer.
             use: called with each layer and its codes, uint8 (uint16 for 257 levels) of the layer's shape, on any
-                thread.
+                thread. The memory of the codes is used again after the call.
 
         Returns:
             the results of `use`, in the order of `layers`.
@@ -223,15 +223,16 @@ class PackedFile:
                 raise ValueError(f"packed layer {layer.path}: was decoded before")
             with self._decoding(layer):
                 if index in streams:
-                    codes = streams.pop(index).codes()
+                    codes = streams.pop(index).codes(scratch.array)
                 else:
                     is_entropy = layer.encoding == "entropy"
                     codes = groups.read_groups(
-                        layer.data[is_entropy:], layer.count, layer.levels, "radix" if is_entropy else layer.encoding)
+                        layer.data[is_entropy:], layer.count, layer.levels, "radix" if is_entropy else layer.encoding,
+                        scratch.array)
             layer.data = None
             return use(layer, codes.reshape(layer.shape))
 
-        workers = worker_count()
+        scratch, workers = memory.Scratch(), worker_count()
         with concurrent.futures.ThreadPoolExecutor(workers) as pool:
             list(pool.map(decode_streams, _balanced(streams, workers)))
             return list(pool.map(finish, range(len(layers))))
