@@ -47,7 +47,7 @@ class Target:
 
 def load_targets():
     """All targets by name, with imports of other targets of the package."""
-    folders = [(wing.name, target) for wing in sorted((ROOT / "Sources").iterdir()) if wing.is_dir()
+    folders = [(wing.name, target) for wing in sorted((ROOT / "Sources").iterdir()) if wing.name in WINGS
                for target in sorted(wing.iterdir()) if target.is_dir()]
     folders += [("Benchmarks", path) for path in sorted((ROOT / "Benchmarks").iterdir())
                 if path.is_dir() and path.name != "pytorch"]

@@ -31,10 +31,10 @@ import Testing
         let wing, target, path: String
     }
 
-    /// The folders of targets: `Sources/<wing>/<target>` and `Benchmarks/<target>`. `Benchmarks/pytorch` is not a
-    /// target.
+    /// The folders of targets: `Sources/<wing>/<target>` and `Benchmarks/<target>`. `Sources/Python` and
+    /// `Benchmarks/pytorch` are not targets.
     private static func targetFolders() throws -> [Folder] {
-        let wings = try folders(in: "Sources").flatMap { wing in
+        let wings = try folders(in: "Sources").filter { $0 != "Python" }.flatMap { wing in
             try folders(in: "Sources/" + wing).map {
                 Folder(wing: wing, target: $0, path: "Sources/\(wing)/\($0)")
             }

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The layout of codes in memory: bit fields that PyTorch can unpack with shifts of whole rows. Needs NumPy only.
 
-A code of n bits is divided into parts of 1, 2, 4 or 8 bits. The fields of a byte belong to different output channels, so
-that one shift unpacks rows of equal fields: with R rows in a part of w bits, bits w j ... w (j + 1) - 1 of byte [r, i]
-belong to element i of output channel j R + r. R is a multiple of a segment, ceil(OC / 8) channels, in every part.
+A code of n bits is divided into parts of 1, 2, 4 or 8 bits. The fields of a byte belong to different output channels,
+so that one shift unpacks whole rows: with R rows in a part of w bits, bits w j ... w (j + 1) - 1 of byte [r, i] belong
+to element i of output channel j R + r. R is a multiple of a segment, ceil(OC / 8) channels, in every part.
 
     levels       3    5       9    17      33      65, 129, 255   257
     parts        2    2 + 1   4    4 + 1   4 + 2   8              8 + 1     bits, the lowest ones first

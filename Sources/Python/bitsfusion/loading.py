@@ -15,6 +15,9 @@ from .time_features import replace_time_layers
 
 CLASS_NAMES = {"text_encoder": "CLIPTextModel", "text_encoder_2": "CLIPTextModelWithProjection", "vae": "AutoencoderKL"}
 
+# Components without which pipelines sample. diffusers' _optional_components has those too that prompts need.
+OPTIONAL = {"safety_checker", "feature_extractor", "image_encoder"}
+
 
 def load_pipeline(path, dtype=torch.float32, device="cpu", dense=False, **components):
     """A diffusers pipeline with the components of a packed checkpoint.
@@ -27,7 +30,8 @@ def load_pipeline(path, dtype=torch.float32, device="cpu", dense=False, **compon
         dense: True: ordinary modules with dense weights. False: the quantized layers are PackedLinear, PackedConv2d
             and PackedEmbedding, whose weights stay codes in memory. Both compute the same.
         components: components in place of those of the file, or that the file does not have, by diffusers' names:
-            `vae=`, `text_encoder=`, `tokenizer=`, `scheduler=`, `safety_checker=`, `feature_extractor=`.
+            `vae=`, `text_encoder=`, `tokenizer=`, `scheduler=`, `safety_checker=`, `feature_extractor=`. None leaves a
+            component out where diffusers allows it.
 
     Returns:
         the pipeline of the class that the file names, such as StableDiffusionPipeline or StableDiffusionXLPipeline.
@@ -53,15 +57,14 @@ def load_pipeline(path, dtype=torch.float32, device="cpu", dense=False, **compon
         unknown = sorted(set(components) - set(required))
         if unknown:
             raise ComponentError(f"{name} takes no {', '.join(unknown)}; its components are {', '.join(required)}")
-        optional = set(pipeline_class._optional_components)
         names = [key for key in required if key in file.components and key not in components]
-        parts = {key: None for key in required if key in optional}
+        parts = {key: None for key in required if key in OPTIONAL}
         parts |= {key: (index or {})[key] for key in options if key in (index or {})}
         if "safety_checker" in required and components.get("safety_checker") is None:
             parts["requires_safety_checker"] = False
         # Missing components are reported before the models are decoded, which takes seconds.
         for key in required:
-            if key not in optional and key not in components and key not in names:
+            if key not in OPTIONAL and key not in components and key not in names:
                 parts[key] = _small_component(file, key)
         parts |= _models(file, names, dtype, device, dense) | components
     return pipeline_class(**parts)
@@ -96,9 +99,9 @@ def dequantized_state_dict(path, component="unet", dtype=None):
 
 def packed_bytes(model):
     """The bytes of all codes and scales of a model or pipeline in memory."""
-    models = [model] if isinstance(model, nn.Module) else [
-        part for part in model.components.values() if isinstance(part, nn.Module)]
-    return sum(module.packed_bytes() for part in models for module in part.modules() if isinstance(module, PackedWeight))
+    parts = [model] if isinstance(model, nn.Module) else model.components.values()
+    return sum(module.packed_bytes() for part in parts if isinstance(part, nn.Module)
+               for module in part.modules() if isinstance(module, PackedWeight))
 
 
 def _diffusers():

@@ -33,7 +33,9 @@ class PackedWeight(nn.Module):
     def __init__(self, shape, levels, parts, scale, dtype=torch.float32):
         super().__init__()
         self.shape, self.levels, self.weight_dtype = torch.Size(shape), levels, dtype
-        self.part_count = len(parts)
+        # Rows of one pass: in every part, they have the same field of their bytes.
+        self.narrowest = min(fields.part_widths(levels))
+        self.pass_rows = fields.segment(shape[0]) * self.narrowest
         for index, part in enumerate(parts):
             self.register_buffer(f"codes_{index}", part)
         self.register_buffer("scale", scale)
@@ -53,14 +55,13 @@ class PackedWeight(nn.Module):
         if out is None:
             out = torch.empty(self.shape, dtype=dtype, device=self.scale.device)
         rows, channels = out.view(self.shape[0], -1), self.shape[0]
-        size = fields.segment(channels)
-        step = max(1, CHUNK // rows.shape[1]) if rows.device.type == "cpu" else size
-        for segment in range(8):
-            start, end = segment * size, min((segment + 1) * size, channels)
+        step = max(1, CHUNK // rows.shape[1]) if rows.device.type == "cpu" else self.pass_rows
+        for start in range(0, channels, self.pass_rows):
+            end = min(start + self.pass_rows, channels)
             for first in range(start, end, step):
                 last = min(first + step, end)
                 target = rows[first:last]
-                codes = self._codes(segment, first - start, last - start)
+                codes = self._codes(first, last)
                 if target.dtype == torch.float32:
                     target.copy_(codes)
                     target.mul_(self.scale[first:last, None])
@@ -68,13 +69,12 @@ class PackedWeight(nn.Module):
                     target.copy_(codes.float().mul_(self.scale[first:last, None]))
         return out
 
-    def _codes(self, segment, first, last):
-        """Rows `first` to `last` of a segment as signed codes, int8 or int16 [rows, K]."""
-        size, low, codes = fields.segment(self.shape[0]), 0, None
+    def _codes(self, first, last):
+        """Signed codes of output channels `first` to `last`, which belong to one pass, int8 or int16 [rows, K]."""
+        low, codes = 0, None
         for index, width in enumerate(fields.part_widths(self.levels)):
-            # A row of fields has `width` segments.
-            field, start = segment // width, segment % width * size
-            values = self.get_buffer(f"codes_{index}")[start + first : start + last]
+            field, row = divmod(first, self.pass_rows * width // self.narrowest)
+            values = self.get_buffer(f"codes_{index}")[row : row + last - first]
             if field:
                 values = values >> (width * field)
             if field < 8 // width - 1:
@@ -137,8 +137,8 @@ class PackedConv2d(PackedWeight):
 
     def __init__(self, weight, layer):
         super().__init__(**weight)
-        self.in_channels, self.out_channels, self.kernel_size = layer.in_channels, layer.out_channels, layer.kernel_size
-        self.stride, self.padding, self.dilation, self.groups = layer.stride, layer.padding, layer.dilation, layer.groups
+        for name in ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups"):
+            setattr(self, name, getattr(layer, name))
         self.bias = layer.bias
 
     def forward(self, input):
@@ -148,7 +148,7 @@ class PackedConv2d(PackedWeight):
 
 
 class PackedEmbedding(PackedWeight):
-    """torch.nn.Embedding with a packed weight [V, D] of 8-bit codes; only the rows that are used are dequantized."""
+    """torch.nn.Embedding with a packed weight [V, D]; only the rows that are used are dequantized."""
 
     def __init__(self, weight, layer):
         super().__init__(**weight)
@@ -160,8 +160,7 @@ class PackedEmbedding(PackedWeight):
         if used.numel() and not 0 <= int(used[0]) <= int(used[-1]) < self.num_embeddings:
             raise IndexError(f"expected indices from 0 to {self.num_embeddings - 1}, found {int(used[0])} to "
                              f"{int(used[-1])}")
-        size = fields.segment(self.shape[0])
-        rows = [self._codes(row // size, row % size, row % size + 1) for row in used.tolist()]
+        rows = [self._codes(row, row + 1) for row in used.tolist()]
         table = torch.cat(rows).float() * self.scale[used, None]
         return table.to(self.weight_dtype)[index]
 

@@ -181,7 +181,8 @@ class PackedFile:
         tables = dict(stored)
         timesteps = tables.pop("timesteps", np.empty(0))
         is_valid = timesteps.dtype == np.int64 and timesteps.ndim == 1 and timesteps.size > 0
-        if not is_valid or timesteps.min() < 0 or timesteps.max() > 999999 or np.unique(timesteps).size < timesteps.size:
+        is_valid = is_valid and 0 <= timesteps.min() and timesteps.max() <= 999999
+        if not is_valid or np.unique(timesteps).size < timesteps.size:
             raise self._error("/time_features/timesteps", "expected different integers in 0...999999")
         for path, table in tables.items():
             if table.dtype != np.float16 or table.ndim != 2 or len(table) != timesteps.size:

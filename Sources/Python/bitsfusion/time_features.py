@@ -3,11 +3,11 @@
 
 diffusers' UNet2DConditionModel computes, for a timestep t and each residual block,
 
-    feature = time_emb_proj(act(time_embedding(time_proj(t))))                    act: SiLU or the `act_fn` of the config
+    feature = time_emb_proj(act(time_embedding(time_proj(t))))        act: SiLU or the `act_fn` of the config
 
-Here, `time_proj` returns the row of t in the tables of the file as a one-hot vector [B, S], `time_embedding` returns its
-input, and `time_emb_proj` returns that row of its table [S, C]. `act` changes the values of the one-hot vector but not
-the position of its largest value: all activations of diffusers satisfy act(1) > act(0). The features are therefore
+Here, `time_proj` returns the row of t in the tables of the file as a one-hot vector [B, S], `time_embedding` returns
+its input, and `time_emb_proj` returns that row of its table [S, C]. `act` changes the values of the one-hot vector, but
+not the position of its largest value: all activations of diffusers satisfy act(1) > act(0). The features are therefore
 exactly those of the file, and the model keeps no state between calls.
 """
 

@@ -112,8 +112,9 @@ def main():
                 "--activations", "fp32", "--save-latents", "latents.safetensors", "-o", f"{name}.png", "-q")
             latents = dict(read_safetensors(folder / "latents.safetensors"))["latents"]
             truth = {
-                "prompt": PROMPT, "seed": SEED, "steps": STEPS, "guidanceScale": GUIDANCE, "shape": latents.shape,
-                "latents": [float(f"{value:.9g}") for value in latents.ravel()], "components": digests(folder / name, arguments)}
+                "prompt": PROMPT, "seed": SEED, "steps": STEPS, "guidanceScale": GUIDANCE,
+                "components": digests(folder / name, arguments), "shape": latents.shape,
+                "latents": [float(f"{value:.9g}") for value in latents.ravel()]}
             (output / f"{name}.json").write_text(json.dumps(truth) + "\n")
             (output / f"{name}.h5.xz").write_bytes(lzma.compress((folder / packed).read_bytes(), preset=9))
             (output / f"{name}.png").write_bytes((folder / f"{name}.png").read_bytes())

@@ -169,7 +169,8 @@ class DamageTests(unittest.TestCase):
 
     def test_checksums_of_groups(self):
         changes = {
-            "header": lambda file: file["header/unet"], "tokenizers": lambda file: file["tokenizers/tokenizer/merges.txt"],
+            "header": lambda file: file["header/unet"],
+            "tokenizers": lambda file: file["tokenizers/tokenizer/merges.txt"],
             "vae": lambda file: file["vae/decoder/conv_in/bias"]}
         for group, dataset in changes.items():
             with self.subTest(group):
@@ -220,10 +221,9 @@ class DamageTests(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder, "small.h5")
             with h5py.File(path, "w") as file:
-                attributes = {"format": "bitsfusion-packed", "architecture": "UNet2DConditionModel", "component": "unet"}
-                for name, value in attributes.items():
-                    file.attrs[name] = np.bytes_(value)
-                file.attrs["format_version"] = np.int64(2)
+                file.attrs["format"], file.attrs["format_version"] = np.bytes_("bitsfusion-packed"), np.int64(2)
+                file.attrs["architecture"] = np.bytes_("UNet2DConditionModel")
+                file.attrs["component"] = np.bytes_("unet")
                 file["header/unet"] = np.bytes_("{}")
                 file["unet/a/weight"] = (values.view(np.uint32) >> 16).astype(np.uint16)
                 file["unet/a/weight"].attrs["dtype"] = np.bytes_("bfloat16")
