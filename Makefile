@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-mpi build demo test test-quick test-mpi test-kernels replay fuzz torture format \
+.PHONY: help setup setup-mpi build demo test test-quick test-python test-mpi test-kernels replay fuzz torture format \
 	snapshots lint graph docs fixtures teacher clip-proxy benchmark-setup benchmark benchmark-kernels \
 	benchmark-forward benchmark-train benchmark-packed benchmark-pipeline benchmark-dataset benchmark-analyze \
 	benchmark-allocate ladder size-curve hops sizes clean
@@ -41,6 +41,13 @@ test: ## Build and run all tests
 test-quick: ## Build and run the tests that take less than a second each
 	@scripts/setup.sh --tests
 	BITSFUSION_TEST_QUICK=1 $(TEST)
+
+# PYTHON_TESTS=.venv/bin/python has PyTorch and diffusers. Tests with the program are skipped if it is not built.
+PYTHON_TESTS = "$$(scripts/python.sh || echo python3)"
+test-python: ## Test the Python package
+	@scripts/setup.sh --tests
+	BITSFUSION_PROGRAM="$(abspath $(wildcard $(BITSFUSION)))" \
+		$(PYTHON_TESTS) -m unittest discover -s Sources/Python/tests -t Sources/Python
 
 # TEST_MPI_FLAGS='--only kill --kills 20' are options of the script.
 test-mpi: setup-mpi ## Run commands with 1 to 4 processes under mpirun and compare their files

@@ -106,8 +106,9 @@ class ProgramTests(unittest.TestCase):
         self.run_program("export", "shapes", "--component", "unet", "-o", "unet", "-q")
         (file,) = (self.folder / "unet").glob("*.safetensors")
         with safetensors.torch.safe_open(file, "pt") as tensors:
-            return [key.removesuffix(".weight") for key in tensors.keys()
-                    if key.endswith(".weight") and len(tensors.get_slice(key).get_shape()) > 1 and "time_emb" not in key]
+            weights = [key for key in tensors.keys()
+                       if key.endswith(".weight") and len(tensors.get_slice(key).get_shape()) > 1]
+        return [key.removesuffix(".weight") for key in weights if "time_emb" not in key]
 
 
 if __name__ == "__main__":
