@@ -4,6 +4,7 @@
 import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -42,6 +43,22 @@ class PackedLayer:
         return math.prod(self.shape)
 
 
+def _reading(method):
+    """Turns the exceptions of h5py for damaged files into FormatError."""
+
+    @functools.wraps(method)
+    def wrapper(self, *arguments):
+        try:
+            return method(self, *arguments)
+        except FormatError:
+            raise
+        except (OSError, RuntimeError, KeyError, ValueError) as error:
+            text = " ".join(str(error).split()).strip("'\"")
+            raise self._error("/", f"HDF5 cannot read it: {text}; the file is damaged") from error
+
+    return wrapper
+
+
 class PackedFile:
     """An open packed checkpoint. Use it in a `with` statement.
 
@@ -49,8 +66,8 @@ class PackedFile:
         path: the file.
 
     Raises:
-        FormatError: it is not a packed checkpoint of version 2, or its header is damaged.
-        OSError: it cannot be opened.
+        FormatError: it is not a packed checkpoint of version 2, or it is damaged.
+        FileNotFoundError: there is no such file.
     """
 
     def __init__(self, path):
@@ -59,14 +76,11 @@ class PackedFile:
             raise FileNotFoundError(f"{self.path}: no such file")
         if not h5py.is_hdf5(self.path):
             raise FormatError(f"{self.path}: not an HDF5 file; expected a file of `bitsfusion pack` or `quantize`")
-        try:
-            self._file = h5py.File(self.path, "r")
-        except OSError as error:
-            raise self._error("/", f"cannot be read as HDF5: {error}") from None
+        self._file = None
         try:
             self._read_header()
         except Exception:
-            self._file.close()
+            self.close()
             raise
 
     def __enter__(self):
@@ -76,9 +90,12 @@ class PackedFile:
         self.close()
 
     def close(self):
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
+    @_reading
     def _read_header(self):
+        self._file = h5py.File(self.path, "r")
         found = self._text("/", "format")
         if found != FORMAT:
             raise self._error("/", f"expected the format {FORMAT}, found {found}; make a packed file with "
@@ -116,6 +133,7 @@ class PackedFile:
         except ValueError as error:
             raise self._error(f"/header/{name}", f"is not JSON: {error}") from None
 
+    @_reading
     def tokenizer_files(self, name):
         """The files of a tokenizer folder, file name: bytes; empty if there are none.
 
@@ -129,6 +147,7 @@ class PackedFile:
         self._check_group("tokenizers", texts)
         return {key.split("/", 1)[1]: text for key, text in texts.items() if key.split("/", 1)[0] == name}
 
+    @_reading
     def parameters(self, component):
         """The parameters that are not quantized, key: float32 or float16 array.
 
@@ -150,6 +169,7 @@ class PackedFile:
         self._check_group(component, stored)
         return result
 
+    @_reading
     def layers(self, component):
         """The quantized layers of a component with their codes as stored, path: PackedLayer."""
         self._require(component)
@@ -168,6 +188,7 @@ class PackedFile:
             raise self._error(f"/packed/{component}", f"has {total} weights, expected at most {COMPONENT_LIMIT}")
         return layers
 
+    @_reading
     def time_features(self):
         """The cached time features; None if the file has the time layers.
 

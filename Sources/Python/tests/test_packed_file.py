@@ -216,6 +216,23 @@ class DamageTests(unittest.TestCase):
             file["unet/conv_in/bias"][0] = np.nan
         self.expect("/unet/conv_in/bias: contains NaN or infinity")
 
+    def test_flipped_bits(self):
+        """Every flipped bit is a FormatError: checksums protect all values, HDF5's own ones the structure."""
+        data, generator = self.path.read_bytes(), np.random.default_rng(0)
+        for bit in generator.integers(0, 8 * len(data), 40):
+            damaged = bytearray(data)
+            damaged[bit // 8] ^= 1 << bit % 8
+            self.path.write_bytes(damaged)
+            with self.subTest(bit=int(bit)):
+                self.expect("")
+
+    def test_cut_off_file(self):
+        data = self.path.read_bytes()
+        for size in (100, 2000, len(data) // 2, len(data) - 1):
+            self.path.write_bytes(data[:size])
+            with self.subTest(size=size):
+                self.expect("the file is damaged")
+
     def test_bfloat16_parameters(self):
         values = np.array([1.5, -0.25, 2**-20, 3], np.float32)
         with tempfile.TemporaryDirectory() as folder:
