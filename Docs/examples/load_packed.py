@@ -42,7 +42,7 @@ for name in ("unet", "text_encoder", "text_encoder_2", "vae"):
 # %% Sample an image. With cached time features, the steps must be those that the file was packed for.
 with bitsfusion.PackedFile(options.file) as file:
     features = file.time_features()
-# With timesteps in two groups per step (Heun, PNDM with warm-up), pass --steps.
+# Samplers such as Heun have more timesteps than steps: pass --steps.
 steps = options.steps or (50 if features is None else len(features[0]))
 image = pipeline(options.prompt, num_inference_steps=steps, generator=torch.Generator().manual_seed(0)).images[0]
 image.save(options.output)

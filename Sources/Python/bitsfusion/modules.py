@@ -99,7 +99,9 @@ class PackedWeight(nn.Module):
         count = self.shape.numel()
         buffer = getattr(_buffers, "by_dtype", {}).get(dtype)
         if buffer is None or buffer.numel() < count:
-            buffer = torch.empty(count, dtype=dtype)
+            # Tensors that are made in inference mode cannot be written to outside of it.
+            with torch.inference_mode(False):
+                buffer = torch.empty(count, dtype=dtype)
             _buffers.by_dtype = {**getattr(_buffers, "by_dtype", {}), dtype: buffer}
         return self.dequantize(dtype, out=buffer[:count].view(self.shape))
 

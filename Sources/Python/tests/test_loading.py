@@ -4,6 +4,8 @@
 import logging
 import os
 import shutil
+import subprocess
+import sys
 import unittest
 import zlib
 
@@ -104,6 +106,16 @@ class ModuleTests(unittest.TestCase):
             kept = first._temporary_weight(torch.float32)
             second._temporary_weight(torch.float32)
             self.assertEqual(kept.data_ptr(), first._temporary_weight(torch.float32).data_ptr())
+
+    def test_inference_mode(self):
+        # Larger than all other layers of the tests, so that inference mode makes the buffer.
+        packed, dense = packed_module(torch.nn.Linear(3000, 2000), 5)
+        x = torch.randn(1, 3000)
+        with torch.inference_mode():
+            first = packed(x)
+        with torch.no_grad():
+            self.assertTrue(torch.equal(packed(x), dense(x)))
+            self.assertTrue(torch.equal(first.clone(), dense(x)))
 
     def test_bytes_in_memory(self):
         for levels, bits in {3: 2, 5: 3, 9: 4, 17: 5, 33: 6, 65: 8, 257: 9}.items():
@@ -277,6 +289,17 @@ class PipelineTests(unittest.TestCase):
             correct_checksum(file, "header")
         with self.assertRaisesRegex(bitsfusion.FormatError, r"layer .*: expected the shape \[8, 4\], found \[8, 8\]"):
             bitsfusion.load_unet(path)
+
+    def test_example(self):
+        """Docs/examples/load_packed.py."""
+        path, _ = self.open("entropy")
+        environment = os.environ | {"PYTHONPATH": str(reference.FOLDER.parent), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [sys.executable, reference.ROOT / "Docs" / "examples" / "load_packed.py", path, "--device", "cpu", "-o",
+             path.with_name("image.png")], env=environment, capture_output=True, text=True)
+        self.assertIn("largest difference of the noise predictions: 0\n", done.stdout, done.stderr)
+        self.assertIn("8x8, 4 steps", done.stdout)
+        self.assertEqual(Image.open(path.with_name("image.png")).size, (8, 8))
 
     def remove_component(self, path, name):
         with reference_edit(path) as file:
