@@ -299,7 +299,8 @@ class PipelineTests(unittest.TestCase):
              path.with_name("image.png")], env=environment, capture_output=True, text=True)
         self.assertIn("largest difference of the noise predictions: 0\n", done.stdout, done.stderr)
         self.assertIn("8x8, 4 steps", done.stdout)
-        self.assertEqual(Image.open(path.with_name("image.png")).size, (8, 8))
+        with Image.open(path.with_name("image.png")) as image:
+            self.assertEqual(image.size, (8, 8))
 
     def remove_component(self, path, name):
         with reference_edit(path) as file:
