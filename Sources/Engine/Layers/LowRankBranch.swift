@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A low-rank change of a layer (LoRA, Hu et al. 2021, arXiv:2106.09685) that is computed beside its weight, which may stay
-// packed: y = W x + up (down x). R rank, IC/OC input/output channels.
+// A low-rank change of a layer (LoRA, Hu et al. 2021, arXiv:2106.09685) that is computed beside its weight, which may
+// stay packed: y = W x + up (down x). R rank, IC/OC input/output channels.
 
 import Tensors
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A checkpoint of any kind as it is exported: all tensors of its networks under diffusers' keys. A packed file may lack
-// time layers, in place of which it has cached time features, and the VAE's encoder; these are taken from the model that
-// the file was made from.
+// time layers, in place of which it has cached time features, and the VAE's encoder; these are taken from the model
+// that the file was made from.
 
 import Checkpoints
 import Foundation

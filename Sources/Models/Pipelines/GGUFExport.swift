@@ -7,8 +7,8 @@
 //                     shape is in the metadata
 //     diffusers       diffusers' names; blocks for linear layers only, convolutions dense
 //
-// Vectors are Float32, as both require. Layers without a block type (rows that are not a multiple of 32; 257 levels) are
-// dense.
+// Vectors are Float32, as both require. Layers without a block type (rows that are not a multiple of 32; 257 levels)
+// are dense.
 
 import Checkpoints
 import Networks
@@ -65,8 +65,8 @@ public struct GGUFExport {
     ///
     /// - Parameters:
     ///   - path: the file to write.
-    ///   - type: the type of dense matrices and convolutions; nil keeps the type of stored tensors, and writes quantized
-    ///     layers without a block type as Float16.
+    ///   - type: the type of dense matrices and convolutions; nil keeps the type of stored tensors, and writes
+    ///     quantized layers without a block type as Float16.
     ///   - original: the model that a packed file was made from, with its time layers.
     ///   - progress: called with the tensors written and their number; it may throw to interrupt.
     /// - Returns: what was written.
