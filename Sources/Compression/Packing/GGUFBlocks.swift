@@ -2,12 +2,12 @@
 // Codes in the block types of GGUF files, which ggml, llama.cpp and ComfyUI-GGUF read (ggml/src/ggml-common.h and
 // ggml-quants.c). d is the scale in float16, q a stored code:
 //
-//     Q2_K   256 codes in 84 bytes    sub-scales and minima 16 x (4 + 4 bits), q 64, d, dmin    d·sc·q - dmin·m, q 0...3
-//     Q3_K   256 codes in 110 bytes   third bits 32, low bits 64, sub-scales 12, d              d·(sc - 32)·q, q -4...3
-//     Q4_0    32 codes in 18 bytes    d, q 16                                                   d·(q - 8), q 0...15
-//     Q5_0    32 codes in 22 bytes    d, fifth bits 4, low bits 16                              d·(q - 16), q 0...31
-//     Q6_K   256 codes in 210 bytes   low bits 128, high bits 64, sub-scales 16, d              d·sc·(q - 32), q 0...63
-//     Q8_0    32 codes in 34 bytes    d, q 32                                                   d·q, q -128...127
+//     Q2_K   256 codes in 84 bytes    sub-scales and minima 16 x (4 + 4 bits), q 64, d, dmin   d·sc·q - dmin·m, q 0...3
+//     Q3_K   256 codes in 110 bytes   third bits 32, low bits 64, sub-scales 12, d             d·(sc - 32)·q, q -4...3
+//     Q4_0    32 codes in 18 bytes    d, q 16                                                  d·(q - 8), q 0...15
+//     Q5_0    32 codes in 22 bytes    d, fifth bits 4, low bits 16                             d·(q - 16), q 0...31
+//     Q6_K   256 codes in 210 bytes   low bits 128, high bits 64, sub-scales 16, d             d·sc·(q - 32), q 0...63
+//     Q8_0    32 codes in 34 bytes    d, q 32                                                  d·q, q -128...127
 //
 // The sub-scales are written as 1 (and the minimum of Q2_K as d), so that a block holds codes times the scale of its
 // channel without another rounding. ggml's own quantizers take the scale of a block from its largest weight and would
