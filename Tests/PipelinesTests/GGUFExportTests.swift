@@ -17,10 +17,10 @@ import Testing
 
     init() throws { folder = try TemporaryFolder() }
 
-    /// Rows of 64 to 1,152 weights, some of them multiples of 256.
+    /// Rows of 32 to 1,728 weights, some of them multiples of 256.
     private func config() throws -> UNet2DConditionConfig {
         let json = """
-            {"sample_size": 8, "in_channels": 4, "out_channels": 4, "block_out_channels": [32, 64],
+            {"sample_size": 8, "in_channels": 4, "out_channels": 4, "block_out_channels": [64, 128],
              "layers_per_block": 1, "attention_head_dim": 4, "cross_attention_dim": 32, "norm_num_groups": 8,
              "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
              "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"]}
@@ -28,13 +28,19 @@ import Testing
         return try UNet2DConditionConfig(json: Data(json.utf8))
     }
 
-    /// model.h5 and packed.h5: 1 to 8 bits in turn, with cached time features.
+    /// model.h5 and packed.h5: 1 to 8 bits in turn, with cached time features. Rows that are multiples of 256 have the
+    /// bits of the three types with blocks of this size.
     private func packed(scales: ElementType) throws -> (packed: CheckpointReader, model: CheckpointReader) {
         let pipeline = try TinyModel.pipeline(config())
         try pipeline.writeModel(to: folder.file("model.h5"), manifest: TinyModel.manifest)
-        let layers = try pipeline.layerInventory().quantizedLayers.map(\.path).sorted()
+        let layers = try pipeline.layerInventory().quantizedLayers
         var bits: [LayerID: BitWidth] = [:]
-        for (index, layer) in layers.enumerated() { bits[layer] = BitWidth(1 + index % 8) }
+        for isLong in [false, true] {
+            let members = layers.filter { $0.weights / $0.outputChannels % 256 == 0 ? isLong : !isLong }
+            for (index, layer) in members.enumerated() {
+                bits[layer.path] = BitWidth(isLong ? [1, 2, 5][index % 3] : 1 + index % 8)
+            }
+        }
         var options = PackingOptions(cachedTimesteps: [1, 501])
         options.scaleType = scales
         try pipeline.writePacked(
