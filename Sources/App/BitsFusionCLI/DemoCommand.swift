@@ -29,7 +29,7 @@ struct DemoCommand: ParsableCommand {
     var avgBits = 1.99
 
     @Option(help: "Prompts of each of the six families in the evaluation.")
-    var promptsPerFamily = 25
+    var promptsPerFamily = 15
 
     @Flag(help: "Continue an interrupted demo.")
     var resume = false
@@ -76,8 +76,8 @@ struct DemoCommand: ParsableCommand {
                 "allocate", path("sensitivity.json"), "--method", "entropy", "--avg-bits", "\(avgBits)", "-o", recipe,
             ],
             ["quantize", "shapes", "--recipe", recipe, "-o", path("post-training.h5")],
-            ["distill", "--stage", "1", "--recipe", recipe, "--steps", "250", "-o", stage1] + continuation,
-            ["distill", "--stage", "2", "--student", stage1, "--steps", "150", "-o", stage2] + continuation,
+            ["distill", "--stage", "1", "--recipe", recipe, "--steps", "150", "-o", stage1] + continuation,
+            ["distill", "--stage", "2", "--student", stage1, "--steps", "100", "-o", stage2] + continuation,
             ["pack", stage2, "-o", packed],
             ["info", packed],
             [
