@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .PHONY: help setup setup-mpi build demo test test-quick test-python test-mpi test-kernels replay fuzz torture format \
 	snapshots lint graph docs fixtures teacher clip-proxy benchmark-setup benchmark benchmark-kernels \
 	benchmark-forward benchmark-train benchmark-packed benchmark-pipeline benchmark-dataset benchmark-analyze \
-	benchmark-allocate build-benchmarks ladder size-curve hops sizes clean
+	benchmark-allocate build-bench ladder size-curve hops sizes clean
 
 BITSFUSION := .build/release/bitsfusion
 SWIFT_SOURCES := Sources Tests Benchmarks Snippets Package.swift
@@ -119,7 +119,7 @@ size-curve: build $(PYTHON) ## Train and score models of 1.2 to 4 bits; write Do
 clip-proxy: build ## Train the shipped image-text scorer from scratch: clip-proxy.h5
 	$(BITSFUSION) train --config Configs/clip-proxy.yaml -o clip-proxy.h5 --dtype float16
 
-build-benchmarks: build
+build-bench: build
 	swift build -c release --product bitsfusion-bench
 
 # OpenBLAS follows these variables even if they name a slower processor than this one.
@@ -127,22 +127,22 @@ BENCH = env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE .build/release/bitsfusion-b
 
 benchmark-setup: $(PYTHON) ## Install PyTorch for the benchmarks into .venv
 
-benchmark: build-benchmarks benchmark-setup .build/random-sd15 .build/photos ## Run all benchmarks; options: BENCH_FLAGS=--quick
+benchmark: build-bench benchmark-setup .build/random-sd15 .build/photos ## Run all benchmarks; options: BENCH_FLAGS=--quick
 	$(BENCH) $(BENCH_FLAGS)
 
-benchmark-kernels: build-benchmarks benchmark-setup ## Time single operations here and in PyTorch
+benchmark-kernels: build-bench benchmark-setup ## Time single operations here and in PyTorch
 	$(BENCH) kernels $(BENCH_FLAGS)
 
-benchmark-forward: build-benchmarks benchmark-setup ## Time UNet passes here and in PyTorch
+benchmark-forward: build-bench benchmark-setup ## Time UNet passes here and in PyTorch
 	$(BENCH) forward $(BENCH_FLAGS)
 
-benchmark-train: build-benchmarks benchmark-setup ## Time training steps here and in PyTorch
+benchmark-train: build-bench benchmark-setup ## Time training steps here and in PyTorch
 	$(BENCH) train $(BENCH_FLAGS)
 
-benchmark-packed: build-benchmarks benchmark-setup ## Time packed layers and models here and in PyTorch
+benchmark-packed: build-bench benchmark-setup ## Time packed layers and models here and in PyTorch
 	$(BENCH) packed $(BENCH_FLAGS)
 
-benchmark-pipeline: build-benchmarks benchmark-setup .build/random-sd15 ## Time images from prompts here and in diffusers
+benchmark-pipeline: build-bench benchmark-setup .build/random-sd15 ## Time images from prompts here and in diffusers
 	$(BENCH) pipeline $(BENCH_FLAGS)
 
 # The name appears when the folder is complete.
@@ -151,7 +151,7 @@ benchmark-pipeline: build-benchmarks benchmark-setup .build/random-sd15 ## Time 
 	$(PYTHON) scripts/make_random_pipeline.py $@.part
 	mv $@.part $@
 
-benchmark-dataset: build-benchmarks benchmark-setup .build/photos ## Time the encoding of JPEG files here and in diffusers
+benchmark-dataset: build-bench benchmark-setup .build/photos ## Time the encoding of JPEG files here and in diffusers
 	$(BENCH) dataset $(BENCH_FLAGS)
 
 .build/photos: | benchmark-setup
@@ -159,10 +159,10 @@ benchmark-dataset: build-benchmarks benchmark-setup .build/photos ## Time the en
 	$(PYTHON) scripts/make_photos.py $@.part --count 4
 	mv $@.part $@
 
-benchmark-analyze: build-benchmarks benchmark-setup ## Time a sensitivity sweep here and a plain loop in PyTorch
+benchmark-analyze: build-bench benchmark-setup ## Time a sensitivity sweep here and a plain loop in PyTorch
 	$(BENCH) analyze $(BENCH_FLAGS)
 
-benchmark-allocate: build-benchmarks ## Time the exact bit allocation by number of layers
+benchmark-allocate: build-bench ## Time the exact bit allocation by number of layers
 	$(BENCH) allocate --threads 1 $(BENCH_FLAGS)
 
 hops: ## Count the source files that run from an imported weight to a sampled image
