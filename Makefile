@@ -127,7 +127,7 @@ BENCH = env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE .build/release/bitsfusion-b
 
 benchmark-setup: $(PYTHON) ## Install PyTorch for the benchmarks into .venv
 
-benchmark: build-bench benchmark-setup .build/random-sd15 .build/photos ## Run all benchmarks; options: BENCH_FLAGS=--quick
+benchmark: build-bench benchmark-setup .build/random-sd15 .build/photos ## Run all benchmarks (BENCH_FLAGS=--quick)
 	$(BENCH) $(BENCH_FLAGS)
 
 benchmark-kernels: build-bench benchmark-setup ## Time single operations here and in PyTorch
